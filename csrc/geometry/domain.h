@@ -1,0 +1,31 @@
+// The atoms that one process works on, with their neighbour lists: what a host hands to the engine.
+#pragma once
+
+#include <cstdint>
+
+namespace so3md {
+
+/// A view; the host or the neighbour list owns the memory.
+///
+/// *Sites* are points in space: the owned atoms first, then every periodic image or ghost that a list refers to.
+/// *Slots* are rows of features: the owned atoms first, then one row for each distinct atom that another process owns.
+/// A periodic image of an owned atom has a site of its own but shares the owner's slot, so that images cost nothing
+/// in the network.
+///
+/// Lists are full: a pair of owned atoms stands in the list of both. Each owned atom gathers what lands on it, which makes
+/// results independent of how atoms are spread over threads and needs no reverse exchange between processes.
+struct Domain {
+  int n_owned = 0;
+  int n_halo = 0;
+  int n_sites = 0;
+  const int* slot = nullptr;         ///< [n_sites] slot of a site; slot[i] == i for owned atoms
+  const double* positions = nullptr;  ///< [n_sites][3], A
+
+  /// Neighbour sites of owned atom i: sites[offsets[i]] .. sites[offsets[i + 1] - 1]. May hold sites beyond the cutoff (skin).
+  const std::int64_t* short_offsets = nullptr;  ///< [n_owned + 1]
+  const int* short_sites = nullptr;
+  const std::int64_t* long_offsets = nullptr;  ///< null: every other site is a neighbour (no cutoff, no images)
+  const int* long_sites = nullptr;
+};
+
+}  // namespace so3md
