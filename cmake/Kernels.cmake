@@ -1,0 +1,48 @@
+# The files csrc/cpu/kernels*.cpp are compiled once per instruction set, with SO3MD_ISA as the name of the namespace that keeps the
+# copies apart; csrc/cpu/dispatch.cpp picks one at run time and learns from SO3MD_HAVE_AVX2 and SO3MD_HAVE_AVX512 what there is.
+include(CheckCXXCompilerFlag)
+
+set(so3md_flags_portable "")
+set(so3md_flags_avx2 -mavx2 -mfma)
+set(so3md_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512)
+
+set(so3md_instruction_sets portable)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  foreach(isa avx2 avx512)
+    string(REPLACE ";" " " flags "${so3md_flags_${isa}}")
+    check_cxx_compiler_flag("${flags}" SO3MD_COMPILER_KNOWS_${isa})
+    if(SO3MD_COMPILER_KNOWS_${isa})
+      list(APPEND so3md_instruction_sets ${isa})
+    endif()
+  endforeach()
+endif()
+
+# Fails the build if a copy of the kernels holds a function that the linker could serve to code for a lesser processor.
+function(so3md_check_kernel_symbols target isa)
+  if(CMAKE_NM)
+    add_custom_command(TARGET ${target} POST_BUILD COMMAND_EXPAND_LISTS VERBATIM
+      COMMAND "${Python_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/scripts/check_kernel_symbols.py" --nm "${CMAKE_NM}"
+              --instruction-set ${isa} "$<TARGET_OBJECTS:so3md_kernels_${isa}>")
+  endif()
+endfunction()
+
+function(so3md_add_kernels target)
+  file(GLOB kernel_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/cpu/kernels*.cpp")
+  if(NOT kernel_sources)
+    return()
+  endif()
+  foreach(isa ${so3md_instruction_sets})
+    set(kernels so3md_kernels_${isa})
+    add_library(${kernels} OBJECT ${kernel_sources})
+    target_include_directories(${kernels} PRIVATE "${PROJECT_SOURCE_DIR}/csrc")
+    target_compile_definitions(${kernels} PRIVATE SO3MD_ISA=${isa})
+    target_compile_options(${kernels} PRIVATE ${so3md_flags_${isa}})
+    target_link_libraries(${kernels} PRIVATE so3md_flags)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${kernels}>)
+    string(TOUPPER ${isa} name)
+    target_compile_definitions(${target} PRIVATE SO3MD_HAVE_${name})
+    if(NOT isa STREQUAL "portable")
+      so3md_check_kernel_symbols(${target} ${isa})
+    endif()
+  endforeach()
+endfunction()
