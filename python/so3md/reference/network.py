@@ -1,0 +1,280 @@
+"""The network: embedding, layers and heads (sections 2, 3 and 4 of the theory).
+
+The attributes of the modules are named as the tensors of the model file, so `state_dict` and model file have the
+same keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from so3md.reference import functions
+from so3md.reference.functions import ACTIVATIONS
+from so3md.reference.graph import Edges, Graph
+
+Note = Callable[[str, Tensor], None]
+
+
+def parameter(*shape: int) -> nn.Parameter:
+    """An uninitialised parameter; its values come from the model file."""
+    return nn.Parameter(torch.empty(*shape))
+
+
+def invariants(coordinates: Tensor, degrees: list[int]) -> Tensor:
+    """m_l(c) = (2l+1)^(-1/2) sum_m c_lm^2, one number per degree: (n, sum of 2l+1) -> (n, degrees)."""
+    blocks = coordinates.split([2 * degree + 1 for degree in degrees], dim=-1)
+    parts = [(block**2).sum(-1) / math.sqrt(2 * l + 1) for block, l in zip(blocks, degrees, strict=True)]  # noqa: E741
+    return torch.stack(parts, dim=-1)
+
+
+def repeat_degrees(values: Tensor, degrees: list[int]) -> Tensor:
+    """One value per degree to one per spherical harmonic coordinate: (n, degrees) -> (n, sum of 2l+1)."""
+    return values.repeat_interleave(torch.tensor([2 * degree + 1 for degree in degrees]), dim=-1)
+
+
+class ChargeSpinEmbedding(nn.Module):
+    """Embedding of psi, the total charge or the number of unpaired electrons (section 2)."""
+
+    def __init__(self, num_elements: int, features: int, activation: str) -> None:
+        super().__init__()
+        self.query, self.key, self.value = parameter(num_elements, features), parameter(2, features), parameter(2, features)
+        self.mlp1, self.mlp2 = parameter(features, features), parameter(features, features)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, graph: Graph, psi: Tensor) -> Tensor:
+        sign = (psi < 0).long()[graph.batch]
+        q = self.query[graph.species]
+        y = functional.softplus((q * self.key[sign]).sum(-1) / math.sqrt(q.shape[-1]))
+        a = psi[graph.batch] * y / graph.sum_structures(y)[graph.batch]
+        v = a[:, None] * self.value[sign]
+        return v + self.activation(self.activation(v) @ self.mlp1.T) @ self.mlp2.T
+
+
+class Embedding(nn.Module):
+    """x_i = (E[Z_i] + e^Q_i + e^S_i) / sqrt(number of terms) (section 2)."""
+
+    def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
+        super().__init__()
+        features, activation = hyper["num_features"], hyper["activation"]
+        self.element = parameter(num_elements, features)
+        for kind in ("charge", "spin"):
+            in_use = hyper[f"{kind}_embedding"]
+            self.add_module(kind, ChargeSpinEmbedding(num_elements, features, activation) if in_use else None)
+
+    def forward(self, graph: Graph, note: Note) -> Tensor:
+        terms = [self.element[graph.species]]
+        note("embed_type", terms[0])
+        for kind, module, psi in (("charge", self.charge, graph.charge), ("spin", self.spin, 2 * graph.spin)):
+            if module is not None:
+                terms.append(module(graph, psi))
+                note(f"embed_{kind}", terms[-1])
+        return sum(terms) / math.sqrt(len(terms))
+
+
+class RadialBasis(nn.Module):
+    """g_k(r) of section 1."""
+
+    def __init__(self, hyper: dict[str, Any]) -> None:
+        super().__init__()
+        self.options, self.cutoff = hyper["radial_basis"], hyper["cutoff"]
+        if self.options["type"] == "gaussian":
+            self.centers, self.widths = parameter(self.options["size"]), parameter(self.options["size"])
+
+    def forward(self, distance: Tensor) -> Tensor:
+        kind, size = self.options["type"], self.options["size"]
+        if kind == "bernstein":
+            return functions.bernstein_basis(distance, size, self.options["gamma"])
+        if kind == "gaussian":
+            return functions.gaussian_basis(distance, self.centers, self.widths)
+        if kind == "bessel":
+            return functions.bessel_basis(distance, size, self.cutoff)
+        return functions.phys_basis(distance, size, self.cutoff)
+
+
+class Mlp(nn.Module):
+    """dense2(act(dense1(x))), or dense2(x) alone where hidden is 0."""
+
+    def __init__(self, into: int, hidden: int, out: int, activation: str = "silu") -> None:
+        super().__init__()
+        self.dense1 = nn.Linear(into, hidden) if hidden else None
+        self.dense2 = nn.Linear(hidden or into, out)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense2(x if self.dense1 is None else self.activation(self.dense1(x)))
+
+
+class Filter(nn.Module):
+    """w_ij = A2 act(A1 g(r) + a1) + a2 + B2 act(B1 m(chi_j - chi_i) + b1) + b2 (section 3)."""
+
+    def __init__(self, hyper: dict[str, Any]) -> None:
+        super().__init__()
+        features = hyper["num_features"]
+        self.radial1 = nn.Linear(hyper["radial_basis"]["size"], hyper["radial_hidden"])
+        self.radial2 = nn.Linear(hyper["radial_hidden"], features)
+        self.spherical1 = nn.Linear(len(hyper["degrees"]), hyper["spherical_hidden"])
+        self.spherical2 = nn.Linear(hyper["spherical_hidden"], features)
+        self.activation = ACTIVATIONS[hyper["activation"]]
+
+    def forward(self, radial: Tensor, difference_invariants: Tensor) -> Tensor:
+        return self.radial2(self.activation(self.radial1(radial))) + self.spherical2(
+            self.activation(self.spherical1(difference_invariants))
+        )
+
+
+class Attention(nn.Module):
+    """Attention weights and values per head; one set of heads for the features, one head per degree for chi."""
+
+    def __init__(self, hyper: dict[str, Any]) -> None:
+        super().__init__()
+        heads, degrees, features = hyper["num_heads"], len(hyper["degrees"]), hyper["num_features"]
+        for name in ("query_features", "key_features", "value_features"):
+            setattr(self, name, parameter(heads, features // heads, features // heads))
+        for name in ("query_coordinates", "key_coordinates"):
+            setattr(self, name, parameter(degrees, features // degrees, features // degrees))
+        self.activation = ACTIVATIONS[hyper["query_key_activation"]]
+        self.normalization = hyper["attention_normalization"]
+
+    def normalizer(self, head_width: int) -> float:
+        kind = self.normalization["type"]
+        return {"constant": self.normalization.get("value"), "sqrt_head_width": math.sqrt(head_width), "none": 1.0}[kind]
+
+    @staticmethod
+    def project(x: Tensor, matrices: Tensor) -> Tensor:
+        """(n, F) -> (n, heads, width), index (head, in, out) of the matrices."""
+        return torch.einsum("nhd,hde->nhe", x.unflatten(-1, matrices.shape[:2]), matrices)
+
+    def weights(self, x: Tensor, filters: Tensor, edges: Edges, query: Tensor, key: Tensor) -> Tensor:
+        """(1/N) sum_e q_ie k_je w_ije for every edge and head: (edges, heads)."""
+        q, k = self.activation(self.project(x, query)), self.activation(self.project(x, key))
+        w = filters.unflatten(-1, q.shape[1:])
+        return (q[edges.centre] * k[edges.neighbour] * w).sum(-1) / self.normalizer(q.shape[-1])
+
+
+class LayerNorm(nn.Module):
+    def __init__(self, features: int, epsilon: float) -> None:
+        super().__init__()
+        self.scale, self.bias, self.epsilon = parameter(features), parameter(features), epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, x.shape[-1:], self.scale, self.bias, self.epsilon)
+
+
+class Layer(nn.Module):
+    """One update of features x (n, F) and coordinates chi (n, sum of 2l+1) (section 3)."""
+
+    def __init__(self, hyper: dict[str, Any]) -> None:
+        super().__init__()
+        features, self.degrees = hyper["num_features"], hyper["degrees"]
+        self.filter_features, self.filter_coordinates = Filter(hyper), Filter(hyper)
+        self.attention = Attention(hyper)
+        self.activation = ACTIVATIONS[hyper["activation"]]
+        for number in (1, 2):
+            norm = LayerNorm(features, hyper["layer_norm_epsilon"]) if hyper[f"layer_norm_{number}"] else None
+            mlp = Mlp(features, features, features, hyper["activation"]) if hyper[f"residual_mlp_{number}"] else None
+            self.add_module(f"norm{number}", norm)
+            self.add_module(f"mlp{number}", mlp)
+        self.exchange = nn.Linear(features + len(self.degrees), features + len(self.degrees))
+
+    def attend(
+        self, x: Tensor, chi: Tensor, edges: Edges, radial: Tensor, phi: Tensor, harmonics: Tensor, note: Note
+    ) -> tuple[Tensor, Tensor]:
+        """The sums over neighbours of both blocks, from the layer's input."""
+        i, j, att = edges.centre, edges.neighbour, self.attention
+        m = invariants(chi[j] - chi[i], self.degrees)
+        w_features, w_coordinates = self.filter_features(radial, m), self.filter_coordinates(radial, m)
+        alpha = att.weights(x, w_features, edges, att.query_features, att.key_features)
+        beta = att.weights(x, w_coordinates, edges, att.query_coordinates, att.key_coordinates)
+        beta = repeat_degrees(beta, self.degrees)
+        values = att.project(x, att.value_features)[j]
+        dx = torch.zeros_like(x).index_add(0, i, (phi[:, None, None] * alpha[:, :, None] * values).flatten(1))
+        dchi = torch.zeros_like(chi).index_add(0, i, phi[:, None] * beta * harmonics)
+        for name, value in (
+            ("l0_of_chi_j_minus_chi_i", m),
+            ("filter_inv", w_features),
+            ("filter_ev", w_coordinates),
+            ("alpha_inv", alpha[:, :, None]),
+            ("alpha_ev_repeated", beta),
+            ("dx_att", dx),
+            ("dchi_att", dchi),
+        ):
+            note(name, value)
+        return dx, dchi
+
+    def residual(self, mlp: Mlp | None, x: Tensor, name: str, note: Note) -> Tensor:
+        if mlp is None:
+            return x
+        update = mlp(self.activation(x))
+        note(name, update)
+        return x + update
+
+    def forward(
+        self, x: Tensor, chi: Tensor, edges: Edges, radial: Tensor, phi: Tensor, harmonics: Tensor, note: Note
+    ) -> tuple[Tensor, Tensor]:
+        note("x_in", x)
+        note("chi_in", chi)
+        dx, dchi = self.attend(x, chi, edges, radial, phi, harmonics, note)
+        x, chi = x + dx, chi + dchi
+        if self.norm1 is not None:
+            x = self.norm1(x)
+            note("x_after_ln1", x)
+        x = self.residual(self.mlp1, x, "res_mlp1_out", note)
+
+        m = invariants(chi, self.degrees)
+        a, b = self.exchange(torch.cat([x, m], dim=-1)).split([x.shape[-1], len(self.degrees)], dim=-1)
+        dchi = repeat_degrees(b, self.degrees) * chi
+        x, chi = x + a, chi + dchi
+        note("l0_of_chi_after_att", m)
+        note("dx_int", a)
+        note("dchi_int", dchi)
+
+        x = self.residual(self.mlp2, x, "res_mlp2_out", note)
+        x = x if self.norm2 is None else self.norm2(x)
+        note("x_out", x)
+        note("chi_out", chi)
+        return x, chi
+
+
+class EnergyHead(Mlp):
+    """e_i = (o . act(O x_i + o1) + o2) scale[Z_i] + shift[Z_i] (section 4), eV."""
+
+    def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
+        super().__init__(hyper["num_features"], hyper["energy_head"]["hidden"], 1, hyper["energy_head"]["activation"])
+        self.scale, self.shift = parameter(num_elements), parameter(num_elements)
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        return super().forward(x).squeeze(-1) * self.scale[graph.species] + self.shift[graph.species]
+
+
+class ChargeHead(Mlp):
+    """Partial charges that sum to the total charge (section 4), e."""
+
+    def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
+        super().__init__(hyper["num_features"], hyper["charge_head"]["hidden"], 1)
+        self.element = parameter(num_elements)
+
+    def forward(self, x: Tensor, graph: Graph, note: Note) -> Tensor:
+        output = super().forward(x)
+        note("charge_head_mlp_out", output)
+        raw = output.squeeze(-1) + self.element[graph.species]
+        missing = (graph.charge - graph.sum_structures(raw)) / graph.sum_structures(torch.ones_like(raw))
+        return raw + missing[graph.batch]
+
+
+class HirshfeldHead(Mlp):
+    """h_i = |shift[Z_i] + query[Z_i] . u_i / sqrt(size)| (section 4)."""
+
+    def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
+        size = hyper["hirshfeld_head"]["size"]
+        super().__init__(hyper["num_features"], hyper["hirshfeld_head"]["hidden"], size)
+        self.query, self.shift = parameter(num_elements, size), parameter(num_elements)
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        u, query = super().forward(x), self.query[graph.species]
+        return (self.shift[graph.species] + (query * u).sum(-1) / math.sqrt(u.shape[-1])).abs()

@@ -1,0 +1,80 @@
+"""The pair terms: ZBL repulsion, damped electrostatics, dispersion (section 5 of the theory).
+
+Every energy is a sum over directed edges, so half of a pair's energy belongs to either atom; results are per edge, eV.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from so3md.reference.functions import switch
+from so3md.reference.graph import Edges
+from so3md.reference.network import parameter
+
+COULOMB_CONSTANT = 14.399645351950548  # e^2 / (4 pi epsilon_0) in eV A
+BOHR = 0.5291772105638411  # A
+HARTREE = 27.211386245988  # eV
+FINE_STRUCTURE = 0.0072973525693
+
+
+class ZblRepulsion(nn.Module):
+    """Screened nuclear repulsion with trained coefficients; each is the softplus of its raw number."""
+
+    def __init__(self, switch_on: float, switch_off: float) -> None:
+        super().__init__()
+        self.a_raw, self.c_raw, self.p_raw, self.d_raw = parameter(4), parameter(4), parameter(1), parameter(1)
+        self.switch_on, self.switch_off = switch_on, switch_off
+
+    def forward(self, edges: Edges, phi: Tensor, numbers: Tensor) -> Tensor:
+        a, c, p, d = (functional.softplus(raw) for raw in (self.a_raw, self.c_raw, self.p_raw, self.d_raw))
+        r, z_i, z_j = edges.distance, numbers[edges.centre], numbers[edges.neighbour]
+        rho = r * (z_i**p + z_j**p) * d
+        screening = (c / c.sum() * torch.exp(-a * rho[:, None])).sum(-1)
+        return 0.5 * switch(r, self.switch_on, self.switch_off) * COULOMB_CONSTANT * phi * z_i * z_j / r * screening
+
+
+def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: float | None) -> Tensor:
+    """Coulomb energy of smeared charges, f(r) = erf(r/s)/r, shifted to vanish with its force at the cutoff."""
+    r = edges.distance
+    f = torch.erf(r / sigma) / r
+    if cutoff is not None:
+        f_cut = math.erf(cutoff / sigma) / cutoff
+        gaussian = 2 / (math.sqrt(math.pi) * sigma) * math.exp(-((cutoff / sigma) ** 2))
+        slope_cut = (gaussian - f_cut) / cutoff
+        w = switch(r, 0.45 * cutoff, cutoff)
+        shifted = w * (f - f_cut) + (1 - w) * (f - f_cut - slope_cut * (r - cutoff))
+        f = torch.where(r < cutoff, shifted, torch.zeros_like(r))
+    return 0.5 * COULOMB_CONSTANT * charges[edges.centre] * charges[edges.neighbour] * f
+
+
+class Dispersion(nn.Module):
+    """vdW-QDO dispersion from free-atom values and Hirshfeld ratios; alpha in Bohr^3, c6 in Hartree Bohr^6."""
+
+    def __init__(self, num_elements: int, damping_scale: float) -> None:
+        super().__init__()
+        self.register_buffer("alpha", torch.empty(num_elements))
+        self.register_buffer("c6", torch.empty(num_elements))
+        self.damping_scale = damping_scale
+
+    def forward(
+        self, edges: Edges, species: Tensor, ratios: Tensor, cutoff: float | None, damping: float
+    ) -> Tensor:
+        alpha_atom, c6_atom = self.alpha[species] * ratios, self.c6[species] * ratios**2
+        alpha_i, alpha_j = alpha_atom[edges.centre], alpha_atom[edges.neighbour]
+        c6_i, c6_j = c6_atom[edges.centre], c6_atom[edges.neighbour]
+        alpha = (alpha_i + alpha_j) / 2
+        c6 = 2 * c6_i * c6_j * alpha_i * alpha_j / (alpha_i**2 * c6_j + alpha_j**2 * c6_i)
+
+        radius = FINE_STRUCTURE ** (-4 / 21) * alpha ** (1 / 7)
+        g = -0.00433008 + 0.24428889 * radius + 0.04125273 * radius**2 - 0.00078893 * radius**3
+        gamma = 1 / (2 * g**2)
+        c8, c10 = 5 * c6 / gamma, 245 / 8 * c6 / gamma**2
+        p = self.damping_scale * 2 * 2.54 * alpha ** (1 / 7)
+
+        r = edges.distance / BOHR
+        energy = -0.5 * HARTREE * (c6 / (r**6 + p**6) + c8 / (r**8 + p**8) + c10 / (r**10 + p**10))
+        return energy if cutoff is None else energy * switch(edges.distance, cutoff - damping, cutoff)
