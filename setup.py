@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.resolve()
 class CMakeBuild(build_ext):
     """Configures and builds the CMake target of each extension.
 
-    Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL sets the number of jobs (default 2).
+    Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default 2).
     """
 
     def build_extension(self, ext: Extension) -> None:
@@ -37,9 +37,7 @@ class CMakeBuild(build_ext):
         ]
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
         subprocess.run(configure, check=True)
-        subprocess.run(
-            [program, "--build", str(build_dir), "--target", "_engine", "--parallel", jobs], check=True
-        )
+        subprocess.run([program, "--build", str(build_dir), "--target", "_engine", "--parallel", jobs], check=True)
         if not module_path.exists():
             raise RuntimeError(f"the CMake build ended without making {module_path}")
 
