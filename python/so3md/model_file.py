@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def _one_of(names: Iterable[str]) -> Check:
 def _increasing_integers(low: int, high: int) -> Check:
     def check(value: Any, key: str) -> None:
         valid = isinstance(value, list) and value and all(type(item) is int and low <= item <= high for item in value)
-        if not valid or any(a >= b for a, b in zip(value, value[1:], strict=False)):
+        if not valid or any(a >= b for a, b in pairwise(value)):
             _fail(key, f"a list of increasing integers from {low} to {high}", value)
 
     return check

@@ -1,4 +1,4 @@
-"""Cutoff functions, radial bases, spherical harmonics, activations and the switch (sections 1 and 5 of the theory)."""
+"""Cutoff functions, radial bases, spherical harmonics, activations and the switch (docs/theory.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIVATIONS = {
 
 
 def cutoff_function(kind: str, distance: Tensor, cutoff: float, exponent: float = 0.0) -> Tensor:
-    """phi(r) of section 1: 1 at r = 0, exactly 0 from the cutoff on. Same shape as `distance` (A)."""
+    """phi(r), eqs. (3) to (6): 1 at r = 0, exactly 0 from the cutoff on. Same shape as `distance` (A)."""
     inside = distance < cutoff
     # Beyond the cutoff the formulas diverge or wrap around; a constant there keeps the gradient finite.
     t = torch.where(inside, distance, torch.zeros_like(distance)) / cutoff
@@ -39,7 +39,7 @@ def cutoff_function(kind: str, distance: Tensor, cutoff: float, exponent: float 
 
 
 def bernstein_basis(distance: Tensor, size: int, gamma: float) -> Tensor:
-    """binom(K-1, k) y^k (1-y)^(K-1-k) with y = exp(-gamma r); shape (edges, K)."""
+    """Eq. (7): binom(K-1, k) y^k (1-y)^(K-1-k) with y = exp(-gamma r); shape (edges, K)."""
     k = torch.arange(size, dtype=distance.dtype)
     log_binomial = torch.tensor([math.log(math.comb(size - 1, i)) for i in range(size)], dtype=distance.dtype)
     log_y = -gamma * distance[:, None]
@@ -48,18 +48,18 @@ def bernstein_basis(distance: Tensor, size: int, gamma: float) -> Tensor:
 
 
 def gaussian_basis(distance: Tensor, centers: Tensor, widths: Tensor) -> Tensor:
-    """exp(-(r - c_k)^2 / (2 w_k^2)); shape (edges, K)."""
+    """Eq. (8): exp(-(r - c_k)^2 / (2 w_k^2)); shape (edges, K)."""
     return torch.exp(-((distance[:, None] - centers) ** 2) / (2 * widths**2))
 
 
 def bessel_basis(distance: Tensor, size: int, cutoff: float) -> Tensor:
-    """sin(pi k r / r_c) / r for k = 0..K-1, so the first function is zero; shape (edges, K)."""
+    """Eq. (9): sin(pi k r / r_c) / r for k = 0..K-1, so the first function is zero; shape (edges, K)."""
     k = torch.arange(size, dtype=distance.dtype)
     return torch.sin(math.pi * k * distance[:, None] / cutoff) / distance[:, None]
 
 
 def phys_basis(distance: Tensor, size: int, cutoff: float) -> Tensor:
-    """exp(-beta (e^-r - mu_k)^2), mu_k evenly spaced from e^-r_c to 1; shape (edges, K)."""
+    """Eq. (10): exp(-beta (e^-r - mu_k)^2), mu_k evenly spaced from e^-r_c to 1; shape (edges, K)."""
     centers = torch.linspace(math.exp(-cutoff), 1.0, size, dtype=distance.dtype)
     beta = (2 / size * (1 - math.exp(-cutoff))) ** -2
     return torch.exp(-beta * (torch.exp(-distance[:, None]) - centers) ** 2)
@@ -68,8 +68,7 @@ def phys_basis(distance: Tensor, size: int, cutoff: float) -> Tensor:
 def spherical_harmonics(unit: Tensor, degrees: Sequence[int]) -> Tensor:
     """Real orthonormal Y_lm(u), m = -l..l, without Condon-Shortley sign; (edges, 3) -> (edges, sum of 2l+1).
 
-    Y_lm = N_lm Q_lm(z) times sqrt(2) Re (x + iy)^m for m > 0 and sqrt(2) Im (x + iy)^|m| for m < 0, where Q_lm is the
-    associated Legendre function without its factor (1 - z^2)^(m/2), by the usual recursion in l.
+    Eqs. (11) and (12): N_lm Pi_lm(z) times sqrt(2) Re (x + iy)^m for m > 0 and sqrt(2) Im (x + iy)^|m| for m < 0.
     """
     x, y, z = unit.unbind(-1)
     real, imaginary = [torch.ones_like(x)], [torch.zeros_like(x)]
@@ -98,7 +97,7 @@ def spherical_harmonics(unit: Tensor, degrees: Sequence[int]) -> Tensor:
 
 
 def switch(distance: Tensor, on: float, off: float) -> Tensor:
-    """S(r; on, off) of section 5: 1 below `on`, 0 above `off`, infinitely often differentiable."""
+    """S(r; on, off), eq. (32): 1 below `on`, 0 above `off`, infinitely often differentiable."""
 
     def sigma(t: Tensor) -> Tensor:
         positive = t > 0

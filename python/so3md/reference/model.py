@@ -28,6 +28,10 @@ def _ignore(name: str, value: Tensor) -> None:
     """The default `Note`: keeps nothing."""
 
 
+def _prefixed(note: Note, prefix: str) -> Note:
+    return lambda name, value: note(prefix + name, value)
+
+
 class ReferenceModel(nn.Module):
     """So3krates with its physical terms. Units eV, A, e.
 
@@ -69,7 +73,7 @@ class ReferenceModel(nn.Module):
         return self.electrostatics is not None or self.dispersion is not None
 
     def represent(self, graph: Graph, note: Note = _ignore) -> tuple[Tensor, Tensor]:
-        """Features x (n, F) after the last layer, and phi (edges) of the short edges (sections 1 to 3)."""
+        """Features x (n, F) after the last layer, and phi (edges) of the short edges."""
         edges, hyper = graph.short_edges, self.hyperparameters
         r = edges.distance
         phi = functions.cutoff_function(
@@ -82,13 +86,13 @@ class ReferenceModel(nn.Module):
         x = self.embedding(graph, note)
         chi = x.new_zeros(len(x), harmonics.shape[-1])
         for t, layer in enumerate(self.layers):
-            x, chi = layer(x, chi, edges, radial, phi, harmonics, lambda name, value, t=t: note(f"layer{t}_{name}", value))
+            x, chi = layer(x, chi, edges, radial, phi, harmonics, _prefixed(note, f"layer{t}_"))
         return x, phi
 
     def forward(
         self, graph: Graph, lr_cutoff: float | None = 12.0, lr_damping: float = 2.0, note: Note = _ignore
     ) -> dict[str, Any]:
-        """Energies of a graph, differentiable.
+        """Energies of a graph, eq. (31), differentiable.
 
         Returns energy (structures), energies (n), energy_components (name -> (n)), and charges and hirshfeld_ratios (n)
         where the model has these heads. `note(name, value)` is called with every intermediate quantity.

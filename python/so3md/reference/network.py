@@ -1,4 +1,4 @@
-"""The network: embedding, layers and heads (sections 2, 3 and 4 of the theory).
+"""The network: embedding, layers and heads. Equation numbers are those of docs/theory.md.
 
 The attributes of the modules are named as the tensors of the model file, so `state_dict` and model file have the
 same keys.
@@ -27,7 +27,7 @@ def parameter(*shape: int) -> nn.Parameter:
 
 
 def invariants(coordinates: Tensor, degrees: list[int]) -> Tensor:
-    """m_l(c) = (2l+1)^(-1/2) sum_m c_lm^2, one number per degree: (n, sum of 2l+1) -> (n, degrees)."""
+    """Eq. (16): m_l(c) = (2l+1)^(-1/2) sum_m c_lm^2, one number per degree: (n, sum of 2l+1) -> (n, degrees)."""
     blocks = coordinates.split([2 * degree + 1 for degree in degrees], dim=-1)
     parts = [(block**2).sum(-1) / math.sqrt(2 * l + 1) for block, l in zip(blocks, degrees, strict=True)]  # noqa: E741
     return torch.stack(parts, dim=-1)
@@ -39,11 +39,12 @@ def repeat_degrees(values: Tensor, degrees: list[int]) -> Tensor:
 
 
 class ChargeSpinEmbedding(nn.Module):
-    """Embedding of psi, the total charge or the number of unpaired electrons (section 2)."""
+    """Embedding of psi, the total charge or the number of unpaired electrons, eqs. (14) and (15)."""
 
     def __init__(self, num_elements: int, features: int, activation: str) -> None:
         super().__init__()
-        self.query, self.key, self.value = parameter(num_elements, features), parameter(2, features), parameter(2, features)
+        self.query = parameter(num_elements, features)
+        self.key, self.value = parameter(2, features), parameter(2, features)
         self.mlp1, self.mlp2 = parameter(features, features), parameter(features, features)
         self.activation = ACTIVATIONS[activation]
 
@@ -57,7 +58,7 @@ class ChargeSpinEmbedding(nn.Module):
 
 
 class Embedding(nn.Module):
-    """x_i = (E[Z_i] + e^Q_i + e^S_i) / sqrt(number of terms) (section 2)."""
+    """x_i = (E[Z_i] + e^Q_i + e^S_i) / sqrt(number of terms), eq. (13)."""
 
     def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class Embedding(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    """g_k(r) of section 1."""
+    """g_k(r), eqs. (7) to (10)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class Mlp(nn.Module):
 
 
 class Filter(nn.Module):
-    """w_ij = A2 act(A1 g(r) + a1) + a2 + B2 act(B1 m(chi_j - chi_i) + b1) + b2 (section 3)."""
+    """w_ij = A2 act(A1 g(r) + a1) + a2 + B2 act(B1 m(chi_j - chi_i) + b1) + b2, eq. (17)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class Filter(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention weights and values per head; one set of heads for the features, one head per degree for chi."""
+    """Queries, keys and values, eq. (18): one set of heads for the features, one head per degree for chi."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -142,8 +143,9 @@ class Attention(nn.Module):
         self.normalization = hyper["attention_normalization"]
 
     def normalizer(self, head_width: int) -> float:
-        kind = self.normalization["type"]
-        return {"constant": self.normalization.get("value"), "sqrt_head_width": math.sqrt(head_width), "none": 1.0}[kind]
+        if self.normalization["type"] == "constant":
+            return self.normalization["value"]
+        return math.sqrt(head_width) if self.normalization["type"] == "sqrt_head_width" else 1.0
 
     @staticmethod
     def project(x: Tensor, matrices: Tensor) -> Tensor:
@@ -151,13 +153,15 @@ class Attention(nn.Module):
         return torch.einsum("nhd,hde->nhe", x.unflatten(-1, matrices.shape[:2]), matrices)
 
     def weights(self, x: Tensor, filters: Tensor, edges: Edges, query: Tensor, key: Tensor) -> Tensor:
-        """(1/N) sum_e q_ie k_je w_ije for every edge and head: (edges, heads)."""
+        """Eqs. (19) and (21): (1/N) sum_e q_ie k_je w_ije for every edge and head: (edges, heads)."""
         q, k = self.activation(self.project(x, query)), self.activation(self.project(x, key))
         w = filters.unflatten(-1, q.shape[1:])
         return (q[edges.centre] * k[edges.neighbour] * w).sum(-1) / self.normalizer(q.shape[-1])
 
 
 class LayerNorm(nn.Module):
+    """Eq. (23)."""
+
     def __init__(self, features: int, epsilon: float) -> None:
         super().__init__()
         self.scale, self.bias, self.epsilon = parameter(features), parameter(features), epsilon
@@ -167,7 +171,7 @@ class LayerNorm(nn.Module):
 
 
 class Layer(nn.Module):
-    """One update of features x (n, F) and coordinates chi (n, sum of 2l+1) (section 3)."""
+    """One update of features x (n, F) and coordinates chi (n, sum of 2l+1), eqs. (16) to (25)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -185,7 +189,7 @@ class Layer(nn.Module):
     def attend(
         self, x: Tensor, chi: Tensor, edges: Edges, radial: Tensor, phi: Tensor, harmonics: Tensor, note: Note
     ) -> tuple[Tensor, Tensor]:
-        """The sums over neighbours of both blocks, from the layer's input."""
+        """The sums over neighbours in eqs. (20) and (22), from the layer's input."""
         i, j, att = edges.centre, edges.neighbour, self.attention
         m = invariants(chi[j] - chi[i], self.degrees)
         w_features, w_coordinates = self.filter_features(radial, m), self.filter_coordinates(radial, m)
@@ -208,6 +212,7 @@ class Layer(nn.Module):
         return dx, dchi
 
     def residual(self, mlp: Mlp | None, x: Tensor, name: str, note: Note) -> Tensor:
+        """Eq. (24)."""
         if mlp is None:
             return x
         update = mlp(self.activation(x))
@@ -226,7 +231,7 @@ class Layer(nn.Module):
             note("x_after_ln1", x)
         x = self.residual(self.mlp1, x, "res_mlp1_out", note)
 
-        m = invariants(chi, self.degrees)
+        m = invariants(chi, self.degrees)  # the exchange, eq. (25)
         a, b = self.exchange(torch.cat([x, m], dim=-1)).split([x.shape[-1], len(self.degrees)], dim=-1)
         dchi = repeat_degrees(b, self.degrees) * chi
         x, chi = x + a, chi + dchi
@@ -242,7 +247,7 @@ class Layer(nn.Module):
 
 
 class EnergyHead(Mlp):
-    """e_i = (o . act(O x_i + o1) + o2) scale[Z_i] + shift[Z_i] (section 4), eV."""
+    """e_i = (o . act(O x_i + o1) + o2) scale[Z_i] + shift[Z_i], eq. (26), eV."""
 
     def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
         super().__init__(hyper["num_features"], hyper["energy_head"]["hidden"], 1, hyper["energy_head"]["activation"])
@@ -253,7 +258,7 @@ class EnergyHead(Mlp):
 
 
 class ChargeHead(Mlp):
-    """Partial charges that sum to the total charge (section 4), e."""
+    """Partial charges that sum to the total charge, eqs. (27) and (28), e."""
 
     def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
         super().__init__(hyper["num_features"], hyper["charge_head"]["hidden"], 1)
@@ -268,7 +273,7 @@ class ChargeHead(Mlp):
 
 
 class HirshfeldHead(Mlp):
-    """h_i = |shift[Z_i] + query[Z_i] . u_i / sqrt(size)| (section 4)."""
+    """h_i = |shift[Z_i] + query[Z_i] . u_i / sqrt(size)|, eq. (30)."""
 
     def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
         size = hyper["hirshfeld_head"]["size"]

@@ -1,4 +1,4 @@
-"""The pair terms: ZBL repulsion, damped electrostatics, dispersion (section 5 of the theory).
+"""The pair terms: ZBL repulsion, damped electrostatics, dispersion (eqs. (31) to (40) of docs/theory.md).
 
 Every energy is a sum over directed edges, so half of a pair's energy belongs to either atom; results are per edge, eV.
 """
@@ -22,7 +22,7 @@ FINE_STRUCTURE = 0.0072973525693
 
 
 class ZblRepulsion(nn.Module):
-    """Screened nuclear repulsion with trained coefficients; each is the softplus of its raw number."""
+    """Screened nuclear repulsion with trained coefficients, eq. (33); each is the softplus of its raw number."""
 
     def __init__(self, switch_on: float, switch_off: float) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ZblRepulsion(nn.Module):
 
 
 def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: float | None) -> Tensor:
-    """Coulomb energy of smeared charges, f(r) = erf(r/s)/r, shifted to vanish with its force at the cutoff."""
+    """Eqs. (34) to (36): smeared charges, f(r) = erf(r/s)/r, shifted to vanish with its force at the cutoff."""
     r = edges.distance
     f = torch.erf(r / sigma) / r
     if cutoff is not None:
@@ -52,7 +52,7 @@ def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: fl
 
 
 class Dispersion(nn.Module):
-    """vdW-QDO dispersion from free-atom values and Hirshfeld ratios; alpha in Bohr^3, c6 in Hartree Bohr^6."""
+    """vdW-QDO dispersion from free-atom values and ratios, eqs. (37) to (40); alpha in Bohr^3, c6 in Hartree Bohr^6."""
 
     def __init__(self, num_elements: int, damping_scale: float) -> None:
         super().__init__()
@@ -60,9 +60,7 @@ class Dispersion(nn.Module):
         self.register_buffer("c6", torch.empty(num_elements))
         self.damping_scale = damping_scale
 
-    def forward(
-        self, edges: Edges, species: Tensor, ratios: Tensor, cutoff: float | None, damping: float
-    ) -> Tensor:
+    def forward(self, edges: Edges, species: Tensor, ratios: Tensor, cutoff: float | None, damping: float) -> Tensor:
         alpha_atom, c6_atom = self.alpha[species] * ratios, self.c6[species] * ratios**2
         alpha_i, alpha_j = alpha_atom[edges.centre], alpha_atom[edges.neighbour]
         c6_i, c6_j = c6_atom[edges.centre], c6_atom[edges.neighbour]

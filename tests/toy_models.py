@@ -1,0 +1,159 @@
+"""Small models with random weights for tests, covering every option of the model file.
+
+    path = write_toy_model(tmp_path / "toy.safetensors", seed=1, activation="tanh", charge_head=None, electrostatics=None)
+
+The weights are scaled so that energies (eV), forces (eV/A) and charges of a molecule are of order one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from so3md.model_file import ModelFile, expected_tensors
+
+ELEMENTS = (1, 6, 8)
+
+#: Free-atom polarisability (Bohr^3) and C6 (Hartree Bohr^6) of the elements in test models.
+FREE_ATOMS = {1: (4.5, 6.5), 6: (12.0, 46.6), 7: (7.4, 24.2), 8: (5.4, 15.6)}
+
+#: ln(exp(a) - 1) of the four a and four c, p and d of the original ZBL potential.
+ZBL_RAW = {
+    "a_raw": [3.1584, 0.4488, -0.7009, -1.4995],
+    "c_raw": [-1.6119, -0.4063, -1.1285, -3.5553],
+    "p_raw": [-1.3525],
+    "d_raw": [2.0079],
+}
+
+_DEFAULTS: dict[str, Any] = {
+    "num_features": 36,
+    "num_heads": 4,
+    "degrees": [1, 2, 3],
+    "num_layers": 2,
+    "cutoff": 4.0,
+    "cutoff_function": {"type": "phys"},
+    "radial_basis": {"type": "bernstein", "size": 16, "gamma": 0.9448630629184640},
+    "radial_hidden": 36,
+    "spherical_hidden": 9,
+    "activation": "silu",
+    "query_key_activation": "identity",
+    "attention_normalization": {"type": "constant", "value": 5.0},
+    "layer_norm_1": True,
+    "layer_norm_2": True,
+    "layer_norm_epsilon": 1e-6,
+    "residual_mlp_1": True,
+    "residual_mlp_2": False,
+    "charge_embedding": True,
+    "spin_embedding": True,
+    "energy_head": {"hidden": 20, "activation": "silu"},
+    "charge_head": {"hidden": 20},
+    "hirshfeld_head": {"hidden": 12, "size": 10},
+    "zbl": {"switch_on": 0.0, "switch_off": 1.5},
+    "electrostatics": {"sigma": 4.0},
+    "dispersion": {"type": "vdw_qdo", "damping_scale": 1.2},
+}
+
+_NO_PHYSICS = {"charge_head": None, "hirshfeld_head": None, "zbl": None, "electrostatics": None, "dispersion": None}
+
+#: Named sets of overrides; together they use every value of every option.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "cosine_gaussian": {"cutoff_function": {"type": "cosine"}, "radial_basis": {"type": "gaussian", "size": 12}},
+    "exponential_bessel": {"cutoff_function": {"type": "exponential"}, "radial_basis": {"type": "bessel", "size": 12}},
+    "polynomial_phys": {
+        "cutoff_function": {"type": "polynomial", "exponent": 6},
+        "radial_basis": {"type": "phys", "size": 12},
+    },
+    "sqrt_head_width": {"attention_normalization": {"type": "sqrt_head_width"}, "query_key_activation": "silu"},
+    "no_normalization": {"attention_normalization": {"type": "none"}, "query_key_activation": "tanh"},
+    "tanh": {"activation": "tanh", "energy_head": {"hidden": 20, "activation": "tanh"}},
+    "gelu": {"activation": "gelu", "energy_head": {"hidden": 20, "activation": "gelu"}, "query_key_activation": "gelu"},
+    "relu": {"activation": "relu", "energy_head": {"hidden": 20, "activation": "relu"}, "query_key_activation": "relu"},
+    "identity": {"activation": "identity", "energy_head": {"hidden": 20, "activation": "identity"}},
+    "plain_layers": {"layer_norm_1": False, "layer_norm_2": False, "residual_mlp_1": False},
+    "second_residual": {"residual_mlp_1": False, "residual_mlp_2": True, "layer_norm_1": False},
+    "both_residuals": {"residual_mlp_2": True, "layer_norm_2": False},
+    "charge_embedding_only": {"spin_embedding": False},
+    "spin_embedding_only": {"charge_embedding": False},
+    "no_embeddings": {"charge_embedding": False, "spin_embedding": False},
+    "network_only": _NO_PHYSICS,
+    "zbl_only": _NO_PHYSICS | {"zbl": {"switch_on": 0.3, "switch_off": 2.0}},
+    "heads_without_terms": {"zbl": None, "electrostatics": None, "dispersion": None},
+    "electrostatics_only": {"hirshfeld_head": None, "zbl": None, "dispersion": None},
+    "dispersion_only": {"charge_head": None, "zbl": None, "electrostatics": None},
+    "linear_heads": {
+        "energy_head": {"hidden": 0, "activation": "silu"},
+        "charge_head": {"hidden": 0},
+        "hirshfeld_head": {"hidden": 0, "size": 10},
+    },
+    "one_degree": {"degrees": [1], "num_heads": 1},
+    "four_degrees": {"degrees": [1, 2, 3, 4], "num_heads": 9},
+    "even_degrees": {"degrees": [2, 4], "num_heads": 6},
+    "one_layer": {"num_layers": 1},
+    "other_widths": {"radial_hidden": 24, "spherical_hidden": 7, "num_features": 24, "num_heads": 2},
+}
+
+#: Steep radial filters make forces of order one; the spherical filters see chi squared and would make it explode.
+_WEIGHT_SCALES = {"radial1": 3.0, "radial2": 3.0, "spherical1": 0.3, "spherical2": 0.3}
+
+
+def toy_hyperparameters(**overrides: Any) -> dict[str, Any]:
+    """Hyperparameters of the default toy model with some replaced; a misspelt name is an error."""
+    unknown = overrides.keys() - _DEFAULTS.keys()
+    if unknown:
+        raise ValueError(f"no such hyperparameter: {sorted(unknown)}")
+    return copy.deepcopy(_DEFAULTS | overrides)
+
+
+def make_toy_model(
+    seed: int = 0, elements: Sequence[int] = ELEMENTS, dtype: type = np.float32, **overrides: Any
+) -> ModelFile:
+    """A model with random weights, the same for the same arguments."""
+    hyper = toy_hyperparameters(**overrides)
+    rng = np.random.default_rng(seed)
+    tensors = {
+        name: _random_tensor(rng, name, shape, hyper, elements).astype(dtype)
+        for name, shape in expected_tensors(hyper, len(elements)).items()
+    }
+    model = ModelFile(hyper, list(elements), tensors, name="toy", description="random weights, for tests only")
+    model.check()
+    return model
+
+
+def write_toy_model(path: Path, seed: int = 0, elements: Sequence[int] = ELEMENTS, **overrides: Any) -> Path:
+    """Write the model file of `make_toy_model` and return its path."""
+    make_toy_model(seed, elements, **overrides).write(path)
+    return path
+
+
+def _random_tensor(
+    rng: np.random.Generator, name: str, shape: tuple[int, ...], hyper: dict[str, Any], elements: Sequence[int]
+) -> np.ndarray:
+    """Values whose size suits the place: maps keep the size of their input, tables are O(1), ratios stay near one."""
+    kind = name.rsplit(".", 1)[-1]
+    normal = rng.standard_normal(shape)
+    if name == "radial_basis.centers":
+        return np.linspace(0.0, hyper["cutoff"], shape[0]) + 0.02 * normal
+    if name == "radial_basis.widths":
+        return hyper["cutoff"] / (shape[0] - 1) * (1 + 0.1 * normal)
+    if name.startswith("zbl."):
+        return np.array(ZBL_RAW[kind]) + 0.1 * normal
+    if name.startswith("dispersion."):
+        return np.array([FREE_ATOMS[number][0 if kind == "alpha" else 1] for number in elements])
+    if name in ("energy.scale", "hirshfeld.shift") or kind == "scale":
+        return 1 + 0.1 * normal
+    if kind in ("bias", "shift") or name == "charge.element":
+        return 0.2 * normal
+    if name == "hirshfeld.query":
+        return 0.1 * normal
+    if ".attention." in name:
+        return normal / np.sqrt(shape[1])
+    if kind == "weight":
+        return _WEIGHT_SCALES.get(name.split(".")[-2], 1.0) * normal / np.sqrt(shape[-1])
+    if kind.startswith("mlp"):
+        return normal / np.sqrt(shape[-1])
+    return normal
