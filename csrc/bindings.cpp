@@ -1,0 +1,185 @@
+// The Python module so3md._engine.
+#include "bindings.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "cpu/instruction_sets.h"
+#include "evaluator.h"
+
+namespace so3md {
+
+namespace {
+
+using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
+
+Precision parse_precision(const std::string& name) {
+  if (name == "mixed") return Precision::mixed;
+  if (name == "double") return Precision::double_;
+  throw py::value_error("unknown precision '" + name + "': expected 'mixed' or 'double'");
+}
+
+void check_shape(const py::array& array, const char* name, std::initializer_list<py::ssize_t> expected) {
+  bool same = array.ndim() == static_cast<py::ssize_t>(expected.size());
+  py::ssize_t axis = 0;
+  for (py::ssize_t size : expected) {
+    same = same && array.shape(axis) == size;
+    ++axis;
+  }
+  if (same) return;
+  const auto shape = py::str(array.attr("shape")).cast<std::string>();
+  throw py::value_error(std::string(name) + " has shape " + shape + ": expected " + py::str(py::cast(std::vector<py::ssize_t>(expected))).cast<std::string>());
+}
+
+py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::ssize_t> shape) {
+  return py::array_t<double>(std::move(shape), values.data());
+}
+
+/// Owns everything that an evaluation from Python needs.
+class PythonEngine {
+ public:
+  PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
+               double lr_damping, double skin)
+      : precision_(precision), evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping), threads, skin) {}
+
+  py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+                    double charge, double spin, bool forces) {
+    const System system = make_system(numbers, positions, cell, pbc, charge, spin);
+    const DomainResults* results;
+    {
+      py::gil_scoped_release release;
+      results = &evaluator_.evaluate(system, forces);
+    }
+    ++evaluations_;
+    return to_dict(*results, system.n, forces);
+  }
+
+  py::dict intermediates(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+                         double charge, double spin) {
+    const System system = make_system(numbers, positions, cell, pbc, charge, spin);
+    std::vector<LayerFeatures> features;
+    evaluator_.evaluate(system, false, &features);
+    const Hyperparameters& hyper = evaluator_.model().hyper;
+    py::dict out;
+    for (std::size_t layer = 0; layer < features.size(); ++layer) {
+      const std::string prefix = "layer" + std::to_string(layer) + "_";
+      const LayerFeatures& f = features[layer];
+      const std::vector<py::ssize_t> x_shape = {system.n, hyper.num_features}, chi_shape = {system.n, hyper.num_coordinates()};
+      out[(prefix + "x_in").c_str()] = to_array(f.x_in, x_shape);
+      out[(prefix + "chi_in").c_str()] = to_array(f.chi_in, chi_shape);
+      out[(prefix + "x_attended").c_str()] = to_array(f.x_attended, x_shape);
+      out[(prefix + "chi_attended").c_str()] = to_array(f.chi_attended, chi_shape);
+      out[(prefix + "x_out").c_str()] = to_array(f.x_out, x_shape);
+      out[(prefix + "chi_out").c_str()] = to_array(f.chi_out, chi_shape);
+    }
+    return out;
+  }
+
+  py::dict info() const {
+    py::dict out, stages;
+    const Engine& engine = evaluator_.engine();
+    out["precision"] = precision_;
+    out["threads"] = evaluator_.threads();
+    out["instruction_set"] = engine.instruction_set();
+    out["evaluations"] = evaluations_;
+    out["neighbour_rebuilds"] = evaluator_.neighbours().rebuilds();
+    out["table_error"] = py::none();
+    if (engine.tabulated()) {
+      const TableError& error = engine.table_error();
+      py::dict table;
+      table["value"] = error.value;
+      table["derivative"] = error.derivative;
+      table["scale"] = error.scale;
+      table["intervals"] = error.intervals;
+      out["table_error"] = table;
+    }
+    stages["neighbours"] = evaluator_.neighbour_seconds();
+    for (const auto& [stage, seconds] : engine.stopwatch().seconds()) stages[stage.c_str()] = seconds;
+    out["stage_seconds"] = stages;
+    return out;
+  }
+
+ private:
+  static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping) {
+    EngineOptions out;
+    out.precision = parse_precision(precision);
+    out.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
+    out.dispersion_damping = lr_damping;
+    return out;
+  }
+
+  static System make_system(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell,
+                            const std::array<bool, 3>& pbc, double charge, double spin) {
+    if (numbers.ndim() != 1) throw py::value_error("numbers must be a one-dimensional array of atomic numbers");
+    check_shape(positions, "positions", {numbers.shape(0), 3});
+    check_shape(cell, "cell", {3, 3});
+    System system;
+    system.n = static_cast<int>(numbers.shape(0));
+    system.numbers = numbers.data();
+    system.positions = positions.data();
+    system.cell = cell.data();
+    system.periodic = pbc;
+    system.totals = {charge, spin};
+    return system;
+  }
+
+  py::dict to_dict(const DomainResults& results, py::ssize_t n, bool forces) const {
+    py::dict out, components;
+    out["energy"] = results.energy.total();
+    out["energies"] = to_array(results.energies, {n});
+    if (forces) {
+      out["forces"] = to_array(results.forces, {n, 3});
+      out["virial"] = total_virial(results.virials);
+    }
+    if (evaluator_.model().hyper.charge_head) out["charges"] = to_array(results.charges, {n});
+    if (evaluator_.model().hyper.hirshfeld_head) out["hirshfeld_ratios"] = to_array(results.hirshfeld_ratios, {n});
+    components["nn"] = results.energy.network + results.energy.shifts;
+    components["nn_noshift"] = results.energy.network;
+    components["zbl"] = results.energy.zbl;
+    components["electrostatics"] = results.energy.electrostatics;
+    components["dispersion"] = results.energy.dispersion;
+    out["energy_components"] = components;
+    return out;
+  }
+
+  static py::array_t<double> total_virial(const std::vector<double>& virials) {
+    std::vector<double> sum(9, 0.0);
+    for (std::size_t at = 0; at < virials.size(); ++at) sum[at % 9] += virials[at];
+    return to_array(sum, {3, 3});
+  }
+
+  std::string precision_;
+  Evaluator evaluator_;
+  long evaluations_ = 0;
+};
+
+void bind_engine(py::module_& module) {
+  py::class_<PythonEngine>(module, "Engine", "Evaluates a model; keeps its neighbour list between calls. One call at a time.")
+      .def(py::init<std::shared_ptr<const Model>, const std::string&, int, std::optional<double>, double, double>(), py::arg("model"),
+           py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0,
+           py::arg("skin") = 0.5)
+      .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
+           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
+      .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
+           py::arg("charge") = 0.0, py::arg("spin") = 0.0)
+      .def("info", &PythonEngine::info);
+  module.def("instruction_sets", &usable_instruction_sets, "Instruction sets that this build can use here, the widest last.");
+}
+
+}  // namespace
+
+}  // namespace so3md
+
+PYBIND11_MODULE(_engine, module) {
+  module.doc() = "The so3md engine (C++).";
+  so3md::bind_model(module);
+  so3md::bind_geometry(module);
+  so3md::bind_physics(module);
+  so3md::bind_engine(module);
+}

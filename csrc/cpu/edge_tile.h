@@ -1,0 +1,199 @@
+// A few edges of one atom, lane by lane: geometry, spherical harmonics and radial filters.
+#pragma once
+
+#include "cpu/activation.h"
+#include "cpu/harmonics.h"
+#include "cpu/matmul.h"
+#include "network/kernels.h"
+
+namespace SO3MD_CPU_NAMESPACE {
+
+/// Edges that are worked on together; a multiple of every register width.
+inline constexpr int kTile = 16;
+
+/// Geometry of up to kTile edges of one atom. Lanes behind `count` hold a harmless direction and a cutoff value of zero.
+template <class Real>
+struct EdgeTile {
+  int count = 0;
+  const int* slot = nullptr;
+  alignas(64) Real x[kTile];
+  alignas(64) Real y[kTile];
+  alignas(64) Real z[kTile];
+  alignas(64) Real r[kTile];
+  alignas(64) Real cutoff[kTile];
+  alignas(64) Real cutoff_derivative[kTile];
+
+  EdgeTile(const EdgeView<Real>& edges, std::int64_t first, int edge_count) : count(edge_count), slot(edges.slot + first) {
+    for (int p = 0; p < kTile; ++p) {
+      const bool real_edge = p < count;
+      x[p] = real_edge ? edges.ux[first + p] : Real(0);
+      y[p] = real_edge ? edges.uy[first + p] : Real(0);
+      z[p] = real_edge ? edges.uz[first + p] : Real(1);
+      r[p] = real_edge ? edges.r[first + p] : Real(1);
+      cutoff[p] = real_edge ? edges.cutoff[first + p] : Real(0);
+      cutoff_derivative[p] = real_edge ? edges.cutoff_derivative[first + p] : Real(0);
+    }
+  }
+
+  /// values[coordinate][lane].
+  void spherical_harmonics(const Layout& layout, const HarmonicsTable<Real>& table, Real* values) const {
+    for (int lane = 0; lane < kTile; lane += kWidth<Real>)
+      harmonics<Real>(layout, table, load<Real>(x + lane), load<Real>(y + lane), load<Real>(z + lane), values + lane, kTile);
+  }
+};
+
+/// Calls body(tile) for the edges of owned atom i.
+template <class Real, class Body>
+inline void for_edge_tiles(const EdgeView<Real>& edges, int i, const Body& body) {
+  const int count = edges.count[i];
+  for (int done = 0; done < count; done += kTile) {
+    const int left = count - done;
+    const EdgeTile<Real> tile(edges, edges.first[i] + done, left < kTile ? left : kTile);
+    body(tile);
+  }
+}
+
+/// Interval of a spline and its four weights at distance r.
+template <class Real>
+struct SplinePlace {
+  int interval;
+  Real value[4];
+  Real derivative[4];  ///< with respect to r
+
+  SplinePlace(const RadialTable<Real>& table, Real r) {
+    const Real place = r * static_cast<Real>(table.intervals_per_length);
+    interval = static_cast<int>(place);
+    if (interval > table.intervals - 1) interval = table.intervals - 1;
+    const Real t = place - static_cast<Real>(interval), u = Real(1) - t;
+    const Real sixth = Real(1) / Real(6), slope = static_cast<Real>(table.intervals_per_length);
+    value[0] = u * u * u * sixth;
+    value[1] = ((Real(3) * t - Real(6)) * t * t + Real(4)) * sixth;
+    value[2] = (((Real(-3) * t + Real(3)) * t + Real(3)) * t + Real(1)) * sixth;
+    value[3] = t * t * t * sixth;
+    derivative[0] = Real(-0.5) * u * u * slope;
+    derivative[1] = (Real(1.5) * t - Real(2)) * t * slope;
+    derivative[2] = ((Real(-1.5) * t + Real(1)) * t + Real(0.5)) * slope;
+    derivative[3] = Real(0.5) * t * t * slope;
+  }
+};
+
+/// Buffers of the radial filter networks, used where they are not tabulated.
+template <class Real>
+struct RadialBuffers {
+  Real *basis, *basis_derivative, *hidden, *slope;
+  static std::size_t size(const Layout& layout) {
+    return static_cast<std::size_t>(kTile) * static_cast<std::size_t>(2 * layout.radial_stride + 4 * layout.radial_hidden);
+  }
+  RadialBuffers(const Layout& layout, Real* scratch) {
+    basis = scratch;
+    basis_derivative = basis + kTile * layout.radial_stride;
+    hidden = basis_derivative + kTile * layout.radial_stride;
+    slope = hidden + kTile * 2 * layout.radial_hidden;
+  }
+};
+
+/// Fills the basis and its derivative for every edge of the tile.
+template <class Real>
+inline void radial_basis(const LayerStep<Real>& step, const EdgeTile<Real>& tile, RadialBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  double value[kMostRadial], derivative[kMostRadial];
+  for (int p = 0; p < tile.count; ++p) {
+    (*step.radial_functions)(static_cast<double>(tile.r[p]), value, derivative);
+    for (int k = 0; k < layout.num_radial; ++k) {
+      b.basis[p * layout.radial_stride + k] = static_cast<Real>(value[k]);
+      b.basis_derivative[p * layout.radial_stride + k] = static_cast<Real>(derivative[k]);
+    }
+  }
+}
+
+/// filter[p][channel] = radial part of both filters. Untabulated, b keeps what radial_derivative needs.
+template <class Real>
+inline void radial_values(const LayerStep<Real>& step, const EdgeTile<Real>& tile, Real* filter, RadialBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  const int channels = layout.features_padded + layout.coordinates_padded;
+  const RadialTable<Real>& table = step.parameters->table;
+  if (table.rows != nullptr) {
+    for (int p = 0; p < tile.count; ++p) {
+      const SplinePlace<Real> place(table, tile.r[p]);
+      const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
+      for (int c = 0; c < channels; c += kWidth<Real>)
+        store<Real>(filter + p * channels + c,
+                    place.value[0] * load<Real>(row + c) + place.value[1] * load<Real>(row + channels + c) +
+                        (place.value[2] * load<Real>(row + 2 * channels + c) + place.value[3] * load<Real>(row + 3 * channels + c)));
+    }
+    return;
+  }
+  const RadialNetwork<Real>& network = step.parameters->radial;
+  const int hidden = 2 * layout.radial_hidden;
+  radial_basis<Real>(step, tile, b);
+  apply<Real>(network.dense1.forward, tile.count, b.basis, layout.radial_stride, b.slope, hidden);
+  activate_keep_slope<Real>(layout.activation, tile.count * hidden, b.slope, b.hidden);
+  apply<Real>(network.dense2_features.forward, tile.count, b.hidden, hidden, filter, channels);
+  apply<Real>(network.dense2_coordinates.forward, tile.count, b.hidden + layout.radial_hidden, hidden, filter + layout.features_padded,
+              channels);
+}
+
+/// derivative[p] = sum_c gradient[p][c] dw_c/dr.
+template <class Real>
+inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const Real* gradient, RadialBuffers<Real>& b,
+                              Real* derivative) {
+  const Layout& layout = *step.layout;
+  const int channels = layout.features_padded + layout.coordinates_padded;
+  const RadialTable<Real>& table = step.parameters->table;
+  if (table.rows != nullptr) {
+    for (int p = 0; p < tile.count; ++p) {
+      const SplinePlace<Real> place(table, tile.r[p]);
+      const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
+      Vec<Real> sums = Vec<Real>{};
+      for (int c = 0; c < channels; c += kWidth<Real>)
+        sums += load<Real>(gradient + p * channels + c) *
+                (place.derivative[0] * load<Real>(row + c) + place.derivative[1] * load<Real>(row + channels + c) +
+                 (place.derivative[2] * load<Real>(row + 2 * channels + c) + place.derivative[3] * load<Real>(row + 3 * channels + c)));
+      derivative[p] = sum<Real>(sums);
+    }
+    return;
+  }
+  const RadialNetwork<Real>& network = step.parameters->radial;
+  const int hidden = 2 * layout.radial_hidden;
+  apply<Real>(network.dense2_features.adjoint, tile.count, gradient, channels, b.hidden, hidden);
+  apply<Real>(network.dense2_coordinates.adjoint, tile.count, gradient + layout.features_padded, channels, b.hidden + layout.radial_hidden,
+              hidden);
+  multiply_rows<Real>(tile.count * hidden, b.slope, b.hidden);
+  apply<Real>(network.dense1.adjoint, tile.count, b.hidden, hidden, b.basis, layout.radial_stride);
+  for (int p = 0; p < tile.count; ++p) {
+    Real total = Real(0);
+    for (int k = 0; k < layout.num_radial; ++k)
+      total += b.basis[p * layout.radial_stride + k] * b.basis_derivative[p * layout.radial_stride + k];
+    derivative[p] = total;
+  }
+}
+
+/// Adds what every lane's edge contributes to the force on its centre and to the virial, in double:
+/// dE/dd = along u + (dE/du) / r, with dE/du tangential.
+template <class Real>
+inline void accumulate_forces(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, const Real* along,
+                              const Real* harmonics_gradient) {
+  alignas(64) Real gx[kTile], gy[kTile], gz[kTile];
+  for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    const Vec<Real> x = load<Real>(tile.x + lane), y = load<Real>(tile.y + lane), z = load<Real>(tile.z + lane);
+    Vec<Real> tx, ty, tz;
+    harmonics_adjoint<Real>(*step.layout, *step.harmonics, x, y, z, harmonics_gradient + lane, kTile, tx, ty, tz);
+    const Vec<Real> inverse = Real(1) / load<Real>(tile.r + lane), outward = load<Real>(along + lane);
+    store<Real>(gx + lane, outward * x + tx * inverse);
+    store<Real>(gy + lane, outward * y + ty * inverse);
+    store<Real>(gz + lane, outward * z + tz * inverse);
+  }
+  double* force = step.forces + 3 * static_cast<std::ptrdiff_t>(i);
+  double* virial = step.virial + 9 * static_cast<std::ptrdiff_t>(i);
+  for (int p = 0; p < tile.count; ++p) {
+    const double gradient[3] = {static_cast<double>(gx[p]), static_cast<double>(gy[p]), static_cast<double>(gz[p])};
+    const double half = 0.5 * static_cast<double>(tile.r[p]);
+    const double d[3] = {half * static_cast<double>(tile.x[p]), half * static_cast<double>(tile.y[p]), half * static_cast<double>(tile.z[p])};
+    for (int a = 0; a < 3; ++a) {
+      force[a] += gradient[a];
+      for (int c = 0; c < 3; ++c) virial[3 * a + c] += d[a] * gradient[c];
+    }
+  }
+}
+
+}  // namespace SO3MD_CPU_NAMESPACE

@@ -1,0 +1,112 @@
+// The attention of a first layer whose input depends on the element alone: alpha and beta are splines of the distance for an ordered pair
+// of species, so an edge costs a few numbers instead of rows of features. With S_b^h = sum over neighbours of species b of alpha^h(r),
+//   x_i^h += sum_b S_b^h v_b^h,   chi_i,l = sum_j beta^l(r) Y_l(u),
+// and in the adjoint only distances and directions carry gradients.
+#pragma once
+
+#include "cpu/attention_kernels.h"
+
+namespace SO3MD_CPU_NAMESPACE {
+
+/// Weights of all heads and degrees for one edge: value = phi(r) spline, derivative = spline' (without phi).
+template <class Real>
+inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>& place, Real* value, Real* derivative) {
+  const Real* row = table + static_cast<std::ptrdiff_t>(place.interval) * stride;
+  for (int c = 0; c < stride; c += kWidth<Real>) {
+    Vec<Real> sums = Vec<Real>{}, slopes = Vec<Real>{};
+    for (int s = 0; s < 4; ++s) {
+      const Vec<Real> coefficient = load<Real>(row + s * stride + c);
+      sums += place.value[s] * coefficient;
+      slopes += place.derivative[s] * coefficient;
+    }
+    store<Real>(value + c, sums);
+    store<Real>(derivative + c, slopes);
+  }
+}
+
+template <class Real>
+inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  const FirstLayer<Real>& first = *step.first_layer;
+  alignas(64) Real weights[kMostPairWeights], slopes[kMostPairWeights], beta[kMaxDegrees * kTile];
+  Real* sums = b.filter;  // [species][heads]
+  for (int i = begin; i < end; ++i) {
+    const Real* const* tables = first.tables + static_cast<std::ptrdiff_t>(first.species[i]) * first.num_species;
+    set_zero(first.num_species * layout.heads, sums);
+    set_zero(kTile * layout.num_coordinates, b.chi);
+    for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) {
+      tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
+      set_zero(kMaxDegrees * kTile, beta);
+      for (int p = 0; p < tile.count; ++p) {
+        const int species = first.species[tile.slot[p]];
+        const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
+        pair_weights<Real>(tables[species], first.stride, place, weights, slopes);
+        for (int head = 0; head < layout.heads; ++head) sums[species * layout.heads + head] += tile.cutoff[p] * weights[head];
+        for (int index = 0; index < layout.num_degrees; ++index)
+          beta[index * kTile + p] = tile.cutoff[p] * weights[layout.heads + index];
+      }
+      add_harmonics<Real>(layout, beta, b);
+    });
+    set_zero(layout.features_padded, b.features);
+    for (int species = 0; species < first.num_species; ++species)
+      for (int head = 0; head < layout.heads; ++head) {
+        const Real weight = sums[species * layout.heads + head];
+        if (weight == Real(0)) continue;
+        const Real* value = first.values + species * layout.features_padded + head * layout.head_padded;
+        Real* features = b.features + head * layout.head_padded;
+        for (int d = 0; d < layout.head_padded; d += kWidth<Real>)
+          store<Real>(features + d, load<Real>(features + d) + weight * load<Real>(value + d));
+      }
+    store_attended<Real>(step, i, b);
+  }
+}
+
+template <class Real>
+inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  const FirstLayer<Real>& first = *step.first_layer;
+  const int own_species = first.species[i], projected_stride = first.num_species * layout.heads;
+  const Real* own_chi_gradient = step.gradient_chi_attended + static_cast<std::ptrdiff_t>(i) * layout.chi_stride;
+  const Real* own_projected = step.gradient_projected + static_cast<std::ptrdiff_t>(i) * projected_stride;
+  alignas(64) Real own_weight[kMostPairWeights], other_weight[kMostPairWeights];
+  alignas(64) Real own_slope[kMostPairWeights], other_slope[kMostPairWeights], along[kTile] = {};
+  CoordinateLanes<Real> c;
+  set_zero(kMaxDegrees * kTile, c.own_beta);
+  set_zero(kMaxDegrees * kTile, c.other_beta);
+  tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
+  gather_coordinates<Real>(layout, tile, step.gradient_chi_attended, nullptr, b.chi_gradient_j);
+  coordinate_products<Real>(layout, own_chi_gradient, b, c);
+  for (int p = 0; p < tile.count; ++p) {
+    const int species = first.species[tile.slot[p]];
+    const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
+    pair_weights<Real>(first.tables[own_species * first.num_species + species], first.stride, place, own_weight, own_slope);
+    pair_weights<Real>(first.tables[species * first.num_species + own_species], first.stride, place, other_weight, other_slope);
+    const Real* own = own_projected + species * layout.heads;
+    const Real* other =
+        step.gradient_projected + static_cast<std::ptrdiff_t>(tile.slot[p]) * projected_stride + own_species * layout.heads;
+    Real by_cutoff = Real(0), by_distance = Real(0);
+    for (int head = 0; head < layout.heads; ++head) {
+      by_cutoff += own_weight[head] * own[head] + other_weight[head] * other[head];
+      by_distance += own_slope[head] * own[head] + other_slope[head] * other[head];
+    }
+    for (int index = 0; index < layout.num_degrees; ++index) {
+      const int at = layout.heads + index;
+      const Real own_product = c.own_product[index * kTile + p], other_product = c.other_product[index * kTile + p];
+      by_cutoff += own_weight[at] * own_product + other_weight[at] * other_product;
+      by_distance += own_slope[at] * own_product + other_slope[at] * other_product;
+      c.own_beta[index * kTile + p] = tile.cutoff[p] * own_weight[at];
+      c.other_beta[index * kTile + p] = tile.cutoff[p] * other_weight[at];
+    }
+    along[p] = by_cutoff * tile.cutoff_derivative[p] + by_distance * tile.cutoff[p];
+  }
+  coordinate_harmonics_gradient<Real>(layout, own_chi_gradient, c, b);
+  accumulate_forces<Real>(step, tile, i, along, b.harmonics_gradient);
+}
+
+template <class Real>
+inline void first_layer_adjoint(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+  for (int i = begin; i < end; ++i)
+    for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) { first_layer_tile_adjoint<Real>(step, tile, i, b); });
+}
+
+}  // namespace SO3MD_CPU_NAMESPACE

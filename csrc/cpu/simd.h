@@ -1,0 +1,100 @@
+// Short vectors of the instruction set that a kernel file is compiled for.
+//
+// Kernel files are compiled once per instruction set. Whatever they contain must live in a namespace named after it, so that the
+// linker never serves a machine code made for another: everything under csrc/cpu that is included by kernels.cpp therefore sits in
+// so3md::cpu::SO3MD_ISA, and no function of the standard library that is emitted inline (templates) may be used in it.
+#pragma once
+
+#include <cstdint>
+
+#ifndef SO3MD_ISA
+#error "csrc/cpu/simd.h belongs to files that are compiled once per instruction set with SO3MD_ISA defined"
+#endif
+
+#define SO3MD_CPU_NAMESPACE so3md::cpu::SO3MD_ISA
+
+namespace SO3MD_CPU_NAMESPACE {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int kVectorBytes = 32;
+#else
+inline constexpr int kVectorBytes = 16;
+#endif
+
+template <class Real>
+struct SimdTraits;
+
+template <>
+struct SimdTraits<float> {
+  typedef float Vec __attribute__((vector_size(kVectorBytes)));
+  typedef std::int32_t Int __attribute__((vector_size(kVectorBytes)));
+  typedef float Unaligned __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+};
+
+template <>
+struct SimdTraits<double> {
+  typedef double Vec __attribute__((vector_size(kVectorBytes)));
+  typedef std::int64_t Int __attribute__((vector_size(kVectorBytes)));
+  typedef double Unaligned __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
+};
+
+/// kWidth<Real> numbers in one register. Arithmetic, comparisons and the ternary operator work element by element.
+template <class Real>
+using Vec = typename SimdTraits<Real>::Vec;
+
+/// Integers of the same number and size; also the result of a comparison (-1 true, 0 false).
+template <class Real>
+using VecInt = typename SimdTraits<Real>::Int;
+
+template <class Real>
+inline constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(Real));
+
+template <class Real>
+inline Vec<Real> load(const Real* from) {
+  return *reinterpret_cast<const typename SimdTraits<Real>::Unaligned*>(from);
+}
+
+template <class Real>
+inline void store(Real* to, Vec<Real> value) {
+  *reinterpret_cast<typename SimdTraits<Real>::Unaligned*>(to) = value;
+}
+
+template <class Real>
+inline Vec<Real> broadcast(Real value) {
+  return value - Vec<Real>{};
+}
+
+template <class Real>
+inline Real sum(Vec<Real> value) {
+  Real buffer[kWidth<Real>];
+  store(buffer, value);
+  for (int half = kWidth<Real> / 2; half > 0; half /= 2)
+    for (int lane = 0; lane < half; ++lane) buffer[lane] += buffer[lane + half];
+  return buffer[0];
+}
+
+template <class Real>
+inline Vec<Real> minimum(Vec<Real> a, Vec<Real> b) {
+  return a < b ? a : b;
+}
+
+template <class Real>
+inline Vec<Real> maximum(Vec<Real> a, Vec<Real> b) {
+  return a > b ? a : b;
+}
+
+template <class Real>
+inline Vec<Real> square_root(Vec<Real> value) {
+  Vec<Real> root;
+  for (int lane = 0; lane < kWidth<Real>; ++lane) {
+    if constexpr (sizeof(Real) == sizeof(float))
+      root[lane] = __builtin_sqrtf(value[lane]);
+    else
+      root[lane] = __builtin_sqrt(value[lane]);
+  }
+  return root;
+}
+
+}  // namespace SO3MD_CPU_NAMESPACE

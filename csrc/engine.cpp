@@ -1,0 +1,245 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "physics/long_range.h"
+#include "physics/zbl.h"
+
+namespace so3md {
+
+namespace {
+
+constexpr int kAtomsPerTask = 16;
+
+std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
+
+// The steps of an evaluation share its state through the members; each step is one function, in the order of evaluate().
+template <class Real>
+class EngineOf final : public Engine {
+ public:
+  EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
+      : model_(std::move(model)),
+        options_(options),
+        pool_(pool),
+        network_(*model_, options.precision == Precision::mixed, pool),
+        kernels_(kernels<Real>()),
+        cutoff_(model_->hyper),
+        zbl_(*model_) {}
+
+  const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
+                                std::vector<LayerFeatures>* features) override {
+    watch_.start();
+    domain_ = &domain;
+    species_ = species;
+    clear();
+    count_species(totals, halo);
+    build_edges();
+    network_.forward(domain, species, composition_, halo, readouts_, watch_, features);
+    atomic_energies();
+    conserve_charge(halo);
+    hirshfeld_ratios();
+    long_range(halo);
+    if (forces) {
+      charge_gradients(halo);
+      network_.adjoint(gradients_, halo, results_.forces.data(), results_.virials.data(), watch_);
+    } else {
+      std::fill(results_.forces.begin(), results_.forces.end(), 0.0);
+      std::fill(results_.virials.begin(), results_.virials.end(), 0.0);
+    }
+    sum_energies();
+    return results_;
+  }
+
+  const char* instruction_set() const override { return network_.instruction_set(); }
+  bool tabulated() const override { return network_.parameters().tabulated; }
+  const TableError& table_error() const override { return network_.parameters().table_error; }
+  const Stopwatch& stopwatch() const override { return watch_; }
+
+ private:
+  int owned() const { return domain_->n_owned; }
+  int species_of(int slot) const { return species_[slot]; }
+
+  void clear() {
+    const auto atoms = index_of(owned());
+    results_.energies.assign(atoms, 0.0);
+    results_.forces.assign(3 * atoms, 0.0);
+    results_.virials.assign(9 * atoms, 0.0);
+    for (auto* values : {&zbl_energy_, &electrostatics_energy_, &dispersion_energy_, &charge_gradient_, &alpha_gradient_})
+      values->assign(atoms, 0.0);
+  }
+
+  void count_species(const SystemTotals& totals, HaloExchange& halo) {
+    composition_.counts.assign(model_->elements.size(), 0.0);
+    for (int i = 0; i < owned(); ++i) composition_.counts[index_of(species_of(i))] += 1.0;
+    halo.sum(composition_.counts.data(), static_cast<int>(composition_.counts.size()));
+    composition_.total_charge = totals.charge;
+    composition_.num_unpaired_electrons = 2.0 * totals.spin;
+    num_atoms_ = 0.0;
+    for (double count : composition_.counts) num_atoms_ += count;
+  }
+
+  // Edges, and on the way the repulsion of the few that are short enough for it.
+  void build_edges() {
+    const double reach = model_->hyper.zbl ? zbl_.switch_off() : 0.0;
+    network_.edges().build(*domain_, model_->hyper.cutoff, cutoff_, pool_,
+                           [&](int i, int slot, const double* d, double r, double phi, double slope) {
+                             if (r >= reach) return;
+                             double derivative;
+                             zbl_energy_[index_of(i)] += zbl_.energy(species_of(i), species_of(slot), r, phi, slope, &derivative);
+                             add_pair_force(i, d, 2.0 * derivative / r);
+                           });
+    watch_.lap("edges");
+  }
+
+  // dE/dd = factor * d for a whole pair, as it lands on atom i.
+  void add_pair_force(int i, const double* d, double factor) {
+    double* force = results_.forces.data() + 3 * index_of(i);
+    double* virial = results_.virials.data() + 9 * index_of(i);
+    for (int a = 0; a < 3; ++a) {
+      force[a] += factor * d[a];
+      for (int b = 0; b < 3; ++b) virial[3 * a + b] += 0.5 * factor * d[a] * d[b];
+    }
+  }
+
+  void atomic_energies() {
+    gradients_.energy.resize(index_of(owned()));
+    for (int i = 0; i < owned(); ++i) gradients_.energy[index_of(i)] = model_->energy_scale[index_of(species_of(i))];
+  }
+
+  // q_i = c_i + (Q - sum of c over all atoms) / N.
+  void conserve_charge(HaloExchange& halo) {
+    if (!model_->hyper.charge_head) return;
+    results_.charges = readouts_.charge;
+    double total = 0.0;
+    for (int i = 0; i < owned(); ++i) {
+      results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
+      total += results_.charges[index_of(i)];
+    }
+    halo.sum(&total, 1);
+    const double shift = (composition_.total_charge - total) / num_atoms_;
+    for (double& charge : results_.charges) charge += shift;
+  }
+
+  // h_i = | shift of the element + head output |.
+  void hirshfeld_ratios() {
+    if (!model_->hyper.hirshfeld_head) return;
+    results_.hirshfeld_ratios = readouts_.hirshfeld;
+    for (int i = 0; i < owned(); ++i) {
+      double& ratio = results_.hirshfeld_ratios[index_of(i)];
+      ratio = std::abs(ratio + model_->hirshfeld_shift[index_of(species_of(i))]);
+    }
+  }
+
+  void long_range(HaloExchange& halo) {
+    const Hyperparameters& hyper = model_->hyper;
+    if (!hyper.electrostatics && !hyper.dispersion) return;
+    const int slots = domain_->n_owned + domain_->n_halo;
+    fill_slots(slots, halo);
+    LongRange<Real> pairs;
+    pairs.domain = domain_;
+    pairs.electrostatics = hyper.electrostatics;
+    pairs.dispersion = hyper.dispersion;
+    pairs.sigma = hyper.electrostatics_sigma;
+    pairs.cutoff = options_.long_range_cutoff;
+    pairs.damping = options_.dispersion_damping;
+    pairs.damping_scale = hyper.dispersion_damping_scale;
+    pairs.charge = charge_.data();
+    pairs.alpha = alpha_.data();
+    pairs.c6_factor = c6_factor_.data();
+    pairs.electrostatics_energy = electrostatics_energy_.data();
+    pairs.dispersion_energy = dispersion_energy_.data();
+    pairs.charge_gradient = charge_gradient_.data();
+    pairs.alpha_gradient = alpha_gradient_.data();
+    pairs.forces = results_.forces.data();
+    pairs.virial = results_.virials.data();
+    pool_.parallel_for(owned(), kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(pairs, begin, end); });
+    watch_.lap("long range");
+  }
+
+  // Charges, polarisabilities alpha_i = alpha0 h_i and C6_0 / alpha0^2 by slot.
+  void fill_slots(int slots, HaloExchange& halo) {
+    for (auto* values : {&charge_, &alpha_, &c6_factor_}) values->assign(index_of(slots), Real(0));
+    for (int i = 0; i < owned(); ++i) {
+      const auto at = index_of(i);
+      if (model_->hyper.electrostatics) charge_[at] = static_cast<Real>(results_.charges[at]);
+      if (model_->hyper.dispersion)
+        alpha_[at] = static_cast<Real>(model_->dispersion_alpha[index_of(species_of(i))] * results_.hirshfeld_ratios[at]);
+    }
+    halo.forward(charge_.data(), 1, 1);
+    halo.forward(alpha_.data(), 1, 1);
+    if (!model_->hyper.dispersion) return;
+    for (int slot = 0; slot < slots; ++slot) {
+      const double alpha = model_->dispersion_alpha[index_of(species_of(slot))];
+      c6_factor_[index_of(slot)] = static_cast<Real>(model_->dispersion_c6[index_of(species_of(slot))] / (alpha * alpha));
+    }
+  }
+
+  // Adjoint of conserve_charge (the mean over all atoms drops out) and of hirshfeld_ratios.
+  void charge_gradients(HaloExchange& halo) {
+    gradients_.charge.clear();
+    gradients_.hirshfeld.clear();
+    if (model_->hyper.electrostatics) {
+      double total = 0.0;
+      for (double gradient : charge_gradient_) total += gradient;
+      halo.sum(&total, 1);
+      for (double gradient : charge_gradient_) gradients_.charge.push_back(gradient - total / num_atoms_);
+    }
+    if (model_->hyper.dispersion) {
+      for (int i = 0; i < owned(); ++i) {
+        const auto at = index_of(i), species = index_of(species_of(i));
+        const double sign = readouts_.hirshfeld[at] + model_->hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
+        gradients_.hirshfeld.push_back(sign * alpha_gradient_[at] * model_->dispersion_alpha[species]);
+      }
+    }
+  }
+
+  void sum_energies() {
+    EnergyComponents sums;
+    for (int i = 0; i < owned(); ++i) {
+      const auto at = index_of(i), species = index_of(species_of(i));
+      const double network = readouts_.energy[at] * model_->energy_scale[species];
+      sums.network += network;
+      sums.shifts += model_->energy_shift[species];
+      sums.zbl += zbl_energy_[at];
+      sums.electrostatics += electrostatics_energy_[at];
+      sums.dispersion += dispersion_energy_[at];
+      results_.energies[at] =
+          network + zbl_energy_[at] + electrostatics_energy_[at] + dispersion_energy_[at] + model_->energy_shift[species];
+    }
+    results_.energy = sums;
+    watch_.lap("sums");
+  }
+
+  std::shared_ptr<const Model> model_;
+  EngineOptions options_;
+  ThreadPool& pool_;
+  Network<Real> network_;
+  const KernelTable<Real>& kernels_;
+  Cutoff cutoff_;
+  Zbl zbl_;
+  Stopwatch watch_;
+
+  const Domain* domain_ = nullptr;
+  const int* species_ = nullptr;
+  Composition composition_;
+  double num_atoms_ = 0.0;
+  Readouts readouts_;   // of the network
+  Readouts gradients_;  // of the energy with respect to them
+  std::vector<double> zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
+  std::vector<Real> charge_, alpha_, c6_factor_;  // by slot
+  DomainResults results_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
+  if (options.precision == Precision::mixed) return std::make_unique<EngineOf<float>>(std::move(model), options, pool);
+  return std::make_unique<EngineOf<double>>(std::move(model), options, pool);
+}
+
+double long_range_cutoff(const Model& model, const EngineOptions& options) {
+  return model.hyper.electrostatics || model.hyper.dispersion ? options.long_range_cutoff : 0.0;
+}
+
+}  // namespace so3md

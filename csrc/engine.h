@@ -1,0 +1,70 @@
+// One evaluation of a model on a domain, from start to end: the only file that knows the order of the stages.
+#pragma once
+
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "common/stopwatch.h"
+#include "common/thread_pool.h"
+#include "geometry/domain.h"
+#include "halo/halo_exchange.h"
+#include "model/model.h"
+#include "network/network.h"
+
+namespace so3md {
+
+enum class Precision {
+  mixed,   ///< weights, features and edge arithmetic in float; geometry and all sums of energy, force and virial in double; tabulated filters
+  double_  ///< everything in double, with the exact filter networks
+};
+
+struct EngineOptions {
+  Precision precision = Precision::mixed;
+  double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
+  double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A
+};
+
+/// What the host knows about the whole system, over all processes.
+struct SystemTotals {
+  double charge = 0.0;  ///< e
+  double spin = 0.0;    ///< total spin S, half the number of unpaired electrons
+};
+
+/// Sums over the owned atoms, eV. The parts of the network are without the atomic shifts.
+struct EnergyComponents {
+  double network = 0.0, shifts = 0.0, zbl = 0.0, electrostatics = 0.0, dispersion = 0.0;
+  double total() const { return network + zbl + electrostatics + dispersion + shifts; }
+};
+
+/// Results for the owned atoms of a domain, in its order.
+struct DomainResults {
+  EnergyComponents energy;
+  std::vector<double> energies;          ///< [n_owned] atomic energies with half of each pair, eV
+  std::vector<double> forces;            ///< [n_owned][3], eV/A
+  std::vector<double> virials;           ///< [n_owned][9] half of each pair's d (x) dE/dd, eV; their sum is dE/dstrain
+  std::vector<double> charges;           ///< [n_owned], e; empty without a charge head
+  std::vector<double> hirshfeld_ratios;  ///< [n_owned]; empty without that head
+};
+
+class Engine {
+ public:
+  /// Threads come from `pool`, which must live longer.
+  static std::unique_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool);
+  virtual ~Engine() = default;
+
+  /// `species`: by slot, positions in Model::elements. Collective over the processes of `halo`. Throws OverlappingAtoms.
+  /// Without `forces`, forces and virials stay zero. `features`: filled with the features of every layer.
+  virtual const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo,
+                                        bool forces, std::vector<LayerFeatures>* features = nullptr) = 0;
+
+  virtual const char* instruction_set() const = 0;
+  virtual bool tabulated() const = 0;
+  virtual const TableError& table_error() const = 0;
+  virtual const Stopwatch& stopwatch() const = 0;
+};
+
+/// Long-range cutoff that the model's physics needs with these options: 0 if it has no such term.
+double long_range_cutoff(const Model& model, const EngineOptions& options);
+
+}  // namespace so3md

@@ -1,0 +1,129 @@
+#include "geometry/radial.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace so3md {
+
+Cutoff::Cutoff(const Hyperparameters& hyper)
+    : type_(hyper.cutoff_function), cutoff_(hyper.cutoff), exponent_(hyper.cutoff_exponent) {}
+
+double Cutoff::operator()(double r, double* derivative) const {
+  *derivative = 0.0;
+  if (r >= cutoff_) return 0.0;
+  const double t = r / cutoff_;
+  switch (type_) {
+    case CutoffFunction::phys: {
+      const double t2 = t * t;
+      *derivative = -30.0 * t2 * (1.0 - t) * (1.0 - t) / cutoff_;
+      return 1.0 - t2 * t * (10.0 - 15.0 * t + 6.0 * t2);
+    }
+    case CutoffFunction::cosine:
+      *derivative = -0.5 * std::numbers::pi * std::sin(std::numbers::pi * t) / cutoff_;
+      return 0.5 * (1.0 + std::cos(std::numbers::pi * t));
+    case CutoffFunction::polynomial: {
+      const double p = exponent_;
+      const double power = std::pow(t, p - 1.0);
+      *derivative = -0.5 * p * (p + 1.0) * (p + 2.0) * power * (1.0 - t) * (1.0 - t) / cutoff_;
+      return 1.0 - power * t * (0.5 * (p + 1.0) * (p + 2.0) - p * (p + 2.0) * t + 0.5 * p * (p + 1.0) * t * t);
+    }
+    case CutoffFunction::exponential: {
+      const double rest = (cutoff_ - r) * (cutoff_ + r);
+      const double value = std::exp(-r * r / rest);
+      *derivative = -value * 2.0 * r * cutoff_ * cutoff_ / (rest * rest);
+      return value;
+    }
+  }
+  return 0.0;
+}
+
+RadialFunctions::RadialFunctions(const Model& model)
+    : type_(model.hyper.radial_basis), size_(model.hyper.num_radial), cutoff_(model.hyper.cutoff), gamma_(model.hyper.bernstein_gamma) {
+  const auto size = static_cast<std::size_t>(size_);
+  switch (type_) {
+    case RadialBasis::bernstein:
+      binomials_.assign(size, 1.0);
+      for (std::size_t k = 1; k < size; ++k)
+        binomials_[k] = std::round(binomials_[k - 1] * static_cast<double>(size - k) / static_cast<double>(k));
+      break;
+    case RadialBasis::gaussian:
+      centers_ = model.radial_centers;
+      widths_ = model.radial_widths;
+      break;
+    case RadialBasis::phys: {
+      const double last = std::exp(-cutoff_);
+      centers_.resize(size);
+      for (std::size_t k = 0; k < size; ++k)
+        centers_[k] = size_ == 1 ? last : last + (1.0 - last) * static_cast<double>(k) / static_cast<double>(size - 1);
+      break;
+    }
+    case RadialBasis::bessel:
+      break;
+  }
+}
+
+void RadialFunctions::operator()(double r, double* values, double* derivatives) const {
+  switch (type_) {
+    case RadialBasis::bernstein:
+      return bernstein(r, values, derivatives);
+    case RadialBasis::gaussian:
+      return gaussian(r, values, derivatives);
+    case RadialBasis::bessel:
+      return bessel(r, values, derivatives);
+    case RadialBasis::phys:
+      return phys(r, values, derivatives);
+  }
+}
+
+// g_k = binom(K-1, k) y^k (1-y)^(K-1-k) with y = exp(-gamma r).
+void RadialFunctions::bernstein(double r, double* values, double* derivatives) const {
+  const double y = std::exp(-gamma_ * r);
+  const double rest = -std::expm1(-gamma_ * r);
+  const int n = size_ - 1;
+  std::vector<double> power(static_cast<std::size_t>(size_) + 1, 1.0), rest_power(static_cast<std::size_t>(size_) + 1, 1.0);
+  for (std::size_t k = 1; k < power.size(); ++k) {
+    power[k] = power[k - 1] * y;
+    rest_power[k] = rest_power[k - 1] * rest;
+  }
+  for (int k = 0; k < size_; ++k) {
+    const auto up = static_cast<std::size_t>(k), down = static_cast<std::size_t>(n - k);
+    const double binomial = binomials_[up];
+    values[k] = binomial * power[up] * rest_power[down];
+    const double rise = k > 0 ? k * power[up - 1] * rest_power[down] : 0.0;
+    const double fall = k < n ? (n - k) * power[up] * rest_power[down - 1] : 0.0;
+    derivatives[k] = binomial * (rise - fall) * (-gamma_ * y);
+  }
+}
+
+// g_k = exp(-(r - c_k)^2 / (2 w_k^2)).
+void RadialFunctions::gaussian(double r, double* values, double* derivatives) const {
+  for (int k = 0; k < size_; ++k) {
+    const double width = widths_[static_cast<std::size_t>(k)];
+    const double t = (r - centers_[static_cast<std::size_t>(k)]) / width;
+    values[k] = std::exp(-0.5 * t * t);
+    derivatives[k] = -values[k] * t / width;
+  }
+}
+
+// g_k = sin(pi k r / r_c) / r.
+void RadialFunctions::bessel(double r, double* values, double* derivatives) const {
+  for (int k = 0; k < size_; ++k) {
+    const double wave = std::numbers::pi * k / cutoff_;
+    values[k] = std::sin(wave * r) / r;
+    derivatives[k] = (wave * std::cos(wave * r) - values[k]) / r;
+  }
+}
+
+// g_k = exp(-beta (exp(-r) - mu_k)^2), beta = ((2/K)(1 - exp(-r_c)))^-2.
+void RadialFunctions::phys(double r, double* values, double* derivatives) const {
+  const double spread = 2.0 / size_ * (1.0 - std::exp(-cutoff_));
+  const double beta = 1.0 / (spread * spread);
+  const double y = std::exp(-r);
+  for (int k = 0; k < size_; ++k) {
+    const double t = y - centers_[static_cast<std::size_t>(k)];
+    values[k] = std::exp(-beta * t * t);
+    derivatives[k] = 2.0 * beta * t * y * values[k];
+  }
+}
+
+}  // namespace so3md

@@ -1,0 +1,101 @@
+// The short-range edges of one evaluation: geometry only, a few numbers each.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <stdexcept>
+#include <vector>
+
+#include "common/thread_pool.h"
+#include "geometry/domain.h"
+#include "geometry/radial.h"
+#include "network/kernels.h"
+
+namespace so3md {
+
+/// Two atoms at the same place; the numbers are those of the domain.
+class OverlappingAtoms : public std::runtime_error {
+ public:
+  OverlappingAtoms(int atom, int neighbour_slot, double distance_found)
+      : std::runtime_error("two atoms at the same place"), i(atom), slot(neighbour_slot), distance(distance_found) {}
+  int i;
+  int slot;
+  double distance;
+};
+
+/// Atoms closer than this (A) are taken for a mistake: the closest nuclei in any sensible input are a hundred times farther apart.
+inline constexpr double kSmallestDistance = 1e-3;
+
+template <class Real>
+class Edges {
+ public:
+  /// Keeps the listed neighbours within `cutoff`. For each edge calls visit(i, slot of j, d, r, phi, dphi/dr) in double, in the thread that
+  /// works on atom i. Throws OverlappingAtoms.
+  template <class Visit>
+  void build(const Domain& domain, double cutoff, const Cutoff& cutoff_function, ThreadPool& pool, const Visit& visit) {
+    resize(domain);
+    pool.parallel_for(domain.n_owned, kAtomsPerTask, [&](int begin, int end, int) {
+      for (int i = begin; i < end; ++i) build_atom(domain, i, cutoff, cutoff_function, visit);
+    });
+  }
+
+  EdgeView<Real> view() const {
+    EdgeView<Real> out;
+    out.first = first_.data();
+    out.count = count_.data();
+    out.slot = slot_.data();
+    out.ux = ux_.data();
+    out.uy = uy_.data();
+    out.uz = uz_.data();
+    out.r = r_.data();
+    out.cutoff = cutoff_.data();
+    out.cutoff_derivative = cutoff_derivative_.data();
+    return out;
+  }
+
+ private:
+  static constexpr int kAtomsPerTask = 64;
+
+  void resize(const Domain& domain) {
+    const auto atoms = static_cast<std::size_t>(domain.n_owned);
+    const auto capacity = static_cast<std::size_t>(domain.short_offsets[domain.n_owned]);
+    first_.assign(domain.short_offsets, domain.short_offsets + domain.n_owned);
+    count_.resize(atoms);
+    slot_.resize(capacity);
+    for (auto* values : {&ux_, &uy_, &uz_, &r_, &cutoff_, &cutoff_derivative_}) values->resize(capacity);
+  }
+
+  template <class Visit>
+  void build_atom(const Domain& domain, int i, double cutoff, const Cutoff& cutoff_function, const Visit& visit) {
+    const double* center = domain.positions + 3 * static_cast<std::ptrdiff_t>(i);
+    auto at = static_cast<std::size_t>(domain.short_offsets[i]);
+    const auto start = at;
+    for (std::int64_t entry = domain.short_offsets[i]; entry < domain.short_offsets[i + 1]; ++entry) {
+      const int site = domain.short_sites[entry];
+      const double* other = domain.positions + 3 * static_cast<std::ptrdiff_t>(site);
+      const double d[3] = {other[0] - center[0], other[1] - center[1], other[2] - center[2]};
+      const double squared = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+      if (squared >= cutoff * cutoff) continue;
+      const double r = std::sqrt(squared);
+      if (r < kSmallestDistance) throw OverlappingAtoms(i, domain.slot[site], r);
+      double derivative;
+      const double phi = cutoff_function(r, &derivative);
+      slot_[at] = domain.slot[site];
+      ux_[at] = static_cast<Real>(d[0] / r);
+      uy_[at] = static_cast<Real>(d[1] / r);
+      uz_[at] = static_cast<Real>(d[2] / r);
+      r_[at] = static_cast<Real>(r);
+      cutoff_[at] = static_cast<Real>(phi);
+      cutoff_derivative_[at] = static_cast<Real>(derivative);
+      ++at;
+      visit(i, domain.slot[site], d, r, phi, derivative);
+    }
+    count_[static_cast<std::size_t>(i)] = static_cast<int>(at - start);
+  }
+
+  std::vector<std::int64_t> first_;
+  std::vector<int> count_, slot_;
+  std::vector<Real> ux_, uy_, uz_, r_, cutoff_, cutoff_derivative_;
+};
+
+}  // namespace so3md

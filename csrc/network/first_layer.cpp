@@ -1,0 +1,105 @@
+#include "network/first_layer.h"
+
+#include "network/activation.h"
+#include "network/radial_filter.h"
+
+namespace so3md {
+
+namespace {
+
+// One projection of a species' features, in head layout.
+std::vector<double> project_species(const HeadMatrices& matrices, const Matrix& features, int species, int head_padded, Activation type) {
+  std::vector<double> out(static_cast<std::size_t>(matrices.heads * head_padded));
+  for (int head = 0; head < matrices.heads; ++head)
+    for (int e = 0; e < matrices.width; ++e) {
+      double sum = 0.0;
+      for (int d = 0; d < matrices.width; ++d) sum += features(species, head * matrices.width + d) * matrices(head, d, e);
+      out[static_cast<std::size_t>(head * head_padded + e)] = activate(type, sum);
+    }
+  return out;
+}
+
+void append(std::vector<double>& to, const std::vector<double>& from) { to.insert(to.end(), from.begin(), from.end()); }
+
+}  // namespace
+
+template <class Real>
+void FirstLayerTables<Real>::update(const Parameters<Real>& parameters, const Composition& composition, const Matrix& features) {
+  if (num_species_ > 0 && composition == composition_) return;
+  composition_ = composition;
+  build(parameters, composition.counts, features);
+}
+
+template <class Real>
+void FirstLayerTables<Real>::build(const Parameters<Real>& parameters, const std::vector<double>& counts, const Matrix& features) {
+  const Layout& layout = parameters.layout;
+  const LayerWeights& weights = parameters.model().layers.front();
+  const Activation type = layout.query_key_activation;
+  num_species_ = features.rows;
+  stride_ = padded<Real>(layout.heads + layout.num_degrees);
+  storage_.clear();
+  tables_.assign(static_cast<std::size_t>(num_species_ * num_species_), nullptr);
+  values_.assign(static_cast<std::size_t>(num_species_ * layout.features_padded), Real(0));
+
+  std::vector<std::vector<double>> queries, keys;
+  for (int species = 0; species < num_species_; ++species) {
+    queries.push_back(project_species(weights.query_features, features, species, layout.head_padded, type));
+    append(queries.back(), project_species(weights.query_coordinates, features, species, layout.coordinate_head_padded, type));
+    keys.push_back(project_species(weights.key_features, features, species, layout.head_padded, type));
+    append(keys.back(), project_species(weights.key_coordinates, features, species, layout.coordinate_head_padded, type));
+    const auto value = project_species(weights.value_features, features, species, layout.head_padded, Activation::identity);
+    for (std::size_t c = 0; c < value.size(); ++c)
+      values_[static_cast<std::size_t>(species * layout.features_padded) + c] = static_cast<Real>(value[c]);
+  }
+  for (int a = 0; a < num_species_; ++a)
+    for (int b = 0; b < num_species_; ++b) {
+      const auto first = static_cast<std::size_t>(a), second = static_cast<std::size_t>(b);
+      if (counts[first] == 0.0 || counts[second] == 0.0) continue;
+      auto& rows = storage_.emplace_back();
+      build_pair(parameters, queries[first], keys[second], rows);
+      tables_[static_cast<std::size_t>(a * num_species_ + b)] = rows.data();
+    }
+}
+
+template <class Real>
+void FirstLayerTables<Real>::build_pair(const Parameters<Real>& parameters, const std::vector<double>& query,
+                                        const std::vector<double>& key, AlignedVector<Real>& rows) const {
+  const Layout& layout = parameters.layout;
+  const RadialTable<Real>& table = parameters.layers.front().table;
+  const int count = table.intervals + 3;
+  rows.assign(static_cast<std::size_t>(count * stride_), Real(0));
+  auto contract = [&](const Real* row, int begin, int length) {
+    double sum = 0.0;
+    for (int c = begin; c < begin + length; ++c) {
+      const auto channel = static_cast<std::size_t>(c);
+      sum += query[channel] * key[channel] * static_cast<double>(row[c]);
+    }
+    return sum;
+  };
+  for (int knot = 0; knot < count; ++knot) {
+    const Real* row = table.rows + static_cast<std::ptrdiff_t>(knot) * table.columns;
+    Real* out = rows.data() + static_cast<std::ptrdiff_t>(knot) * stride_;
+    for (int head = 0; head < layout.heads; ++head)
+      out[head] = static_cast<Real>(layout.features_normalizer * contract(row, head * layout.head_padded, layout.head_padded));
+    for (int index = 0; index < layout.num_degrees; ++index)
+      out[layout.heads + index] =
+          static_cast<Real>(layout.coordinates_normalizer * contract(row, layout.features_padded + index * layout.coordinate_head_padded,
+                                                                     layout.coordinate_head_padded));
+  }
+}
+
+template <class Real>
+FirstLayer<Real> FirstLayerTables<Real>::view(const int* species) const {
+  FirstLayer<Real> out;
+  out.num_species = num_species_;
+  out.stride = stride_;
+  out.tables = tables_.data();
+  out.values = values_.data();
+  out.species = species;
+  return out;
+}
+
+template class FirstLayerTables<float>;
+template class FirstLayerTables<double>;
+
+}  // namespace so3md

@@ -1,0 +1,108 @@
+// What the network asks of a processor: the hot loops, as a table of functions that csrc/cpu fills for every instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "network/parameters.h"
+#include "physics/long_range.h"
+
+namespace so3md {
+
+/// Directed short-range edges of the owned atoms: those of atom i are first[i] .. first[i] + count[i] - 1.
+template <class Real>
+struct EdgeView {
+  const std::int64_t* first = nullptr;
+  const int* count = nullptr;
+  const int* slot = nullptr;                                   ///< of the neighbour
+  const Real *ux = nullptr, *uy = nullptr, *uz = nullptr;      ///< unit vector from the centre to the neighbour
+  const Real* r = nullptr;                                     ///< distance, A
+  const Real *cutoff = nullptr, *cutoff_derivative = nullptr;  ///< phi(r) and dphi/dr
+};
+
+/// Prefactors of the real spherical harmonics, sqrt((2l+1)/(4 pi) (l-m)!/(l+m)!) and sqrt(2) times that for m > 0.
+template <class Real>
+struct HarmonicsTable {
+  int max_degree = 0;
+  Real prefactor[kMaxDegrees][kMaxDegrees] = {};
+};
+
+/// First layer of a model whose atoms start with features that depend on the element alone and with chi = 0: each attention weight is
+/// a function of the distance for an ordered pair of species.
+template <class Real>
+struct FirstLayer {
+  int num_species = 0;
+  int stride = 0;                          ///< numbers of one spline row: heads, then degrees, padded
+  const Real* const* tables = nullptr;     ///< [species of i][species of j]: spline rows, with the normalisers; null for absent pairs
+  const Real* values = nullptr;            ///< [species][features_padded] value vectors
+  const int* species = nullptr;            ///< by slot
+};
+
+/// One layer of one evaluation. Rows by slot (owned atoms first) unless stated.
+template <class Real>
+struct LayerStep {
+  const Layout* layout = nullptr;
+  const LayerParameters<Real>* parameters = nullptr;
+  const RadialFunctions* radial_functions = nullptr;
+  const HarmonicsTable<Real>* harmonics = nullptr;
+  EdgeView<Real> edges;
+  const FirstLayer<Real>* first_layer = nullptr;  ///< null: general layer
+
+  const Real* x = nullptr;           ///< owned rows: input of the layer
+  Real* x_next = nullptr;            ///< owned rows: output of the layer; may be x itself where nothing needs the input later
+  const Real* projection = nullptr;  ///< [q, k, v, q', k'] of the input
+  const Real* chi = nullptr;         ///< input coordinates
+  Real* x_attended = nullptr;        ///< owned rows: x + attention
+  Real* chi_attended = nullptr;      ///< owned rows: chi + attention
+  Real* chi_next = nullptr;          ///< owned rows: output coordinates
+
+  Real* gradient_attended = nullptr;      ///< dE/d(x_attended), head layout
+  Real* gradient_chi_attended = nullptr;  ///< dE/d(chi_attended)
+  Real* gradient_projected = nullptr;     ///< first layer only: gradient_attended . v_b per head, [slot][num_species * heads]
+  Real* gradient_x = nullptr;             ///< owned rows: dE/dx, of the output before node_adjoint, of the input after attention_adjoint
+  Real* gradient_chi = nullptr;           ///< owned rows: likewise for chi
+  double* forces = nullptr;               ///< owned rows [3], added to
+  double* virial = nullptr;               ///< owned rows [9], added to; sum of d (x) dE/dd, half of each pair
+};
+
+/// Readouts of one evaluation; rows of owned atoms.
+template <class Real>
+struct ReadoutStep {
+  const Layout* layout = nullptr;
+  const Parameters<Real>* parameters = nullptr;
+  const int* species = nullptr;
+  const Real* x = nullptr;
+  double* energy = nullptr;     ///< without scale and shift
+  double* charge = nullptr;     ///< raw output of the charge head, without the element's offset; null: no head
+  double* hirshfeld = nullptr;  ///< ratio before the absolute value, without the element's offset; null: no head
+
+  const double* energy_gradient = nullptr;  ///< adjoint: dE/d(energy), that is the element's scale
+  const double* charge_gradient = nullptr;
+  const double* hirshfeld_gradient = nullptr;
+  Real* gradient_x = nullptr;  ///< set
+};
+
+/// Ranges are of owned atoms; `scratch` belongs to the calling thread and has scratch_size(layout) numbers.
+template <class Real>
+struct KernelTable {
+  const char* instruction_set = nullptr;
+  std::size_t (*scratch_size)(const Layout& layout) = nullptr;
+  void (*project)(const Layout&, const LayerParameters<Real>&, const Real* x, int rows, Real* projection) = nullptr;
+  void (*attention_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*attention_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*node_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*node_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*readout_forward)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*readout_adjoint)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*long_range)(const LongRange<Real>&, int begin, int end) = nullptr;
+};
+
+/// Most atoms that a node kernel takes at once.
+inline constexpr int kNodeBlock = 16;
+
+/// The kernels for this machine, or for the instruction set named by SO3MD_INSTRUCTION_SET (portable, avx2, avx512). Throws
+/// std::runtime_error for one that this build or this processor does not have.
+template <class Real>
+const KernelTable<Real>& kernels();
+
+}  // namespace so3md

@@ -1,0 +1,75 @@
+#include "network/layout.h"
+
+#include <cmath>
+
+namespace so3md {
+
+template <class Real>
+Layout make_layout(const Hyperparameters& hyper) {
+  Layout out;
+  out.features = hyper.num_features;
+  out.heads = hyper.num_heads;
+  out.head_width = hyper.num_features / hyper.num_heads;
+  out.head_padded = padded<Real>(out.head_width);
+  out.features_padded = out.heads * out.head_padded;
+  // The adjoint of a projection adds whole panels; behind the last head that reaches into the row's end.
+  const bool partial_heads = out.head_width % kPanel<Real> != 0;
+  out.num_degrees = hyper.num_degrees();
+  out.coordinate_head_width = hyper.num_features / out.num_degrees;
+  out.coordinate_head_padded = padded<Real>(out.coordinate_head_width);
+  out.coordinates_padded = out.num_degrees * out.coordinate_head_padded;
+  const bool partial_coordinate_heads = out.coordinate_head_width % kPanel<Real> != 0;
+  out.feature_stride = padded<Real>(out.features) + (partial_heads || partial_coordinate_heads ? kPanel<Real> : 0);
+
+  int offset = 0;
+  for (int index = 0; index < out.num_degrees; ++index) {
+    out.degree[index] = hyper.degrees[static_cast<std::size_t>(index)];
+    out.degree_offset[index] = offset;
+    offset += 2 * out.degree[index] + 1;
+  }
+  out.num_coordinates = offset;
+  out.chi_stride = padded<Real>(offset);
+
+  out.query_offset = 0;
+  out.key_offset = out.features_padded;
+  out.value_offset = 2 * out.features_padded;
+  out.coordinate_query_offset = 3 * out.features_padded;
+  out.coordinate_key_offset = 3 * out.features_padded + out.coordinates_padded;
+  out.projection_stride = 3 * out.features_padded + 2 * out.coordinates_padded;
+
+  out.spherical_hidden = padded<Real>(hyper.spherical_hidden);
+  out.radial_hidden = padded<Real>(hyper.radial_hidden);
+  out.num_radial = hyper.num_radial;
+  out.radial_stride = padded<Real>(hyper.num_radial);
+  out.exchange_stride = padded<Real>(out.features + out.num_degrees);
+  out.energy_hidden = padded<Real>(hyper.energy_hidden);
+  out.charge_hidden = padded<Real>(hyper.charge_hidden);
+  out.hirshfeld_hidden = padded<Real>(hyper.hirshfeld_hidden);
+  out.hirshfeld_size = padded<Real>(hyper.hirshfeld_size);
+
+  out.activation = hyper.activation;
+  out.query_key_activation = hyper.query_key_activation;
+  out.energy_activation = hyper.energy_activation;
+  switch (hyper.attention_normalization) {
+    case AttentionNormalization::constant:
+      out.features_normalizer = out.coordinates_normalizer = 1.0 / hyper.attention_normalizer;
+      break;
+    case AttentionNormalization::sqrt_head_width:
+      out.features_normalizer = 1.0 / std::sqrt(static_cast<double>(out.head_width));
+      out.coordinates_normalizer = 1.0 / std::sqrt(static_cast<double>(out.coordinate_head_width));
+      break;
+    case AttentionNormalization::none:
+      break;
+  }
+  out.layer_norm_1 = hyper.layer_norm_1;
+  out.layer_norm_2 = hyper.layer_norm_2;
+  out.residual_mlp_1 = hyper.residual_mlp_1;
+  out.residual_mlp_2 = hyper.residual_mlp_2;
+  out.layer_norm_epsilon = hyper.layer_norm_epsilon;
+  return out;
+}
+
+template Layout make_layout<float>(const Hyperparameters&);
+template Layout make_layout<double>(const Hyperparameters&);
+
+}  // namespace so3md

@@ -1,0 +1,67 @@
+// How features lie in memory.
+#pragma once
+
+#include "model/hyperparameters.h"
+
+namespace so3md {
+
+inline constexpr int kMaxDegree = 8;
+inline constexpr int kMaxDegrees = kMaxDegree + 1;
+inline constexpr int kMostRadial = 1024;     ///< radial basis functions
+inline constexpr int kMostPairWeights = 128;  ///< heads and degrees together, padded
+
+/// Matrices are packed, and rows padded, in panels of 64 bytes: one cache line, a whole number of registers on every processor.
+template <class Real>
+inline constexpr int kPanel = 64 / static_cast<int>(sizeof(Real));
+
+template <class Real>
+constexpr int padded(int count) {
+  return (count + kPanel<Real> - 1) / kPanel<Real> * kPanel<Real>;
+}
+
+/// Sizes, strides (in numbers, not bytes) and options of a network, for the precision that pads it.
+///
+/// Invariant features x are rows of F numbers. Queries, keys, values and attention sums are rows of heads: every head is
+/// padded to whole panels (the "head layout"), with zeros in weights and rows, so that kernels never meet a partial register.
+struct Layout {
+  int features = 0;        ///< F
+  int feature_stride = 0;  ///< of x and everything of its width
+  int heads = 0;
+  int head_width = 0;
+  int head_padded = 0;
+  int features_padded = 0;  ///< heads * head_padded
+
+  int num_degrees = 0;  ///< heads of the coordinate attention
+  int coordinate_head_width = 0;
+  int coordinate_head_padded = 0;
+  int coordinates_padded = 0;  ///< num_degrees * coordinate_head_padded
+
+  int degree[kMaxDegrees] = {};
+  int degree_offset[kMaxDegrees] = {};  ///< first coordinate of a degree in chi
+  int num_coordinates = 0;              ///< M
+  int chi_stride = 0;
+
+  int query_offset = 0, key_offset = 0, value_offset = 0, coordinate_query_offset = 0, coordinate_key_offset = 0;
+  int projection_stride = 0;  ///< of a row [q, k, v, q', k']
+
+  int spherical_hidden = 0;  ///< hidden width of one spherical filter, padded; the two filters lie side by side
+  int radial_hidden = 0;     ///< hidden width of one radial filter, padded
+  int num_radial = 0;        ///< K
+  int radial_stride = 0;     ///< K, padded
+  int exchange_stride = 0;   ///< F + number of degrees, padded
+
+  int energy_hidden = 0, charge_hidden = 0, hirshfeld_hidden = 0, hirshfeld_size = 0;  ///< padded
+
+  Activation activation = Activation::silu;
+  Activation query_key_activation = Activation::identity;
+  Activation energy_activation = Activation::silu;
+  double features_normalizer = 1.0;     ///< factor of alpha
+  double coordinates_normalizer = 1.0;  ///< factor of beta
+  bool layer_norm_1 = false, layer_norm_2 = false, residual_mlp_1 = false, residual_mlp_2 = false;
+  double layer_norm_epsilon = 0.0;
+};
+
+template <class Real>
+Layout make_layout(const Hyperparameters& hyper);
+
+}  // namespace so3md

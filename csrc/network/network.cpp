@@ -1,0 +1,226 @@
+#include "network/network.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace so3md {
+
+namespace {
+
+// Small enough to share the work of small systems, large enough that fetching a task costs nothing.
+constexpr int kAtomsPerTask = kNodeBlock;
+
+template <class Real>
+HarmonicsTable<Real> make_harmonics_table(const Hyperparameters& hyper) {
+  HarmonicsTable<Real> table;
+  table.max_degree = hyper.degrees.back();
+  for (int l = 0; l <= table.max_degree; ++l)
+    for (int m = 0; m <= l; ++m) {
+      const double ratio = std::exp(std::lgamma(l - m + 1.0) - std::lgamma(l + m + 1.0));
+      const double norm = std::sqrt((2.0 * l + 1.0) / (4.0 * std::numbers::pi) * ratio);
+      table.prefactor[l][m] = static_cast<Real>(m == 0 ? norm : norm * std::numbers::sqrt2);
+    }
+  return table;
+}
+
+template <class Real>
+void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
+  array.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride));
+}
+
+std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
+
+}  // namespace
+
+template <class Real>
+Network<Real>::Network(const Model& model, bool tabulate, ThreadPool& pool)
+    : parameters_(model, tabulate),
+      kernels_(kernels<Real>()),
+      pool_(pool),
+      harmonics_(make_harmonics_table<Real>(model.hyper)),
+      keeps_inputs_(model.hyper.query_key_activation != Activation::identity),
+      scratch_(index_of(pool.size())) {
+  const std::size_t layers = model.layers.size();
+  x_.resize(layers + 1);
+  chi_.resize(layers + 1);
+  projection_.resize(layers);
+  x_attended_.resize(layers);
+  chi_attended_.resize(layers);
+  for (auto& scratch : scratch_) scratch.resize(kernels_.scratch_size(parameters_.layout));
+}
+
+template <class Real>
+void Network<Real>::allocate(int owned, int slots) {
+  if (owned == owned_ && slots == slots_) return;
+  owned_ = owned;
+  slots_ = slots;
+  const Layout& layout = parameters_.layout;
+  const int layers = static_cast<int>(parameters_.layers.size());
+  for (int layer = 0; layer <= layers; ++layer) {
+    if (layer == 0 || keeps_inputs_) resize_rows(x_[index_of(layer)], slots, layout.feature_stride);
+    resize_rows(chi_[index_of(layer)], slots, layout.chi_stride);
+  }
+  for (int layer = 0; layer < layers; ++layer) {
+    if (layer > 0 || !parameters_.tabulated) resize_rows(projection_[index_of(layer)], slots, layout.projection_stride);
+    resize_rows(x_attended_[index_of(layer)], owned, layout.feature_stride);
+    resize_rows(chi_attended_[index_of(layer)], owned, layout.chi_stride);
+  }
+  std::fill(chi_[0].begin(), chi_[0].end(), Real(0));
+  resize_rows(gradient_attended_, slots, layout.features_padded);
+  resize_rows(gradient_chi_attended_, slots, layout.chi_stride);
+  resize_rows(gradient_x_, owned, layout.feature_stride);
+  resize_rows(gradient_chi_, owned, layout.chi_stride);
+  if (parameters_.tabulated)
+    resize_rows(gradient_projected_, slots, static_cast<int>(parameters_.model().elements.size()) * layout.heads);
+}
+
+template <class Real>
+void Network<Real>::embed(const Composition& composition) {
+  const Layout& layout = parameters_.layout;
+  const Matrix features = species_features(parameters_.model(), composition);
+  std::fill(x_[0].begin(), x_[0].end(), Real(0));
+  for (int slot = 0; slot < slots_; ++slot)
+    for (int f = 0; f < layout.features; ++f)
+      x_[0][index_of(slot) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(species_[slot], f));
+  if (parameters_.tabulated) {
+    first_layer_tables_.update(parameters_, composition, features);
+    first_layer_ = first_layer_tables_.view(species_);
+  }
+}
+
+template <class Real>
+LayerStep<Real> Network<Real>::step(int layer) {
+  const std::size_t at = index_of(layer);
+  LayerStep<Real> out;
+  out.layout = &parameters_.layout;
+  out.parameters = &parameters_.layers[at];
+  out.radial_functions = &parameters_.radial_functions;
+  out.harmonics = &harmonics_;
+  out.edges = edges_.view();
+  out.first_layer = layer == 0 && parameters_.tabulated ? &first_layer_ : nullptr;
+  out.x = x_[keeps_inputs_ ? at : 0].data();
+  out.x_next = x_[keeps_inputs_ ? at + 1 : 0].data();
+  out.projection = projection_[at].data();
+  out.chi = chi_[at].data();
+  out.x_attended = x_attended_[at].data();
+  out.chi_attended = chi_attended_[at].data();
+  out.chi_next = chi_[at + 1].data();
+  out.gradient_attended = gradient_attended_.data();
+  out.gradient_chi_attended = gradient_chi_attended_.data();
+  out.gradient_projected = gradient_projected_.data();
+  out.gradient_x = gradient_x_.data();
+  out.gradient_chi = gradient_chi_.data();
+  return out;
+}
+
+template <class Real>
+void Network<Real>::run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step) {
+  pool_.parallel_for(owned_, kAtomsPerTask,
+                     [&](int begin, int end, int thread) { kernel(step, begin, end, scratch_[index_of(thread)].data()); });
+}
+
+template <class Real>
+ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
+  ReadoutStep<Real> step;
+  step.layout = &parameters_.layout;
+  step.parameters = &parameters_;
+  step.species = species_;
+  step.x = x_[keeps_inputs_ ? x_.size() - 1 : 0].data();
+  step.energy = out.energy.data();
+  step.charge = out.charge.empty() ? nullptr : out.charge.data();
+  step.hirshfeld = out.hirshfeld.empty() ? nullptr : out.hirshfeld.data();
+  return step;
+}
+
+template <class Real>
+void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, HaloExchange& halo, Readouts& out,
+                            Stopwatch& watch, std::vector<LayerFeatures>* features) {
+  const Layout& layout = parameters_.layout;
+  species_ = species;
+  if (features != nullptr && !keeps_inputs_) {
+    keeps_inputs_ = true;
+    owned_ = -1;  // allocate the inputs too
+  }
+  allocate(domain.n_owned, domain.n_owned + domain.n_halo);
+  embed(composition);
+  watch.lap("embedding");
+  for (int layer = 0; layer < static_cast<int>(parameters_.layers.size()); ++layer) {
+    const LayerStep<Real> s = step(layer);
+    if (s.first_layer == nullptr)
+      pool_.parallel_for(slots_, kAtomsPerTask, [&](int begin, int end, int) {
+        kernels_.project(layout, *s.parameters, s.x + static_cast<std::ptrdiff_t>(begin) * layout.feature_stride, end - begin,
+                         projection_[index_of(layer)].data() + static_cast<std::ptrdiff_t>(begin) * layout.projection_stride);
+      });
+    watch.lap("node products");
+    run(kernels_.attention_forward, s);
+    watch.lap(s.first_layer != nullptr ? "first layer" : "attention");
+    run(kernels_.node_forward, s);
+    halo.forward(s.x_next, layout.features, layout.feature_stride);
+    halo.forward(s.chi_next, layout.num_coordinates, layout.chi_stride);
+    watch.lap("node products");
+    if (features != nullptr) record(layer, features->emplace_back());
+  }
+  const auto owned = index_of(owned_);
+  out.energy.resize(owned);
+  out.charge.resize(parameters_.model().hyper.charge_head ? owned : 0);
+  out.hirshfeld.resize(parameters_.model().hyper.hirshfeld_head ? owned : 0);
+  const ReadoutStep<Real> readout = readout_step(out);
+  pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
+    kernels_.readout_forward(readout, begin, end, scratch_[index_of(thread)].data());
+  });
+  watch.lap("readouts");
+}
+
+template <class Real>
+void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) {
+  const Layout& layout = parameters_.layout;
+  Readouts unused;
+  ReadoutStep<Real> readout = readout_step(unused);
+  readout.energy_gradient = gradients.energy.data();
+  readout.charge_gradient = gradients.charge.empty() ? nullptr : gradients.charge.data();
+  readout.hirshfeld_gradient = gradients.hirshfeld.empty() ? nullptr : gradients.hirshfeld.data();
+  readout.gradient_x = gradient_x_.data();
+  pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
+    kernels_.readout_adjoint(readout, begin, end, scratch_[index_of(thread)].data());
+  });
+  std::fill(gradient_chi_.begin(), gradient_chi_.end(), Real(0));
+  watch.lap("readouts");
+  for (int layer = static_cast<int>(parameters_.layers.size()) - 1; layer >= 0; --layer) {
+    LayerStep<Real> s = step(layer);
+    s.forces = forces;
+    s.virial = virial;
+    run(kernels_.node_adjoint, s);
+    if (s.first_layer == nullptr)
+      halo.forward(s.gradient_attended, layout.features_padded, layout.features_padded);
+    else
+      halo.forward(s.gradient_projected, s.first_layer->num_species * layout.heads, s.first_layer->num_species * layout.heads);
+    halo.forward(s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride);
+    watch.lap("node products");
+    run(kernels_.attention_adjoint, s);
+    watch.lap(s.first_layer != nullptr ? "first layer" : "attention adjoint");
+  }
+}
+
+template <class Real>
+void Network<Real>::record(int layer, LayerFeatures& out) const {
+  const Layout& layout = parameters_.layout;
+  const std::size_t at = index_of(layer);
+  auto copy = [&](const AlignedVector<Real>& from, int width, int stride) {
+    std::vector<double> to;
+    for (int row = 0; row < owned_; ++row)
+      for (int c = 0; c < width; ++c) to.push_back(static_cast<double>(from[index_of(row) * index_of(stride) + index_of(c)]));
+    return to;
+  };
+  out.x_in = copy(x_[at], layout.features, layout.feature_stride);
+  out.chi_in = copy(chi_[at], layout.num_coordinates, layout.chi_stride);
+  out.x_attended = copy(x_attended_[at], layout.features, layout.feature_stride);
+  out.chi_attended = copy(chi_attended_[at], layout.num_coordinates, layout.chi_stride);
+  out.x_out = copy(x_[at + 1], layout.features, layout.feature_stride);
+  out.chi_out = copy(chi_[at + 1], layout.num_coordinates, layout.chi_stride);
+}
+
+template class Network<float>;
+template class Network<double>;
+
+}  // namespace so3md

@@ -1,0 +1,71 @@
+// The message-passing network: from a domain to atomic energies, charges and Hirshfeld ratios, and gradients back to forces.
+#pragma once
+
+#include <vector>
+
+#include "common/aligned.h"
+#include "common/stopwatch.h"
+#include "common/thread_pool.h"
+#include "geometry/domain.h"
+#include "halo/halo_exchange.h"
+#include "network/edges.h"
+#include "network/embedding.h"
+#include "network/first_layer.h"
+#include "network/kernels.h"
+
+namespace so3md {
+
+/// Outputs of the readouts for owned atoms, before element-wise scales and offsets.
+struct Readouts {
+  std::vector<double> energy, charge, hirshfeld;
+};
+
+/// Features of every layer, for tests; rows of owned atoms without padding.
+struct LayerFeatures {
+  std::vector<double> x_in, chi_in, x_attended, chi_attended, x_out, chi_out;
+};
+
+template <class Real>
+class Network {
+ public:
+  /// `tabulate`: radial filters from splines, and the first layer from its own tables; else everything as the equations stand.
+  Network(const Model& model, bool tabulate, ThreadPool& pool);
+
+  const Parameters<Real>& parameters() const { return parameters_; }
+  const char* instruction_set() const { return kernels_.instruction_set; }
+  Edges<Real>& edges() { return edges_; }
+
+  /// `species`: by slot, positions in Model::elements. The edges of the domain must have been built.
+  void forward(const Domain& domain, const int* species, const Composition& composition, HaloExchange& halo, Readouts& out,
+               Stopwatch& watch, std::vector<LayerFeatures>* features = nullptr);
+
+  /// After forward(): takes gradients of the energy with respect to the readouts back to forces (n_owned, 3; eV/A) and virials (n_owned,
+  /// 9; eV; half of each pair), both added to. Empty gradients: that head has none.
+  void adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch);
+
+ private:
+  void allocate(int owned, int slots);
+  void embed(const Composition& composition);
+  LayerStep<Real> step(int layer);
+  void run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step);
+  ReadoutStep<Real> readout_step(Readouts& out);
+  void record(int layer, LayerFeatures& out) const;
+
+  Parameters<Real> parameters_;
+  const KernelTable<Real>& kernels_;
+  ThreadPool& pool_;
+  HarmonicsTable<Real> harmonics_;
+  Edges<Real> edges_;
+  FirstLayerTables<Real> first_layer_tables_;
+  FirstLayer<Real> first_layer_;
+  bool keeps_inputs_;  // of every layer, because the adjoint of the projections needs them
+
+  int owned_ = 0;
+  int slots_ = 0;
+  const int* species_ = nullptr;
+  std::vector<AlignedVector<Real>> x_, projection_, chi_, x_attended_, chi_attended_;  // by layer
+  AlignedVector<Real> gradient_attended_, gradient_chi_attended_, gradient_projected_, gradient_x_, gradient_chi_;
+  std::vector<AlignedVector<Real>> scratch_;  // by thread
+};
+
+}  // namespace so3md
