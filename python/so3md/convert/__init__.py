@@ -1,0 +1,159 @@
+"""Conversion of models of other programs to model files.
+
+Sources are read without executing anything of them and need neither torch nor JAX. What a source holds is used, or is
+left out for a stated reason (`ConversionReport.unused`), or the source is refused: nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from so3md.convert import free_atoms, so3lr
+from so3md.convert.errors import ConversionError
+from so3md.convert.jax_params import is_jax_source, read_jax_params
+from so3md.convert.source import ELEMENT_TABLES, SourceModel
+from so3md.convert.torch_model import read_torch_model
+from so3md.model_file import ModelFile, ModelFileError
+
+__all__ = ["ConversionError", "ConversionReport", "convert"]
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did."""
+
+    source: Path
+    target: Path
+    source_format: str
+    name: str
+    elements: tuple[int, ...]  #: atomic numbers
+    num_parameters: int  #: scalars in the model file
+    unused: tuple[str, ...]  #: tensors that the source's own options switch off, left out
+
+    def __str__(self) -> str:
+        symbols = " ".join(chemical_symbols[number] for number in self.elements)
+        unused = f", {len(self.unused)} tensors of terms that are switched off left out" if self.unused else ""
+        return (
+            f"{self.source} ({self.source_format}) -> {self.target}: {self.name}, "
+            f"{self.num_parameters} parameters, elements {symbols}{unused}"
+        )
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    elements: Sequence[int | str] | None = None,
+    name: str | None = None,
+    description: str = "",
+    citation: Sequence[str] = (),
+    license: str = "",
+    license_text: str = "",
+    provenance: dict[str, Any] | None = None,
+) -> ConversionReport:
+    """Convert a model to a model file.
+
+    source: a `.model` file of so3krates-torch, or a directory with the original params.pkl and hyperparameters.json (or
+    .yaml), or that params.pkl. elements: symbols or atomic numbers that the model was trained for; sources have numbers
+    for the whole periodic table, most of them never trained, and do not say which, so this must be given for every
+    model but the published SO3LR, which is recognised by its weights. The other options describe the model in the file;
+    for SO3LR they are known. provenance: further entries of the file's "provenance".
+
+    Raises ConversionError, or OSError for a file that cannot be read or written.
+    """
+    source, target = Path(source), Path(target)
+    if not source.exists():
+        raise FileNotFoundError(f"the source {source} does not exist")
+    read = read_jax_params(source) if is_jax_source(source) else read_torch_model(source)
+    is_so3lr = so3lr.fingerprint(read.tensors) == so3lr.FINGERPRINT
+    chosen = _choose_elements(elements, read, is_so3lr)
+    about: dict[str, Any] = {
+        "name": name or source.stem,
+        "description": description,
+        "citation": list(citation),
+        "license": license,
+        "license_text": license_text,
+        "long_range_cutoff": read.long_range_cutoff,
+    }
+    if is_so3lr:
+        about |= {
+            "name": name or so3lr.NAME,
+            "description": description or so3lr.DESCRIPTION,
+            "citation": list(citation) or list(so3lr.CITATION),
+            "license": so3lr.LICENSE,
+            "license_text": so3lr.LICENSE_TEXT,
+            "long_range_cutoff": so3lr.LONG_RANGE_CUTOFF,
+        }
+    origin = {
+        "converter": "so3md.convert",
+        "source_format": read.source_format,
+        "source_file": source.name,
+        "source_sha256": read.sha256,
+    }
+    model = ModelFile(
+        hyperparameters=read.hyperparameters,
+        elements=chosen,
+        tensors=_select_elements(read, chosen),
+        provenance=origin | (provenance or {}),
+        **about,
+    )
+    try:
+        model.write(target)
+    except ModelFileError as error:
+        raise ConversionError(f"{source} cannot be converted: {error}") from error
+    return ConversionReport(
+        source, target, read.source_format, model.name, tuple(chosen), model.num_parameters, tuple(read.unused)
+    )
+
+
+def _choose_elements(elements: Sequence[int | str] | None, read: SourceModel, is_so3lr: bool) -> list[int]:
+    """The elements of the model file, increasing; refuses what the source has no numbers for."""
+    if elements is None:
+        if not is_so3lr:
+            raise ConversionError(
+                "the source has numbers for the whole periodic table and does not say which elements it was trained "
+                "for; give them, as in elements=['H', 'C', 'O'] (so3md convert --elements H,C,O)"
+            )
+        return list(so3lr.ELEMENTS)
+    numbers = sorted({_atomic_number(element) for element in elements})
+    if not numbers:
+        raise ConversionError("the list of elements is empty")
+    if is_so3lr and not set(numbers) <= set(so3lr.ELEMENTS):
+        unknown = " ".join(chemical_symbols[number] for number in numbers if number not in so3lr.ELEMENTS)
+        raise ConversionError(
+            f"SO3LR was not trained for {unknown}: its tables hold arbitrary numbers for other elements"
+        )
+    limit = min(len(read.tensors[name]) for name in ELEMENT_TABLES & read.tensors.keys()) - 1
+    if read.hyperparameters["dispersion"] is not None:
+        limit = min(limit, len(free_atoms.POLARIZABILITIES))
+    if numbers[-1] > limit:
+        raise ConversionError(f"the source has no numbers for {chemical_symbols[numbers[-1]]}, only up to Z = {limit}")
+    return numbers
+
+
+def _atomic_number(element: int | str) -> int:
+    if isinstance(element, str) and not element.isdigit():
+        if element not in atomic_numbers or element == "X":
+            raise ConversionError(f"{element!r} is no chemical symbol")
+        return atomic_numbers[element]
+    number = int(element)
+    if not 0 < number < len(chemical_symbols):
+        raise ConversionError(f"{number} is no atomic number")
+    return number
+
+
+def _select_elements(read: SourceModel, elements: list[int]) -> dict[str, np.ndarray]:
+    """The tensors of the model file: only the rows of the chosen elements, and the free-atom values."""
+    tensors = {name: values[elements] if name in ELEMENT_TABLES else values for name, values in read.tensors.items()}
+    if read.hyperparameters["dispersion"] is not None:
+        rows = np.array(elements) - 1
+        tensors["dispersion.alpha"] = np.array(free_atoms.POLARIZABILITIES)[rows]
+        tensors["dispersion.c6"] = np.array(free_atoms.C6_COEFFICIENTS)[rows]
+    return tensors
