@@ -1,0 +1,44 @@
+"""so3md: molecular dynamics with the So3krates family of machine-learned force fields.
+
+`So3kratesCalculator` gives any ASE script energies, forces, stress and charges; `load_model` opens a model file; the
+command line is `so3md`. The names are imported when they are first used, so that `import so3md` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from so3md.calculator import So3kratesCalculator
+    from so3md.loading import load_model
+
+    __version__: str
+
+__all__ = ["So3kratesCalculator", "__version__", "load_model"]
+
+_HOMES = {"So3kratesCalculator": "so3md.calculator", "load_model": "so3md.loading"}
+
+
+def _installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("so3md")
+    except PackageNotFoundError:  # used from a source tree that was never installed
+        return "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = _installed_version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,326 @@
+"""The ASE calculator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    all_properties,
+    external_calculators,
+    register_calculator_class,
+)
+from ase.outputs import Properties
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin, checked_number
+from so3md.loading import load_model, model_path
+
+if TYPE_CHECKING:
+    from so3md._engine import Engine, Model
+
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("mixed", "double")
+
+# After a fork, the threads of an inherited engine live on only in the parent: using the engine in the child, or even
+# destroying it, would wait forever. So the child puts it aside here and makes its own.
+_INHERITED_ENGINES: list[Engine] = []
+_CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
+
+
+class So3kratesCalculator(Calculator):
+    """Energies, forces, stress and charges from a So3krates model, for ASE.
+
+    Parameters (which are also what `set` takes and `todict` returns):
+        model: name of a model that ships with so3md, or path of a model file.
+        charge: total charge (e), an integer. None: atoms.info["charge"] (or "total_charge"), else 0.
+        spin: total spin S, half the number of unpaired electrons. None: atoms.info["spin"] (or "total_spin"), else 0.
+        lr_cutoff: cutoff of electrostatics and dispersion (Angstrom). None: no cutoff, for molecules in vacuum.
+        lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom).
+        precision: "mixed" (float network, double sums) or "double".
+        threads: number of threads; None: all cores that this process may use.
+        device: "cpu".
+
+    Properties: energy, free_energy (the same) and energies (eV), forces (eV/Angstrom), charges (e),
+    hirshfeld_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
+    structures that are periodic along at least one direction and have three cell vectors, with their volume; dipole
+    (e Angstrom) for structures without periodic directions, about the origin of the coordinates, which matters only
+    for charged ones. Other cases raise PropertyNotImplementedError, as do charges of models that have none.
+
+    The neighbour list is kept between calls and shared by all structures that this calculator serves, which may be
+    any; only one of them is evaluated at a time, also when several threads ask. Copies (copy.deepcopy, pickle) and
+    forked processes have an engine of their own.
+
+    Raises FileNotFoundError or ValueError for parameters and structures that cannot be evaluated, with what was
+    expected and what was found.
+    """
+
+    name = "so3krates"
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "charges",
+        "dipole",
+        "hirshfeld_ratios",
+    ]
+    default_parameters: ClassVar[dict[str, Any]] = {
+        "model": "so3lr",
+        "charge": None,
+        "spin": None,
+        "lr_cutoff": 12.0,
+        "lr_damping": 2.0,
+        "precision": "mixed",
+        "threads": None,
+        "device": "cpu",
+    }
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "so3lr",
+        charge: float | None = None,
+        spin: float | None = None,
+        lr_cutoff: float | None = 12.0,
+        lr_damping: float = 2.0,
+        precision: str = "mixed",
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._start_without_engine()
+        super().__init__()
+        self.set(
+            model=model,
+            charge=charge,
+            spin=spin,
+            lr_cutoff=lr_cutoff,
+            lr_damping=lr_damping,
+            precision=precision,
+            threads=threads,
+            device=device,
+        )
+        with self._lock:
+            self._own_engine()  # so that a bad model is refused here and not at the first evaluation
+
+    # --- parameters -------------------------------------------------------------------------------------------------
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change parameters; returns those that changed. Results are forgotten where they may have changed."""
+        unknown = sorted(kwargs.keys() - self.default_parameters.keys())
+        if unknown:
+            raise TypeError(
+                f"unknown parameter {unknown[0]!r}; So3kratesCalculator knows {', '.join(self.default_parameters)}"
+            )
+        checked = {key: _checked_parameter(key, value) for key, value in kwargs.items()}
+        with self._lock:
+            changed = super().set(**checked)
+            if changed:
+                self.reset()
+            if changed.keys() - {"charge", "spin"}:
+                self._engine = None
+        return changed
+
+    # --- copies, processes, threads ---------------------------------------------------------------------------------
+
+    def _start_without_engine(self) -> None:
+        self._model: Model | None = None
+        self._engine: Engine | None = None
+        self._lock = threading.RLock()  # reentrant, because ASE's methods call one another
+        _CALCULATORS.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_model", "_engine", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start_without_engine()
+
+    def _own_engine(self) -> Engine:
+        """The engine, made where there is none. The caller holds the lock."""
+        from so3md import _engine
+
+        if self._engine is None:
+            parameters = self.parameters
+            self._model = load_model(parameters["model"])
+            self._engine = _engine.Engine(
+                self._model,
+                precision=parameters["precision"],
+                threads=parameters["threads"] or 0,
+                lr_cutoff=parameters["lr_cutoff"],
+                lr_damping=parameters["lr_damping"],
+            )
+        return self._engine
+
+    def forget_neighbours(self) -> None:
+        """Have the next evaluation build its neighbour list anew, so that its rounding owes nothing to earlier ones."""
+        with self._lock:
+            if self._engine is not None and self._model is not None:
+                # The list is kept for one structure only: a lone atom takes the place of whatever it is of.
+                lone_atom = self._model.elements[:1], np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
+                self._engine.evaluate(*lone_atom, forces=False)
+
+    def identity(self, atoms: Atoms) -> dict[str, Any]:
+        """All that decides the results for a structure, the model by the checksum of its file."""
+        path = model_path(self.parameters["model"])
+        state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
+        return {
+            "model": path.stem,
+            "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+            **state._asdict(),
+            **{key: self.parameters[key] for key in ("lr_cutoff", "lr_damping", "precision")},
+        }
+
+    def engine_info(self) -> dict[str, Any]:
+        """What the engine says of itself: precision, threads, instruction set, table errors, counters."""
+        with self._lock:
+            return self._own_engine().info()
+
+    # --- ASE's protocol ---------------------------------------------------------------------------------------------
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """A property of the structure, evaluated if it is not known yet; see the class for units and shapes."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What differs from the structure of the last evaluation, charge and spin included.
+
+        Any difference counts, whatever tol: this is called several times in each step, and exact comparison is quick.
+        """
+        last = self.atoms
+        if last is None:
+            return list(all_changes)
+        changes = [key for key in ("positions", "numbers") if not _equal(last.arrays[key], atoms.arrays[key])]
+        if not _equal(last.cell.array, atoms.cell.array):
+            changes.append("cell")
+        if not _equal(last.pbc, atoms.pbc):
+            changes.append("pbc")
+        state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
+        changes += [key for key in state._fields if getattr(state, key) != getattr(self._state, key)]
+        return changes
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate the structure; forces and stress only if they are asked for, since they double the cost and more."""
+        with self._lock:
+            atoms = self.atoms if atoms is None else atoms
+            if atoms is None:
+                raise ValueError("the calculator has no structure yet: give it one, as atoms")
+            _check_defined(properties, atoms)
+            # Nothing is kept of a structure that turns out to be bad, so that it is refused the next time as well.
+            self.reset()
+            state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
+            self._check_structure(atoms, state, system_changes)
+            self._evaluate(atoms, state, with_forces=not {"forces", "stress"}.isdisjoint(properties))
+            self.atoms, self._state = atoms.copy(), state
+
+    def _check_structure(self, atoms: Atoms, state: ChargeAndSpin, system_changes: Sequence[str]) -> None:
+        if self.parameters["lr_cutoff"] is None and atoms.pbc.any():
+            raise ValueError(
+                "lr_cutoff=None is for molecules in vacuum, and this structure is periodic: give a cutoff in Angstrom"
+            )
+        if not {"numbers", *state._fields}.isdisjoint(system_changes):
+            check_charge_and_spin(int(atoms.numbers.sum()), state)
+
+    def _evaluate(self, atoms: Atoms, state: ChargeAndSpin, with_forces: bool) -> None:
+        output = self._own_engine().evaluate(
+            atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *state, forces=with_forces
+        )
+        results = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
+        results["energy"] = results["free_energy"] = output["energy"]
+        if with_forces and _has_volume(atoms):
+            results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
+        if "charges" in output and not atoms.pbc.any():
+            results["dipole"] = output["charges"] @ atoms.positions
+        self.results = results
+        self._energy_components: dict[str, float] = output["energy_components"]
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has a name for."""
+        return Properties({key: value for key, value in self.results.items() if key in all_properties})
+
+    # --- what ASE has no name for -----------------------------------------------------------------------------------
+
+    def get_hirshfeld_ratios(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Volume of each atom over that of the free atom, (n,)."""
+        return self.get_property("hirshfeld_ratios", atoms)
+
+    def get_energy_components(self, atoms: Atoms | None = None) -> dict[str, float]:
+        """The terms of the energy (eV): nn (with the atomic shifts), zbl, electrostatics, dispersion."""
+        with self._lock:
+            self.get_property("energy", atoms)
+            return dict(self._energy_components)
+
+
+def _checked_parameter(key: str, value: Any) -> Any:
+    if key == "model":
+        model_path(value)  # raises for an unknown one
+        return os.fspath(value)
+    if key in ("device", "precision"):
+        known = DEVICES if key == "device" else PRECISIONS
+        if value not in known:
+            raise ValueError(f"{key}: expected one of {', '.join(known)}, found {value!r}")
+        if value == "cuda":
+            raise ValueError("device 'cuda': this build of so3md has no GPU engine; use device='cpu'")
+        return value
+    if value is None and key != "lr_damping":
+        return None
+    if key == "threads":
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"threads: expected a positive integer or None for all cores, found {value!r}")
+        return int(value)
+    number = checked_number(value, key)
+    if key == "lr_cutoff" and number <= 0:
+        raise ValueError(f"lr_cutoff: expected a positive length in Angstrom, or None for no cutoff, found {value!r}")
+    if key == "lr_damping" and number < 0:
+        raise ValueError(f"lr_damping: expected a length in Angstrom that is not negative, found {value!r}")
+    return number
+
+
+def _equal(first: np.ndarray, second: np.ndarray) -> bool:
+    return first.tobytes() == second.tobytes()  # several times quicker than np.array_equal for a molecule
+
+
+def _has_volume(atoms: Atoms) -> bool:
+    return bool(atoms.pbc.any()) and atoms.cell.rank == 3
+
+
+def _check_defined(properties: Sequence[str], atoms: Atoms) -> None:
+    if "stress" in properties and not _has_volume(atoms):
+        raise PropertyNotImplementedError(
+            "stress: it needs a volume, that is a periodic structure with three cell vectors; "
+            f"found pbc = {atoms.pbc.tolist()} and {atoms.cell.rank} cell vectors"
+        )
+    if "dipole" in properties and atoms.pbc.any():
+        raise PropertyNotImplementedError(
+            "dipole: that of a periodic structure depends on where the cell is cut; "
+            "it is defined for structures without periodic directions"
+        )
+
+
+def _put_inherited_engines_aside() -> None:
+    for calculator in list(_CALCULATORS):
+        if calculator._engine is not None:
+            _INHERITED_ENGINES.append(calculator._engine)
+        calculator._start_without_engine()
+
+
+os.register_at_fork(after_in_child=_put_inherited_engines_aside)
+
+# Lets ASE's own tools make the calculator again from its name and parameters, as stored in databases.
+if So3kratesCalculator.name not in external_calculators:
+    register_calculator_class(So3kratesCalculator.name, So3kratesCalculator)

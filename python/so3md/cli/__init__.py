@@ -1,0 +1,49 @@
+"""The command line `so3md`. Each command lies in a module of its own, imported only when it is called for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+import so3md
+
+#: Command -> module of this package that defines it under the name `command`, and its line in the help.
+_COMMANDS = {
+    "md": ("md", "Run molecular dynamics."),
+    "relax": ("relax", "Relax a structure, and its cell if asked."),
+    "eval": ("evaluate", "Compare energies and forces with a data set."),
+    "info": ("info", "Say what a model is."),
+    "convert": ("convert", "Make a model file from another format."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and loads the one that is called, so that `so3md --help` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return import_module(f"so3md.cli.{_COMMANDS[cmd_name][0]}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"so3md {so3md.__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+def main() -> None:
+    """Molecular dynamics with So3krates force fields.
+
+    Begin with `so3md md`, which runs 64 molecules of water.
+    """

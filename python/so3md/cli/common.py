@@ -1,0 +1,129 @@
+"""What the commands share: how errors and warnings look, and the options that choose a model."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from so3md.loading import known_models
+
+
+class Command(click.Command):
+    """A command whose errors and warnings are one line each. Exit codes: 1 for errors, 2 for wrong usage."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(click.Option(["--debug"], is_flag=True, help="Show where in the program an error came up."))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        debug = ctx.params.pop("debug")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except (click.ClickException, click.exceptions.Exit, click.Abort):
+                raise
+            except Exception as error:
+                if debug:
+                    raise
+                raise click.ClickException(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ValueError | OSError | ImportError | RuntimeError):
+        return " ".join(str(error).split())
+    return f"this should not have happened ({type(error).__name__}: {error}); --debug shows where it did"
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+class LengthOrNone(click.ParamType):
+    """A length in Angstrom, or "none"."""
+
+    name = "LENGTH|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if isinstance(value, float) or value == "none":
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f'{value!r} is neither a length in Angstrom nor "none"', param, ctx)
+
+
+_MODEL_OPTIONS = (
+    click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file."),
+    click.option("--charge", type=float, help="Total charge in e. Default: that of the structure, else 0."),
+    click.option("--spin", type=float, help="Total spin S (0, 0.5, 1, ...). Default: that of the structure, else 0."),
+    click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
+    click.option("--threads", type=click.IntRange(min=1), help="Number of threads. Default: all cores."),
+    click.option(
+        "--lr-cutoff",
+        type=LengthOrNone(),
+        default=12.0,
+        show_default=True,
+        help='Cutoff of electrostatics and dispersion in Angstrom; "none" for molecules in vacuum.',
+    ),
+    click.option(
+        "--lr-damping",
+        type=float,
+        default=2.0,
+        show_default=True,
+        help="Width in Angstrom over which dispersion is switched off.",
+    ),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+)
+MODEL_PARAMETERS = ("model", "charge", "spin", "precision", "threads", "lr_cutoff", "lr_damping", "device")
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose a model and how it is evaluated."""
+    for option in reversed(_MODEL_OPTIONS):
+        function = option(function)
+    return function
+
+
+def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of So3kratesCalculator among the options of a command, without charge and spin."""
+    parameters = {key: options[key] for key in MODEL_PARAMETERS if key in options and key not in ("charge", "spin")}
+    if parameters.get("lr_cutoff") == "none":
+        parameters["lr_cutoff"] = None
+    if os.path.exists(parameters.get("model", "")) and parameters["model"] not in known_models():
+        parameters["model"] = os.path.abspath(parameters["model"])
+    return parameters
+
+
+def set_charge_and_spin(atoms: Any, options: dict[str, Any]) -> None:
+    """Let --charge and --spin, where they are given, replace what the structure says."""
+    from so3md.charge_and_spin import CHARGE_KEYS, SPIN_KEYS
+
+    for option, keys in (("charge", CHARGE_KEYS), ("spin", SPIN_KEYS)):
+        if options[option] is not None:
+            for key in keys:
+                atoms.info.pop(key, None)
+            atoms.info[option] = options[option]
+
+
+def given_options(ctx: click.Context) -> dict[str, Any]:
+    """The options that stand on the command line, without the defaults."""
+    default = click.core.ParameterSource.DEFAULT
+    return {key: value for key, value in ctx.params.items() if ctx.get_parameter_source(key) != default}
+
+
+def free_path(name: str) -> Path:
+    """The name, or the first of name-2, name-3, ... (before the suffix) that is not taken."""
+    wanted = path = Path(name)
+    number = 1
+    while path.exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+    return path

@@ -1,0 +1,95 @@
+"""so3md info: what a model is, and how well the engine evaluates it here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from ase.data import chemical_symbols
+from rich.console import Console
+from rich.table import Table
+
+from so3md.cli.common import Command
+from so3md.loading import known_models, load_model
+
+
+@click.command("info", cls=Command)
+@click.argument("model", default="so3lr")
+@click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--license", "show_license", is_flag=True, help="Print the text of the model's licence.")
+def command(model: str, precision: str, as_json: bool, show_license: bool) -> None:
+    """Say what MODEL is: a model that ships with so3md (so3lr, the default), or a model file."""
+    from so3md import _engine
+
+    opened = load_model(model)
+    document = json.loads(opened.metadata)
+    if show_license:
+        click.echo(document["license_text"] or document["license"])
+        return
+    engine = _engine.Engine(opened, precision=precision).info() | {"instruction_sets": _engine.instruction_sets()}
+    if as_json:
+        facts = {"path": opened.path, "num_parameters": opened.num_parameters}
+        click.echo(json.dumps(facts | document | {"engine": engine}, indent=2))
+        return
+    console = Console()
+    for title, rows in _sections(opened, document, engine).items():
+        console.print(_table(title, rows))
+    console.print("Models that ship with so3md: " + ", ".join(known_models()), highlight=False)
+
+
+def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> dict[str, dict[str, str]]:
+    provenance = {f"from {key}": value for key, value in document["provenance"].items()}
+    model = {
+        "file": opened.path,
+        "description": document["description"],
+        "format": f"{document['architecture']}, version {document['format_version']}",
+        "elements": " ".join(chemical_symbols[z] for z in opened.elements),
+        "parameters": f"{opened.num_parameters:,}",
+        "long-range cutoff": _length(document["long_range_cutoff"]),
+        "licence": document["license"],
+        **{f"citation {number}": text for number, text in enumerate(document["citation"], start=1)},
+    }
+    table_error = engine["table_error"]
+    here = {
+        "precision": engine["precision"],
+        "threads": engine["threads"],
+        "instruction set": f"{engine['instruction_set']} of {', '.join(engine['instruction_sets'])}",
+        "radial tables": "not used"
+        if table_error is None
+        else f"largest error {table_error['value']:.2g}, of the derivative {table_error['derivative']:.2g}",
+    }
+    return {
+        document["name"]: _as_text(model | provenance),
+        "Hyperparameters": _as_text(document["hyperparameters"]),
+        "Engine": _as_text(here),
+    }
+
+
+def _as_text(facts: dict[str, Any]) -> dict[str, str]:
+    """The facts as text, without those that say nothing."""
+    return {key: _value_text(value) for key, value in facts.items() if value not in ("", None, [], {})}
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_value_text, value))
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def _length(value: float | None) -> str:
+    return "none" if value is None else f"{value:g} A"
+
+
+def _table(title: str, rows: dict[str, str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key.replace("_", " "), value)
+    return table

@@ -1,0 +1,178 @@
+"""so3md md: molecular dynamics from the command line."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+from ase import Atoms
+from rich.console import Console
+
+from so3md.calculator import So3kratesCalculator
+from so3md.charge_and_spin import charge_and_spin_of
+from so3md.cli.common import (
+    Command,
+    calculator_parameters,
+    free_path,
+    given_options,
+    model_options,
+    set_charge_and_spin,
+)
+from so3md.cli.progress import ProgressDisplay
+from so3md.cli.signals import GracefulStop
+from so3md.dynamics import Settings, Simulation
+from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, TRAJECTORY, read_record
+from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
+from so3md.dynamics.simulation import VELOCITIES
+from so3md.structures import EXAMPLES, read_structure
+
+_DEFAULT_STEPS = 2000
+_SETTINGS = tuple(field.name for field in fields(Settings))
+# Say how a run begins, so that they mean nothing for one that goes on.
+_ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces")
+
+
+@click.command("md", cls=Command)
+@click.argument("structure", required=False)
+@click.option("--example", type=click.Choice(list(EXAMPLES)), help="An example instead of a structure of your own.")
+@click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
+@click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
+@model_options
+@click.option("--ensemble", type=click.Choice(ENSEMBLES), help="Default: nvt.")
+@click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
+@click.option("--temperature", type=float, help="In K. Default: 300.")
+@click.option("--timestep", type=float, help="In fs. Default: 0.5.")
+@click.option(
+    "--steps", type=click.IntRange(min=0), help=f"Default: {_DEFAULT_STEPS}, or what is left of a resumed run."
+)
+@click.option("--friction", type=float, help="Of langevin, in 1/ps. Default: 1.")
+@click.option("--taut", type=float, help="Time constant of csvr and of the thermostat of npt, in fs. Default: 100.")
+@click.option("--taup", type=float, help="Time constant of the barostat of npt, in fs. Default: 1000.")
+@click.option("--pressure", type=float, help="Of npt, in bar. Default: 1.01325.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the random numbers. Default: another one for each run.")
+@click.option("--velocities", type=click.Choice(VELOCITIES), default="auto", help="Default: the file's, else drawn.")
+@click.option(
+    "--max-temperature", type=float, help="Give up above it (K). Default: 10 times the target, at least 3000."
+)
+@click.option("--log-interval", type=int, help="In steps. Default: 10.")
+@click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
+@click.option("--checkpoint-interval", type=int, help="In steps. Default: 1000.")
+@click.option("--write-velocities", is_flag=True, help="Add velocities (as momenta) to the trajectory.")
+@click.option("--write-forces", is_flag=True, help="Add forces to the trajectory.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after the run.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that the directory holds.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Directory of a run to go on with.")
+@click.option("--plot/--no-plot", default=True, help="Plot the log at the end. Default: yes.")
+@click.pass_context
+def command(
+    ctx: click.Context, structure: str | None, example: str | None, resume: Path | None, **options: Any
+) -> None:
+    """Run molecular dynamics of STRUCTURE, a file that ASE reads or the example "water" (the default).
+
+    Everything goes to one directory: log.csv, trajectory.xyz (for ASE, OVITO, VMD), log.png, final.xyz, run.json and
+    checkpoint.npz, from which --resume goes on exactly. Ctrl-C stops after the present step with everything saved.
+    """
+    if structure and example:
+        raise click.UsageError("give a STRUCTURE or --example, not both")
+    structure = structure or example
+    if resume is None:
+        simulation = _start(structure or "water", options)
+        steps = _DEFAULT_STEPS if options["steps"] is None else options["steps"]
+    else:
+        simulation = _resume(resume, structure, given_options(ctx))
+        steps = _steps_left(simulation, options["steps"])
+    with simulation:
+        ctx.exit(_run(simulation, steps, options["plot"]))
+
+
+def _start(structure: str, options: dict[str, Any]) -> Simulation:
+    atoms = read_structure(structure, options["index"], options["supercell"])
+    set_charge_and_spin(atoms, options)
+    given = {key: options[key] for key in _SETTINGS if options[key] is not None}
+    settings = Settings(**({"seed": secrets.randbits(32)} | given))
+    atoms.calc = So3kratesCalculator(**calculator_parameters(options))
+    return Simulation.start(
+        atoms,
+        settings,
+        options["output"] or free_path(f"{Path(structure).stem}-{settings.kind}"),
+        velocities=options["velocities"],
+        write_velocities=options["write_velocities"],
+        write_forces=options["write_forces"],
+        overwrite=options["overwrite"],
+        notes={"command": shlex.join(["so3md", *sys.argv[1:]]), "structure": structure},
+    )
+
+
+def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Simulation:
+    for key in _ONLY_AT_START:
+        if key in given:
+            raise click.UsageError(f"--{key.replace('_', '-')} says how a run begins; it does not go with --resume")
+    record = read_record(directory)
+    settings = Settings(**(record["settings"] | {key: given[key] for key in _SETTINGS if key in given}))
+    parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
+    parameters |= calculator_parameters(given) | {key: given[key] for key in ("charge", "spin") if key in given}
+    initial = None
+    if structure is not None:
+        initial = read_structure(structure, given.get("index", -1), given.get("supercell", (1, 1, 1)))
+    return Simulation.resume(directory, So3kratesCalculator(**parameters), settings=settings, structure=initial)
+
+
+def _steps_left(simulation: Simulation, steps: int | None) -> int:
+    if steps is not None:
+        return steps
+    left = simulation.planned_steps - simulation.step
+    if left <= 0:
+        raise click.UsageError(f"the run has done all of its {simulation.planned_steps} steps; --steps N does N more")
+    return left
+
+
+def _run(simulation: Simulation, steps: int, plot: bool) -> int:
+    """Run, and tell the user about it; returns the exit code."""
+    console = Console()
+    _say(console, _describe(simulation, steps))
+    with GracefulStop() as stop, ProgressDisplay(simulation, steps, console) as display:
+        simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
+    if stop.requested:
+        _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
+    if plot:
+        _plot(simulation.directory, console)
+    files = ", ".join(
+        name for name in (LOG, TRAJECTORY, FINAL, CHECKPOINT, PLOT) if (simulation.directory / name).exists()
+    )
+    _say(console, f"In {simulation.directory}: {files}")
+    return stop.exit_code
+
+
+def _describe(simulation: Simulation, steps: int) -> str:
+    atoms, settings = simulation.atoms, simulation.settings
+    info = atoms.calc.engine_info()
+    details = ", ".join(f"{key} {value}" for key, value in settings.physics().items() if not isinstance(value, str))
+    return (
+        f"{atoms.get_chemical_formula()}, {len(atoms)} atoms{_charge_text(atoms)}; {atoms.calc.parameters['model']}, "
+        f"{info['precision']} precision, {info['threads']} threads, {info['instruction_set']}\n"
+        f"{settings.kind}: {details}\n"
+        f"Steps {simulation.step} to {simulation.step + steps}, into {simulation.directory}; Ctrl-C stops and saves"
+    )
+
+
+def _charge_text(atoms: Atoms) -> str:
+    charge, spin = charge_and_spin_of(atoms)
+    return f", charge {charge:g}, spin {spin:g}" if charge or spin else ""
+
+
+def _plot(directory: Path, console: Console) -> None:
+    try:
+        from so3md.plots import plot_log
+    except ImportError as error:
+        _say(console, f"No plot: it needs matplotlib ({error})")
+        return
+    plot_log(directory / LOG, directory / PLOT)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,42 @@
+"""Stopping cleanly when the user or the queueing system says so."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class GracefulStop:
+    """While in use, the first SIGINT (Ctrl-C) or SIGTERM is only noted; a second one acts as it always does."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What shells make of a process that a signal ended."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def __enter__(self) -> GracefulStop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._restore()
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()

@@ -1,0 +1,117 @@
+"""The checkpoint: all that a run needs to go on as if it had never stopped.
+
+One .npz file without pickles: arrays in full double precision, and a JSON document with the step, the state of the
+random numbers, the sizes of the output files and what identifies the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import dict2constraint
+from ase.io import jsonio
+
+from so3md.charge_and_spin import charge_and_spin_entries
+from so3md.dynamics.files import replace_file
+
+FORMAT = 1
+_ATOM_ARRAYS = ("numbers", "masses", "positions", "momenta")
+_DRIVER = "driver:"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged or belongs to another run; the message says what differs."""
+
+
+@dataclass
+class Checkpoint:
+    """State of a run after a step.
+
+    identity: what the run is, see `refuse_other_run`; driver: numbers of the integrator; rng: state of the random
+    number generator; file_sizes: name -> bytes of output that the steps so far have written.
+    """
+
+    step: int
+    atoms: Atoms
+    driver: dict[str, np.ndarray]
+    rng: dict[str, Any]
+    identity: dict[str, Any]
+    file_sizes: dict[str, int]
+
+    def write(self, path: Path) -> None:
+        """Write the file, replacing an older one only when this one is complete."""
+        atoms = self.atoms
+        document = {
+            "format": FORMAT,
+            "step": self.step,
+            "rng": self.rng,
+            "identity": self.identity,
+            "file_sizes": self.file_sizes,
+            "info": charge_and_spin_entries(atoms),
+            "constraints": jsonio.encode([constraint.todict() for constraint in atoms.constraints]),
+        }
+        arrays = {
+            "document": np.array(json.dumps(document)),
+            "numbers": atoms.numbers,
+            "masses": atoms.get_masses(),
+            "positions": atoms.get_positions(),
+            "momenta": atoms.get_momenta(),
+            "cell": atoms.cell.array,
+            "pbc": atoms.pbc,
+        } | {_DRIVER + name: value for name, value in self.driver.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        replace_file(path, buffer.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint. Raises FileNotFoundError, and CheckpointError for one that is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            document = json.loads(str(arrays["document"]))
+            if document["format"] != FORMAT:
+                raise CheckpointError(f"{path}: format {document['format']}, and this so3md reads format {FORMAT}")
+            atoms = Atoms(cell=arrays["cell"], pbc=arrays["pbc"], **{name: arrays[name] for name in _ATOM_ARRAYS})
+            atoms.info.update(document["info"])
+            atoms.set_constraint([dict2constraint(item) for item in jsonio.decode(document["constraints"])])
+            return cls(
+                atoms=atoms,
+                driver={key.removeprefix(_DRIVER): value for key, value in arrays.items() if key.startswith(_DRIVER)},
+                **{key: document[key] for key in ("step", "rng", "identity", "file_sizes")},
+            )
+        except (KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint of so3md ({error!r})") from error
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(f"{path}: damaged, or not a checkpoint of so3md ({error})") from error
+
+
+def structure_identity(atoms: Atoms) -> str:
+    """Text that tells structures apart: formula, number of atoms, and a checksum of all but velocities."""
+    digest = hashlib.sha256()
+    for array in (atoms.numbers, atoms.get_masses(), atoms.positions, atoms.cell.array, atoms.pbc):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, checksum {digest.hexdigest()[:16]}"
+
+
+def refuse_other_run(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise CheckpointError, naming each difference, unless a checkpoint's identity is the one of this run."""
+    missing = "nothing"
+    differences = [
+        f"{key}: the checkpoint has {found.get(key, missing)}, this run {expected.get(key, missing)}"
+        for key in sorted(found.keys() | expected.keys())
+        if found.get(key, missing) != expected.get(key, missing)
+    ]
+    if differences:
+        raise CheckpointError(f"{path} belongs to another run. " + "; ".join(differences))

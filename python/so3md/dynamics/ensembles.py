@@ -1,0 +1,138 @@
+"""The integrators, taken from ASE: which one samples an ensemble, and its state, so that a run can be continued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.md.bussi import Bussi
+from ase.md.langevin import Langevin
+from ase.md.md import MolecularDynamics
+from ase.md.nose_hoover_chain import IsotropicMTKBarostat, IsotropicMTKNPT, NoseHooverChainThermostat
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+
+from so3md.dynamics.settings import Settings
+
+BAR = 1e5 * units.Pascal  # bar in eV/Angstrom^3
+
+
+class MomentumConservingNPT(IsotropicMTKNPT):
+    """ASE's isotropic Martyna-Tobias-Klein dynamics with the right number of degrees of freedom.
+
+    The equations conserve a total momentum of zero, so that 3 (N - 1) degrees of freedom are left, of which ASE counts
+    3 N: it would be too hot by N / (N - 1). N enters nowhere else but through that number.
+    """
+
+    def __init__(self, atoms: Atoms, timestep: float, temperature_K: float, tdamp: float, pdamp: float, **kwargs: Any):
+        super().__init__(atoms, timestep, temperature_K=temperature_K, tdamp=tdamp, pdamp=pdamp, **kwargs)
+        free = len(atoms) - 1
+        common = {"num_atoms_global": free, "temperature_K": temperature_K}
+        self._num_atoms_global = free
+        self._thermostat = NoseHooverChainThermostat(masses=self.masses, tdamp=tdamp, **common)
+        self._barostat = IsotropicMTKBarostat(pdamp=pdamp, **common)
+
+
+def conserves_momentum(atoms: Atoms, settings: Settings) -> bool:
+    """Whether the total momentum, which is zero at the start, stays zero."""
+    return settings.kind != "nvt-langevin" and not atoms.constraints
+
+
+def degrees_of_freedom(atoms: Atoms, settings: Settings) -> int:
+    """The number of degrees of freedom that share the kinetic energy."""
+    return atoms.get_number_of_degrees_of_freedom() - (3 if conserves_momentum(atoms, settings) else 0)
+
+
+def draw_velocities(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> None:
+    """Velocities from the Maxwell-Boltzmann distribution; the total momentum is zero where no atom is held in place."""
+    MaxwellBoltzmannDistribution(atoms, temperature_K=settings.temperature, rng=rng)
+    if not atoms.constraints:
+        remove_total_momentum(atoms)
+
+
+def remove_total_momentum(atoms: Atoms) -> None:
+    """Go to the frame of reference in which the centre of mass rests."""
+    masses = atoms.get_masses()[:, None]
+    momenta = atoms.get_momenta()
+    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+
+
+def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:
+    """ASE's integrator for the settings. Raises ValueError if the structure cannot have this ensemble."""
+    timestep = settings.timestep * units.fs
+    if settings.ensemble == "nve":
+        return VelocityVerlet(atoms, timestep)
+    if degrees_of_freedom(atoms, settings) <= 0:
+        raise ValueError(f"{settings.kind}: no degree of freedom is left to be thermostatted; use langevin or nve")
+    if settings.kind == "nvt-langevin":
+        # fixcm=False: holding the centre of mass, as ASE would, changes the distribution that is sampled.
+        friction = 1e-3 * settings.friction / units.fs
+        return Langevin(atoms, timestep, temperature_K=settings.temperature, friction=friction, fixcm=False, rng=rng)
+    if settings.kind == "nvt-csvr":
+        return _velocity_rescaling(atoms, settings, rng)
+    if not atoms.pbc.all():
+        raise ValueError(f"npt: the structure must be periodic in all directions, found pbc = {atoms.pbc.tolist()}")
+    if atoms.constraints:
+        raise ValueError("npt: structures with constraints are not supported; remove them or use nvt")
+    return MomentumConservingNPT(
+        atoms,
+        timestep,
+        temperature_K=settings.temperature,
+        pressure_au=settings.pressure * BAR,
+        tdamp=settings.taut * units.fs,
+        pdamp=settings.taup * units.fs,
+    )
+
+
+def _velocity_rescaling(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Bussi:
+    if atoms.get_kinetic_energy() == 0:
+        raise ValueError("nvt-csvr: all velocities are zero, which rescaling cannot change; draw them or use langevin")
+    temperature = settings.temperature
+    driver = Bussi(atoms, settings.timestep * units.fs, temperature, taut=settings.taut * units.fs, rng=rng)
+    driver.ndof = degrees_of_freedom(atoms, settings)  # ASE would count the centre of mass, which rests
+    driver.target_kinetic_energy = 0.5 * units.kB * temperature * driver.ndof
+    return driver
+
+
+def conserved_energy(driver: MolecularDynamics) -> float | None:
+    """The energy (eV) that exact integration would conserve; None for Langevin dynamics, which has none in ASE."""
+    if isinstance(driver, MomentumConservingNPT):
+        return driver.get_conserved_energy()
+    if isinstance(driver, Bussi):
+        return driver.atoms.get_total_energy() - driver.transferred_energy
+    return None if isinstance(driver, Langevin) else driver.atoms.get_total_energy()
+
+
+# --- state ----------------------------------------------------------------------------------------------------------
+
+
+def driver_state(driver: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Every number that the integrator keeps, by the name of its attribute; parts of it as "part.name".
+
+    Taking all of them rather than a list of names keeps the state complete, whatever ASE's integrators keep.
+    """
+    state: dict[str, np.ndarray] = {}
+    for name, value in vars(driver).items():
+        if _is_part(value):
+            state |= driver_state(value, f"{prefix}{name}.")
+        elif isinstance(value, float | int | np.ndarray) and not isinstance(value, bool):
+            state[prefix + name] = np.array(value)
+    return state
+
+
+def restore_driver_state(driver: Any, state: dict[str, np.ndarray]) -> None:
+    """Put a state of `driver_state` into a new integrator. Raises ValueError if it is not the state of such a one."""
+    missing = driver_state(driver).keys() - state.keys()
+    if missing:
+        raise ValueError(f"the checkpoint lacks {sorted(missing)[0]!r}, which this version of ASE needs for {driver!r}")
+    for name, value in state.items():
+        *parts, attribute = name.split(".")
+        owner = driver
+        for part in parts:
+            owner = getattr(owner, part)
+        setattr(owner, attribute, value.copy() if value.ndim else value.item())
+
+
+def _is_part(value: Any) -> bool:
+    return type(value).__module__.startswith(__package__) or type(value).__module__.startswith("ase.md.")

@@ -1,0 +1,155 @@
+"""What a run writes as it goes: a log of numbers (CSV) and a trajectory (extended XYZ)."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.io.extxyz import write_xyz
+from ase.md.md import MolecularDynamics
+
+from so3md.charge_and_spin import charge_and_spin_entries
+from so3md.dynamics.ensembles import BAR, conserved_energy
+
+_GRAM_PER_CM3 = 1e24 / units.mol  # of amu/Angstrom^3
+
+
+@dataclass
+class Observation:
+    """One row of the log. None where the quantity is not defined: the conserved energy of Langevin dynamics; volume,
+    density and pressure (which includes the kinetic part) of structures that are not periodic in all directions."""
+
+    step: int
+    time_ps: float
+    temperature_K: float
+    potential_eV: float
+    kinetic_eV: float
+    total_eV: float
+    conserved_eV: float | None
+    volume_A3: float | None = None
+    density_g_cm3: float | None = None
+    pressure_bar: float | None = None
+
+    def row(self) -> list[str]:
+        """The values as text; those that are not defined are empty."""
+        values = asdict(self).values()
+        return ["" if value is None else f"{value:.10g}" if abs(value) < 1e4 else f"{value:.6f}" for value in values]
+
+
+COLUMNS = [field.name for field in fields(Observation)]
+
+
+def temperature(kinetic: float, degrees_of_freedom: int) -> float:
+    """Temperature (K) of a kinetic energy (eV)."""
+    return 2 * kinetic / (degrees_of_freedom * units.kB) if degrees_of_freedom else 0.0
+
+
+def observe(driver: MolecularDynamics, step: int, degrees_of_freedom: int) -> Observation:
+    """The numbers of the log for the present state of a run; costs no evaluation."""
+    atoms = driver.atoms
+    potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()
+    result = Observation(
+        step=step,
+        time_ps=step * driver.dt / (1e3 * units.fs),
+        temperature_K=temperature(kinetic, degrees_of_freedom),
+        potential_eV=potential,
+        kinetic_eV=kinetic,
+        total_eV=potential + kinetic,
+        conserved_eV=conserved_energy(driver),
+    )
+    if atoms.pbc.all():
+        result.volume_A3 = atoms.get_volume()
+        result.density_g_cm3 = atoms.get_masses().sum() / result.volume_A3 * _GRAM_PER_CM3
+        result.pressure_bar = _pressure(atoms)
+    return result
+
+
+def _pressure(atoms: Atoms) -> float | None:
+    try:
+        return -np.trace(atoms.get_stress(voigt=False, include_ideal_gas=True)) / 3 / BAR
+    except PropertyNotImplementedError:
+        return None
+
+
+class _GrowingFile:
+    """A text file that only grows; continued from a known size, so that what came after it is taken back."""
+
+    def __init__(self, path: Path, size: int | None) -> None:
+        """size None: a new file. Raises ValueError if an existing one is shorter than the size."""
+        self.path = path
+        if size is not None:
+            found = path.stat().st_size
+            if found < size:
+                raise ValueError(f"{path}: expected at least {size} bytes, as at the checkpoint, and found {found}")
+            os.truncate(path, size)
+        self.file: TextIO = path.open("w" if size is None else "a", encoding="utf-8", newline="")
+
+    def flush(self) -> int:
+        """Hand everything to the operating system; returns the size in bytes."""
+        self.file.flush()
+        return self.file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+class LogWriter(_GrowingFile):
+    """log.csv: one row per observation."""
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        super().__init__(path, size)
+        self._writer = csv.writer(self.file, lineterminator="\n")
+        if size is None:
+            self._writer.writerow(COLUMNS)
+
+    def write(self, observation: Observation) -> None:
+        """Add a row; it is in the file when this returns."""
+        self._writer.writerow(observation.row())
+        self.file.flush()
+
+
+class TrajectoryWriter(_GrowingFile):
+    """trajectory.xyz: extended XYZ, which ASE, OVITO and VMD read.
+
+    Positions (Angstrom) are not wrapped into the cell, so that diffusion can be measured. With velocities, a column of
+    momenta in ASE's unit; with forces, one of forces (eV/Angstrom).
+    """
+
+    def __init__(self, path: Path, size: int | None = None, velocities: bool = False, forces: bool = False) -> None:
+        super().__init__(path, size)
+        self._velocities, self._forces = velocities, forces
+
+    def write(self, atoms: Atoms, observation: Observation) -> None:
+        """Add a frame; it is in the file when this returns."""
+        info = {
+            "step": observation.step,
+            "time_ps": observation.time_ps,
+            "energy": observation.potential_eV,
+            "temperature_K": observation.temperature_K,
+        }
+        forces = atoms.get_forces(apply_constraint=False) if self._forces else None
+        write_frame(self.file, atoms, info, self._velocities, forces)
+        self.file.flush()
+
+
+def write_frame(
+    file: TextIO, atoms: Atoms, info: dict[str, object], velocities: bool, forces: np.ndarray | None = None
+) -> None:
+    """Write one frame of extended XYZ; its header has the entries of info, and the charge and spin of the structure."""
+    info = info | charge_and_spin_entries(atoms)
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=info)
+    columns = ["symbols", "positions"]
+    if velocities:
+        frame.set_momenta(atoms.get_momenta())
+        columns.append("momenta")
+    if forces is not None:
+        frame.new_array("forces", forces)
+        columns.append("forces")
+    write_xyz(file, frame, columns=columns, write_results=False)

@@ -1,0 +1,100 @@
+"""The directory of a run: the names of its files, and run.json, which says what the run is and who worked on it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+import so3md
+from so3md.dynamics.checkpoint import structure_identity
+from so3md.dynamics.files import read_json, write_json
+from so3md.dynamics.settings import Settings
+
+RUN = "run.json"
+LOG = "log.csv"
+TRAJECTORY = "trajectory.xyz"
+CHECKPOINT = "checkpoint.npz"
+FINAL = "final.xyz"
+BLOW_UP = "blow_up.xyz"
+PLOT = "log.png"
+FILES = (RUN, LOG, TRAJECTORY, CHECKPOINT, FINAL, BLOW_UP, PLOT)
+
+_KEYS = {"identity", "settings", "calculator", "trajectory_columns", "notes", "planned_steps", "sessions"}
+
+
+def new_record(
+    atoms: Atoms, settings: Settings, trajectory_columns: Mapping[str, bool], notes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The contents of run.json for a run that begins with atoms and their calculator.
+
+    "identity" holds all that decides the trajectory, "sessions" the stretches that were run, with their software.
+    """
+    return {
+        "identity": {"structure": structure_identity(atoms)} | settings.physics() | calculator_identity(atoms),
+        "settings": {key: value for key, value in vars(settings).items() if value is not None},
+        "calculator": calculator_parameters(atoms.calc),
+        "trajectory_columns": dict(trajectory_columns),
+        "notes": dict(notes),
+        "planned_steps": 0,
+        "sessions": [],
+    }
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """The contents of run.json. Raises FileNotFoundError or ValueError if it is missing or damaged."""
+    try:
+        record = read_json(directory / RUN)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{directory} is not the directory of a run: it has no {RUN}") from None
+    missing = sorted(_KEYS - record.keys())
+    if missing:
+        raise ValueError(f"{directory / RUN}: damaged, it lacks {missing[0]!r}")
+    return record
+
+
+def write_session(directory: Path, record: dict[str, Any], first: int, last: int) -> None:
+    """Add to the record, and to run.json, that the steps from first to last are being run here and now."""
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    record["planned_steps"] = last
+    record["sessions"].append({"from_step": first, "to_step": last, "date": date} | _versions())
+    write_json(directory / RUN, record)
+
+
+def prepare_directory(directory: Path, overwrite: bool) -> None:
+    """Make the directory, or check that it is empty; with overwrite, remove the files of an earlier run."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not overwrite and any(directory.iterdir()):
+        raise FileExistsError(
+            f"{directory} has files in it: choose another directory, resume the run that it holds, or allow overwriting"
+        )
+    for name in FILES:
+        (directory / name).unlink(missing_ok=True)
+
+
+def calculator_parameters(calculator: Calculator) -> dict[str, Any]:
+    """What the calculator can be made of again."""
+    return {"name": calculator.name} | calculator.todict()
+
+
+def calculator_identity(atoms: Atoms) -> dict[str, Any]:
+    """All that decides the results of the calculator of atoms."""
+    identity = getattr(atoms.calc, "identity", None)
+    return calculator_parameters(atoms.calc) if identity is None else identity(atoms)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "so3md": so3md.__version__,
+        "ase": ase.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }

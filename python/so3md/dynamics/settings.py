@@ -1,0 +1,103 @@
+"""What a run samples and how: the settings, their defaults and which of them go together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+ENSEMBLES = ("nve", "nvt", "npt")
+THERMOSTATS = ("langevin", "csvr")
+
+#: Settings that only some ensembles have, with the defaults that they get there.
+_LANGEVIN = {"thermostat": "langevin", "friction": 1.0}
+_RESCALING = {"thermostat": "csvr", "taut": 100.0}
+_NPT = {"taut": 100.0, "taup": 1000.0, "pressure": 1.01325}
+
+#: Say how much is written and where to give up, and may change when a run is continued.
+BOOKKEEPING = ("log_interval", "trajectory_interval", "checkpoint_interval", "max_temperature")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. A setting that the ensemble does not have must be None; one that it has gets its default.
+
+    ensemble: "nve"; "nvt" with the thermostat "langevin" (friction in 1/ps) or "csvr" (stochastic velocity rescaling,
+    Bussi, Donadio and Parrinello 2007; taut in fs), both sampling the canonical ensemble; "npt", the isotropic
+    equations of Martyna, Tobias and Klein 1994 with Nose-Hoover chains (taut and taup in fs, pressure in bar).
+    temperature in K: the target, or in NVE that of the velocities if they are drawn; timestep in fs; seed of all random
+    numbers; intervals in steps; the run is stopped above max_temperature (K; None: ten times the target or 3000 K,
+    whichever is higher). Raises ValueError for settings that are out of range or do not go together.
+    """
+
+    ensemble: str = "nvt"
+    thermostat: str | None = None
+    temperature: float = 300.0
+    timestep: float = 0.5
+    friction: float | None = None
+    taut: float | None = None
+    taup: float | None = None
+    pressure: float | None = None
+    seed: int = 0
+    log_interval: int = 10
+    trajectory_interval: int = 100
+    checkpoint_interval: int = 1000
+    max_temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("ensemble", self.ensemble, ENSEMBLES)
+        if self.thermostat is not None:
+            _check_choice("thermostat", self.thermostat, THERMOSTATS)
+        self._fill_in(self._own_settings())
+        self._check_ranges()
+
+    @property
+    def kind(self) -> str:
+        """The ensemble and, where there is a choice, its thermostat: nve, nvt-langevin, nvt-csvr or npt."""
+        return f"nvt-{self.thermostat}" if self.ensemble == "nvt" else self.ensemble
+
+    @property
+    def temperature_limit(self) -> float:
+        """Temperature (K) above which a run is given up."""
+        return max(10 * self.temperature, 3000.0) if self.max_temperature is None else self.max_temperature
+
+    def physics(self) -> dict[str, Any]:
+        """The settings that decide the trajectory."""
+        return {key: value for key, value in asdict(self).items() if key not in BOOKKEEPING and value is not None}
+
+    def _own_settings(self) -> dict[str, Any]:
+        if self.ensemble == "nve":
+            return {}
+        if self.ensemble == "npt":
+            return _NPT
+        return _RESCALING if self.thermostat == "csvr" else _LANGEVIN
+
+    def _fill_in(self, own: dict[str, Any]) -> None:
+        for key in _LANGEVIN | _RESCALING | _NPT:
+            value = getattr(self, key)
+            if value is None:
+                object.__setattr__(self, key, own.get(key))  # the class is frozen
+            elif key not in own:
+                described = self.ensemble if key == "thermostat" else self.kind
+                raise ValueError(f"{key} {value}: {described} has no such setting; leave it out")
+
+    def _check_ranges(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str) or value is None:
+                continue
+            if "int" in str(field.type):
+                lowest = 0 if field.name == "seed" else 1
+                if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                    raise ValueError(f"{field.name} {value}: expected an integer of at least {lowest}")
+            elif not math.isfinite(value) or (value <= 0 and field.name not in ("pressure", "temperature", "friction")):
+                raise ValueError(f"{field.name} {value}: expected a positive number")
+        if self.temperature < 0 or (self.temperature == 0 and self.ensemble != "nve"):
+            raise ValueError(f"temperature {self.temperature} K: expected a positive number")
+        if self.friction is not None and self.friction < 0:
+            raise ValueError(f"friction {self.friction} /ps: expected a number that is not negative")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")

@@ -1,0 +1,277 @@
+"""A run of molecular dynamics in a directory of its own.
+
+The directory holds run.json (what the run is), log.csv, trajectory.xyz, checkpoint.npz (its last safe state) and, once
+it has ended or was stopped, final.xyz.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.md.md import MolecularDynamics
+
+from so3md.dynamics import ensembles, outputs, record
+from so3md.dynamics.checkpoint import Checkpoint, refuse_other_run, structure_identity
+from so3md.dynamics.files import replace_file
+from so3md.dynamics.settings import Settings
+
+VELOCITIES = ("auto", "file", "draw")
+
+
+class BlowUpError(RuntimeError):
+    """The dynamics left all reason: an energy that is no number, too high a temperature, or impossible positions."""
+
+
+class Simulation:
+    """Molecular dynamics with any ASE calculator, that can be stopped and continued.
+
+    Made by `start` for a new run and `resume` for one that goes on. Use as a context manager, or call `close`.
+    atoms is the structure in motion, step the number of steps done so far.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        settings: Settings,
+        directory: Path,
+        rng: np.random.Generator,
+        contents: dict[str, Any],
+        state: Checkpoint | None = None,
+    ) -> None:
+        """For `start` and `resume`; contents are those of run.json."""
+        self.atoms, self.settings, self.directory = atoms, settings, directory
+        self.step = state.step if state else 0
+        self.driver: MolecularDynamics = ensembles.make_driver(atoms, settings, rng)
+        if state:
+            ensembles.restore_driver_state(self.driver, state.driver)
+        self.degrees_of_freedom = ensembles.degrees_of_freedom(atoms, settings)
+        self._record, self._rng = contents, rng
+        self._saved_step: int | None = self.step if state else None
+        self._within_step = False
+        sizes: Mapping[str, int] = state.file_sizes if state else {}
+        self._log = outputs.LogWriter(directory / record.LOG, sizes.get(record.LOG))
+        self._trajectory = outputs.TrajectoryWriter(
+            directory / record.TRAJECTORY, sizes.get(record.TRAJECTORY), **contents["trajectory_columns"]
+        )
+
+    # --- beginning --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def start(
+        cls,
+        atoms: Atoms,
+        settings: Settings,
+        directory: str | Path,
+        *,
+        velocities: str = "auto",
+        write_velocities: bool = False,
+        write_forces: bool = False,
+        overwrite: bool = False,
+        notes: Mapping[str, Any] | None = None,
+    ) -> Simulation:
+        """Begin a run of atoms, which have a calculator, in a directory that is new or empty.
+
+        velocities: "file" keeps those of atoms, "draw" draws them from the Maxwell-Boltzmann distribution, "auto" does
+        the first where there are some. Unless Langevin dynamics is to change it, the total momentum is made zero, which
+        is a change of the frame of reference. notes are kept in run.json under "notes".
+        Writes the first row and frame, so that an output that cannot be written is noticed before the first step.
+        Raises FileExistsError for a directory that has files (unless overwrite, which replaces those of a run),
+        OSError if it cannot be written, ValueError for a structure or velocities that do not fit the settings.
+        """
+        directory = Path(directory)
+        rng = np.random.default_rng(settings.seed)
+        columns = {"velocities": write_velocities, "forces": write_forces}
+        contents = record.new_record(atoms, settings, columns, notes or {})
+        set_velocities(atoms, settings, velocities, rng)
+        # What cannot be run is refused while no file is there yet.
+        ensembles.make_driver(atoms, settings, rng)
+        atoms.get_forces()
+        record.prepare_directory(directory, overwrite)
+        run = cls(atoms, settings, directory, rng, contents)
+        try:
+            observation = run.observe()
+            run._log.write(observation)
+            run._trajectory.write(atoms, observation)
+            run.save()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        directory: str | Path,
+        calculator: Calculator,
+        *,
+        settings: Settings | None = None,
+        structure: Atoms | None = None,
+    ) -> Simulation:
+        """Go on with the run in a directory, from its checkpoint.
+
+        The calculator must be the one of the run (its model, charge, spin, precision and cutoffs). settings: those of
+        the run, possibly with other intervals (default: its own); structure: the one that the run began with, if that
+        is to be checked. With the same machine, number of threads and interval of checkpoints, the run goes on to the
+        bit as it would have done without a stop at a checkpoint.
+        Raises CheckpointError, naming the differences, if the checkpoint belongs to another run or is damaged;
+        FileNotFoundError if there is none.
+        """
+        directory = Path(directory)
+        contents = record.read_record(directory)
+        path = directory / record.CHECKPOINT
+        state = Checkpoint.read(path)
+        settings = settings or Settings(**contents["settings"])
+        atoms = state.atoms
+        atoms.calc = calculator
+        expected = contents["identity"] | settings.physics() | record.calculator_identity(atoms)
+        if structure is not None:
+            expected["structure"] = structure_identity(structure)
+        refuse_other_run(path, state.identity, expected)
+        rng = np.random.default_rng()
+        rng.bit_generator.state = state.rng
+        return cls(atoms, settings, directory, rng, contents, state)
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    @property
+    def planned_steps(self) -> int:
+        """The step at which the run is meant to end."""
+        return self._record["planned_steps"]
+
+    def run(
+        self,
+        steps: int,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_step: Callable[[Simulation], None] = lambda _: None,
+    ) -> bool:
+        """Do steps more, calling on_step after each; whenever should_stop is true, stop after a whole step.
+
+        All is saved at the end, however it comes. Returns whether all the steps were done. Raises BlowUpError if the
+        dynamics fails, with the structure of that step in blow_up.xyz and the checkpoint before it intact.
+        """
+        last = self.step + steps
+        record.write_session(self.directory, self._record, self.step, last)
+        try:
+            while self.step < last and not should_stop():
+                self._advance()
+                on_step(self)
+        except BlowUpError:
+            raise
+        except BaseException:
+            if not self._within_step:
+                with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to report
+                    self.save()
+            raise
+        self.save()
+        self._write_structure(record.FINAL, self.step)
+        return self.step == last
+
+    def _advance(self) -> None:
+        step = self.step + 1
+        self._within_step = True  # positions and momenta belong to different times
+        try:
+            self.driver.step()
+            reason = self._reason_to_give_up()
+        except ValueError as error:  # the engine refuses the positions
+            reason = str(error)
+        if reason:
+            self._give_up(step, reason)
+        self.step = self.driver.nsteps = step
+        self._within_step = False
+        self._write_due()
+
+    def _reason_to_give_up(self) -> str | None:
+        kinetic = self.atoms.get_kinetic_energy()
+        if not math.isfinite(self.atoms.get_potential_energy() + kinetic):
+            return "the energy is not a number"
+        temperature = outputs.temperature(kinetic, self.degrees_of_freedom)
+        limit = self.settings.temperature_limit
+        if temperature > limit:
+            return f"the temperature is {temperature:.4g} K, above the limit of {limit:g} K"
+        return None
+
+    def _give_up(self, step: int, reason: str) -> NoReturn:
+        self._write_structure(record.BLOW_UP, step)
+        raise BlowUpError(
+            f"the dynamics failed at step {step}: {reason}. The structure is in {self.directory / record.BLOW_UP}, and "
+            f"the checkpoint is of step {self._saved_step}. A shorter time step, or relaxing first, may help"
+        )
+
+    def _write_due(self) -> None:
+        settings = self.settings
+        frame_due = self.step % settings.trajectory_interval == 0
+        if frame_due or self.step % settings.log_interval == 0:
+            observation = self.observe()
+            if self.step % settings.log_interval == 0:
+                self._log.write(observation)
+            if frame_due:
+                self._trajectory.write(self.atoms, observation)
+        if self.step % settings.checkpoint_interval == 0:
+            self.save()
+            self._forget_history()
+
+    def observe(self) -> outputs.Observation:
+        """Temperature, energies and so on of the present step."""
+        return outputs.observe(self.driver, self.step, self.degrees_of_freedom)
+
+    def save(self) -> None:
+        """Write the checkpoint, if it is not of this step already."""
+        if self._saved_step == self.step:
+            return
+        state = Checkpoint(
+            step=self.step,
+            atoms=self.atoms,
+            driver=ensembles.driver_state(self.driver),
+            rng=self._rng.bit_generator.state,
+            identity=self._record["identity"],
+            file_sizes={record.LOG: self._log.flush(), record.TRAJECTORY: self._trajectory.flush()},
+        )
+        state.write(self.directory / record.CHECKPOINT)
+        self._saved_step = self.step
+
+    def _write_structure(self, name: str, step: int) -> None:
+        """The present structure in a file of its own, with velocities."""
+        text = io.StringIO()
+        outputs.write_frame(text, self.atoms, {"step": step}, velocities=True)
+        replace_file(self.directory / name, text.getvalue().encode())
+
+    def _forget_history(self) -> None:
+        """Make the calculator forget what it has seen, so that this run goes on to the bit like one that is resumed."""
+        calculator = self.atoms.calc
+        calculator.reset()
+        if hasattr(calculator, "forget_neighbours"):
+            calculator.forget_neighbours()
+
+    # --- end --------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the files."""
+        self._log.close()
+        self._trajectory.close()
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def set_velocities(atoms: Atoms, settings: Settings, mode: str, rng: np.random.Generator) -> None:
+    """Give atoms their velocities at the start of a run, see `Simulation.start`."""
+    if mode not in VELOCITIES:
+        raise ValueError(f"velocities {mode!r}: expected one of {', '.join(VELOCITIES)}")
+    present = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
+    if mode == "file" and not present:
+        raise ValueError("velocities 'file': the structure has none; draw them")
+    if mode == "draw" or not present:
+        ensembles.draw_velocities(atoms, settings, rng)
+    elif ensembles.conserves_momentum(atoms, settings):
+        ensembles.remove_total_momentum(atoms)
