@@ -1,9 +1,9 @@
 """Check that object files made for one instruction set export nothing that other code could be linked with.
 
 An inline function that a compiler emits out of line becomes a weak symbol, and of several weak symbols with one name
-the linker keeps any. Were std::min emitted in a file compiled for AVX-512, the whole library might call that copy and die
-of an illegal instruction on a lesser processor. Functions inside so3md::cpu::<instruction set> have a name of their own
-for each set, so they are safe.
+the linker keeps any. Were std::min emitted in a file compiled for AVX-512, the whole library might call that copy and
+die of an illegal instruction on a lesser processor. Functions inside so3md::cpu::<instruction set> have a name of their
+own for each set, so they are safe.
 """
 
 from __future__ import annotations
