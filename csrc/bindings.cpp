@@ -45,8 +45,8 @@ py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::
 class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
-               double lr_damping, double skin)
-      : precision_(precision), evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping), threads, skin) {}
+               double lr_damping, double skin, std::optional<bool> tabulate)
+      : precision_(precision), evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate), threads, skin) {}
 
   py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                     double charge, double spin, bool forces) {
@@ -93,8 +93,11 @@ class PythonEngine {
     if (engine.tabulated()) {
       const TableError& error = engine.table_error();
       py::dict table;
+      table["begin"] = error.begin;
       table["value"] = error.value;
       table["derivative"] = error.derivative;
+      table["close_value"] = error.close_value;
+      table["close_derivative"] = error.close_derivative;
       table["scale"] = error.scale;
       table["intervals"] = error.intervals;
       out["table_error"] = table;
@@ -106,11 +109,13 @@ class PythonEngine {
   }
 
  private:
-  static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping) {
+  static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
+                               std::optional<bool> tabulate) {
     EngineOptions out;
     out.precision = parse_precision(precision);
     out.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
     out.dispersion_damping = lr_damping;
+    out.tabulate = tabulate;
     return out;
   }
 
@@ -161,9 +166,11 @@ class PythonEngine {
 
 void bind_engine(py::module_& module) {
   py::class_<PythonEngine>(module, "Engine", "Evaluates a model; keeps its neighbour list between calls. One call at a time.")
-      .def(py::init<std::shared_ptr<const Model>, const std::string&, int, std::optional<double>, double, double>(), py::arg("model"),
+      .def(py::init<std::shared_ptr<const Model>, const std::string&, int, std::optional<double>, double, double,
+                    std::optional<bool>>(),
+           py::arg("model"),
            py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0,
-           py::arg("skin") = 0.5)
+           py::arg("skin") = 0.5, py::arg("tabulate") = py::none())
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

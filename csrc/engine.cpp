@@ -22,7 +22,7 @@ class EngineOf final : public Engine {
       : model_(std::move(model)),
         options_(options),
         pool_(pool),
-        network_(*model_, options.precision == Precision::mixed, pool),
+        network_(*model_, options.tabulate.value_or(options.precision == Precision::mixed), pool),
         kernels_(kernels<Real>()),
         cutoff_(model_->hyper),
         zbl_(*model_) {}

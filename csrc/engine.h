@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/stopwatch.h"
@@ -22,7 +23,8 @@ enum class Precision {
 struct EngineOptions {
   Precision precision = Precision::mixed;
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
-  double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A
+  double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
+  std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` only
 };
 
 /// What the host knows about the whole system, over all processes.

@@ -19,7 +19,7 @@ void check_options(const EngineOptions& options, double skin, int threads) {
   if (!(options.long_range_cutoff > 0.0))
     throw std::invalid_argument("the long-range cutoff is " + number_text(options.long_range_cutoff) +
                                 " A: expected a positive length, or none for isolated molecules");
-  if (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff)
+  if (!std::isinf(options.long_range_cutoff) && (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
     throw std::invalid_argument("the dispersion damping length is " + number_text(options.dispersion_damping) +
                                 " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) + " A");
   if (!(skin >= 0.0) || !std::isfinite(skin))

@@ -5,6 +5,7 @@
 #include "cpu/harmonics.h"
 #include "cpu/matmul.h"
 #include "network/kernels.h"
+#include "network/spline_basis.h"
 
 namespace SO3MD_CPU_NAMESPACE {
 
@@ -19,7 +20,7 @@ struct EdgeTile {
   alignas(64) Real x[kTile];
   alignas(64) Real y[kTile];
   alignas(64) Real z[kTile];
-  alignas(64) Real r[kTile];
+  alignas(64) double r[kTile];
   alignas(64) Real cutoff[kTile];
   alignas(64) Real cutoff_derivative[kTile];
 
@@ -29,7 +30,7 @@ struct EdgeTile {
       x[p] = real_edge ? edges.ux[first + p] : Real(0);
       y[p] = real_edge ? edges.uy[first + p] : Real(0);
       z[p] = real_edge ? edges.uz[first + p] : Real(1);
-      r[p] = real_edge ? edges.r[first + p] : Real(1);
+      r[p] = real_edge ? edges.r[first + p] : 1.0;
       cutoff[p] = real_edge ? edges.cutoff[first + p] : Real(0);
       cutoff_derivative[p] = real_edge ? edges.cutoff_derivative[first + p] : Real(0);
     }
@@ -53,29 +54,34 @@ inline void for_edge_tiles(const EdgeView<Real>& edges, int i, const Body& body)
   }
 }
 
-/// Interval of a spline and its four weights at distance r.
+/// Interval of a spline and its weights at distance r.
 template <class Real>
 struct SplinePlace {
   int interval;
-  Real value[4];
-  Real derivative[4];  ///< with respect to r
+  Real value[kSplineRows];
+  Real derivative[kSplineRows];  ///< with respect to r
 
-  SplinePlace(const RadialTable<Real>& table, Real r) {
-    const Real place = r * static_cast<Real>(table.intervals_per_length);
+  SplinePlace(const RadialTable<Real>& table, double r) {
+    const double inverse = 1.0 / (r + table.half);
+    const double place = r * inverse * table.intervals_per_unit;
     interval = static_cast<int>(place);
     if (interval > table.intervals - 1) interval = table.intervals - 1;
-    const Real t = place - static_cast<Real>(interval), u = Real(1) - t;
-    const Real sixth = Real(1) / Real(6), slope = static_cast<Real>(table.intervals_per_length);
-    value[0] = u * u * u * sixth;
-    value[1] = ((Real(3) * t - Real(6)) * t * t + Real(4)) * sixth;
-    value[2] = (((Real(-3) * t + Real(3)) * t + Real(3)) * t + Real(1)) * sixth;
-    value[3] = t * t * t * sixth;
-    derivative[0] = Real(-0.5) * u * u * slope;
-    derivative[1] = (Real(1.5) * t - Real(2)) * t * slope;
-    derivative[2] = ((Real(-1.5) * t + Real(1)) * t + Real(0.5)) * slope;
-    derivative[3] = Real(0.5) * t * t * slope;
+    spline_weights<Real>(static_cast<Real>(place - interval), value, derivative);
+    const Real slope = static_cast<Real>(table.half * inverse * inverse * table.intervals_per_unit);
+    for (int s = 0; s < kSplineRows; ++s) derivative[s] *= slope;
   }
 };
+
+/// sum_s weight_s row[s][c] for the channels c of one register.
+template <class Real>
+inline Vec<Real> spline_sum(const Real* weights, const Real* row, int stride) {
+  Vec<Real> even = weights[0] * load<Real>(row), odd = weights[1] * load<Real>(row + stride);
+  for (int s = 2; s < kSplineRows; s += 2) {
+    even += weights[s] * load<Real>(row + s * stride);
+    odd += weights[s + 1] * load<Real>(row + (s + 1) * stride);
+  }
+  return even + odd;
+}
 
 /// Buffers of the radial filter networks, used where they are not tabulated.
 template <class Real>
@@ -98,7 +104,7 @@ inline void radial_basis(const LayerStep<Real>& step, const EdgeTile<Real>& tile
   const Layout& layout = *step.layout;
   double value[kMostRadial], derivative[kMostRadial];
   for (int p = 0; p < tile.count; ++p) {
-    (*step.radial_functions)(static_cast<double>(tile.r[p]), value, derivative);
+    (*step.radial_functions)(tile.r[p], value, derivative);
     for (int k = 0; k < layout.num_radial; ++k) {
       b.basis[p * layout.radial_stride + k] = static_cast<Real>(value[k]);
       b.basis_derivative[p * layout.radial_stride + k] = static_cast<Real>(derivative[k]);
@@ -117,9 +123,7 @@ inline void radial_values(const LayerStep<Real>& step, const EdgeTile<Real>& til
       const SplinePlace<Real> place(table, tile.r[p]);
       const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
       for (int c = 0; c < channels; c += kWidth<Real>)
-        store<Real>(filter + p * channels + c,
-                    place.value[0] * load<Real>(row + c) + place.value[1] * load<Real>(row + channels + c) +
-                        (place.value[2] * load<Real>(row + 2 * channels + c) + place.value[3] * load<Real>(row + 3 * channels + c)));
+        store<Real>(filter + p * channels + c, spline_sum<Real>(place.value, row + c, channels));
     }
     return;
   }
@@ -146,9 +150,7 @@ inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>&
       const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
       Vec<Real> sums = Vec<Real>{};
       for (int c = 0; c < channels; c += kWidth<Real>)
-        sums += load<Real>(gradient + p * channels + c) *
-                (place.derivative[0] * load<Real>(row + c) + place.derivative[1] * load<Real>(row + channels + c) +
-                 (place.derivative[2] * load<Real>(row + 2 * channels + c) + place.derivative[3] * load<Real>(row + 3 * channels + c)));
+        sums += load<Real>(gradient + p * channels + c) * spline_sum<Real>(place.derivative, row + c, channels);
       derivative[p] = sum<Real>(sums);
     }
     return;
@@ -173,12 +175,13 @@ inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>&
 template <class Real>
 inline void accumulate_forces(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, const Real* along,
                               const Real* harmonics_gradient) {
-  alignas(64) Real gx[kTile], gy[kTile], gz[kTile];
+  alignas(64) Real gx[kTile], gy[kTile], gz[kTile], inverse_r[kTile];
+  for (int lane = 0; lane < kTile; ++lane) inverse_r[lane] = static_cast<Real>(1.0 / tile.r[lane]);
   for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
     const Vec<Real> x = load<Real>(tile.x + lane), y = load<Real>(tile.y + lane), z = load<Real>(tile.z + lane);
     Vec<Real> tx, ty, tz;
     harmonics_adjoint<Real>(*step.layout, *step.harmonics, x, y, z, harmonics_gradient + lane, kTile, tx, ty, tz);
-    const Vec<Real> inverse = Real(1) / load<Real>(tile.r + lane), outward = load<Real>(along + lane);
+    const Vec<Real> inverse = load<Real>(inverse_r + lane), outward = load<Real>(along + lane);
     store<Real>(gx + lane, outward * x + tx * inverse);
     store<Real>(gy + lane, outward * y + ty * inverse);
     store<Real>(gz + lane, outward * z + tz * inverse);
@@ -187,7 +190,7 @@ inline void accumulate_forces(const LayerStep<Real>& step, const EdgeTile<Real>&
   double* virial = step.virial + 9 * static_cast<std::ptrdiff_t>(i);
   for (int p = 0; p < tile.count; ++p) {
     const double gradient[3] = {static_cast<double>(gx[p]), static_cast<double>(gy[p]), static_cast<double>(gz[p])};
-    const double half = 0.5 * static_cast<double>(tile.r[p]);
+    const double half = 0.5 * tile.r[p];
     const double d[3] = {half * static_cast<double>(tile.x[p]), half * static_cast<double>(tile.y[p]), half * static_cast<double>(tile.z[p])};
     for (int a = 0; a < 3; ++a) {
       force[a] += gradient[a];

@@ -13,14 +13,8 @@ template <class Real>
 inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>& place, Real* value, Real* derivative) {
   const Real* row = table + static_cast<std::ptrdiff_t>(place.interval) * stride;
   for (int c = 0; c < stride; c += kWidth<Real>) {
-    Vec<Real> sums = Vec<Real>{}, slopes = Vec<Real>{};
-    for (int s = 0; s < 4; ++s) {
-      const Vec<Real> coefficient = load<Real>(row + s * stride + c);
-      sums += place.value[s] * coefficient;
-      slopes += place.derivative[s] * coefficient;
-    }
-    store<Real>(value + c, sums);
-    store<Real>(derivative + c, slopes);
+    store<Real>(value + c, spline_sum<Real>(place.value, row + c, stride));
+    store<Real>(derivative + c, spline_sum<Real>(place.derivative, row + c, stride));
   }
 }
 

@@ -62,7 +62,8 @@ class Edges {
     first_.assign(domain.short_offsets, domain.short_offsets + domain.n_owned);
     count_.resize(atoms);
     slot_.resize(capacity);
-    for (auto* values : {&ux_, &uy_, &uz_, &r_, &cutoff_, &cutoff_derivative_}) values->resize(capacity);
+    r_.resize(capacity);
+    for (auto* values : {&ux_, &uy_, &uz_, &cutoff_, &cutoff_derivative_}) values->resize(capacity);
   }
 
   template <class Visit>
@@ -84,7 +85,7 @@ class Edges {
       ux_[at] = static_cast<Real>(d[0] / r);
       uy_[at] = static_cast<Real>(d[1] / r);
       uz_[at] = static_cast<Real>(d[2] / r);
-      r_[at] = static_cast<Real>(r);
+      r_[at] = r;
       cutoff_[at] = static_cast<Real>(phi);
       cutoff_derivative_[at] = static_cast<Real>(derivative);
       ++at;
@@ -95,7 +96,8 @@ class Edges {
 
   std::vector<std::int64_t> first_;
   std::vector<int> count_, slot_;
-  std::vector<Real> ux_, uy_, uz_, r_, cutoff_, cutoff_derivative_;
+  std::vector<double> r_;
+  std::vector<Real> ux_, uy_, uz_, cutoff_, cutoff_derivative_;
 };
 
 }  // namespace so3md

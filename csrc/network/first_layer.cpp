@@ -2,6 +2,7 @@
 
 #include "network/activation.h"
 #include "network/radial_filter.h"
+#include "network/spline_basis.h"
 
 namespace so3md {
 
@@ -66,7 +67,7 @@ void FirstLayerTables<Real>::build_pair(const Parameters<Real>& parameters, cons
                                         const std::vector<double>& key, AlignedVector<Real>& rows) const {
   const Layout& layout = parameters.layout;
   const RadialTable<Real>& table = parameters.layers.front().table;
-  const int count = table.intervals + 3;
+  const int count = table.intervals + kSplineRows - 1;
   rows.assign(static_cast<std::size_t>(count * stride_), Real(0));
   auto contract = [&](const Real* row, int begin, int length) {
     double sum = 0.0;

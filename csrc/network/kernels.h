@@ -16,7 +16,7 @@ struct EdgeView {
   const int* count = nullptr;
   const int* slot = nullptr;                                   ///< of the neighbour
   const Real *ux = nullptr, *uy = nullptr, *uz = nullptr;      ///< unit vector from the centre to the neighbour
-  const Real* r = nullptr;                                     ///< distance, A
+  const double* r = nullptr;                                   ///< distance, A; bonds are stiff: rounding it to float costs 1e-5 eV/A
   const Real *cutoff = nullptr, *cutoff_derivative = nullptr;  ///< phi(r) and dphi/dr
 };
 

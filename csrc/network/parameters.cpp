@@ -5,16 +5,22 @@
 
 #include "network/radial_filter.h"
 #include "network/radial_table.h"
+#include "network/spline_basis.h"
 
 namespace so3md {
 
 namespace {
 
 constexpr int kFewestIntervals = 128;
-constexpr int kMostIntervals = 1024;
+constexpr int kMostIntervals = 512;
 // Float arithmetic has 6e-8; a table much finer than that only costs cache.
 constexpr double kTableTolerance = 1e-7;
 constexpr int kErrorSamplesPerInterval = 3;
+// Parts of the cutoff: the distance at which half of the table's coordinate is used up, and one that is shorter than any bond.
+constexpr double kHalfFraction = 0.75;
+constexpr double kShortestBond = 0.1;
+// Bases such as sin(k r)/r are smooth at the origin but cannot be evaluated there.
+constexpr double kSmallestTabulated = 1e-6;
 
 }  // namespace
 
@@ -126,35 +132,64 @@ void Parameters<Real>::pack_filters(const LayerWeights& weights, LayerParameters
 
 namespace {
 
-// Fits splines with more and more intervals until their error off the knots is below the tolerance.
-std::vector<double> fit_within_tolerance(const RadialFilter& filter, double end, TableError& error) {
-  const int channels = filter.channels();
-  const auto width = static_cast<std::size_t>(channels);
-  std::vector<double> exact(width), slope(width), rows;
-  const ChannelFunction function = [&](double r, double* value, double* derivative) { filter(r, value, derivative); };
-  for (int intervals = kFewestIntervals;; intervals *= 2) {
-    rows = fit_spline(function, channels, end, intervals);
-    error = TableError{};
-    error.intervals = intervals;
-    for (int sample = 0; sample < intervals * kErrorSamplesPerInterval; ++sample) {
-      const double t = (sample % kErrorSamplesPerInterval + 0.5) / kErrorSamplesPerInterval;
-      const int interval = sample / kErrorSamplesPerInterval;
-      filter((interval + t) * end / intervals, exact.data(), slope.data());
-      const SplineWeights b = spline_weights(t);
-      const double* row = rows.data() + static_cast<std::size_t>(interval) * width;
-      for (std::size_t c = 0; c < width; ++c) {
-        double value = 0.0, derivative = 0.0;
-        for (std::size_t s = 0; s < 4; ++s) {
-          value += b.value[s] * row[s * width + c];
-          derivative += b.derivative[s] * row[s * width + c];
-        }
-        error.value = std::max(error.value, std::abs(value - exact[c]));
-        error.derivative = std::max(error.derivative, std::abs(derivative * intervals / end - slope[c]));
-        error.scale = std::max(error.scale, std::abs(exact[c]));
+// The coordinate z = r / (r + half) and back.
+struct TableCoordinate {
+  double half;
+  double z(double r) const { return r / (r + half); }
+  double r(double z_value) const { return half * z_value / (1.0 - z_value); }
+  double slope(double r_value) const { return half / ((r_value + half) * (r_value + half)); }  // dz/dr
+};
+
+// Largest errors of a spline against the filter it was fitted to, between its knots.
+TableError measure(const RadialFilter& filter, const std::vector<double>& rows, int intervals, double end, const TableCoordinate& to) {
+  TableError error;
+  error.intervals = intervals;
+  error.begin = kShortestBond * end;
+  const auto width = static_cast<std::size_t>(filter.channels());
+  std::vector<double> exact(width), slope(width);
+  for (int sample = 0; sample < intervals * kErrorSamplesPerInterval; ++sample) {
+    const double t = (sample % kErrorSamplesPerInterval + 0.5) / kErrorSamplesPerInterval;
+    const int interval = sample / kErrorSamplesPerInterval;
+    const double r = to.r((interval + t) * to.z(end) / intervals);
+    filter(r, exact.data(), slope.data());
+    double b[kSplineRows], db[kSplineRows];
+    spline_weights(t, b, db);
+    const double* row = rows.data() + static_cast<std::size_t>(interval) * width;
+    double& worst_value = r < error.begin ? error.close_value : error.value;
+    double& worst_derivative = r < error.begin ? error.close_derivative : error.derivative;
+    for (std::size_t c = 0; c < width; ++c) {
+      double value = 0.0, derivative = 0.0;
+      for (std::size_t s = 0; s < kSplineRows; ++s) {
+        value += b[s] * row[s * width + c];
+        derivative += db[s] * row[s * width + c];
       }
+      worst_value = std::max(worst_value, std::abs(value - exact[c]));
+      worst_derivative = std::max(worst_derivative, std::abs(derivative * intervals / to.z(end) * to.slope(r) - slope[c]));
+      error.scale = std::max(error.scale, std::abs(exact[c]));
     }
+  }
+  return error;
+}
+
+// Fits splines with more and more intervals until their error is below the tolerance.
+std::vector<double> fit_within_tolerance(const RadialFilter& filter, double end, const TableCoordinate& to, TableError& error) {
+  std::vector<double> slope(static_cast<std::size_t>(filter.channels()));
+  const ChannelFunction function = [&](double z, double* value) { filter(std::max(to.r(z), kSmallestTabulated), value, slope.data()); };
+  for (int intervals = kFewestIntervals;; intervals *= 2) {
+    std::vector<double> rows = fit_spline(function, filter.channels(), to.z(end), intervals);
+    error = measure(filter, rows, intervals, end, to);
     if (error.value <= kTableTolerance * error.scale || intervals >= kMostIntervals) return rows;
   }
+}
+
+void take_worse(TableError& total, const TableError& error) {
+  total.begin = error.begin;
+  total.value = std::max(total.value, error.value);
+  total.derivative = std::max(total.derivative, error.derivative);
+  total.close_value = std::max(total.close_value, error.close_value);
+  total.close_derivative = std::max(total.close_derivative, error.close_derivative);
+  total.scale = std::max(total.scale, error.scale);
+  total.intervals = std::max(total.intervals, error.intervals);
 }
 
 }  // namespace
@@ -165,15 +200,14 @@ void Parameters<Real>::pack_radial(const LayerWeights& weights, LayerParameters<
   const RadialFilter filter(weights, layout, radial_functions, first_layer && tabulated);
   if (tabulated) {
     TableError error;
-    const std::vector<double> rows = fit_within_tolerance(filter, model_.hyper.cutoff, error);
+    const TableCoordinate coordinate{kHalfFraction * model_.hyper.cutoff};
+    const std::vector<double> rows = fit_within_tolerance(filter, model_.hyper.cutoff, coordinate, error);
     out.table.rows = store(rows, static_cast<int>(rows.size()));
     out.table.columns = filter.channels();
     out.table.intervals = error.intervals;
-    out.table.intervals_per_length = error.intervals / model_.hyper.cutoff;
-    table_error.value = std::max(table_error.value, error.value);
-    table_error.derivative = std::max(table_error.derivative, error.derivative);
-    table_error.scale = std::max(table_error.scale, error.scale);
-    table_error.intervals = std::max(table_error.intervals, error.intervals);
+    out.table.half = coordinate.half;
+    out.table.intervals_per_unit = error.intervals / coordinate.z(model_.hyper.cutoff);
+    take_worse(table_error, error);
     return;
   }
   const int hidden = weights.filter_features.radial1.weight.rows;

@@ -50,13 +50,15 @@ struct ResidualParameters {
   LinearPair<Real> dense1, dense2;
 };
 
-/// Radial filters as a uniform cubic B-spline of the distance: value(r) = sum_s b_s(t) row[first + s], all channels in one row.
+/// Radial filters as a quintic B-spline, uniform in the coordinate z = r / (r + half), which puts knots where filters vary most, at short
+/// distances: value(r) = sum_s b_s(t) row[first + s], all channels in one row.
 template <class Real>
 struct RadialTable {
   const Real* rows = nullptr;  ///< null: the exact network is evaluated
   int columns = 0;
-  double intervals_per_length = 0.0;  ///< 1/A
-  int intervals = 0;                  ///< rows are intervals + 3
+  double half = 0.0;                ///< distance of z = 1/2, A
+  double intervals_per_unit = 0.0;  ///< of z
+  int intervals = 0;                ///< rows are intervals + 5
 };
 
 /// The radial filter networks as they are, for the exact mode.
@@ -88,9 +90,12 @@ struct HeadParameters {
 
 /// Largest error of the tabulated radial filters against the networks, over all layers and channels, off the knots.
 struct TableError {
-  double value = 0.0;       ///< same unit as the filters
-  double derivative = 0.0;  ///< 1/A
-  double scale = 0.0;       ///< largest filter value, to judge the errors by
+  double begin = 0.0;             ///< distance in A from which on `value` and `derivative` hold, shorter than any bond
+  double value = 0.0;             ///< in the unit of the filters
+  double derivative = 0.0;        ///< 1/A
+  double close_value = 0.0;       ///< below `begin`
+  double close_derivative = 0.0;  ///< below `begin`, 1/A
+  double scale = 0.0;             ///< largest filter value, to judge the errors by
   int intervals = 0;
 };
 

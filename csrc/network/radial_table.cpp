@@ -1,69 +1,58 @@
 #include "network/radial_table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+
+#include "network/spline_basis.h"
 
 namespace so3md {
 
 namespace {
 
-// Bases such as sin(k r)/r are smooth at the origin but cannot be evaluated there.
-constexpr double kSmallestDistance = 1e-6;
+// Where the spline is made to agree with the function, in intervals.
+std::vector<double> collocation_points(int intervals) {
+  std::vector<double> points;
+  for (int knot = 0; knot <= intervals; ++knot) points.push_back(knot);
+  for (double middle : {0.5, 1.5, intervals - 0.5, intervals - 1.5}) points.push_back(middle);
+  std::sort(points.begin(), points.end());
+  return points;
+}
 
-// Solves c[i-1] + 4 c[i] + c[i+1] = right[i] for i = 0..last with c[-1] = c[1] + slope terms already moved to the right side, so that the
-// first and last rows read 4 c[0] + 2 c[1] and 2 c[last-1] + 4 c[last]. `right` holds `channels` numbers a row and is overwritten.
-void solve_tridiagonal(std::vector<double>& right, int last, std::size_t channels) {
-  std::vector<double> factor(static_cast<std::size_t>(last) + 1);
-  auto row = [&](int index) { return right.data() + static_cast<std::size_t>(index) * channels; };
-  double pivot = 4.0;
-  for (std::size_t c = 0; c < channels; ++c) row(0)[c] /= pivot;
-  for (int i = 1; i <= last; ++i) {
-    factor[static_cast<std::size_t>(i)] = (i == 1 ? 2.0 : 1.0) / pivot;
-    const double lower = i == last ? 2.0 : 1.0;
-    pivot = 4.0 - lower * factor[static_cast<std::size_t>(i)];
-    for (std::size_t c = 0; c < channels; ++c) row(i)[c] = (row(i)[c] - lower * row(i - 1)[c]) / pivot;
+// Gaussian elimination within a band, without pivoting: collocation matrices of B-splines are totally positive. `matrix` is square with
+// `size` rows, `right` has `channels` numbers a row and becomes the solution.
+void solve_banded(std::vector<double>& matrix, std::size_t size, std::vector<double>& right, std::size_t channels) {
+  constexpr std::size_t band = kSplineRows;
+  for (std::size_t pivot = 0; pivot < size; ++pivot)
+    for (std::size_t row = pivot + 1; row < std::min(size, pivot + band); ++row) {
+      const double factor = matrix[row * size + pivot] / matrix[pivot * size + pivot];
+      if (factor == 0.0) continue;
+      for (std::size_t column = pivot; column < std::min(size, pivot + 2 * band); ++column)
+        matrix[row * size + column] -= factor * matrix[pivot * size + column];
+      for (std::size_t c = 0; c < channels; ++c) right[row * channels + c] -= factor * right[pivot * channels + c];
+    }
+  for (std::size_t row = size; row-- > 0;) {
+    for (std::size_t column = row + 1; column < std::min(size, row + 2 * band); ++column)
+      for (std::size_t c = 0; c < channels; ++c) right[row * channels + c] -= matrix[row * size + column] * right[column * channels + c];
+    for (std::size_t c = 0; c < channels; ++c) right[row * channels + c] /= matrix[row * size + row];
   }
-  for (int i = last - 1; i >= 0; --i)
-    for (std::size_t c = 0; c < channels; ++c) row(i)[c] -= factor[static_cast<std::size_t>(i) + 1] * row(i + 1)[c];
 }
 
 }  // namespace
 
 std::vector<double> fit_spline(const ChannelFunction& function, int channels, double end, int intervals) {
-  const auto width = static_cast<std::size_t>(channels);
-  const double step = end / intervals;
-  std::vector<double> right(static_cast<std::size_t>(intervals + 1) * width);
-  std::vector<double> slope(width), first_slope(width), last_slope(width);
-  for (int knot = 0; knot <= intervals; ++knot) {
-    double* value = right.data() + static_cast<std::size_t>(knot) * width;
-    function(std::max(knot * step, kSmallestDistance), value, slope.data());
-    for (std::size_t c = 0; c < width; ++c) value[c] *= 6.0;
-    if (knot == 0) first_slope = slope;
-    if (knot == intervals) last_slope = slope;
+  const std::vector<double> points = collocation_points(intervals);
+  const std::size_t size = points.size(), width = static_cast<std::size_t>(channels);
+  std::vector<double> matrix(size * size), rows(size * width);
+  for (std::size_t k = 0; k < size; ++k) {
+    function(points[k] * end / intervals, rows.data() + k * width);
+    const int interval = std::min(static_cast<int>(points[k]), intervals - 1);
+    double value[kSplineRows], derivative[kSplineRows];
+    spline_weights(points[k] - interval, value, derivative);
+    for (std::size_t s = 0; s < kSplineRows; ++s) matrix[k * size + static_cast<std::size_t>(interval) + s] = value[s];
   }
-  // The slope at an end is (c[1] - c[-1]) / (2 step).
-  double* first = right.data();
-  double* last = right.data() + static_cast<std::size_t>(intervals) * width;
-  for (std::size_t c = 0; c < width; ++c) {
-    first[c] += 2.0 * step * first_slope[c];
-    last[c] -= 2.0 * step * last_slope[c];
-  }
-  solve_tridiagonal(right, intervals, width);
-
-  std::vector<double> rows(static_cast<std::size_t>(intervals + 3) * width);
-  std::copy(right.begin(), right.end(), rows.begin() + static_cast<std::ptrdiff_t>(width));
-  const auto end_row = static_cast<std::size_t>(intervals + 2) * width;
-  for (std::size_t c = 0; c < width; ++c) {
-    rows[c] = rows[2 * width + c] - 2.0 * step * first_slope[c];
-    rows[end_row + c] = rows[end_row - 2 * width + c] + 2.0 * step * last_slope[c];
-  }
+  solve_banded(matrix, size, rows, width);
   return rows;
-}
-
-SplineWeights spline_weights(double t) {
-  const double u = 1.0 - t;
-  return {{u * u * u / 6.0, ((3.0 * t - 6.0) * t * t + 4.0) / 6.0, (((-3.0 * t + 3.0) * t + 3.0) * t + 1.0) / 6.0, t * t * t / 6.0},
-          {-0.5 * u * u, (1.5 * t - 2.0) * t, (-1.5 * t + 1.0) * t + 0.5, 0.5 * t * t}};
 }
 
 }  // namespace so3md
