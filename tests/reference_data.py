@@ -21,7 +21,7 @@ ENERGY_COMPONENTS = ("nn", "zbl", "electrostatics", "dispersion")
 
 @dataclass
 class ReferenceSystem:
-    """A structure with the settings of its evaluation; `expected` holds every array of the file, see tests/data/README.md."""
+    """A structure with the settings of its evaluation; `expected` holds every array of the file."""
 
     name: str
     numbers: np.ndarray

@@ -20,23 +20,43 @@ class Tolerance:
     features: float  # intermediate quantities, O(1)
 
 
-#: Against the reference data, which were evaluated in float64: what remains is the order of sums, in sums over up to 1e6
-#: edges, and the small numbers that the original definitions add to denominators. These are the bounds that we publish.
+#: Against the reference data, which were evaluated in float64: what remains is the order of sums over up to 1e6 edges,
+#: and the small numbers that the original definitions add to denominators. These are the bounds that we publish.
 REFERENCE = Tolerance(energy_per_atom=1e-8, component=1e-7, forces=1e-8, charges=1e-9, stress=1e-9, features=1e-9)
 
-#: Two evaluations of the same equations in double precision: only the order of sums differs. Forces of random models are O(10) eV/A.
+#: Two evaluations of the same equations in double precision: only the order of sums differs, by rounding errors of
+#: 1e-16 times some thousand terms. Forces of random models are O(10) eV/A.
 EXACT = Tolerance(energy_per_atom=1e-10, component=1e-9, forces=1e-9, charges=1e-11, stress=1e-11, features=1e-11)
 
-#: The same mode, other division of the work (threads, ranks): as EXACT.
+#: The same mode, the work divided otherwise (threads, ranks): as EXACT.
 RANKS = EXACT
 
-#: Central differences in double precision with FINITE_DIFFERENCE_STEP: the truncation error, step^2/6 times the third derivative of
-#: the energy, O(100) eV/A^3 for bonds, is about 2e-7 eV/A; the rounding error, 1e-16 times the energy over the step, is far below.
-FINITE_DIFFERENCE_STEP = 1e-4  # A, and without a unit for strain
-FINITE_DIFFERENCE = Tolerance(energy_per_atom=0.0, component=0.0, forces=2e-6, charges=0.0, stress=1e-6, features=0.0)
+#: Central differences in double precision with this step: the truncation error, step^2 / 6 times the third derivative
+#: of the energy, O(100) eV/A^3 for bonds, is about 2e-7 eV/A; the rounding error, 1e-16 times the energy over the step,
+#: is far below it.
+FINITE_DIFFERENCE_STEP = 1e-4  # A; without a unit for strain
+FINITE_DIFFERENCE_FORCES = 2e-6  # eV/A
+FINITE_DIFFERENCE_STRESS = 1e-7  # eV/A^3
 
-#: `mixed` against `double`: single precision keeps 24 bits, 6e-8, per operation, and errors of a network add up over some
-#: hundred of them. Published bounds: median relative force error, worst force error (eV/A), energy error (eV/atom).
+#: `mixed` against `double`: single precision keeps 24 bits, 6e-8, per operation, and the errors of a network add up
+#: over some hundred of them. These are the bounds that we publish.
 MIXED_MEDIAN_RELATIVE_FORCE = 1e-5
-MIXED_WORST_FORCE = 1e-3
-MIXED_ENERGY_PER_ATOM = 1e-5
+MIXED_WORST_FORCE = 1e-3  # eV/A
+MIXED_ENERGY_PER_ATOM = 1e-5  # eV
+
+#: Molecules at rest have forces that cancel to less than this; there a relative error of `mixed` says nothing, and the
+#: absolute bound MIXED_WORST_FORCE applies alone.
+MIXED_FORCES_AT_REST = 0.1  # eV/A
+
+#: Tabulated filters against their networks, from the distance of the shortest bonds on: parts of the largest filter value
+#: (for derivatives, that over 1 A), and what they make of forces.
+TABLE_VALUE = 1e-7
+TABLE_DERIVATIVE = 1e-5
+TABLE_FORCES = 1e-6  # eV/A
+
+#: Float arithmetic against double on toy models with random weights, relative to the largest force: some hundred
+#: operations of 6e-8 each, and random weights amplify more than trained ones.
+SINGLE_RELATIVE = 1e-4
+
+#: How much larger the relative error of forces may be than the relative error of the tabulated derivatives.
+TABLE_AMPLIFICATION = 100.0

@@ -1,6 +1,6 @@
 """Small models with random weights for tests, covering every option of the model file.
 
-    path = write_toy_model(tmp_path / "toy.safetensors", seed=1, activation="tanh", charge_head=None, electrostatics=None)
+    path = write_toy_model(tmp_path / "toy.safetensors", seed=1, activation="tanh", zbl=None)
 
 The weights are scaled so that energies (eV), forces (eV/A) and charges of a molecule are of order one.
 """

@@ -172,7 +172,7 @@ def _exactly(expected: Any) -> Check:
 _HYPERPARAMETERS: dict[str, Check] = {
     "num_features": _size(1),
     "num_heads": _size(1),
-    "degrees": _increasing_integers(1, MAX_DEGREE),
+    "degrees": _increasing_integers(0, MAX_DEGREE),
     "num_layers": _size(1),
     "cutoff": _positive,
     "cutoff_function": _variant(CUTOFF_FUNCTIONS, {}, {"polynomial": {"exponent": _positive}}),
