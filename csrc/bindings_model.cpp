@@ -1,0 +1,67 @@
+// Python binding of model files.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "bindings.h"
+#include "model/model.h"
+
+namespace so3md {
+
+namespace {
+
+// A model that remembers where it came from.
+struct LoadedModel : Model {
+  std::string path;
+};
+
+std::shared_ptr<LoadedModel> load(const std::filesystem::path& path) {
+  const py::gil_scoped_release release;
+  return std::make_shared<LoadedModel>(LoadedModel{read_model(path.string()), path.string()});
+}
+
+// Paths are bytes: names that are not UTF-8 come back as os.fsdecode would give them.
+py::str decode(const std::string& text) {
+  return py::reinterpret_steal<py::str>(PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size())));
+}
+
+void register_model_error(py::module_& module) {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
+  storage.call_once_and_store_result([&] { return py::exception<ModelError>(module, "ModelError", PyExc_ValueError); });
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const ModelError& error) {
+      py::set_error(storage.get_stored(), decode(error.what()));
+    }
+  });
+}
+
+}  // namespace
+
+void bind_model(py::module_& module) {
+  register_model_error(module);
+  py::class_<Model, std::shared_ptr<Model>>(module, "ModelWeights", "What the engine needs of a model; made by Model.");
+  py::class_<LoadedModel, Model, std::shared_ptr<LoadedModel>>(module, "Model", R"(A So3krates model, read from a model file.
+
+Raises ModelError (a ValueError) for a file that is missing, truncated, altered, of another version, or not a model.)")
+      .def(py::init(&load), py::arg("path"))
+      .def_property_readonly(
+          "path", [](const LoadedModel& self) { return decode(self.path); }, "The path as it was given.")
+      .def_readonly("metadata", &LoadedModel::metadata, "The JSON document of the file: hyperparameters, provenance, citation, licence.")
+      .def_readonly("elements", &LoadedModel::elements, "Atomic numbers that the model was trained for, increasing.")
+      .def_property_readonly(
+          "cutoff", [](const LoadedModel& self) { return self.hyper.cutoff; }, "Short-range cutoff in A.")
+      .def_readonly("num_parameters", &LoadedModel::num_parameters, "Number of trained numbers.")
+      .def("__repr__", [](const LoadedModel& self) {
+        return py::str("<so3md Model {!r}: {} elements, {} parameters>")
+            .format(decode(self.path), self.elements.size(), self.num_parameters);
+      });
+}
+
+}  // namespace so3md

@@ -1,0 +1,22 @@
+// The JSON document of a model file, checked in full.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/hyperparameters.h"
+
+namespace so3md {
+
+/// What the engine uses of the document; the rest (name, provenance, licence, ...) is checked for its form only.
+struct ModelDocument {
+  Hyperparameters hyper;
+  std::vector<int> elements;  ///< atomic numbers, strictly increasing
+};
+
+/// Read the document of a model file of format version 1 (docs/model_file.md).
+/// Throws ModelError for another version or architecture, and naming the key for anything missing, unknown, of another kind or
+/// contradictory.
+ModelDocument read_document(const std::string& text);
+
+}  // namespace so3md

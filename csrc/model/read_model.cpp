@@ -1,0 +1,215 @@
+#include <algorithm>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/model.h"
+#include "model/read_hyperparameters.h"
+#include "model/safetensors.h"
+#include "model/strict_json.h"
+
+namespace so3md {
+
+namespace {
+
+// Takes tensors out of the file by name and shape. The calls of the functions below are the one list of what a file must hold:
+// a tensor that is asked for must be there, and at the end none may be left.
+class TensorReader {
+ public:
+  explicit TensorReader(SafetensorsFile& file) : file_(file) {}
+
+  std::vector<double> vector(const std::string& name, int size) { return trained(name, {size}); }
+
+  Matrix matrix(const std::string& name, int rows, int cols) { return {rows, cols, trained(name, {rows, cols})}; }
+
+  HeadMatrices head_matrices(const std::string& name, int heads, int width) { return {heads, width, trained(name, {heads, width, width})}; }
+
+  Dense dense(const std::string& name, int out, int in) { return {matrix(name + ".weight", out, in), vector(name + ".bias", out)}; }
+
+  // Numbers that were never trained.
+  std::vector<double> constants(const std::string& name, int size) { return take(name, {size}); }
+
+  std::vector<double> positive_constants(const std::string& name, int size) {
+    std::vector<double> values = constants(name, size);
+    const auto bad = std::find_if(values.begin(), values.end(), [](double value) { return value <= 0.0; });
+    if (bad != values.end()) {
+      throw ModelError("tensor " + shown(name) + ": expected positive numbers, found " + std::to_string(*bad) + " at index " +
+                       std::to_string(bad - values.begin()) + kConvertAgain);
+    }
+    return values;
+  }
+
+  void finish() const {
+    for (const auto& [name, tensor] : file_.tensors()) {
+      if (taken_.contains(name)) continue;
+      throw ModelError("tensor " + shown(name) + ": the hyperparameters leave no place for it" + kConvertAgain);
+    }
+  }
+
+  long num_trained() const { return num_trained_; }
+
+ private:
+  std::vector<double> trained(const std::string& name, const std::vector<std::int64_t>& shape) {
+    std::vector<double> values = take(name, shape);
+    num_trained_ += static_cast<long>(values.size());
+    return values;
+  }
+
+  std::vector<double> take(const std::string& name, const std::vector<std::int64_t>& shape) {
+    const auto found = file_.tensors().find(name);
+    const std::string expected = "tensor " + shown(name) + ": expected the shape " + shown(shape);
+    if (found == file_.tensors().end()) throw ModelError(expected + ", found no such tensor" + kConvertAgain);
+    if (found->second.shape != shape) throw ModelError(expected + ", found " + shown(found->second.shape) + kConvertAgain);
+    taken_.insert(name);
+    return file_.read(name);
+  }
+
+  SafetensorsFile& file_;
+  std::set<std::string> taken_;
+  long num_trained_ = 0;
+};
+
+ChargeSpinWeights read_charge_spin(TensorReader& read, const std::string& name, int elements, int features) {
+  ChargeSpinWeights out;
+  out.query = read.matrix(name + ".query", elements, features);
+  out.key = read.matrix(name + ".key", 2, features);
+  out.value = read.matrix(name + ".value", 2, features);
+  out.mlp1 = read.matrix(name + ".mlp1", features, features);
+  out.mlp2 = read.matrix(name + ".mlp2", features, features);
+  return out;
+}
+
+void read_embedding(TensorReader& read, Model& model) {
+  const Hyperparameters& hyper = model.hyper;
+  const int elements = static_cast<int>(model.elements.size());
+  model.element_embedding = read.matrix("embedding.element", elements, hyper.num_features);
+  if (hyper.charge_embedding) model.charge_embedding = read_charge_spin(read, "embedding.charge", elements, hyper.num_features);
+  if (hyper.spin_embedding) model.spin_embedding = read_charge_spin(read, "embedding.spin", elements, hyper.num_features);
+  if (hyper.radial_basis == RadialBasis::gaussian) {
+    model.radial_centers = read.constants("radial_basis.centers", hyper.num_radial);
+    model.radial_widths = read.positive_constants("radial_basis.widths", hyper.num_radial);
+  }
+}
+
+FilterWeights read_filter(TensorReader& read, const std::string& name, const Hyperparameters& hyper) {
+  FilterWeights out;
+  out.radial1 = read.dense(name + ".radial1", hyper.radial_hidden, hyper.num_radial);
+  out.radial2 = read.dense(name + ".radial2", hyper.num_features, hyper.radial_hidden);
+  out.spherical1 = read.dense(name + ".spherical1", hyper.spherical_hidden, hyper.num_degrees());
+  out.spherical2 = read.dense(name + ".spherical2", hyper.num_features, hyper.spherical_hidden);
+  return out;
+}
+
+void read_attention(TensorReader& read, const std::string& name, const Hyperparameters& hyper, LayerWeights& layer) {
+  const int heads = hyper.num_heads, width = hyper.num_features / heads;
+  layer.query_features = read.head_matrices(name + ".query_features", heads, width);
+  layer.key_features = read.head_matrices(name + ".key_features", heads, width);
+  layer.value_features = read.head_matrices(name + ".value_features", heads, width);
+  const int degrees = hyper.num_degrees(), degree_width = hyper.num_features / degrees;
+  layer.query_coordinates = read.head_matrices(name + ".query_coordinates", degrees, degree_width);
+  layer.key_coordinates = read.head_matrices(name + ".key_coordinates", degrees, degree_width);
+}
+
+LayerNormWeights read_norm(TensorReader& read, const std::string& name, int features) {
+  return {read.vector(name + ".scale", features), read.vector(name + ".bias", features)};
+}
+
+ResidualWeights read_residual(TensorReader& read, const std::string& name, int features) {
+  return {read.dense(name + ".dense1", features, features), read.dense(name + ".dense2", features, features)};
+}
+
+LayerWeights read_layer(TensorReader& read, const std::string& name, const Hyperparameters& hyper) {
+  const int features = hyper.num_features;
+  LayerWeights layer;
+  layer.filter_features = read_filter(read, name + ".filter_features", hyper);
+  layer.filter_coordinates = read_filter(read, name + ".filter_coordinates", hyper);
+  read_attention(read, name + ".attention", hyper, layer);
+  if (hyper.layer_norm_1) layer.norm1 = read_norm(read, name + ".norm1", features);
+  if (hyper.layer_norm_2) layer.norm2 = read_norm(read, name + ".norm2", features);
+  if (hyper.residual_mlp_1) layer.mlp1 = read_residual(read, name + ".mlp1", features);
+  if (hyper.residual_mlp_2) layer.mlp2 = read_residual(read, name + ".mlp2", features);
+  const int exchanged = features + hyper.num_degrees();
+  layer.exchange = read.dense(name + ".exchange", exchanged, exchanged);
+  return layer;
+}
+
+// Hidden width 0: dense2 alone.
+void read_head(TensorReader& read, const std::string& name, int features, int hidden, int out, Dense& dense1, Dense& dense2) {
+  if (hidden > 0) dense1 = read.dense(name + ".dense1", hidden, features);
+  dense2 = read.dense(name + ".dense2", out, hidden > 0 ? hidden : features);
+}
+
+void read_heads(TensorReader& read, Model& model) {
+  const Hyperparameters& hyper = model.hyper;
+  const int elements = static_cast<int>(model.elements.size());
+  read_head(read, "energy", hyper.num_features, hyper.energy_hidden, 1, model.energy_dense1, model.energy_dense2);
+  model.energy_scale = read.vector("energy.scale", elements);
+  model.energy_shift = read.vector("energy.shift", elements);
+  if (hyper.charge_head) {
+    read_head(read, "charge", hyper.num_features, hyper.charge_hidden, 1, model.charge_dense1, model.charge_dense2);
+    model.charge_element = read.vector("charge.element", elements);
+  }
+  if (hyper.hirshfeld_head) {
+    const int size = hyper.hirshfeld_size;
+    read_head(read, "hirshfeld", hyper.num_features, hyper.hirshfeld_hidden, size, model.hirshfeld_dense1, model.hirshfeld_dense2);
+    model.hirshfeld_query = read.matrix("hirshfeld.query", elements, size);
+    model.hirshfeld_shift = read.vector("hirshfeld.shift", elements);
+  }
+}
+
+void read_physics(TensorReader& read, Model& model) {
+  const int elements = static_cast<int>(model.elements.size());
+  if (model.hyper.zbl) {
+    model.zbl.a_raw = read.vector("zbl.a_raw", 4);
+    model.zbl.c_raw = read.vector("zbl.c_raw", 4);
+    model.zbl.p_raw = read.vector("zbl.p_raw", 1).front();
+    model.zbl.d_raw = read.vector("zbl.d_raw", 1).front();
+  }
+  if (model.hyper.dispersion) {
+    model.dispersion_alpha = read.positive_constants("dispersion.alpha", elements);
+    model.dispersion_c6 = read.positive_constants("dispersion.c6", elements);
+  }
+}
+
+Model read_checked(const std::string& path) {
+  SafetensorsFile file(path);
+  const auto document = file.metadata().find("so3md");
+  if (document == file.metadata().end()) {
+    throw ModelError("expected the entry \"so3md\" in the header of the safetensors file, found none: this is not a so3md model file" +
+                     std::string(kConvertAgain));
+  }
+  Model model;
+  model.metadata = document->second;
+  ModelDocument description = read_document(model.metadata);
+  model.hyper = std::move(description.hyper);
+  model.elements = std::move(description.elements);
+
+  TensorReader read(file);
+  read_embedding(read, model);
+  // Layers are made one by one: their number is believed only as far as the file has tensors for them.
+  for (int t = 0; t < model.hyper.num_layers; ++t) model.layers.push_back(read_layer(read, "layers." + std::to_string(t), model.hyper));
+  read_heads(read, model);
+  read_physics(read, model);
+  read.finish();
+  model.num_parameters = read.num_trained();
+  return model;
+}
+
+}  // namespace
+
+int Model::species_of(int atomic_number) const {
+  const auto found = std::lower_bound(elements.begin(), elements.end(), atomic_number);
+  return found != elements.end() && *found == atomic_number ? static_cast<int>(found - elements.begin()) : -1;
+}
+
+Model read_model(const std::string& path) {
+  try {
+    return read_checked(path);
+  } catch (const ModelError& error) {
+    throw ModelError(path + ": " + error.what());
+  }
+}
+
+}  // namespace so3md
