@@ -177,6 +177,24 @@ class TestTorchModels:
         with pytest.raises(ConversionError, match="energy_shifts has the shape"):
             convert(source, tmp_path / "toy.safetensors", elements=ELEMENTS)
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"degrees": {"1": 2}},
+            {"degrees": [[1], [2]]},
+            {"r_max": None},
+            {"num_features": "eight"},
+            {"num_layers": 1.5},
+            {"_parameters": [1]},
+            {"_modules": {"euclidean_transformers": 3}},
+            {"avg_num_neighbors": float("nan")},
+        ],
+    )
+    def test_options_of_a_wrong_type_fail_cleanly(self, tmp_path: Path, changes: dict) -> None:
+        source = write_torch_model(tmp_path / "toy.model", foreign_toy_model(), **changes)
+        with pytest.raises(ConversionError):
+            convert(source, tmp_path / "toy.safetensors", elements=ELEMENTS)
+
     def test_files_that_are_no_models(self, tmp_path: Path) -> None:
         source = tmp_path / "toy.model"
         source.write_bytes(b"hello")

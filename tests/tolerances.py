@@ -48,8 +48,8 @@ MIXED_ENERGY_PER_ATOM = 1e-5  # eV
 #: absolute bound MIXED_WORST_FORCE applies alone.
 MIXED_FORCES_AT_REST = 0.1  # eV/A
 
-#: Tabulated filters against their networks, from the distance of the shortest bonds on: parts of the largest filter value
-#: (for derivatives, that over 1 A), and what they make of forces.
+#: Tabulated filters against their networks, from the distance of the shortest bonds on: parts of the largest filter
+#: value (for derivatives, that over 1 A), and what they make of forces.
 TABLE_VALUE = 1e-7
 TABLE_DERIVATIVE = 1e-5
 TABLE_FORCES = 1e-6  # eV/A

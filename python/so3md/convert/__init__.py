@@ -71,7 +71,7 @@ def convert(
     source, target = Path(source), Path(target)
     if not source.exists():
         raise FileNotFoundError(f"the source {source} does not exist")
-    read = read_jax_params(source) if is_jax_source(source) else read_torch_model(source)
+    read = _read(source)
     is_so3lr = so3lr.fingerprint(read.tensors) == so3lr.FINGERPRINT
     chosen = _choose_elements(elements, read, is_so3lr)
     about: dict[str, Any] = {
@@ -111,6 +111,17 @@ def convert(
     return ConversionReport(
         source, target, read.source_format, model.name, tuple(chosen), model.num_parameters, tuple(read.unused)
     )
+
+
+def _read(source: Path) -> SourceModel:
+    """Read a source of either kind."""
+    try:
+        return read_jax_params(source) if is_jax_source(source) else read_torch_model(source)
+    except ConversionError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # An option may be of any type in a file that was made by hand or damaged; not each one is checked for it.
+        raise ConversionError(f"{source} has an option or a tensor of an unexpected kind: {error}") from error
 
 
 def _choose_elements(elements: Sequence[int | str] | None, read: SourceModel, is_so3lr: bool) -> list[int]:
