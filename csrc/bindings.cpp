@@ -34,7 +34,8 @@ void check_shape(const py::array& array, const char* name, std::initializer_list
   }
   if (same) return;
   const auto shape = py::str(array.attr("shape")).cast<std::string>();
-  throw py::value_error(std::string(name) + " has shape " + shape + ": expected " + py::str(py::cast(std::vector<py::ssize_t>(expected))).cast<std::string>());
+  throw py::value_error(std::string(name) + " has shape " + shape + ": expected " +
+                        py::str(py::cast(std::vector<py::ssize_t>(expected))).cast<std::string>());
 }
 
 py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::ssize_t> shape) {
@@ -119,8 +120,8 @@ class PythonEngine {
     return out;
   }
 
-  static System make_system(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell,
-                            const std::array<bool, 3>& pbc, double charge, double spin) {
+  static System make_system(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+                            double charge, double spin) {
     if (numbers.ndim() != 1) throw py::value_error("numbers must be a one-dimensional array of atomic numbers");
     check_shape(positions, "positions", {numbers.shape(0), 3});
     check_shape(cell, "cell", {3, 3});
@@ -166,11 +167,9 @@ class PythonEngine {
 
 void bind_engine(py::module_& module) {
   py::class_<PythonEngine>(module, "Engine", "Evaluates a model; keeps its neighbour list between calls. One call at a time.")
-      .def(py::init<std::shared_ptr<const Model>, const std::string&, int, std::optional<double>, double, double,
-                    std::optional<bool>>(),
-           py::arg("model"),
-           py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0,
-           py::arg("skin") = 0.5, py::arg("tabulate") = py::none())
+      .def(py::init<std::shared_ptr<const Model>, const std::string&, int, std::optional<double>, double, double, std::optional<bool>>(),
+           py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0,
+           py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none())
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

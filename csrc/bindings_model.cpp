@@ -15,14 +15,9 @@ namespace so3md {
 
 namespace {
 
-// A model that remembers where it came from.
-struct LoadedModel : Model {
-  std::string path;
-};
-
-std::shared_ptr<LoadedModel> load(const std::filesystem::path& path) {
+std::shared_ptr<Model> load(const std::filesystem::path& path) {
   const py::gil_scoped_release release;
-  return std::make_shared<LoadedModel>(LoadedModel{read_model(path.string()), path.string()});
+  return std::make_shared<Model>(read_model(path.string()));
 }
 
 // Paths are bytes: names that are not UTF-8 come back as os.fsdecode would give them.
@@ -46,19 +41,18 @@ void register_model_error(py::module_& module) {
 
 void bind_model(py::module_& module) {
   register_model_error(module);
-  py::class_<Model, std::shared_ptr<Model>>(module, "ModelWeights", "What the engine needs of a model; made by Model.");
-  py::class_<LoadedModel, Model, std::shared_ptr<LoadedModel>>(module, "Model", R"(A So3krates model, read from a model file.
+  py::class_<Model, std::shared_ptr<Model>>(module, "Model", R"(A So3krates model, read from a model file.
 
 Raises ModelError (a ValueError) for a file that is missing, truncated, altered, of another version, or not a model.)")
       .def(py::init(&load), py::arg("path"))
       .def_property_readonly(
-          "path", [](const LoadedModel& self) { return decode(self.path); }, "The path as it was given.")
-      .def_readonly("metadata", &LoadedModel::metadata, "The JSON document of the file: hyperparameters, provenance, citation, licence.")
-      .def_readonly("elements", &LoadedModel::elements, "Atomic numbers that the model was trained for, increasing.")
+          "path", [](const Model& self) { return decode(self.path); }, "The path as it was given.")
+      .def_readonly("metadata", &Model::metadata, "The JSON document of the file: hyperparameters, provenance, citation, licence.")
+      .def_readonly("elements", &Model::elements, "Atomic numbers that the model was trained for, increasing.")
       .def_property_readonly(
-          "cutoff", [](const LoadedModel& self) { return self.hyper.cutoff; }, "Short-range cutoff in A.")
-      .def_readonly("num_parameters", &LoadedModel::num_parameters, "Number of trained numbers.")
-      .def("__repr__", [](const LoadedModel& self) {
+          "cutoff", [](const Model& self) { return self.hyper.cutoff; }, "Short-range cutoff in A.")
+      .def_readonly("num_parameters", &Model::num_parameters, "Number of trained numbers.")
+      .def("__repr__", [](const Model& self) {
         return py::str("<so3md Model {!r}: {} elements, {} parameters>")
             .format(decode(self.path), self.elements.size(), self.num_parameters);
       });

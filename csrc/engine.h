@@ -16,7 +16,8 @@
 namespace so3md {
 
 enum class Precision {
-  mixed,   ///< weights, features and edge arithmetic in float; geometry and all sums of energy, force and virial in double; tabulated filters
+  mixed,   ///< weights, features and edge arithmetic in float; geometry and all sums of energy, force and virial in double; tabulated
+           ///< filters
   double_  ///< everything in double, with the exact filter networks
 };
 

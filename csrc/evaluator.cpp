@@ -19,9 +19,11 @@ void check_options(const EngineOptions& options, double skin, int threads) {
   if (!(options.long_range_cutoff > 0.0))
     throw std::invalid_argument("the long-range cutoff is " + number_text(options.long_range_cutoff) +
                                 " A: expected a positive length, or none for isolated molecules");
-  if (!std::isinf(options.long_range_cutoff) && (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
+  if (!std::isinf(options.long_range_cutoff) &&
+      (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
     throw std::invalid_argument("the dispersion damping length is " + number_text(options.dispersion_damping) +
-                                " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) + " A");
+                                " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) +
+                                " A");
   if (!(skin >= 0.0) || !std::isfinite(skin))
     throw std::invalid_argument("the skin of the neighbour list is " + number_text(skin) + " A: expected a length of 0 or more");
   if (threads < 0)
@@ -88,7 +90,8 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   } catch (const OverlappingAtoms& overlap) {
     throw std::invalid_argument("atoms " + std::to_string(order[static_cast<std::size_t>(overlap.i)]) + " and " +
                                 std::to_string(order[static_cast<std::size_t>(overlap.slot)]) + " are at the same place (" +
-                                number_text(overlap.distance) + " A apart, periodic images included): remove one of them or check the cell");
+                                number_text(overlap.distance) +
+                                " A apart, periodic images included): remove one of them or check the cell");
   }
   if (features != nullptr) features_to_host_order(*features);
   return results_;

@@ -44,8 +44,8 @@ MIXED_MEDIAN_RELATIVE_FORCE = 1e-5
 MIXED_WORST_FORCE = 1e-3  # eV/A
 MIXED_ENERGY_PER_ATOM = 1e-5  # eV
 
-#: Molecules at rest have forces that cancel to less than this; there a relative error of `mixed` says nothing, and the
-#: absolute bound MIXED_WORST_FORCE applies alone.
+#: Forces on atoms at rest are sums of eV/A that cancel; float arithmetic leaves about 1e-6 eV/A of them whatever their
+#: size. Relative errors of one system are therefore measured by at least this force.
 MIXED_FORCES_AT_REST = 0.1  # eV/A
 
 #: Tabulated filters against their networks, from the distance of the shortest bonds on: parts of the largest filter

@@ -19,12 +19,12 @@ namespace SO3MD_CPU_NAMESPACE {
 /// Buffers of one tile.
 template <class Real>
 struct AttentionBuffers {
-  Real *filter, *filter_gradient;                 // [edge][features_padded + coordinates_padded]
-  Real *hidden, *slope;                           // [edge][2 spherical_hidden]
+  Real *filter, *filter_gradient;                                          // [edge][features_padded + coordinates_padded]
+  Real *hidden, *slope;                                                    // [edge][2 spherical_hidden]
   Real *harmonics, *chi_difference, *chi_gradient_j, *harmonics_gradient;  // [coordinate][lane]
-  Real *invariant;                                // [degree][lane]
-  Real *features, *chi;                           // sums over edges of one atom
-  Real *projection_gradient, *projection;         // [kNodeBlock][projection_stride]
+  Real* invariant;                                                         // [degree][lane]
+  Real *features, *chi;                                                    // sums over edges of one atom
+  Real *projection_gradient, *projection;                                  // [kNodeBlock][projection_stride]
   Real* radial;
   std::size_t used = 0;
 
@@ -52,9 +52,7 @@ struct AttentionBuffers {
     radial = take(static_cast<int>(RadialBuffers<Real>::size(layout)));
   }
 
-  static std::size_t size(const Layout& layout) {
-    return AttentionBuffers(layout, nullptr).used;
-  }
+  static std::size_t size(const Layout& layout) { return AttentionBuffers(layout, nullptr).used; }
 };
 
 template <class Real>
@@ -173,9 +171,9 @@ inline void general_forward(const LayerStep<Real>& step, int begin, int end, Att
         const Real* filter = b.filter + p * channels;
         for (int head = 0; head < layout.heads; ++head) {
           const int at = head * layout.head_padded;
-          const Real alpha = tile.cutoff[p] * features_norm *
-                             triple_product<Real>(layout.head_padded, own + layout.query_offset + at, other + layout.key_offset + at,
-                                                  filter + at);
+          const Real alpha =
+              tile.cutoff[p] * features_norm *
+              triple_product<Real>(layout.head_padded, own + layout.query_offset + at, other + layout.key_offset + at, filter + at);
           const Real* value = other + layout.value_offset + at;
           for (int d = 0; d < layout.head_padded; d += kWidth<Real>)
             store<Real>(b.features + at + d, load<Real>(b.features + at + d) + alpha * load<Real>(value + d));

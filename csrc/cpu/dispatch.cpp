@@ -11,10 +11,10 @@ namespace so3md {
 
 namespace cpu {
 
-#define SO3MD_DECLARE_KERNELS(isa)              \
-  namespace isa {                               \
-  const KernelTable<float>& float_kernels();    \
-  const KernelTable<double>& double_kernels();  \
+#define SO3MD_DECLARE_KERNELS(isa)             \
+  namespace isa {                              \
+  const KernelTable<float>& float_kernels();   \
+  const KernelTable<double>& double_kernels(); \
   }
 
 SO3MD_DECLARE_KERNELS(portable)
@@ -63,8 +63,8 @@ const InstructionSet& chosen_set() {
       if (set.name == forced && set.supported) return set;
       if (set.supported) known += (known.empty() ? "" : ", ") + set.name;
     }
-    throw std::runtime_error("SO3MD_INSTRUCTION_SET is '" + std::string(forced) + "', but this build on this processor has only: " +
-                             known + ". Unset the variable or choose one of these.");
+    throw std::runtime_error("SO3MD_INSTRUCTION_SET is '" + std::string(forced) + "', but this build on this processor has only: " + known +
+                             ". Unset the variable or choose one of these.");
   }
   const InstructionSet* best = &built_sets().front();
   for (const InstructionSet& set : built_sets())

@@ -191,7 +191,8 @@ inline void accumulate_forces(const LayerStep<Real>& step, const EdgeTile<Real>&
   for (int p = 0; p < tile.count; ++p) {
     const double gradient[3] = {static_cast<double>(gx[p]), static_cast<double>(gy[p]), static_cast<double>(gz[p])};
     const double half = 0.5 * tile.r[p];
-    const double d[3] = {half * static_cast<double>(tile.x[p]), half * static_cast<double>(tile.y[p]), half * static_cast<double>(tile.z[p])};
+    const double d[3] = {half * static_cast<double>(tile.x[p]), half * static_cast<double>(tile.y[p]),
+                         half * static_cast<double>(tile.z[p])};
     for (int a = 0; a < 3; ++a) {
       force[a] += gradient[a];
       for (int c = 0; c < 3; ++c) virial[3 * a + c] += d[a] * gradient[c];

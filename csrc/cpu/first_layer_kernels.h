@@ -36,8 +36,7 @@ inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end,
         const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
         pair_weights<Real>(tables[species], first.stride, place, weights, slopes);
         for (int head = 0; head < layout.heads; ++head) sums[species * layout.heads + head] += tile.cutoff[p] * weights[head];
-        for (int index = 0; index < layout.num_degrees; ++index)
-          beta[index * kTile + p] = tile.cutoff[p] * weights[layout.heads + index];
+        for (int index = 0; index < layout.num_degrees; ++index) beta[index * kTile + p] = tile.cutoff[p] * weights[layout.heads + index];
       }
       add_harmonics<Real>(layout, beta, b);
     });
@@ -76,8 +75,7 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile
     pair_weights<Real>(first.tables[own_species * first.num_species + species], first.stride, place, own_weight, own_slope);
     pair_weights<Real>(first.tables[species * first.num_species + own_species], first.stride, place, other_weight, other_slope);
     const Real* own = own_projected + species * layout.heads;
-    const Real* other =
-        step.gradient_projected + static_cast<std::ptrdiff_t>(tile.slot[p]) * projected_stride + own_species * layout.heads;
+    const Real* other = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.slot[p]) * projected_stride + own_species * layout.heads;
     Real by_cutoff = Real(0), by_distance = Real(0);
     for (int head = 0; head < layout.heads; ++head) {
       by_cutoff += own_weight[head] * own[head] + other_weight[head] * other[head];

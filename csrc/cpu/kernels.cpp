@@ -35,8 +35,8 @@ template <class Real>
 KernelTable<Real> make_table() {
 #define SO3MD_NAME_OF(token) #token
 #define SO3MD_STRING_OF(macro) SO3MD_NAME_OF(macro)
-  return {SO3MD_STRING_OF(SO3MD_ISA), scratch_size<Real>,    project<Real>,         attention_forward<Real>, attention_adjoint<Real>,
-          node_forward<Real>,         node_adjoint<Real>,    readout_forward<Real>, readout_adjoint<Real>,   long_range<Real>};
+  return {SO3MD_STRING_OF(SO3MD_ISA), scratch_size<Real>, project<Real>,         attention_forward<Real>, attention_adjoint<Real>,
+          node_forward<Real>,         node_adjoint<Real>, readout_forward<Real>, readout_adjoint<Real>,   long_range<Real>};
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ struct Domain {
   int n_owned = 0;
   int n_halo = 0;
   int n_sites = 0;
-  const int* slot = nullptr;         ///< [n_sites] slot of a site; slot[i] == i for owned atoms
+  const int* slot = nullptr;          ///< [n_sites] slot of a site; slot[i] == i for owned atoms
   const double* positions = nullptr;  ///< [n_sites][3], A
 
   /// Neighbour sites of owned atom i: sites[offsets[i]] .. sites[offsets[i + 1] - 1]. May hold sites beyond the cutoff (skin).

@@ -5,8 +5,7 @@
 
 namespace so3md {
 
-Cutoff::Cutoff(const Hyperparameters& hyper)
-    : type_(hyper.cutoff_function), cutoff_(hyper.cutoff), exponent_(hyper.cutoff_exponent) {}
+Cutoff::Cutoff(const Hyperparameters& hyper) : type_(hyper.cutoff_function), cutoff_(hyper.cutoff), exponent_(hyper.cutoff_exponent) {}
 
 double Cutoff::operator()(double r, double* derivative) const {
   *derivative = 0.0;

@@ -80,7 +80,8 @@ struct ZblWeights {
 struct Model {
   Hyperparameters hyper;
   std::vector<int> elements;  ///< atomic numbers that the model was trained for, strictly increasing
-  std::string metadata;       ///< the JSON document of the file, as it is
+  std::string path;           ///< of the file
+  std::string metadata;       ///< its JSON document, as it is
   long num_parameters = 0;
 
   std::vector<double> radial_centers, radial_widths;  ///< gaussian basis only, A

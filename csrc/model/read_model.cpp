@@ -181,6 +181,7 @@ Model read_checked(const std::string& path) {
                      std::string(kConvertAgain));
   }
   Model model;
+  model.path = path;
   model.metadata = document->second;
   ModelDocument description = read_document(model.metadata);
   model.hyper = std::move(description.hyper);

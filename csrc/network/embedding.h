@@ -9,8 +9,8 @@ namespace so3md {
 
 /// What the embedding depends on besides the element of an atom.
 struct Composition {
-  std::vector<double> counts;          ///< atoms of each species in the whole system, over all processes
-  double total_charge = 0.0;           ///< e
+  std::vector<double> counts;           ///< atoms of each species in the whole system, over all processes
+  double total_charge = 0.0;            ///< e
   double num_unpaired_electrons = 0.0;  ///< 2 S
   bool operator==(const Composition&) const = default;
 };

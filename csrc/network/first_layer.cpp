@@ -84,8 +84,8 @@ void FirstLayerTables<Real>::build_pair(const Parameters<Real>& parameters, cons
       out[head] = static_cast<Real>(layout.features_normalizer * contract(row, head * layout.head_padded, layout.head_padded));
     for (int index = 0; index < layout.num_degrees; ++index)
       out[layout.heads + index] =
-          static_cast<Real>(layout.coordinates_normalizer * contract(row, layout.features_padded + index * layout.coordinate_head_padded,
-                                                                     layout.coordinate_head_padded));
+          static_cast<Real>(layout.coordinates_normalizer *
+                            contract(row, layout.features_padded + index * layout.coordinate_head_padded, layout.coordinate_head_padded));
   }
 }
 

@@ -32,10 +32,10 @@ struct HarmonicsTable {
 template <class Real>
 struct FirstLayer {
   int num_species = 0;
-  int stride = 0;                          ///< numbers of one spline row: heads, then degrees, padded
-  const Real* const* tables = nullptr;     ///< [species of i][species of j]: spline rows, with the normalisers; null for absent pairs
-  const Real* values = nullptr;            ///< [species][features_padded] value vectors
-  const int* species = nullptr;            ///< by slot
+  int stride = 0;                       ///< numbers of one spline row: heads, then degrees, padded
+  const Real* const* tables = nullptr;  ///< [species of i][species of j]: spline rows, with the normalisers; null for absent pairs
+  const Real* values = nullptr;         ///< [species][features_padded] value vectors
+  const int* species = nullptr;         ///< by slot
 };
 
 /// One layer of one evaluation. Rows by slot (owned atoms first) unless stated.

@@ -7,7 +7,7 @@ namespace so3md {
 
 inline constexpr int kMaxDegree = 8;
 inline constexpr int kMaxDegrees = kMaxDegree + 1;
-inline constexpr int kMostRadial = 1024;     ///< radial basis functions
+inline constexpr int kMostRadial = 1024;      ///< radial basis functions
 inline constexpr int kMostPairWeights = 128;  ///< heads and degrees together, padded
 
 /// Matrices are packed, and rows padded, in panels of 64 bytes: one cache line, a whole number of registers on every processor.

@@ -71,8 +71,7 @@ void Network<Real>::allocate(int owned, int slots) {
   resize_rows(gradient_chi_attended_, slots, layout.chi_stride);
   resize_rows(gradient_x_, owned, layout.feature_stride);
   resize_rows(gradient_chi_, owned, layout.chi_stride);
-  if (parameters_.tabulated)
-    resize_rows(gradient_projected_, slots, static_cast<int>(parameters_.model().elements.size()) * layout.heads);
+  if (parameters_.tabulated) resize_rows(gradient_projected_, slots, static_cast<int>(parameters_.model().elements.size()) * layout.heads);
 }
 
 template <class Real>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "network/radial_filter.h"
 #include "network/radial_table.h"
@@ -28,14 +29,18 @@ constexpr double kSmallestTabulated = 1e-6;
 template <class Real>
 struct Parameters<Real>::Placed {
   Placed(int inputs, int outputs, bool with_bias)
-      : depth(inputs), columns(outputs), weight(static_cast<std::size_t>(inputs) * static_cast<std::size_t>(outputs)),
+      : depth(inputs),
+        columns(outputs),
+        weight(static_cast<std::size_t>(inputs) * static_cast<std::size_t>(outputs)),
         bias(with_bias ? static_cast<std::size_t>(outputs) : 0) {}
   int depth;
   int columns;
   std::vector<double> weight;
   std::vector<double> bias;
 
-  double& at(int in, int out) { return weight[static_cast<std::size_t>(in) * static_cast<std::size_t>(columns) + static_cast<std::size_t>(out)]; }
+  double& at(int in, int out) {
+    return weight[static_cast<std::size_t>(in) * static_cast<std::size_t>(columns) + static_cast<std::size_t>(out)];
+  }
   double at(int in, int out) const { return const_cast<Placed*>(this)->at(in, out); }
 
   // Puts a dense layer at output offset `out`, in heads if head_width > 0.
@@ -56,8 +61,7 @@ void pack_panels(int depth, int columns, const Element& element, Real* to) {
   constexpr int panel = kPanel<Real>;
   for (int first = 0; first < padded<Real>(columns); first += panel)
     for (int row = 0; row < depth; ++row)
-      for (int lane = 0; lane < panel; ++lane)
-        *to++ = first + lane < columns ? static_cast<Real>(element(row, first + lane)) : Real(0);
+      for (int lane = 0; lane < panel; ++lane) *to++ = first + lane < columns ? static_cast<Real>(element(row, first + lane)) : Real(0);
 }
 
 }  // namespace
@@ -241,8 +245,10 @@ void Parameters<Real>::pack_layer(const LayerWeights& weights, LayerParameters<R
     placed.put(dense);
     return pack(placed);
   };
-  if (layout.layer_norm_1) out.norm1 = {store(weights.norm1.scale, layout.feature_stride), store(weights.norm1.bias, layout.feature_stride)};
-  if (layout.layer_norm_2) out.norm2 = {store(weights.norm2.scale, layout.feature_stride), store(weights.norm2.bias, layout.feature_stride)};
+  if (layout.layer_norm_1)
+    out.norm1 = {store(weights.norm1.scale, layout.feature_stride), store(weights.norm1.bias, layout.feature_stride)};
+  if (layout.layer_norm_2)
+    out.norm2 = {store(weights.norm2.scale, layout.feature_stride), store(weights.norm2.bias, layout.feature_stride)};
   if (layout.residual_mlp_1) out.mlp1 = {square(weights.mlp1.dense1), square(weights.mlp1.dense2)};
   if (layout.residual_mlp_2) out.mlp2 = {square(weights.mlp2.dense1), square(weights.mlp2.dense2)};
   Placed exchange(features + layout.num_degrees, features + layout.num_degrees, true);
@@ -265,9 +271,27 @@ HeadParameters<Real> Parameters<Real>::pack_readout(const Dense& dense1, const D
   return out;
 }
 
+namespace {
+
+// Kernels keep a few short arrays on the stack; these are their sizes.
+const Model& check_limits(const Model& model, int pair_weights) {
+  if (model.hyper.num_radial > kMostRadial)
+    throw ModelError("the model has " + std::to_string(model.hyper.num_radial) + " radial basis functions: this engine takes at most " +
+                     std::to_string(kMostRadial));
+  if (pair_weights > kMostPairWeights)
+    throw ModelError("the model has " + std::to_string(model.hyper.num_heads) + " heads and " + std::to_string(model.hyper.num_degrees()) +
+                     " degrees: this engine takes at most " + std::to_string(kMostPairWeights) + " together");
+  return model;
+}
+
+}  // namespace
+
 template <class Real>
 Parameters<Real>::Parameters(const Model& model, bool tabulate)
-    : layout(make_layout<Real>(model.hyper)), radial_functions(model), tabulated(tabulate), model_(model) {
+    : layout(make_layout<Real>(check_limits(model, padded<Real>(model.hyper.num_heads + model.hyper.num_degrees())).hyper)),
+      radial_functions(model),
+      tabulated(tabulate),
+      model_(model) {
   for (const LayerWeights& weights : model.layers) {
     LayerParameters<Real> packed;
     pack_layer(weights, packed);

@@ -31,12 +31,12 @@ struct LinearPair {
 template <class Real>
 struct HeadLinear {
   int heads = 0;
-  int width = 0;                   ///< width of a slice of x
-  int padded_width = 0;            ///< width of a head
-  const Real* forward = nullptr;   ///< per head: depth `width`, columns `padded_width`
-  const Real* adjoint = nullptr;   ///< per head: depth `padded_width`, columns padded(width)
-  int head_size = 0;               ///< numbers of one packed head, forward
-  int adjoint_size = 0;            ///< numbers of one packed head, adjoint
+  int width = 0;                  ///< width of a slice of x
+  int padded_width = 0;           ///< width of a head
+  const Real* forward = nullptr;  ///< per head: depth `width`, columns `padded_width`
+  const Real* adjoint = nullptr;  ///< per head: depth `padded_width`, columns padded(width)
+  int head_size = 0;              ///< numbers of one packed head, forward
+  int adjoint_size = 0;           ///< numbers of one packed head, adjoint
 };
 
 template <class Real>
@@ -64,7 +64,7 @@ struct RadialTable {
 /// The radial filter networks as they are, for the exact mode.
 template <class Real>
 struct RadialNetwork {
-  LinearPair<Real> dense1;                           ///< both filters side by side
+  LinearPair<Real> dense1;                               ///< both filters side by side
   LinearPair<Real> dense2_features, dense2_coordinates;  ///< their bias holds the bias of the spherical networks too
 };
 

@@ -30,8 +30,6 @@ class RadialFilter {
 };
 
 /// Where channel c of the unpadded features stands in head layout.
-inline int head_position(int channel, int head_width, int head_padded) {
-  return channel / head_width * head_padded + channel % head_width;
-}
+inline int head_position(int channel, int head_width, int head_padded) { return channel / head_width * head_padded + channel % head_width; }
 
 }  // namespace so3md
