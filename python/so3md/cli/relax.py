@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.io import write
-from ase.io.formats import UnknownFileTypeError, filetype
+from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
 
@@ -107,9 +107,11 @@ def _check_output(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another --output, or --overwrite")
     try:
-        filetype(str(path), read=False)
+        writable = get_ioformat(filetype(str(path), read=False)).can_write
     except UnknownFileTypeError:
-        raise ValueError(f"{path}: ASE knows no file format of that name; .xyz is a good choice") from None
+        writable = False
+    if not writable:
+        raise ValueError(f"{path}: ASE cannot write a file format of that name; .xyz is a good choice")
     existed = path.exists()
     path.open("ab").close()
     if not existed:

@@ -10,7 +10,6 @@ from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import IsotropicMTKBarostat, IsotropicMTKNPT, NoseHooverChainThermostat
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
 from so3md.dynamics.settings import Settings
@@ -46,7 +45,8 @@ def degrees_of_freedom(atoms: Atoms, settings: Settings) -> int:
 
 def draw_velocities(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> None:
     """Velocities from the Maxwell-Boltzmann distribution; the total momentum is zero where no atom is held in place."""
-    MaxwellBoltzmannDistribution(atoms, temperature_K=settings.temperature, rng=rng)
+    widths = np.sqrt(units.kB * settings.temperature * atoms.get_masses())
+    atoms.set_momenta(widths[:, None] * rng.standard_normal((len(atoms), 3)))
     if not atoms.constraints:
         remove_total_momentum(atoms)
 

@@ -1,0 +1,203 @@
+"""Dynamics: the ensembles are sampled as they should be, and the settings are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.constraints import FixAtoms
+from dynamics_tools import read_rows, soft_spheres
+
+from so3md import So3kratesCalculator
+from so3md.dynamics import Settings, Simulation
+from so3md.dynamics.ensembles import degrees_of_freedom
+
+# Averages over some thousand independent samples; counting three degrees of freedom too many, for four atoms, would be
+# wrong by a third.
+SAMPLING = 0.05
+
+
+def run(atoms: Atoms, settings: Settings, directory: Path, steps: int, **options) -> dict[str, np.ndarray]:
+    """Run and return the log."""
+    with Simulation.start(atoms, settings, directory / "run", **options) as simulation:
+        assert simulation.run(steps)
+    return read_rows(directory / "run")
+
+
+def ethanol(precision: str = "mixed") -> Atoms:
+    atoms = molecule("CH3CH2OH")
+    atoms.calc = So3kratesCalculator(precision=precision, threads=1)
+    return atoms
+
+
+# --- NVE ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_error_of_nve_falls_with_the_square_of_the_time_step(tmp_path):
+    deviations = []
+    for timestep in (0.25, 0.5, 1.0):
+        settings = Settings(ensemble="nve", timestep=timestep, seed=1, log_interval=1)
+        log = run(ethanol("double"), settings, tmp_path / str(timestep), round(100 / timestep))
+        deviations.append(np.std(log["total_eV"]))
+    ratios = np.array(deviations[1:]) / deviations[:-1]
+    assert ratios == pytest.approx([4, 4], rel=0.1)
+
+
+def test_nve_in_mixed_precision_conserves_the_energy_of_a_molecule(tmp_path):
+    log = run(ethanol(), Settings(ensemble="nve", seed=1), tmp_path, 2000)
+    drift = np.polyfit(log["time_ps"], log["conserved_eV"], 1)[0]
+    assert abs(drift) < 1e-3  # eV/ps, while 0.3 eV go back and forth between kinetic and potential energy
+
+
+# --- thermostats and barostat ---------------------------------------------------------------------------------------
+
+
+def test_the_potential_of_these_tests_is_consistent():
+    atoms = soft_spheres()
+    atoms.rattle(0.3, seed=1)
+    np.testing.assert_allclose(atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-9)
+    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(thermostat="langevin", friction=20.0, temperature=100, timestep=8, seed=1, log_interval=2),
+        Settings(thermostat="csvr", taut=50, temperature=100, timestep=8, seed=1, log_interval=2),
+        Settings(
+            ensemble="npt", taut=100, taup=500, pressure=1500, temperature=100, timestep=8, seed=1, log_interval=2
+        ),
+    ],
+    ids=lambda settings: settings.kind,
+)
+def test_the_kinetic_energy_is_that_of_the_canonical_ensemble(settings: Settings, tmp_path):
+    atoms = soft_spheres()
+    free = degrees_of_freedom(atoms, settings)
+    assert free == (12 if settings.thermostat == "langevin" else 9)  # the centre of mass rests unless it is kicked
+    log = run(atoms, settings, tmp_path, 8000)
+    thermal = units.kB * settings.temperature
+    assert log["kinetic_eV"].mean() == pytest.approx(free / 2 * thermal, rel=SAMPLING)
+    assert log["kinetic_eV"].var() == pytest.approx(free / 2 * thermal**2, rel=4 * SAMPLING)
+    assert log["temperature_K"].mean() == pytest.approx(settings.temperature, rel=SAMPLING)
+    if settings.ensemble == "npt":
+        assert log["pressure_bar"].mean() == pytest.approx(settings.pressure, rel=SAMPLING)
+        assert log["volume_A3"].std() > 0.01 * log["volume_A3"].mean()
+    if settings.thermostat != "langevin":
+        assert np.std(log["conserved_eV"]) < 0.1 * np.std(log["total_eV"])
+
+
+def test_langevin_dynamics_has_no_conserved_energy(tmp_path):
+    assert np.isnan(run(soft_spheres(), Settings(seed=1), tmp_path, 10)["conserved_eV"]).all()
+
+
+# --- velocities -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [Settings(ensemble="nve", seed=3), Settings(seed=3)], ids=["nve", "langevin"])
+def test_drawn_velocities_have_the_temperature_and_no_total_momentum(settings: Settings, tmp_path):
+    atoms = soft_spheres().repeat(5)
+    atoms.calc = soft_spheres().calc
+    with Simulation.start(atoms, settings, tmp_path / "run"):
+        np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=1e-10)
+        assert atoms.get_temperature() == pytest.approx(settings.temperature, rel=SAMPLING)
+
+
+def test_velocities_of_the_structure_are_kept_unless_others_are_asked_for(tmp_path):
+    given = np.random.default_rng(1).normal(size=(4, 3))
+    given -= given.mean(axis=0)
+    for mode in ("auto", "file", "draw"):
+        atoms = soft_spheres()
+        atoms.set_momenta(given)
+        with Simulation.start(atoms, Settings(seed=1), tmp_path / mode, velocities=mode):
+            assert np.allclose(atoms.get_momenta(), given) == (mode != "draw")
+
+
+def test_asking_for_velocities_that_are_not_there_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="the structure has none"):
+        Simulation.start(soft_spheres(), Settings(), tmp_path / "run", velocities="file")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_total_momentum_of_given_velocities_is_removed(tmp_path):
+    atoms = soft_spheres()
+    atoms.set_momenta(np.ones((4, 3)))
+    atoms.rattle(0.2, seed=1)
+    with Simulation.start(atoms, Settings(ensemble="nve"), tmp_path / "run") as simulation:
+        np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=1e-10)
+        assert simulation.run(10)
+        np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=1e-10)
+
+
+def test_atoms_can_be_held_in_place(tmp_path):
+    atoms = soft_spheres()
+    atoms.set_constraint(FixAtoms([0]))
+    before = atoms.positions.copy()
+    with Simulation.start(atoms, Settings(thermostat="csvr", seed=1), tmp_path / "run") as simulation:
+        assert simulation.degrees_of_freedom == 9
+        assert simulation.run(10)
+    assert (atoms.positions[0] == before[0]).all()
+    assert (atoms.positions[1:] != before[1:]).all()
+
+
+# --- what does not go together --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ensemble": "nvp"}, "ensemble 'nvp': expected one of nve, nvt, npt"),
+        ({"thermostat": "nose"}, "thermostat 'nose': expected one of langevin, csvr"),
+        ({"ensemble": "nve", "thermostat": "csvr"}, "nve has no such setting"),
+        ({"thermostat": "csvr", "friction": 1.0}, "friction 1.0: nvt-csvr has no such setting"),
+        ({"pressure": 1.0}, "pressure 1.0: nvt-langevin has no such setting"),
+        ({"temperature": -1.0}, "temperature -1.0 K: expected a positive"),
+        ({"temperature": 0.0}, "temperature 0.0 K: expected a positive"),
+        ({"temperature": float("nan")}, "temperature nan: expected a positive"),
+        ({"timestep": 0.0}, "timestep 0.0: expected a positive number"),
+        ({"ensemble": "npt", "taup": -1.0}, "taup -1.0: expected a positive number"),
+        ({"friction": -1.0}, "friction -1.0"),
+        ({"log_interval": 0}, "log_interval 0: expected an integer of at least 1"),
+        ({"seed": -1}, "seed -1: expected an integer of at least 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**settings)
+
+
+def test_defaults_depend_on_the_ensemble():
+    assert Settings().physics() == {
+        "ensemble": "nvt",
+        "thermostat": "langevin",
+        "temperature": 300.0,
+        "timestep": 0.5,
+        "friction": 1.0,
+        "seed": 0,
+    }
+    assert Settings(thermostat="csvr").taut == 100.0
+    assert Settings(ensemble="npt").pressure == 1.01325
+    assert Settings(ensemble="npt", pressure=-500.0).pressure == -500.0
+
+
+def test_constant_pressure_needs_a_periodic_structure_without_constraints(tmp_path):
+    atoms = soft_spheres()
+    atoms.pbc = [True, True, False]
+    with pytest.raises(ValueError, match="must be periodic in all directions"):
+        Simulation.start(atoms, Settings(ensemble="npt"), tmp_path / "run")
+    atoms.pbc = True
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match="constraints are not supported"):
+        Simulation.start(atoms, Settings(ensemble="npt"), tmp_path / "run")
+
+
+def test_a_single_atom_has_nothing_to_rescale(tmp_path):
+    atoms = Atoms("H")
+    atoms.calc = soft_spheres().calc
+    with pytest.raises(ValueError, match="no degree of freedom is left"):
+        Simulation.start(atoms, Settings(thermostat="csvr"), tmp_path / "run")
+    with Simulation.start(atoms, Settings(ensemble="nve"), tmp_path / "run") as simulation:
+        assert simulation.observe().temperature_K == 0
