@@ -61,7 +61,7 @@ struct SplinePlace {
   Real value[kSplineRows];
   Real derivative[kSplineRows];  ///< with respect to r
 
-  SplinePlace(const RadialTable<Real>& table, double r) {
+  __attribute__((always_inline)) SplinePlace(const RadialTable<Real>& table, double r) {
     const double inverse = 1.0 / (r + table.half);
     const double place = r * inverse * table.intervals_per_unit;
     interval = static_cast<int>(place);

@@ -66,13 +66,20 @@ inline Vec<Real> broadcast(Real value) {
   return value - Vec<Real>{};
 }
 
-template <class Real>
-inline Real sum(Vec<Real> value) {
-  Real buffer[kWidth<Real>];
-  store(buffer, value);
-  for (int half = kWidth<Real> / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) buffer[lane] += buffer[lane + half];
-  return buffer[0];
+/// Sum over the lanes, in halves down to 16 bytes, where compilers know what to do.
+template <class Real, int Bytes = kVectorBytes, class Vector>
+inline __attribute__((always_inline)) Real sum(Vector value) {
+  if constexpr (Bytes > 16) {
+    typedef Real Half __attribute__((vector_size(Bytes / 2)));
+    Half low, high;
+    __builtin_memcpy(&low, &value, sizeof(low));
+    __builtin_memcpy(&high, reinterpret_cast<const char*>(&value) + sizeof(low), sizeof(high));
+    return sum<Real, Bytes / 2>(low + high);
+  } else if constexpr (sizeof(Real) == sizeof(float)) {
+    return (value[0] + value[2]) + (value[1] + value[3]);
+  } else {
+    return value[0] + value[1];
+  }
 }
 
 template <class Real>
