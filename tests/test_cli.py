@@ -351,7 +351,7 @@ def test_eval_says_in_one_line_what_is_wrong():
 
 def test_info_says_what_a_model_is():
     output = succeed("info")
-    for expected in ("SO3LR", "H C N O F P S Cl", "MIT", "10.1021/jacs.5c09558", "num features", "largest error"):
+    for expected in ("SO3LR", "H C N O F P S Cl", "MIT", "10.1021/jacs.5c09558", "num features", "errors of at most"):
         assert expected in output
     assert "not used" in succeed("info", "so3lr", "--precision", "double")
     facts = json.loads(succeed("info", "so3lr", "--json"))

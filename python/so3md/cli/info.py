@@ -51,20 +51,26 @@ def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> 
         "licence": document["license"],
         **{f"citation {number}": text for number, text in enumerate(document["citation"], start=1)},
     }
-    table_error = engine["table_error"]
     here = {
         "precision": engine["precision"],
         "threads": engine["threads"],
         "instruction set": f"{engine['instruction_set']} of {', '.join(engine['instruction_sets'])}",
-        "radial tables": "not used"
-        if table_error is None
-        else f"largest error {table_error['value']:.2g}, of the derivative {table_error['derivative']:.2g}",
+        "radial tables": _table_text(engine["table_error"]),
     }
     return {
         document["name"]: _as_text(model | provenance),
         "Hyperparameters": _as_text(document["hyperparameters"]),
         "Engine": _as_text(here),
     }
+
+
+def _table_text(error: dict[str, float] | None) -> str:
+    if error is None:
+        return "not used"
+    return (
+        f"beyond {error['begin']:g} A, filters of up to {error['scale']:.3g} have errors of at most {error['value']:.2g}, "
+        f"their derivatives of {error['derivative']:.2g} /A"
+    )
 
 
 def _as_text(facts: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,100 @@
+"""Drift of the total energy of water in NVE molecular dynamics.
+
+    python benchmarks/nve_drift.py
+
+64 molecules are brought to 300 K for 1 ps, then move freely for 10 ps with a time step of 0.5 fs in `mixed` precision.
+The drift is the slope of a straight line through the total energy, for the whole box (eV/ps) and per degree of freedom
+(kT/ns), with a standard error from ten blocks. Written to results/nve_drift.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from machine import describe_machine
+from rich.console import Console
+
+import so3md
+from so3md import So3kratesCalculator
+from so3md.cli.progress import ProgressDisplay
+from so3md.dynamics import Settings, Simulation
+from so3md.plots import read_log
+from so3md.structures import read_structure
+
+RESULT = Path(__file__).parent / "results" / "nve_drift.json"
+TEMPERATURE = 300.0  # K
+BLOCKS = 10
+
+
+def main() -> None:
+    """Run and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picoseconds", type=float, default=10.0)
+    parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
+    parser.add_argument("--timestep", type=float, default=0.5, help="fs")
+    parser.add_argument("--precision", choices=["mixed", "double"], default="mixed")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    options = parser.parse_args()
+    machine = describe_machine()
+    atoms = read_structure("water")
+    atoms.calc = So3kratesCalculator(precision=options.precision, threads=options.threads)
+    with tempfile.TemporaryDirectory() as directory:
+        thermostat = Settings(thermostat="csvr", temperature=TEMPERATURE, timestep=options.timestep, seed=1)
+        run(atoms, thermostat, options.equilibration, Path(directory, "nvt"))
+        free = Settings(ensemble="nve", timestep=options.timestep)
+        log = run(atoms, free, options.picoseconds, Path(directory, "nve"))
+    result = {
+        "system": f"{atoms.get_chemical_formula()}, {len(atoms)} atoms",
+        "model": "so3lr",
+        "precision": options.precision,
+        "timestep_fs": options.timestep,
+        "length_ps": options.picoseconds,
+        "engine": atoms.calc.engine_info()["instruction_set"],
+        "so3md": so3md.__version__,
+        "machine": machine,
+        **drift(log, atoms),
+    }
+    options.output.parent.mkdir(exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+def run(atoms: Atoms, settings: Settings, picoseconds: float, directory: Path) -> dict[str, np.ndarray]:
+    """Move atoms, in place, for so long; returns the log."""
+    steps = round(picoseconds * 1e3 / settings.timestep)
+    with (
+        Simulation.start(atoms, settings, directory) as simulation,
+        ProgressDisplay(simulation, steps, Console()) as display,
+    ):
+        simulation.run(steps, on_step=display.update)
+    return read_log(directory / "log.csv")
+
+
+def drift(log: dict[str, np.ndarray], atoms: Atoms) -> dict[str, Any]:
+    """Slope of the total energy, in all units, and what is around it."""
+    time, energy = log["time_ps"], log["total_eV"]
+    slope, start = np.polyfit(time, energy, 1)
+    # The energy is correlated in time, so the error of the line is taken from the means of blocks.
+    residuals = [np.mean(block) for block in np.array_split(energy - slope * time - start, BLOCKS)]
+    centres = [np.mean(block) for block in np.array_split(time, BLOCKS)]
+    standard_error = np.std(residuals, ddof=2) / np.sqrt(BLOCKS) / np.std(centres)
+    per_freedom = 1e3 / (units.kB * TEMPERATURE * (3 * len(atoms) - 3))  # eV/ps -> kT/ns per degree of freedom
+    return {
+        "drift_eV_per_ps": slope,
+        "drift_standard_error_eV_per_ps": standard_error,
+        "drift_kT_per_ns_per_degree_of_freedom": slope * per_freedom,
+        "fluctuation_of_total_energy_eV": float(np.std(energy)),
+        "fluctuation_of_kinetic_energy_eV": float(np.std(log["kinetic_eV"])),
+        "mean_temperature_K": float(np.mean(log["temperature_K"])),
+    }
+
+
+if __name__ == "__main__":
+    main()
