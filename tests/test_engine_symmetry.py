@@ -168,17 +168,20 @@ def test_unknown_instruction_set_is_refused(so3lr_path: Path) -> None:
 def test_evaluations_survive_a_fork(so3lr: Model) -> None:
     """A child process starts threads of its own; with OpenMP it would wait for those of its parent for ever."""
     code = """
-import os, sys
-import numpy as np
+import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from reference_data import load_system
 from so3md._engine import Engine, Model
 engine = Engine(Model(sys.argv[2]), threads=2)
 structure = load_system("water_64").structure
 first = engine.evaluate(**structure)["energy"]
+time.sleep(0.1)  # until the threads sleep
 child = os.fork()
 if child == 0:
-    os._exit(0 if engine.evaluate(**structure)["energy"] == first else 1)
+    same = engine.evaluate(**structure)["energy"] == first
+    del engine
+    os._exit(0 if same else 1)
+assert engine.evaluate(**structure)["energy"] == first
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), so3lr.path], timeout=60)

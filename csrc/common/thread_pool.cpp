@@ -18,7 +18,7 @@ int usable_cores() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
 #endif
-  return std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 // An evaluation is a sequence of short parallel ranges; a thread that sleeps between them costs more than it saves.
@@ -29,63 +29,69 @@ constexpr auto kSpinTime = std::chrono::microseconds(50);
 ThreadPool::ThreadPool(int threads) : size_(threads > 0 ? threads : usable_cores()) {}
 
 ThreadPool::~ThreadPool() {
-  if (owner_process_ != static_cast<long>(getpid())) {
-    // Forked: the threads exist in the parent only.
-    for (auto& thread : threads_) thread.detach();
+  if (threads_.empty()) return;
+  if (process_ != static_cast<long>(getpid())) {
+    abandon();
     return;
   }
   {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    ++generation_;
+    const std::lock_guard lock(shared_->mutex);
+    shared_->stop = true;
+    ++shared_->generation;
   }
-  wake_.notify_all();
+  shared_->wake.notify_all();
   for (auto& thread : threads_) thread.join();
+}
+
+// After a fork the threads exist in the parent only.
+void ThreadPool::abandon() {
+  for (auto& thread : threads_) thread.detach();
+  threads_.clear();
+  static_cast<void>(shared_.release());
 }
 
 void ThreadPool::start() {
   const long process = static_cast<long>(getpid());
-  if (process == owner_process_ && static_cast<int>(threads_.size()) == size_ - 1) return;
-  for (auto& thread : threads_) thread.detach();
-  threads_.clear();
-  owner_process_ = process;
-  running_ = 0;
-  const long seen = generation_;
-  for (int thread = 1; thread < size_; ++thread) threads_.emplace_back([this, thread, seen] { work(thread, seen); });
+  if (!threads_.empty() && process == process_) return;
+  if (!threads_.empty()) abandon();
+  process_ = process;
+  shared_ = std::make_unique<Shared>();
+  for (int thread = 1; thread < size_; ++thread) threads_.emplace_back([shared = shared_.get(), thread] { shared->work(thread); });
 }
 
-void ThreadPool::run_ranges(int thread) {
+void ThreadPool::Shared::run_ranges(int thread) {
   for (;;) {
-    const int begin = next_.fetch_add(grain_);
-    if (begin >= count_) return;
+    const int begin = next.fetch_add(grain);
+    if (begin >= count) return;
     try {
-      (*body_)(begin, std::min(count_, begin + grain_), thread);
+      (*body)(begin, std::min(count, begin + grain), thread);
     } catch (...) {
-      std::lock_guard lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      next_ = count_;
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+      next = count;
     }
   }
 }
 
-void ThreadPool::work(int thread, long seen) {
+void ThreadPool::Shared::work(int thread) {
+  long seen = 0;
   for (;;) {
     const auto give_up = std::chrono::steady_clock::now() + kSpinTime;
-    while (generation_.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < give_up) {
+    while (generation.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < give_up) {
     }
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return generation_ != seen; });
-      seen = generation_;
-      if (stop_) return;
+      std::unique_lock lock(mutex);
+      wake.wait(lock, [&] { return generation != seen; });
+      seen = generation;
+      if (stop) return;
     }
     run_ranges(thread);
-    std::lock_guard lock(mutex_);
-    if (--running_ == 0) done_.notify_one();
+    const std::lock_guard lock(mutex);
+    if (--running == 0) done.notify_one();
   }
 }
 
-void ThreadPool::parallel_for(int count, int grain, const std::function<void(int, int, int)>& body) {
+void ThreadPool::parallel_for(int count, int grain, const Body& body) {
   if (count <= 0) return;
   grain = std::max(1, grain);
   if (size_ == 1 || count <= grain) {
@@ -93,21 +99,22 @@ void ThreadPool::parallel_for(int count, int grain, const std::function<void(int
     return;
   }
   start();
+  Shared& shared = *shared_;
   {
-    std::lock_guard lock(mutex_);
-    body_ = &body;
-    count_ = count;
-    grain_ = grain;
-    next_ = 0;
-    error_ = nullptr;
-    running_ = size_ - 1;
-    ++generation_;
+    const std::lock_guard lock(shared.mutex);
+    shared.body = &body;
+    shared.count = count;
+    shared.grain = grain;
+    shared.next = 0;
+    shared.error = nullptr;
+    shared.running = size_ - 1;
+    ++shared.generation;
   }
-  wake_.notify_all();
-  run_ranges(0);
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return running_ == 0; });
-  if (error_) std::rethrow_exception(error_);
+  shared.wake.notify_all();
+  shared.run_ranges(0);
+  std::unique_lock lock(shared.mutex);
+  shared.done.wait(lock, [&] { return shared.running == 0; });
+  if (shared.error) std::rethrow_exception(shared.error);
 }
 
 }  // namespace so3md

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -17,6 +18,8 @@ namespace so3md {
 /// child; this pool notices a fork and starts new threads.
 class ThreadPool {
  public:
+  using Body = std::function<void(int begin, int end, int thread)>;
+
   /// `threads` <= 0: one per core that this process may use.
   explicit ThreadPool(int threads);
   ~ThreadPool();
@@ -27,27 +30,34 @@ class ThreadPool {
 
   /// Calls body(begin, end, thread) for consecutive ranges of at most `grain` items that cover 0..count. Which thread gets which range
   /// is not fixed, so bodies must not depend on it. The first exception of a body is thrown again here.
-  void parallel_for(int count, int grain, const std::function<void(int begin, int end, int thread)>& body);
+  void parallel_for(int count, int grain, const Body& body);
 
  private:
+  // What the threads share. In a forked child the copy is unusable, even for its destructor: threads that do not exist there wait on
+  // its condition variables. It is then given up as it is.
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable wake, done;
+    std::atomic<long> generation{0};
+    int running = 0;
+    bool stop = false;
+    const Body* body = nullptr;
+    int count = 0;
+    int grain = 1;
+    std::atomic<int> next{0};
+    std::exception_ptr error;
+
+    void work(int thread);
+    void run_ranges(int thread);
+  };
+
   void start();
-  void work(int thread, long seen);
-  void run_ranges(int thread);
+  void abandon();
 
   int size_;
-  long owner_process_ = 0;
+  long process_ = 0;  // in which the threads run
+  std::unique_ptr<Shared> shared_;
   std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable wake_, done_;
-  std::atomic<long> generation_{0};
-  int running_ = 0;
-  bool stop_ = false;
-
-  const std::function<void(int, int, int)>* body_ = nullptr;
-  int count_ = 0;
-  int grain_ = 1;
-  std::atomic<int> next_{0};
-  std::exception_ptr error_;
 };
 
 }  // namespace so3md

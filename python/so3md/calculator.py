@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("mixed", "double")
 
-# After a fork, the threads of an inherited engine live on only in the parent: using the engine in the child, or even
-# destroying it, would wait forever. So the child puts it aside here and makes its own.
+# At a fork, another thread of the parent may be within an evaluation, its lock held and its engine half way: the child puts
+# what it inherits aside here and makes its own.
 _INHERITED_ENGINES: list[Engine] = []
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
