@@ -68,6 +68,7 @@ def _parity_panel(axis: Axes, reference: np.ndarray, predicted: np.ndarray, titl
     )
     axis.set_title(title, loc="left", fontsize="medium")
     axis.set_xlabel("Reference")
+    axis.set_aspect("equal", adjustable="datalim")
     axis.set_ylabel("Model")
     axis.ticklabel_format(useOffset=False)
     axis.spines[["top", "right"]].set_visible(False)

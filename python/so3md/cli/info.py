@@ -68,8 +68,8 @@ def _table_text(error: dict[str, float] | None) -> str:
     if error is None:
         return "not used"
     return (
-        f"beyond {error['begin']:g} A, filters of up to {error['scale']:.3g} have errors of at most {error['value']:.2g}, "
-        f"their derivatives of {error['derivative']:.2g} /A"
+        f"beyond {error['begin']:g} A, filters of up to {error['scale']:.3g} have errors of at most "
+        f"{error['value']:.2g}, and their derivatives of {error['derivative']:.2g} /A"
     )
 
 
