@@ -14,7 +14,8 @@ constexpr int kAtomsPerTask = 16;
 
 std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
-// The steps of an evaluation share its state through the members; each step is one function, in the order of evaluate().
+// Equation numbers refer to docs/theory.md. The steps of an evaluation share its state through the members; each step is one function, in
+// the order of evaluate().
 template <class Real>
 class EngineOf final : public Engine {
  public:
@@ -107,7 +108,7 @@ class EngineOf final : public Engine {
     for (int i = 0; i < owned(); ++i) gradients_.energy[index_of(i)] = model_->energy_scale[index_of(species_of(i))];
   }
 
-  // q_i = c_i + (Q - sum of c over all atoms) / N.
+  // q_i = c_i + (Q - sum of c over all atoms) / N (eq. 28).
   void conserve_charge(HaloExchange& halo) {
     if (!model_->hyper.charge_head) return;
     results_.charges = readouts_.charge;
@@ -121,7 +122,7 @@ class EngineOf final : public Engine {
     for (double& charge : results_.charges) charge += shift;
   }
 
-  // h_i = | shift of the element + head output |.
+  // h_i = | shift of the element + head output | (eq. 30).
   void hirshfeld_ratios() {
     if (!model_->hyper.hirshfeld_head) return;
     results_.hirshfeld_ratios = readouts_.hirshfeld;
@@ -175,7 +176,7 @@ class EngineOf final : public Engine {
     }
   }
 
-  // Adjoint of conserve_charge (the mean over all atoms drops out) and of hirshfeld_ratios.
+  // Adjoint of conserve_charge (eq. 43: the mean over all atoms drops out) and of hirshfeld_ratios.
   void charge_gradients(HaloExchange& halo) {
     gradients_.charge.clear();
     gradients_.hirshfeld.clear();

@@ -2,13 +2,13 @@
 // adjoint; nothing of the size of the edge list is stored.
 //
 // With s = phi(r) / normaliser, over the channels e of a head h (features) or degree l (coordinates), for the edge from centre i to
-// neighbour j (docs/theory.md, "Attention"):
+// neighbour j (eq. 17-22 of docs/theory.md):
 //   alpha_ij^h = s sum_e q_ie k_je w_ije,      x_i^h   += sum_j alpha_ij^h v_j^h
 //   beta_ij^l  = s sum_e q'_ie k'_je w'_ije,   chi_i,l += sum_j beta_ij^l Y_l(u_ij)
 // The filters w depend on r and on the invariants of chi_j - chi_i, so w_ij = w_ji. The adjoint therefore treats a pair as a whole: with
 // G = dE/d(x_attended) and D = dE/d(chi_attended) of both atoms it forms the derivative of the pair's energy contribution
 //   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l D_i.Y_l(u) + beta_ji^l D_j.Y_l(-u)
-// and keeps what lands on atom i: the pair stands in the list of j too, where j takes its share.
+// and keeps what lands on atom i (eq. 44-50): the pair stands in the list of j too, where j takes its share.
 #pragma once
 
 #include "cpu/edge_tile.h"
@@ -202,7 +202,7 @@ struct CoordinateLanes {
   alignas(64) Real other_beta[kMaxDegrees * kTile];
 };
 
-/// Products of the coordinate gradients with the harmonics; Y_l(-u) = (-1)^l Y_l(u).
+/// Products of the coordinate gradients with the harmonics (eq. 44); Y_l(-u) = (-1)^l Y_l(u).
 template <class Real>
 inline void coordinate_products(const Layout& layout, const Real* own_gradient, const AttentionBuffers<Real>& b, CoordinateLanes<Real>& c) {
   for (int index = 0; index < layout.num_degrees; ++index)
@@ -219,7 +219,7 @@ inline void coordinate_products(const Layout& layout, const Real* own_gradient, 
     }
 }
 
-/// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji.
+/// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji (eq. 49).
 template <class Real>
 inline void coordinate_harmonics_gradient(const Layout& layout, const Real* own_gradient, const CoordinateLanes<Real>& c,
                                           AttentionBuffers<Real>& b) {
@@ -236,7 +236,7 @@ inline void coordinate_harmonics_gradient(const Layout& layout, const Real* own_
     }
 }
 
-/// Feature heads of the pair (i, p): gradient of the filter, of q_i, k_i and v_i; returns dE/ds of the heads.
+/// Feature heads of the pair (i, p) (eq. 45, 46, 48): gradient of the filter, of q_i, k_i and v_i; returns dE/ds of the heads.
 template <class Real>
 inline Real feature_heads_adjoint(const LayerStep<Real>& step, const Real* own, const Real* other, const Real* own_gradient,
                                   const Real* other_gradient, const Real* filter, Real scale, Real* filter_gradient, Real* gradient) {
@@ -272,7 +272,8 @@ inline Real feature_heads_adjoint(const LayerStep<Real>& step, const Real* own, 
   return along;
 }
 
-/// Coordinate heads of the pair (i, p): gradient of the filter, of q'_i and k'_i, and both beta; returns dE/ds of the heads.
+/// Coordinate heads of the pair (i, p) (eq. 45, 46, 48): gradient of the filter, of q'_i and k'_i, and both beta; returns dE/ds of the
+/// heads.
 template <class Real>
 inline Real coordinate_heads_adjoint(const LayerStep<Real>& step, const Real* own, const Real* other, int p, const Real* filter, Real scale,
                                      CoordinateLanes<Real>& c, Real* filter_gradient, Real* gradient) {
@@ -307,7 +308,8 @@ inline Real coordinate_heads_adjoint(const LayerStep<Real>& step, const Real* ow
   return along;
 }
 
-/// From dE/dw back through the spherical filter networks to chi_i, summed by lanes in b.chi: dE/dchi_i = -2 (chi_j - chi_i) dE/dm.
+/// From dE/dw back through the spherical filter networks to chi_i, summed by lanes in b.chi: dE/dchi_i = -2 (2l+1)^(-1/2) (chi_j - chi_i)
+/// dE/dm (eq. 47).
 template <class Real>
 inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;

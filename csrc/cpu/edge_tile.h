@@ -171,7 +171,7 @@ inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>&
 }
 
 /// Adds what every lane's edge contributes to the force on its centre and to the virial, in double:
-/// dE/dd = along u + (dE/du) / r, with dE/du tangential.
+/// dE/dd = along u + (dE/du) / r, with dE/du tangential (eq. 41, 42, 50 of docs/theory.md).
 template <class Real>
 inline void accumulate_forces(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, const Real* along,
                               const Real* harmonics_gradient) {

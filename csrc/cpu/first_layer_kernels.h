@@ -1,5 +1,6 @@
 // The attention of a first layer whose input depends on the element alone: alpha and beta are splines of the distance for an ordered pair
-// of species, so an edge costs a few numbers instead of rows of features. With S_b^h = sum over neighbours of species b of alpha^h(r),
+// of species (eq. 52 of docs/theory.md), so an edge costs a few numbers instead of rows of features. With S_b^h = sum over neighbours of
+// species b of alpha^h(r),
 //   x_i^h += sum_b S_b^h v_b^h,   chi_i,l = sum_j beta^l(r) Y_l(u),
 // and in the adjoint only distances and directions carry gradients.
 #pragma once

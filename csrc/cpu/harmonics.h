@@ -1,4 +1,4 @@
-// Real spherical harmonics of a register full of directions, and gradients through them.
+// Real spherical harmonics of a register full of directions (eq. 11, 12 of docs/theory.md), and gradients through them.
 //
 // Y_lm = N_lm Q_l^|m|(z) A_m (m >= 0) or B_|m| (m < 0), where A_m + i B_m = (x + i y)^m and Q_l^m is the associated Legendre function
 // without the factor (1 - z^2)^(m/2), as a polynomial of z and r^2 = 1:

@@ -39,7 +39,7 @@ inline void row_statistics(const Real* x, int count, Real epsilon, Real& mean, R
   inverse_deviation = Real(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(variance + epsilon)));
 }
 
-/// out = (x - mean) / deviation * scale + bias; the padding of out stays zero because that of scale and bias is.
+/// out = (x - mean) / deviation * scale + bias (eq. 23); the padding of out stays zero because that of scale and bias is.
 template <class Real>
 inline void layer_norm(const Layout& layout, const NormParameters<Real>& norm, int rows, const Real* x, Real* out) {
   const int stride = layout.feature_stride;
@@ -79,7 +79,7 @@ inline void layer_norm_adjoint(const Layout& layout, const NormParameters<Real>&
   }
 }
 
-/// m_l(chi) = (2l+1)^(-1/2) sum_m chi_lm^2 of one row.
+/// m_l(chi) = (2l+1)^(-1/2) sum_m chi_lm^2 of one row (eq. 16).
 template <class Real>
 inline void invariants(const Layout& layout, const Real* chi, Real* out) {
   for (int index = 0; index < layout.num_degrees; ++index) {
@@ -91,7 +91,7 @@ inline void invariants(const Layout& layout, const Real* chi, Real* out) {
   }
 }
 
-/// y = dense2 act(dense1 act(x) + b) + b' is added to x. With `kept`, the slopes of both activations stay there for the adjoint
+/// y = dense2 act(dense1 act(x) + b) + b' is added to x (eq. 24). With `kept`, the slopes of both activations stay there for the adjoint
 /// (two blocks of rows); else it is scratch.
 template <class Real>
 inline void residual_forward(const Layout& layout, const ResidualParameters<Real>& mlp, int rows, Real* x, Real* kept, Real* value) {
@@ -194,7 +194,7 @@ void node_forward(const LayerStep<Real>& step, int begin, int end, Real* scratch
   }
 }
 
-/// Exchange block backwards: gradient of x passes on and gains L^T; chi: chi_l (1 + b_l) and the invariants.
+/// Exchange block (eq. 25) backwards: gradient of x passes on and gains L^T; chi: chi_l (1 + b_l) and the invariants.
 template <class Real>
 inline void exchange_adjoint(const LayerStep<Real>& step, int first, int rows, const Real* gradient, NodeBuffers<Real>& b) {
   const Layout& layout = *step.layout;
@@ -293,7 +293,7 @@ inline void project_heads_adjoint(const HeadLinear<Real>& heads, int rows, const
                                     heads.width, padded<Real>(heads.width), x_gradient + head * heads.width, x_stride);
 }
 
-/// Rows [q, k, v, q', k'] before the activation of queries and keys.
+/// Rows [q, k, v, q', k'] (eq. 18) before the activation of queries and keys.
 template <class Real>
 inline void project_linear(const Layout& layout, const LayerParameters<Real>& parameters, const Real* x, int rows, Real* out) {
   const int stride = layout.feature_stride, out_stride = layout.projection_stride;

@@ -1,4 +1,5 @@
-// Readouts: atomic energy, raw partial charge and Hirshfeld ratio from the last features, and their gradients.
+// Readouts: atomic energy, raw partial charge and Hirshfeld ratio from the last features (eq. 26, 27, 30 of docs/theory.md), and
+// their gradients.
 #pragma once
 
 #include "cpu/attention_kernels.h"

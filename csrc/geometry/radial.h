@@ -7,7 +7,7 @@
 
 namespace so3md {
 
-/// phi(r), which takes interactions smoothly to zero at the cutoff (docs/theory.md, "Edges").
+/// phi(r), which takes interactions smoothly to zero at the cutoff (eq. 3-6 of docs/theory.md).
 class Cutoff {
  public:
   explicit Cutoff(const Hyperparameters& hyper);
@@ -20,7 +20,7 @@ class Cutoff {
   double exponent_;
 };
 
-/// g_k(r), k = 0..size-1 (docs/theory.md, "Edges"). Not multiplied by the cutoff function.
+/// g_k(r), k = 0..size-1 (eq. 7-10 of docs/theory.md). Not multiplied by the cutoff function.
 class RadialFunctions {
  public:
   explicit RadialFunctions(const Model& model);

@@ -16,7 +16,7 @@ struct Composition {
 };
 
 /// x before the first layer for an atom of each species, (elements, F): the sum of the embeddings in use over the square root of their
-/// number (docs/theory.md, "Embedding"). Positions do not enter, so one row per species says all.
+/// number (eq. 13-15 of docs/theory.md). Positions do not enter, so one row per species says all.
 Matrix species_features(const Model& model, const Composition& composition);
 
 }  // namespace so3md

@@ -11,7 +11,8 @@
 namespace so3md {
 
 /// Attention weights of the first layer as splines of the distance, for every ordered pair of species that occurs, and the value
-/// vectors of the species. A spline of w(r) contracted with q_a and k_b is again a spline, so nothing is approximated twice.
+/// vectors of the species (eq. 52 of docs/theory.md). A spline of w(r) contracted with q_a and k_b is again a spline, so nothing is
+/// approximated twice.
 template <class Real>
 class FirstLayerTables {
  public:

@@ -50,8 +50,8 @@ struct ResidualParameters {
   LinearPair<Real> dense1, dense2;
 };
 
-/// Radial filters as a quintic B-spline, uniform in the coordinate z = r / (r + half), which puts knots where filters vary most, at short
-/// distances: value(r) = sum_s b_s(t) row[first + s], all channels in one row.
+/// Radial filters as a quintic B-spline (eq. 51 of docs/theory.md), uniform in the coordinate z = r / (r + half), which puts knots where
+/// filters vary most, at short distances: value(r) = sum_s b_s(t) row[first + s], all channels in one row.
 template <class Real>
 struct RadialTable {
   const Real* rows = nullptr;  ///< null: the exact network is evaluated

@@ -8,8 +8,8 @@
 
 namespace so3md {
 
-/// w(r) = radial2 act(radial1 g(r) + bias) + constant, for both filters in head layout. The constant collects the biases of
-/// radial2 and spherical2, and in the first layer, where chi is zero, the whole spherical filter.
+/// w(r) = radial2 act(radial1 g(r) + bias) + constant (eq. 17 of docs/theory.md), for both filters in head layout. The constant collects
+/// the biases of radial2 and spherical2, and in the first layer, where chi is zero, the whole spherical filter.
 class RadialFilter {
  public:
   RadialFilter(const LayerWeights& weights, const Layout& layout, const RadialFunctions& functions, bool chi_is_zero);
