@@ -236,74 +236,60 @@ inline void coordinate_harmonics_gradient(const Layout& layout, const Real* own_
     }
 }
 
-/// Feature heads of the pair (i, p) (eq. 45, 46, 48): gradient of the filter, of q_i, k_i and v_i; returns dE/ds of the heads.
+/// One head of a pair, backwards from dE/dalpha_ij = own_factor and dE/dalpha_ji = other_factor (times s): the gradient of the filter is
+/// set, those of q_i and k_i are added to (eq. 45, 46).
+template <class Real>
+inline void query_key_adjoint(int count, Real own_factor, Real other_factor, const Real* own_query, const Real* own_key,
+                              const Real* other_query, const Real* other_key, const Real* filter, Real* filter_gradient,
+                              Real* query_gradient, Real* key_gradient) {
+  for (int e = 0; e < count; e += kWidth<Real>) {
+    const Vec<Real> w = load<Real>(filter + e);
+    const Vec<Real> key = own_factor * load<Real>(other_key + e), query = other_factor * load<Real>(other_query + e);
+    store<Real>(filter_gradient + e, key * load<Real>(own_query + e) + query * load<Real>(own_key + e));
+    store<Real>(query_gradient + e, load<Real>(query_gradient + e) + key * w);
+    store<Real>(key_gradient + e, load<Real>(key_gradient + e) + query * w);
+  }
+}
+
+/// Feature heads of the pair (i, p): gradient of the filter, of q_i, k_i and v_i (eq. 45, 46); returns dE/ds of the heads.
 template <class Real>
 inline Real feature_heads_adjoint(const LayerStep<Real>& step, const Real* own, const Real* other, const Real* own_gradient,
                                   const Real* other_gradient, const Real* filter, Real scale, Real* filter_gradient, Real* gradient) {
   const Layout& layout = *step.layout;
+  const int count = layout.head_padded;
   Real along = Real(0);
   for (int head = 0; head < layout.heads; ++head) {
-    const int at = head * layout.head_padded;
-    const Real *qi = own + layout.query_offset + at, *ki = own + layout.key_offset + at, *vi = own + layout.value_offset + at;
-    const Real *qj = other + layout.query_offset + at, *kj = other + layout.key_offset + at, *vj = other + layout.value_offset + at;
-    const Real *gi = own_gradient + at, *gj = other_gradient + at, *w = filter + at;
-    Vec<Real> own_sum = Vec<Real>{}, other_sum = Vec<Real>{}, own_dot = Vec<Real>{}, other_dot = Vec<Real>{};
-    for (int e = 0; e < layout.head_padded; e += kWidth<Real>) {
-      const Vec<Real> filter_e = load<Real>(w + e);
-      own_sum += load<Real>(qi + e) * load<Real>(kj + e) * filter_e;
-      other_sum += load<Real>(qj + e) * load<Real>(ki + e) * filter_e;
-      own_dot += load<Real>(gi + e) * load<Real>(vj + e);
-      other_dot += load<Real>(gj + e) * load<Real>(vi + e);
-    }
-    const Real own_alpha = sum<Real>(own_sum), other_alpha = sum<Real>(other_sum);
-    const Real own_product = sum<Real>(own_dot), other_product = sum<Real>(other_dot);
+    const int at = head * count, query = layout.query_offset + at, key = layout.key_offset + at, value = layout.value_offset + at;
+    const Real own_alpha = triple_product<Real>(count, own + query, other + key, filter + at);
+    const Real other_alpha = triple_product<Real>(count, other + query, own + key, filter + at);
+    const Real own_product = dot<Real>(count, own_gradient + at, other + value);
+    const Real other_product = dot<Real>(count, other_gradient + at, own + value);
     along += own_alpha * own_product + other_alpha * other_product;
-    const Real own_factor = scale * own_product, other_factor = scale * other_product, value_factor = scale * other_alpha;
-    Real *dq = gradient + layout.query_offset + at, *dk = gradient + layout.key_offset + at, *dv = gradient + layout.value_offset + at;
-    for (int e = 0; e < layout.head_padded; e += kWidth<Real>) {
-      const Vec<Real> filter_e = load<Real>(w + e);
-      const Vec<Real> key = own_factor * load<Real>(kj + e), query = other_factor * load<Real>(qj + e);
-      store<Real>(filter_gradient + at + e, key * load<Real>(qi + e) + query * load<Real>(ki + e));
-      store<Real>(dq + e, load<Real>(dq + e) + key * filter_e);
-      store<Real>(dk + e, load<Real>(dk + e) + query * filter_e);
-      store<Real>(dv + e, load<Real>(dv + e) + value_factor * load<Real>(gj + e));
-    }
+    query_key_adjoint<Real>(count, scale * own_product, scale * other_product, own + query, own + key, other + query, other + key,
+                            filter + at, filter_gradient + at, gradient + query, gradient + key);
+    for (int e = 0; e < count; e += kWidth<Real>)
+      store<Real>(gradient + value + e, load<Real>(gradient + value + e) + (scale * other_alpha) * load<Real>(other_gradient + at + e));
   }
   return along;
 }
 
-/// Coordinate heads of the pair (i, p) (eq. 45, 46, 48): gradient of the filter, of q'_i and k'_i, and both beta; returns dE/ds of the
-/// heads.
+/// Coordinate heads of the pair (i, p): gradient of the filter, of q'_i and k'_i (eq. 45, 46), and both beta; returns dE/ds of the heads.
 template <class Real>
 inline Real coordinate_heads_adjoint(const LayerStep<Real>& step, const Real* own, const Real* other, int p, const Real* filter, Real scale,
                                      CoordinateLanes<Real>& c, Real* filter_gradient, Real* gradient) {
   const Layout& layout = *step.layout;
+  const int count = layout.coordinate_head_padded;
   Real along = Real(0);
   for (int index = 0; index < layout.num_degrees; ++index) {
-    const int at = index * layout.coordinate_head_padded;
-    const Real *qi = own + layout.coordinate_query_offset + at, *ki = own + layout.coordinate_key_offset + at;
-    const Real *qj = other + layout.coordinate_query_offset + at, *kj = other + layout.coordinate_key_offset + at;
-    const Real* w = filter + at;
-    Vec<Real> own_sum = Vec<Real>{}, other_sum = Vec<Real>{};
-    for (int e = 0; e < layout.coordinate_head_padded; e += kWidth<Real>) {
-      const Vec<Real> filter_e = load<Real>(w + e);
-      own_sum += load<Real>(qi + e) * load<Real>(kj + e) * filter_e;
-      other_sum += load<Real>(qj + e) * load<Real>(ki + e) * filter_e;
-    }
-    const Real own_beta = sum<Real>(own_sum), other_beta = sum<Real>(other_sum);
-    const Real own_product = c.own_product[index * kTile + p], other_product = c.other_product[index * kTile + p];
-    along += own_beta * own_product + other_beta * other_product;
-    c.own_beta[index * kTile + p] = scale * own_beta;
-    c.other_beta[index * kTile + p] = scale * other_beta;
-    const Real own_factor = scale * own_product, other_factor = scale * other_product;
-    Real *dq = gradient + layout.coordinate_query_offset + at, *dk = gradient + layout.coordinate_key_offset + at;
-    for (int e = 0; e < layout.coordinate_head_padded; e += kWidth<Real>) {
-      const Vec<Real> filter_e = load<Real>(w + e);
-      const Vec<Real> key = own_factor * load<Real>(kj + e), query = other_factor * load<Real>(qj + e);
-      store<Real>(filter_gradient + at + e, key * load<Real>(qi + e) + query * load<Real>(ki + e));
-      store<Real>(dq + e, load<Real>(dq + e) + key * filter_e);
-      store<Real>(dk + e, load<Real>(dk + e) + query * filter_e);
-    }
+    const int at = index * count, query = layout.coordinate_query_offset + at, key = layout.coordinate_key_offset + at;
+    const int lane = index * kTile + p;
+    const Real own_beta = triple_product<Real>(count, own + query, other + key, filter + at);
+    const Real other_beta = triple_product<Real>(count, other + query, own + key, filter + at);
+    along += own_beta * c.own_product[lane] + other_beta * c.other_product[lane];
+    c.own_beta[lane] = scale * own_beta;
+    c.other_beta[lane] = scale * other_beta;
+    query_key_adjoint<Real>(count, scale * c.own_product[lane], scale * c.other_product[lane], own + query, own + key, other + query,
+                            other + key, filter + at, filter_gradient + at, gradient + query, gradient + key);
   }
   return along;
 }
