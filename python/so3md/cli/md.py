@@ -151,10 +151,11 @@ def _run(simulation: Simulation, steps: int, plot: bool) -> int:
 def _describe(simulation: Simulation, steps: int) -> str:
     atoms, settings = simulation.atoms, simulation.settings
     info = atoms.calc.engine_info()
+    threads = "1 thread" if info["threads"] == 1 else f"{info['threads']} threads"
     details = ", ".join(f"{key} {value}" for key, value in settings.physics().items() if not isinstance(value, str))
     return (
         f"{atoms.get_chemical_formula()}, {len(atoms)} atoms{_charge_text(atoms)}; {atoms.calc.parameters['model']}, "
-        f"{info['precision']} precision, {info['threads']} threads, {info['instruction_set']}\n"
+        f"{info['precision']} precision, {threads}, {info['instruction_set']}\n"
         f"{settings.kind}: {details}\n"
         f"Steps {simulation.step} to {simulation.step + steps}, into {simulation.directory}; Ctrl-C stops and saves"
     )
