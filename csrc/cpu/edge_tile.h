@@ -59,28 +59,40 @@ template <class Real>
 struct SplinePlace {
   int interval;
   Real value[kSplineRows];
-  Real derivative[kSplineRows];  ///< with respect to r
+  Real difference[kSplineRows - 1];  ///< of consecutive rows, for the derivative with respect to r
 
   __attribute__((always_inline)) SplinePlace(const RadialTable<Real>& table, double r) {
     const double inverse = 1.0 / (r + table.half);
     const double place = r * inverse * table.intervals_per_unit;
     interval = static_cast<int>(place);
     if (interval > table.intervals - 1) interval = table.intervals - 1;
-    spline_weights<Real>(static_cast<Real>(place - interval), value, derivative);
+    spline_weights<Real>(static_cast<Real>(place - interval), value, difference);
     const Real slope = static_cast<Real>(table.half * inverse * inverse * table.intervals_per_unit);
-    for (int s = 0; s < kSplineRows; ++s) derivative[s] *= slope;
+    for (int s = 0; s < kSplineRows - 1; ++s) difference[s] *= slope;
   }
 };
 
-/// sum_s weight_s row[s][c] for the channels c of one register.
+/// The spline for the channels of one register.
 template <class Real>
-inline Vec<Real> spline_sum(const Real* weights, const Real* row, int stride) {
-  Vec<Real> even = weights[0] * load<Real>(row), odd = weights[1] * load<Real>(row + stride);
+inline Vec<Real> spline_value(const SplinePlace<Real>& place, const Real* row, int stride) {
+  Vec<Real> even = place.value[0] * load<Real>(row), odd = place.value[1] * load<Real>(row + stride);
   for (int s = 2; s < kSplineRows; s += 2) {
-    even += weights[s] * load<Real>(row + s * stride);
-    odd += weights[s + 1] * load<Real>(row + (s + 1) * stride);
+    even += place.value[s] * load<Real>(row + s * stride);
+    odd += place.value[s + 1] * load<Real>(row + (s + 1) * stride);
   }
   return even + odd;
+}
+
+/// Its derivative with respect to r.
+template <class Real>
+inline Vec<Real> spline_derivative(const SplinePlace<Real>& place, const Real* row, int stride) {
+  Vec<Real> total = Vec<Real>{}, below = load<Real>(row);
+  for (int s = 0; s < kSplineRows - 1; ++s) {
+    const Vec<Real> above = load<Real>(row + (s + 1) * stride);
+    total += place.difference[s] * (above - below);
+    below = above;
+  }
+  return total;
 }
 
 /// Buffers of the radial filter networks, used where they are not tabulated.
@@ -122,8 +134,7 @@ inline void radial_values(const LayerStep<Real>& step, const EdgeTile<Real>& til
     for (int p = 0; p < tile.count; ++p) {
       const SplinePlace<Real> place(table, tile.r[p]);
       const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
-      for (int c = 0; c < channels; c += kWidth<Real>)
-        store<Real>(filter + p * channels + c, spline_sum<Real>(place.value, row + c, channels));
+      for (int c = 0; c < channels; c += kWidth<Real>) store<Real>(filter + p * channels + c, spline_value<Real>(place, row + c, channels));
     }
     return;
   }
@@ -150,7 +161,7 @@ inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>&
       const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
       Vec<Real> sums = Vec<Real>{};
       for (int c = 0; c < channels; c += kWidth<Real>)
-        sums += load<Real>(gradient + p * channels + c) * spline_sum<Real>(place.derivative, row + c, channels);
+        sums += load<Real>(gradient + p * channels + c) * spline_derivative<Real>(place, row + c, channels);
       derivative[p] = sum<Real>(sums);
     }
     return;

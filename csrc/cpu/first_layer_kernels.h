@@ -14,8 +14,8 @@ template <class Real>
 inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>& place, Real* value, Real* derivative) {
   const Real* row = table + static_cast<std::ptrdiff_t>(place.interval) * stride;
   for (int c = 0; c < stride; c += kWidth<Real>) {
-    store<Real>(value + c, spline_sum<Real>(place.value, row + c, stride));
-    store<Real>(derivative + c, spline_sum<Real>(place.derivative, row + c, stride));
+    store<Real>(value + c, spline_value<Real>(place, row + c, stride));
+    store<Real>(derivative + c, spline_derivative<Real>(place, row + c, stride));
   }
 }
 

@@ -156,17 +156,15 @@ TableError measure(const RadialFilter& filter, const std::vector<double>& rows, 
     const int interval = sample / kErrorSamplesPerInterval;
     const double r = to.r((interval + t) * to.z(end) / intervals);
     filter(r, exact.data(), slope.data());
-    double b[kSplineRows], db[kSplineRows];
+    double b[kSplineRows], db[kSplineRows - 1];
     spline_weights(t, b, db);
     const double* row = rows.data() + static_cast<std::size_t>(interval) * width;
     double& worst_value = r < error.begin ? error.close_value : error.value;
     double& worst_derivative = r < error.begin ? error.close_derivative : error.derivative;
     for (std::size_t c = 0; c < width; ++c) {
       double value = 0.0, derivative = 0.0;
-      for (std::size_t s = 0; s < kSplineRows; ++s) {
-        value += b[s] * row[s * width + c];
-        derivative += db[s] * row[s * width + c];
-      }
+      for (std::size_t s = 0; s < kSplineRows; ++s) value += b[s] * row[s * width + c];
+      for (std::size_t s = 0; s < kSplineRows - 1; ++s) derivative += db[s] * (row[(s + 1) * width + c] - row[s * width + c]);
       worst_value = std::max(worst_value, std::abs(value - exact[c]));
       worst_derivative = std::max(worst_derivative, std::abs(derivative * intervals / to.z(end) * to.slope(r) - slope[c]));
       error.scale = std::max(error.scale, std::abs(exact[c]));

@@ -47,8 +47,8 @@ std::vector<double> fit_spline(const ChannelFunction& function, int channels, do
   for (std::size_t k = 0; k < size; ++k) {
     function(points[k] * end / intervals, rows.data() + k * width);
     const int interval = std::min(static_cast<int>(points[k]), intervals - 1);
-    double value[kSplineRows], derivative[kSplineRows];
-    spline_weights(points[k] - interval, value, derivative);
+    double value[kSplineRows], difference[kSplineRows - 1];
+    spline_weights(points[k] - interval, value, difference);
     for (std::size_t s = 0; s < kSplineRows; ++s) matrix[k * size + static_cast<std::size_t>(interval) + s] = value[s];
   }
   solve_banded(matrix, size, rows, width);
