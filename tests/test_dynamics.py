@@ -16,9 +16,9 @@ from so3md import So3kratesCalculator
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.ensembles import degrees_of_freedom
 
-# Averages over some thousand independent samples; counting three degrees of freedom too many, for four atoms, would be
-# wrong by a third.
-SAMPLING = 0.05
+# Averages over several hundred independent samples have standard errors of about two percent, and chaos makes each
+# machine draw other ones. Counting three degrees of freedom too many, for four atoms, would be wrong by a third.
+SAMPLING = 0.1
 
 
 def run(atoms: Atoms, settings: Settings, directory: Path, steps: int, **options) -> dict[str, np.ndarray]:
@@ -67,7 +67,7 @@ def test_the_potential_of_these_tests_is_consistent():
     "settings",
     [
         Settings(thermostat="langevin", friction=20.0, temperature=100, timestep=8, seed=1, log_interval=2),
-        Settings(thermostat="csvr", taut=50, temperature=100, timestep=8, seed=1, log_interval=2),
+        Settings(thermostat="csvr", taut=40, temperature=100, timestep=8, seed=1, log_interval=2),
         Settings(
             ensemble="npt", taut=100, taup=500, pressure=1500, temperature=100, timestep=8, seed=1, log_interval=2
         ),
@@ -78,7 +78,7 @@ def test_the_kinetic_energy_is_that_of_the_canonical_ensemble(settings: Settings
     atoms = soft_spheres()
     free = degrees_of_freedom(atoms, settings)
     assert free == (12 if settings.thermostat == "langevin" else 9)  # the centre of mass rests unless it is kicked
-    log = run(atoms, settings, tmp_path, 8000)
+    log = run(atoms, settings, tmp_path, 6000 if settings.ensemble == "npt" else 10000)
     thermal = units.kB * settings.temperature
     assert log["kinetic_eV"].mean() == pytest.approx(free / 2 * thermal, rel=SAMPLING)
     assert log["kinetic_eV"].var() == pytest.approx(free / 2 * thermal**2, rel=4 * SAMPLING)
