@@ -99,7 +99,7 @@ def test_langevin_dynamics_has_no_conserved_energy(tmp_path):
 
 @pytest.mark.parametrize("settings", [Settings(ensemble="nve", seed=3), Settings(seed=3)], ids=["nve", "langevin"])
 def test_drawn_velocities_have_the_temperature_and_no_total_momentum(settings: Settings, tmp_path):
-    atoms = soft_spheres().repeat(5)
+    atoms = soft_spheres().repeat(4)
     atoms.calc = soft_spheres().calc
     with Simulation.start(atoms, settings, tmp_path / "run"):
         np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=1e-10)

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("mixed", "double")
 
-# At a fork, another thread of the parent may be within an evaluation, its lock held and its engine half way: the child puts
-# what it inherits aside here and makes its own.
-_INHERITED_ENGINES: list[Engine] = []
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
 
@@ -312,14 +309,13 @@ def _check_defined(properties: Sequence[str], atoms: Atoms) -> None:
         )
 
 
-def _put_inherited_engines_aside() -> None:
+def _start_anew_after_a_fork() -> None:
+    """In a child process: in the parent, another thread may hold the lock, with the engine half way through."""
     for calculator in list(_CALCULATORS):
-        if calculator._engine is not None:
-            _INHERITED_ENGINES.append(calculator._engine)
         calculator._start_without_engine()
 
 
-os.register_at_fork(after_in_child=_put_inherited_engines_aside)
+os.register_at_fork(after_in_child=_start_anew_after_a_fork)
 
 # Lets ASE's own tools make the calculator again from its name and parameters, as stored in databases.
 if So3kratesCalculator.name not in external_calculators:
