@@ -77,7 +77,9 @@ def test_features_of_every_layer_agree_with_reference(so3lr: Model, name: str) -
             "chi_out": expected[prefix + "chi_out"] * parity,
         }
         for key, value in pairs.items():
-            np.testing.assert_allclose(found[prefix + key], value, rtol=0, atol=REFERENCE.features, err_msg=prefix + key)
+            np.testing.assert_allclose(
+                found[prefix + key], value, rtol=0, atol=REFERENCE.features, err_msg=prefix + key
+            )
 
 
 def relative_force_errors(found: np.ndarray, expected: np.ndarray, floor: float = 0.0) -> np.ndarray:

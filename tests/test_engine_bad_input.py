@@ -24,7 +24,7 @@ def ethanol() -> dict:
 def test_unknown_element(so3lr: Model, ethanol: dict) -> None:
     ethanol["numbers"] = ethanol["numbers"].copy()
     ethanol["numbers"][4] = 26
-    with pytest.raises(ValueError, match="atom 4 has atomic number 26.*knows 1, 6, 7, 8, 9, 15, 16, 17"):
+    with pytest.raises(ValueError, match=r"atom 4 has atomic number 26.*knows 1, 6, 7, 8, 9, 15, 16, 17"):
         Engine(so3lr).evaluate(**ethanol)
 
 
@@ -43,7 +43,7 @@ def test_positions_that_are_no_positions(so3lr: Model, ethanol: dict, value: flo
 def test_two_atoms_at_the_same_place(so3lr: Model, ethanol: dict, distance: float) -> None:
     positions = ethanol["positions"].copy()
     positions[7] = positions[2] + [0.0, distance, 0.0]
-    with pytest.raises(ValueError, match="atoms (2 and 7|7 and 2) are at the same place"):
+    with pytest.raises(ValueError, match=r"atoms (2 and 7|7 and 2) are at the same place"):
         Engine(so3lr).evaluate(**ethanol | {"positions": positions})
 
 

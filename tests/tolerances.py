@@ -44,9 +44,10 @@ MIXED_MEDIAN_RELATIVE_FORCE = 1e-5
 MIXED_WORST_FORCE = 1e-3  # eV/A
 MIXED_ENERGY_PER_ATOM = 1e-5  # eV
 
-#: In a bond at rest the repulsion and the network's attraction, some 20 eV/A each, cancel; rounding them to 24 bits leaves
-#: about 1e-6 eV/A whatever the size of the sum. Relative errors of a single system are measured by at least the force of
-#: which that is half the tolerance; of the reference systems only ammonium (0.05 eV/A; 2e-5 without this floor) needs it.
+#: In a bond at rest the repulsion and the network's attraction, some 20 eV/A each, cancel; rounding them to 24 bits
+#: leaves about 1e-6 eV/A whatever the size of the sum. Relative errors of a single system are measured by at least the
+#: force of which that is half the tolerance; of the reference systems only ammonium (0.05 eV/A; 2e-5 without this
+#: floor) needs it.
 MIXED_FORCES_AT_REST = 0.2  # eV/A
 
 #: Tabulated filters against their networks, from the distance of the shortest bonds on: parts of the largest filter

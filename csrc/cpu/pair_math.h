@@ -7,19 +7,21 @@
 
 namespace SO3MD_CPU_NAMESPACE {
 
-/// Two vectors as one number: the formulas are long chains of dependent operations, and two at a time keep the processor twice as busy.
+/// Two vectors as one number: the formulas are long chains of dependent operations, and with two of them at a time the processor has
+/// twice as much to do while it waits.
 template <class Real>
 struct TwinVector {
   static constexpr int kSize = 2 * kWidth<Real>;
   Vec<Real> first, second;
 
-  static SO3MD_FORMULA TwinVector load(const Real* from) {
-    return {cpu::SO3MD_ISA::load(from), cpu::SO3MD_ISA::load(from + kWidth<Real>)};
-  }
+  static SO3MD_FORMULA TwinVector load(const Real* from) { return {cpu::SO3MD_ISA::load(from), cpu::SO3MD_ISA::load(from + kWidth<Real>)}; }
   SO3MD_FORMULA void store(Real* to) const {
     cpu::SO3MD_ISA::store(to, first);
     cpu::SO3MD_ISA::store(to + kWidth<Real>, second);
   }
+
+  /// Sum of all numbers.
+  SO3MD_FORMULA double total() const { return static_cast<double>(cpu::SO3MD_ISA::sum<Real>(first + second)); }
 
   friend SO3MD_FORMULA TwinVector operator-(TwinVector a) { return {-a.first, -a.second}; }
   friend SO3MD_FORMULA TwinVector operator+(TwinVector a, TwinVector b) { return {a.first + b.first, a.second + b.second}; }
@@ -92,9 +94,9 @@ struct VectorMath {
 
  private:
   static constexpr int kErfcDegree = 7;
-  static constexpr Real kErfc[kErfcDegree + 1] = {
-      Real(5.154055127420e-03),  Real(2.286708518198e-01), Real(5.144719006781e-01),  Real(-2.923707857258e-01),
-      Real(8.605572350429e-01), Real(-3.077422818344e-01), Real(-3.392603961304e-02), Real(2.518506700381e-02)};
+  static constexpr Real kErfc[kErfcDegree + 1] = {Real(5.154055127420e-03),  Real(2.286708518198e-01), Real(5.144719006781e-01),
+                                                  Real(-2.923707857258e-01), Real(8.605572350429e-01), Real(-3.077422818344e-01),
+                                                  Real(-3.392603961304e-02), Real(2.518506700381e-02)};
 
   static SO3MD_FORMULA Number seventh_power(Number y) {
     const Number y2 = y * y, y4 = y2 * y2;

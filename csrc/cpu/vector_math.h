@@ -17,9 +17,9 @@ inline Vec<Real> exponential(Vec<Real> x) {
   constexpr Real ln2_low = single ? Real(-2.12194440054690583e-4) : Real(1.90821492927058770002e-10);
   constexpr int mantissa_bits = single ? 23 : 52;
   constexpr int exponent_bias = single ? 127 : 1023;
-  constexpr double inverse_factorial[] = {1.0,          1.0,           1.0 / 2,         1.0 / 6,          1.0 / 24,
-                                          1.0 / 120,    1.0 / 720,     1.0 / 5040,      1.0 / 40320,      1.0 / 362880,
-                                          1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
+  constexpr double inverse_factorial[] = {
+      1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
+      1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
   constexpr int degree = single ? 7 : 13;
 
   x = minimum<Real>(maximum<Real>(x, broadcast<Real>(-limit)), broadcast<Real>(limit));

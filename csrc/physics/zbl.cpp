@@ -1,0 +1,60 @@
+#include "physics/zbl.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+
+#include "model/model.h"
+
+namespace so3md {
+namespace {
+
+// The policy `Math` for one number in double precision.
+struct ScalarMath {
+  using Real = double;
+  using Number = double;
+  static double constant(double value) { return value; }
+  static double minimum(double a, double b) { return std::min(a, b); }
+  static double maximum(double a, double b) { return std::max(a, b); }
+  static double exponential(double x) { return std::exp(x); }
+};
+
+// ln(1 + exp(x)) without overflow.
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+}  // namespace
+
+Zbl::Zbl(const Model& model) {
+  if (!model.hyper.zbl) return;
+  if (model.zbl.a_raw.size() != 4 || model.zbl.c_raw.size() != 4 || model.elements.size() > kMaxSpecies)
+    throw ModelError("ZBL repulsion: expected four exponents, four coefficients and at most " + std::to_string(kMaxSpecies) +
+                     " elements, found " + std::to_string(model.zbl.a_raw.size()) + ", " + std::to_string(model.zbl.c_raw.size()) +
+                     " and " + std::to_string(model.elements.size()) + "; is the model file complete?");
+  std::transform(model.zbl.a_raw.begin(), model.zbl.a_raw.end(), constants_.exponent, softplus);
+  std::transform(model.zbl.c_raw.begin(), model.zbl.c_raw.end(), constants_.coefficient, softplus);
+  const double sum = std::accumulate(constants_.coefficient, constants_.coefficient + 4, 0.0);
+  for (double& coefficient : constants_.coefficient) coefficient /= sum;
+  switch_off_ = model.hyper.zbl_switch_off;
+  constants_.switch_on = model.hyper.zbl_switch_on;
+  constants_.inverse_width = 1.0 / (switch_off_ - constants_.switch_on);
+  const double power = softplus(model.zbl.p_raw);
+  const double scale = softplus(model.zbl.d_raw);
+  for (std::size_t species = 0; species < model.elements.size(); ++species) {
+    charge_[species] = model.elements[species];
+    screening_[species] = scale * std::pow(charge_[species], power);
+  }
+}
+
+double Zbl::energy(int species_i, int species_j, double r, double phi, double dphi_dr, double* derivative) const {
+  if (r >= switch_off_) {
+    *derivative = 0.0;
+    return 0.0;
+  }
+  const auto edge = zbl_edge<ScalarMath>(constants_, r, ValueAndSlope<double>{phi, dphi_dr}, charge_[species_i] * charge_[species_j],
+                                         screening_[species_i] + screening_[species_j]);
+  *derivative = edge.slope;
+  return edge.value;
+}
+
+}  // namespace so3md
