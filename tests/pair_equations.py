@@ -1,4 +1,4 @@
-"""Section 5 of docs/theory.md, written independently of the engine in NumPy and SciPy, for small systems."""
+"""The equations of docs/theory.md, section 5, written independently of the engine in NumPy and SciPy."""
 
 from __future__ import annotations
 
