@@ -42,7 +42,7 @@ def test_double_agrees_with_reference(so3lr: Model, name: str) -> None:
     assert abs(result["energy"] - expected["energy"]) / atoms < REFERENCE.energy_per_atom
     for component in ENERGY_COMPONENTS:
         difference = result["energy_components"][component] - expected[f"energy_{component}"]
-        assert abs(difference) < REFERENCE.component * max(1, atoms / 100), component
+        assert abs(difference) < REFERENCE.component, component
     np.testing.assert_allclose(result["forces"], expected["forces"], rtol=0, atol=REFERENCE.forces)
     if "node_energies" in expected:
         np.testing.assert_allclose(result["energies"], expected["node_energies"], rtol=0, atol=REFERENCE.component)
