@@ -24,7 +24,7 @@ import so3md
 from so3md import So3kratesCalculator
 from so3md.cli.progress import ProgressDisplay
 from so3md.dynamics import Settings, Simulation
-from so3md.plots import read_log
+from so3md.dynamics.outputs import read_log
 from so3md.structures import read_structure
 
 RESULT = Path(__file__).parent / "results" / "nve_drift.json"

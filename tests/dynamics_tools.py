@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from so3md.plots import read_log
+from so3md.dynamics.outputs import read_log
 
 
 class SoftSpheres(Calculator):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,16 @@ def test_md_saves_the_step_of_an_explosion(ethanol: str):
     )
     assert "the dynamics failed at step" in message
     assert Path("run/blow_up.xyz").exists()
+
+
+def test_without_matplotlib_there_is_everything_but_the_plot(ethanol: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "so3md.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    assert "No plot: it needs matplotlib" in succeed("md", ethanol, "--steps", "0", "-o", "run")
+    assert Path("run/log.csv").exists()
+    data_set("data.xyz")
+    assert "No plot: it needs matplotlib" in succeed("eval", "data.xyz", "-o", "out")
+    assert {path.name for path in Path("out").iterdir()} == {"errors.csv", "summary.csv"}
 
 
 # --- relax ----------------------------------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from so3md.dynamics.outputs import read_log
 
 #: Column of the log -> title of its panel.
 _PANELS = {
@@ -20,15 +20,6 @@ _PANELS = {
     "pressure_bar": "Pressure (bar)",
 }
 _COLOUR = "#1f5f8b"
-
-
-def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The columns of a log.csv as arrays; nan where the log has nothing."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-        names = reader.fieldnames or []
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
 def plot_log(log: str | os.PathLike[str], image: str | os.PathLike[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -117,6 +119,15 @@ def given_options(ctx: click.Context) -> dict[str, Any]:
     """The options that stand on the command line, without the defaults."""
     default = click.core.ParameterSource.DEFAULT
     return {key: value for key, value in ctx.params.items() if ctx.get_parameter_source(key) != default}
+
+
+def plots() -> ModuleType | None:
+    """The module that plots; None, which the user is told, if matplotlib is missing."""
+    try:
+        return import_module("so3md.plots")
+    except ImportError as error:
+        click.echo(f"No plot: it needs matplotlib ({error})")
+        return None
 
 
 def free_path(name: str) -> Path:

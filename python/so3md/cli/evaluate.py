@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from so3md.calculator import So3kratesCalculator
-from so3md.cli.common import Command, calculator_parameters, free_path, model_options, set_charge_and_spin
+from so3md.cli.common import Command, calculator_parameters, free_path, model_options, plots, set_charge_and_spin
 from so3md.evaluation import OFFSETS, Errors, Evaluation, evaluate
 
 _COLUMNS = (
@@ -73,7 +73,8 @@ def command(dataset: Path, index: str, output: Path | None, **options: Any) -> N
     )
     _write_files(result, directory)
     _show(result, console)
-    console.print(f"In {directory}: errors.csv, summary.csv, parity.png", highlight=False, soft_wrap=True)
+    written = ", ".join(sorted(path.name for path in directory.iterdir()))
+    console.print(f"In {directory}: {written}", highlight=False, soft_wrap=True)
 
 
 def _read_frames(dataset: Path, index: str) -> list[Atoms]:
@@ -90,8 +91,6 @@ def _read_frames(dataset: Path, index: str) -> list[Atoms]:
 
 
 def _write_files(result: Evaluation, directory: Path) -> None:
-    from so3md.plots import plot_parity
-
     with (directory / "errors.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -108,7 +107,8 @@ def _write_files(result: Evaluation, directory: Path) -> None:
         writer.writerow(["quantity", "mae", "rmse", "largest", "count"])
         for name, errors in result.summary().items():
             writer.writerow([name, *asdict(errors).values()])
-    plot_parity(result.energy_pairs(per_atom=True), result.force_pairs(), directory / "parity.png")
+    if drawing := plots():
+        drawing.plot_parity(result.energy_pairs(per_atom=True), result.force_pairs(), directory / "parity.png")
 
 
 def _show(result: Evaluation, console: Console) -> None:

@@ -21,6 +21,7 @@ from so3md.cli.common import (
     free_path,
     given_options,
     model_options,
+    plots,
     set_charge_and_spin,
 )
 from so3md.cli.progress import ProgressDisplay
@@ -139,8 +140,8 @@ def _run(simulation: Simulation, steps: int, plot: bool) -> int:
         simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
     if stop.requested:
         _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
-    if plot:
-        _plot(simulation.directory, console)
+    if plot and (drawing := plots()):
+        drawing.plot_log(simulation.directory / LOG, simulation.directory / PLOT)
     files = ", ".join(
         name for name in (LOG, TRAJECTORY, FINAL, CHECKPOINT, PLOT) if (simulation.directory / name).exists()
     )
@@ -164,15 +165,6 @@ def _describe(simulation: Simulation, steps: int) -> str:
 def _charge_text(atoms: Atoms) -> str:
     charge, spin = charge_and_spin_of(atoms)
     return f", charge {charge:g}, spin {spin:g}" if charge or spin else ""
-
-
-def _plot(directory: Path, console: Console) -> None:
-    try:
-        from so3md.plots import plot_log
-    except ImportError as error:
-        _say(console, f"No plot: it needs matplotlib ({error})")
-        return
-    plot_log(directory / LOG, directory / PLOT)
 
 
 def _say(console: Console, text: str) -> None:

@@ -45,6 +45,15 @@ class Observation:
 COLUMNS = [field.name for field in fields(Observation)]
 
 
+def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The columns of a log.csv as arrays; nan where the log has nothing."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        names = reader.fieldnames or []
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+
+
 def temperature(kinetic: float, degrees_of_freedom: int) -> float:
     """Temperature (K) of a kinetic energy (eV)."""
     return 2 * kinetic / (degrees_of_freedom * units.kB) if degrees_of_freedom else 0.0
