@@ -1,6 +1,6 @@
 """Ions and radicals: total charge and total spin S, as parameters or in atoms.info.
 
-    python charge_and_spin.py
+python charge_and_spin.py
 """
 
 from ase import Atoms
