@@ -54,7 +54,7 @@ double smallest_stretch(const Matrix3& f) {
 }  // namespace
 
 NeighbourList::NeighbourList(double short_cutoff, double long_cutoff, double skin)
-    : short_cutoff_(short_cutoff), long_cutoff_(long_cutoff), skin_(skin), built_cell_(kZeroVectors, {false, false, false}) {
+    : long_cutoff_(long_cutoff), skin_(skin), built_cell_(kZeroVectors, {false, false, false}) {
   if (!(short_cutoff > 0 && std::isfinite(short_cutoff))) {
     throw std::invalid_argument("the short cutoff is " + std::to_string(short_cutoff) + " A: expected a positive finite length");
   }

@@ -40,7 +40,7 @@ class NeighbourList {
   void rebuild(int n, const double* positions, const Cell& cell, ThreadPool& pool);
   void place_sites(const double* positions, const Cell& cell, ThreadPool& pool);
 
-  double short_cutoff_, long_cutoff_, skin_;
+  double long_cutoff_, skin_;
 
   std::vector<int> order_;
   std::vector<int> slots_;

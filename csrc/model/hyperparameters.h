@@ -23,14 +23,14 @@ struct Hyperparameters {
   double cutoff_exponent = 0.0;  ///< p of the polynomial cutoff, else unused
 
   RadialBasis radial_basis = RadialBasis::bernstein;
-  int num_radial = 0;           ///< K
+  int num_radial = 0;            ///< K
   double bernstein_gamma = 0.0;  ///< gamma of the Bernstein basis in 1/A, else unused
 
   int radial_hidden = 0;     ///< hidden width of the radial filter networks
   int spherical_hidden = 0;  ///< hidden width of the spherical filter networks
 
-  Activation activation = Activation::silu;                  ///< filters, residual MLPs, embedding MLPs
-  Activation query_key_activation = Activation::identity;    ///< on queries and keys
+  Activation activation = Activation::silu;                ///< filters, residual MLPs, embedding MLPs
+  Activation query_key_activation = Activation::identity;  ///< on queries and keys
   AttentionNormalization attention_normalization = AttentionNormalization::none;
   double attention_normalizer = 1.0;  ///< N_bar when the normalisation is `constant`
 

@@ -34,9 +34,7 @@ struct HeadMatrices {
   int heads = 0;
   int width = 0;
   std::vector<double> data;
-  double operator()(int head, int in, int out) const {
-    return data[(static_cast<std::size_t>(head) * width + in) * width + out];
-  }
+  double operator()(int head, int in, int out) const { return data[(static_cast<std::size_t>(head) * width + in) * width + out]; }
 };
 
 struct LayerNormWeights {
