@@ -56,7 +56,7 @@ struct PythonDomain {
     expect_indices("slot", slot, n_slots);
     Domain domain;
     domain.n_owned = n_owned;
-    domain.n_halo = n_slots - n_owned;
+    domain.n_far = n_slots - n_owned;
     domain.n_sites = static_cast<int>(n_sites);
     domain.slot = slot.data();
     domain.positions = positions.data();

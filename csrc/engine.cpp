@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <exception>
+#include <string>
 
 #include "physics/long_range.h"
 #include "physics/zbl.h"
@@ -29,13 +32,14 @@ class EngineOf final : public Engine {
         zbl_(*model_) {}
 
   const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
-                                std::vector<LayerFeatures>* features) override {
+                                std::vector<LayerFeatures>* features, ChargePotential* coulomb) override {
     watch_.start();
     domain_ = &domain;
     species_ = species;
+    coulomb_ = coulomb;
     clear();
-    count_species(totals, halo);
-    build_edges();
+    const std::exception_ptr failure = build_edges();
+    count_species(totals, halo, failure);
     network_.forward(domain, species, composition_, halo, readouts_, watch_, features);
     atomic_energies();
     conserve_charge(halo);
@@ -70,27 +74,40 @@ class EngineOf final : public Engine {
       values->assign(atoms, 0.0);
   }
 
-  void count_species(const SystemTotals& totals, HaloExchange& halo) {
-    composition_.counts.assign(model_->elements.size(), 0.0);
-    for (int i = 0; i < owned(); ++i) composition_.counts[index_of(species_of(i))] += 1.0;
-    halo.sum(composition_.counts.data(), static_cast<int>(composition_.counts.size()));
+  // The first sum over all processes; it also tells whether one of them failed, so that all stop together.
+  void count_species(const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) {
+    std::vector<double>& counts = composition_.counts;
+    counts.assign(model_->elements.size(), 0.0);
+    for (int i = 0; i < owned(); ++i) counts[index_of(species_of(i))] += 1.0;
+    counts.push_back(failure ? 1.0 : 0.0);
+    halo.sum(counts.data(), static_cast<int>(counts.size()));
+    const bool failed = counts.back() > 0.0;
+    counts.pop_back();
+    if (failure) std::rethrow_exception(failure);
+    if (failed) throw FailedElsewhere();
     composition_.total_charge = totals.charge;
     composition_.num_unpaired_electrons = 2.0 * totals.spin;
     num_atoms_ = 0.0;
     for (double count : composition_.counts) num_atoms_ += count;
   }
 
-  // Edges, and on the way the repulsion of the few that are short enough for it.
-  void build_edges() {
+  // Edges, and on the way the repulsion of the few that are short enough for it. Returns what went wrong.
+  std::exception_ptr build_edges() {
     const double reach = model_->hyper.zbl ? zbl_.switch_off() : 0.0;
-    network_.edges().build(*domain_, model_->hyper.cutoff, cutoff_, pool_,
-                           [&](int i, int slot, const double* d, double r, double phi, double slope) {
-                             if (r >= reach) return;
-                             double derivative;
-                             zbl_energy_[index_of(i)] += zbl_.energy(species_of(i), species_of(slot), r, phi, slope, &derivative);
-                             add_pair_force(i, d, 2.0 * derivative / r);
-                           });
+    std::exception_ptr failure;
+    try {
+      network_.edges().build(*domain_, model_->hyper.cutoff, cutoff_, pool_,
+                             [&](int i, int slot, const double* d, double r, double phi, double slope) {
+                               if (r >= reach) return;
+                               double derivative;
+                               zbl_energy_[index_of(i)] += zbl_.energy(species_of(i), species_of(slot), r, phi, slope, &derivative);
+                               add_pair_force(i, d, 2.0 * derivative / r);
+                             });
+    } catch (...) {
+      failure = std::current_exception();
+    }
     watch_.lap("edges");
+    return failure;
   }
 
   // dE/dd = factor * d for a whole pair, as it lands on atom i.
@@ -134,13 +151,13 @@ class EngineOf final : public Engine {
 
   void long_range(HaloExchange& halo) {
     const Hyperparameters& hyper = model_->hyper;
-    if (!hyper.electrostatics && !hyper.dispersion) return;
-    const int slots = domain_->n_owned + domain_->n_halo;
-    fill_slots(slots, halo);
+    if (hyper.electrostatics && coulomb_ != nullptr) coulomb_->evaluate(results_.charges.data(), charge_gradient_.data());
     LongRange<Real> pairs;
-    pairs.domain = domain_;
-    pairs.electrostatics = hyper.electrostatics;
+    pairs.electrostatics = hyper.electrostatics && coulomb_ == nullptr;
     pairs.dispersion = hyper.dispersion;
+    if (!pairs.electrostatics && !pairs.dispersion) return;
+    fill_slots(halo);
+    pairs.domain = domain_;
     pairs.sigma = hyper.electrostatics_sigma;
     pairs.cutoff = options_.long_range_cutoff;
     pairs.damping = options_.dispersion_damping;
@@ -159,7 +176,8 @@ class EngineOf final : public Engine {
   }
 
   // Charges, polarisabilities alpha_i = alpha0 h_i and C6_0 / alpha0^2 by slot.
-  void fill_slots(int slots, HaloExchange& halo) {
+  void fill_slots(HaloExchange& halo) {
+    const int slots = domain_->n_slots();
     for (auto* values : {&charge_, &alpha_, &c6_factor_}) values->assign(index_of(slots), Real(0));
     for (int i = 0; i < owned(); ++i) {
       const auto at = index_of(i);
@@ -167,8 +185,11 @@ class EngineOf final : public Engine {
       if (model_->hyper.dispersion)
         alpha_[at] = static_cast<Real>(model_->dispersion_alpha[index_of(species_of(i))] * results_.hirshfeld_ratios[at]);
     }
-    halo.forward(charge_.data(), 1, 1);
-    halo.forward(alpha_.data(), 1, 1);
+    const Rows<Real> sent[] = {{charge_.data(), 1, 1}, {alpha_.data(), 1, 1}};
+    watch_.lap("long range");
+    halo.start(Reach::all, sent);
+    halo.finish();
+    watch_.lap("exchange");
     if (!model_->hyper.dispersion) return;
     for (int slot = 0; slot < slots; ++slot) {
       const double alpha = model_->dispersion_alpha[index_of(species_of(slot))];
@@ -223,6 +244,7 @@ class EngineOf final : public Engine {
 
   const Domain* domain_ = nullptr;
   const int* species_ = nullptr;
+  ChargePotential* coulomb_ = nullptr;
   Composition composition_;
   double num_atoms_ = 0.0;
   Readouts readouts_;   // of the network
@@ -241,6 +263,21 @@ std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const
 
 double long_range_cutoff(const Model& model, const EngineOptions& options) {
   return model.hyper.electrostatics || model.hyper.dispersion ? options.long_range_cutoff : 0.0;
+}
+
+void check_options(const EngineOptions& options) {
+  const auto text = [](double value) {
+    char digits[32];
+    std::snprintf(digits, sizeof(digits), "%g", value);
+    return std::string(digits);
+  };
+  if (!(options.long_range_cutoff > 0.0))
+    throw std::invalid_argument("the long-range cutoff is " + text(options.long_range_cutoff) +
+                                " A: expected a positive length, or none for isolated molecules");
+  if (!std::isinf(options.long_range_cutoff) &&
+      (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
+    throw std::invalid_argument("the dispersion damping length is " + text(options.dispersion_damping) +
+                                " A: expected a length between 0 and the long-range cutoff of " + text(options.long_range_cutoff) + " A");
 }
 
 }  // namespace so3md

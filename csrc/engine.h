@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "common/stopwatch.h"
@@ -34,6 +35,22 @@ struct SystemTotals {
   double spin = 0.0;    ///< total spin S, half the number of unpaired electrons
 };
 
+/// Electrostatics that the host computes, in place of the engine's sum over pairs (LAMMPS: Ewald summation).
+class ChargePotential {
+ public:
+  virtual ~ChargePotential() = default;
+
+  /// Collective. From the charges of the owned atoms ([n_owned], e) dE/dq ([n_owned], eV/e). The host keeps the energy itself, the forces
+  /// at fixed charges and their virial; the engine adds the forces by way of the charges.
+  virtual void evaluate(const double* charges, double* potentials) = 0;
+};
+
+/// On the processes that did not fail, when another one did.
+class FailedElsewhere : public std::runtime_error {
+ public:
+  FailedElsewhere() : std::runtime_error("the evaluation failed on another process") {}
+};
+
 /// Sums over the owned atoms, eV. The parts of the network are without the atomic shifts.
 struct EnergyComponents {
   double network = 0.0, shifts = 0.0, zbl = 0.0, electrostatics = 0.0, dispersion = 0.0;
@@ -56,10 +73,13 @@ class Engine {
   static std::unique_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool);
   virtual ~Engine() = default;
 
-  /// `species`: by slot, positions in Model::elements. Collective over the processes of `halo`. Throws OverlappingAtoms.
-  /// Without `forces`, forces and virials stay zero. `features`: filled with the features of every layer.
+  /// `species`: by slot, positions in Model::elements. Collective over the processes of `halo`, also those that own no atom. Throws
+  /// OverlappingAtoms where that is found, and FailedElsewhere in all other processes.
+  /// Without `forces`, forces and virials stay zero. `features`: filled with the features of every layer. `coulomb`: takes the place of the
+  /// sum over pairs of charges.
   virtual const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo,
-                                        bool forces, std::vector<LayerFeatures>* features = nullptr) = 0;
+                                        bool forces, std::vector<LayerFeatures>* features = nullptr,
+                                        ChargePotential* coulomb = nullptr) = 0;
 
   virtual const char* instruction_set() const = 0;
   virtual bool tabulated() const = 0;
@@ -69,5 +89,8 @@ class Engine {
 
 /// Long-range cutoff that the model's physics needs with these options: 0 if it has no such term.
 double long_range_cutoff(const Model& model, const EngineOptions& options);
+
+/// Throws std::invalid_argument for lengths that make no sense, with a finished message.
+void check_options(const EngineOptions& options);
 
 }  // namespace so3md

@@ -2,8 +2,11 @@
 
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 #include <stdexcept>
 #include <string>
+
+#include "geometry/partition.h"
 
 namespace so3md {
 
@@ -15,15 +18,8 @@ std::string number_text(double value) {
   return text;
 }
 
-void check_options(const EngineOptions& options, double skin, int threads) {
-  if (!(options.long_range_cutoff > 0.0))
-    throw std::invalid_argument("the long-range cutoff is " + number_text(options.long_range_cutoff) +
-                                " A: expected a positive length, or none for isolated molecules");
-  if (!std::isinf(options.long_range_cutoff) &&
-      (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
-    throw std::invalid_argument("the dispersion damping length is " + number_text(options.dispersion_damping) +
-                                " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) +
-                                " A");
+void check_all_options(const EngineOptions& options, double skin, int threads) {
+  check_options(options);
   if (!(skin >= 0.0) || !std::isfinite(skin))
     throw std::invalid_argument("the skin of the neighbour list is " + number_text(skin) + " A: expected a length of 0 or more");
   if (threads < 0)
@@ -40,12 +36,15 @@ void scatter(const std::vector<int>& order, std::size_t width, const std::vector
 
 }  // namespace
 
-Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads, double skin)
-    : model_((check_options(options, skin, threads), std::move(model))),
+Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads, double skin,
+                     std::unique_ptr<Transport> transport)
+    : model_((check_all_options(options, skin, threads), std::move(model))),
       options_(options),
       pool_(threads),
       engine_(Engine::create(model_, options, pool_)),
-      neighbours_(model_->hyper.cutoff, long_range_cutoff(*model_, options), skin) {}
+      neighbours_(model_->hyper.cutoff, long_range_cutoff(*model_, options), skin),
+      transport_(std::move(transport)),
+      planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr) {}
 
 void Evaluator::check(const System& system) const {
   if (!std::isfinite(system.totals.charge))
@@ -66,30 +65,49 @@ void Evaluator::check(const System& system) const {
   }
 }
 
-// Species follow the atoms in the list's internal order.
+// Lists for these positions; where they are new, the system is divided among the processes anew as well.
+void Evaluator::update_lists(const System& system) {
+  Stopwatch watch;
+  const Cell cell(system.cell, system.periodic);
+  if (alone()) {
+    neighbours_.update(system.n, system.positions, cell, pool_);
+  } else {
+    const auto assign_owners = [&](std::vector<AtomOwner>& owners) {
+      const std::vector<int> process = partition(system.n, system.positions, cell, transport_->num_processes());
+      for (int i = 0; i < system.n; ++i) owners.push_back({process[static_cast<std::size_t>(i)], i});
+    };
+    if (neighbours_.update(system.n, system.positions, cell, transport_->process(), assign_owners, pool_)) {
+      const LocalDomain& local = neighbours_.local();
+      planned_halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
+    }
+  }
+  watch.lap("neighbours");
+  neighbour_seconds_ += watch.seconds().at("neighbours");
+}
+
+// Species of the atom of each slot.
 void Evaluator::set_species(const System& system) {
-  const std::vector<int>& order = neighbours_.order();
-  species_.resize(order.size());
-  for (std::size_t k = 0; k < order.size(); ++k) species_[k] = model_->species_of(system.numbers[order[k]]);
+  const std::vector<int>& points = neighbours_.local().point_of_slot();
+  species_.resize(points.size());
+  for (std::size_t slot = 0; slot < points.size(); ++slot) species_[slot] = model_->species_of(system.numbers[points[slot]]);
 }
 
 const DomainResults& Evaluator::evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features) {
   check(system);
   if (system.n == 0) {
     results_ = DomainResults{};
+    atoms_.clear();
     return results_;
   }
-  Stopwatch watch;
-  neighbours_.update(system.n, system.positions, Cell(system.cell, system.periodic), pool_);
-  watch.lap("neighbours");
-  neighbour_seconds_ += watch.seconds().at("neighbours");
+  update_lists(system);
   set_species(system);
-  const std::vector<int>& order = neighbours_.order();
+  HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
   try {
-    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), system.totals, halo_, forces, features));
+    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), system.totals, halo, forces, features));
   } catch (const OverlappingAtoms& overlap) {
-    throw std::invalid_argument("atoms " + std::to_string(order[static_cast<std::size_t>(overlap.i)]) + " and " +
-                                std::to_string(order[static_cast<std::size_t>(overlap.slot)]) + " are at the same place (" +
+    const std::vector<int>& points = neighbours_.local().point_of_slot();
+    throw std::invalid_argument("atoms " + std::to_string(points[static_cast<std::size_t>(overlap.i)]) + " and " +
+                                std::to_string(points[static_cast<std::size_t>(overlap.slot)]) + " are at the same place (" +
                                 number_text(overlap.distance) +
                                 " A apart, periodic images included): remove one of them or check the cell");
   }
@@ -98,6 +116,11 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
 }
 
 void Evaluator::to_host_order(const DomainResults& from) {
+  atoms_ = neighbours_.order();
+  if (!alone()) {
+    results_ = from;
+    return;
+  }
   const std::vector<int>& order = neighbours_.order();
   results_.energy = from.energy;
   scatter(order, 1, from.energies, results_.energies);
@@ -105,9 +128,12 @@ void Evaluator::to_host_order(const DomainResults& from) {
   scatter(order, 9, from.virials, results_.virials);
   scatter(order, 1, from.charges, results_.charges);
   scatter(order, 1, from.hirshfeld_ratios, results_.hirshfeld_ratios);
+  std::iota(atoms_.begin(), atoms_.end(), 0);
 }
 
+// The features of a process that is not alone stay in the order of atoms().
 void Evaluator::features_to_host_order(std::vector<LayerFeatures>& features) const {
+  if (!alone()) return;
   const std::vector<int>& order = neighbours_.order();
   for (LayerFeatures& layer : features)
     for (auto* values : {&layer.x_in, &layer.chi_in, &layer.x_attended, &layer.chi_attended, &layer.x_out, &layer.chi_out}) {

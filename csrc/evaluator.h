@@ -1,4 +1,4 @@
-// The engine for hosts that only have positions and a cell: one process, the engine's own neighbour list.
+// The engine for hosts that only have positions and a cell, on one process or several that all know the whole system.
 #pragma once
 
 #include <array>
@@ -7,6 +7,7 @@
 
 #include "engine.h"
 #include "geometry/neighbour_list.h"
+#include "halo/planned_halo.h"
 
 namespace so3md {
 
@@ -22,33 +23,45 @@ struct System {
 
 class Evaluator {
  public:
-  /// `threads` 0: all usable cores. `skin` in A. Throws std::invalid_argument for impossible options.
-  Evaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads, double skin);
+  /// `threads` 0: all usable cores. `skin` in A. `transport`: between the processes that share the work; null: this process is alone.
+  /// Throws std::invalid_argument for impossible options.
+  Evaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads, double skin,
+            std::unique_ptr<Transport> transport = nullptr);
 
-  /// Results in the host's order; valid until the next call. Throws std::invalid_argument with a finished message for input that
-  /// cannot be evaluated. One call at a time.
+  /// Results of the atoms(); energies are sums over them. Valid until the next call. Throws std::invalid_argument with a finished message
+  /// for input that cannot be evaluated. One call at a time; collective over the processes, which must all give the same system.
   const DomainResults& evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features = nullptr);
+
+  /// The host's numbers of the atoms that this process evaluated, by row of the results: all in the host's order for a process alone,
+  /// else this process's part in an order of its own.
+  const std::vector<int>& atoms() const { return atoms_; }
 
   const Model& model() const { return *model_; }
   const Engine& engine() const { return *engine_; }
   const EngineOptions& options() const { return options_; }
   const NeighbourList& neighbours() const { return neighbours_; }
+  const PlannedHalo* halo() const { return planned_halo_.get(); }  ///< null for a process alone
   int threads() const { return pool_.size(); }
   double neighbour_seconds() const { return neighbour_seconds_; }
 
  private:
   void check(const System& system) const;
+  void update_lists(const System& system);
   void set_species(const System& system);
   void to_host_order(const DomainResults& from);
   void features_to_host_order(std::vector<LayerFeatures>& features) const;
+  bool alone() const { return transport_ == nullptr; }
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
   ThreadPool pool_;
   std::unique_ptr<Engine> engine_;
   NeighbourList neighbours_;
-  SerialHalo halo_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<PlannedHalo> planned_halo_;  // with a transport
+  SerialHalo serial_halo_;
   std::vector<int> species_;
+  std::vector<int> atoms_;
   DomainResults results_;
   double neighbour_seconds_ = 0.0;
 };

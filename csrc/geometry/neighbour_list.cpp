@@ -10,8 +10,6 @@ namespace so3md {
 
 namespace {
 
-constexpr int kSiteGrain = 4096;  // sites that a thread places at a time: fewer are not worth waking a thread
-
 constexpr double kZeroVectors[9] = {};
 
 std::string text(const double* r) { return "(" + std::to_string(r[0]) + ", " + std::to_string(r[1]) + ", " + std::to_string(r[2]) + ")"; }
@@ -51,10 +49,8 @@ double smallest_stretch(const Matrix3& f) {
   return std::sqrt(std::max(0.0, 1 + lowest));
 }
 
-}  // namespace
-
-NeighbourList::NeighbourList(double short_cutoff, double long_cutoff, double skin)
-    : long_cutoff_(long_cutoff), skin_(skin), built_cell_(kZeroVectors, {false, false, false}) {
+// Checks the lengths; returns the radius of the short list, which nothing else makes.
+double checked_radius(double short_cutoff, double long_cutoff, double skin) {
   if (!(short_cutoff > 0 && std::isfinite(short_cutoff))) {
     throw std::invalid_argument("the short cutoff is " + std::to_string(short_cutoff) + " A: expected a positive finite length");
   }
@@ -65,11 +61,19 @@ NeighbourList::NeighbourList(double short_cutoff, double long_cutoff, double ski
   if (!(skin >= 0 && std::isfinite(skin))) {
     throw std::invalid_argument("the skin is " + std::to_string(skin) + " A: expected a finite length, zero or more");
   }
-  lists_.push_back({short_cutoff + skin, {0}, {}});
-  if (long_cutoff > 0 && std::isfinite(long_cutoff)) lists_.push_back({long_cutoff + skin, {0}, {}});
+  return short_cutoff + skin;
 }
 
-bool NeighbourList::update(int n, const double* positions, const Cell& cell, ThreadPool& pool) {
+}  // namespace
+
+NeighbourList::NeighbourList(double short_cutoff, double long_cutoff, double skin)
+    : long_cutoff_(long_cutoff),
+      skin_(skin),
+      local_(checked_radius(short_cutoff, long_cutoff, skin), long_cutoff > 0 ? long_cutoff + skin : 0.0),
+      built_cell_(kZeroVectors, {false, false, false}) {}
+
+// Takes the positions if the lists are good for them.
+bool NeighbourList::still_complete(int n, const double* positions, const Cell& cell, ThreadPool& pool) {
   require_usable(n, positions);
   if (std::isinf(long_cutoff_) && cell.any_periodic()) {
     throw std::invalid_argument(
@@ -77,17 +81,10 @@ bool NeighbourList::update(int n, const double* positions, const Cell& cell, Thr
         "give a cutoff, or set pbc to false");
   }
   ++updates_;
-  bool rebuild_needed = true;
-  if (built_ && n == static_cast<int>(order_.size()) && cell.same_periodicity(built_cell_)) {
-    place_sites(positions, cell, pool);
-    rebuild_needed = !is_complete(cell);
-  }
-  if (rebuild_needed) {
-    rebuild(n, positions, cell, pool);
-    place_sites(positions, cell, pool);
-    built_positions_.assign(positions_.begin(), positions_.begin() + 3 * static_cast<std::ptrdiff_t>(n));
-  }
-  return rebuild_needed;
+  if (!built_ || 3 * static_cast<std::size_t>(n) != built_positions_.size() || !cell.same_periodicity(built_cell_)) return false;
+  if (!is_complete(positions, cell)) return false;
+  local_.place(positions, cell, pool);
+  return true;
 }
 
 // Consider any pair of an atom i and an image of an atom j, the image being at lattice vector t from the site of j. Let the sites have been
@@ -98,30 +95,33 @@ bool NeighbourList::update(int n, const double* positions, const Cell& cell, Thr
 // it is still outside the cutoff if  s (cutoff + skin) - |u_j - u_i| >= cutoff.  This holds for images that have no site too, and
 // for any F, large, rotated or mirrored. The rounding errors of F and of the sites are much less than the guard by which lists reach
 // beyond cutoff + skin.
-bool NeighbourList::is_complete(const Cell& cell) const {
+bool NeighbourList::is_complete(const double* positions, const Cell& cell) const {
   const Matrix3 f = deformation(built_cell_, cell);
   const double stretch = smallest_stretch(f);
   double allowed = std::numeric_limits<double>::infinity();
-  for (const NeighbourRows& list : lists_) allowed = std::min(allowed, stretch * list.radius - (list.radius - skin_));
-  return largest_approach(f) <= allowed;
+  for (const NeighbourRows& list : local_.lists()) allowed = std::min(allowed, stretch * list.radius - (list.radius - skin_));
+  return largest_approach(positions, cell, f) <= allowed;
 }
 
 // An upper bound of |u_j - u_i| over all pairs: the two largest |u - c|, for any c; here c is the middle of the box around all u, so that
-// a system that moves as a whole keeps its lists.
-double NeighbourList::largest_approach(const Matrix3& f) const {
-  const std::size_t n = order_.size();
+// a system that moves as a whole keeps its lists. Over all atoms, also those of other processes, so that all decide alike.
+double NeighbourList::largest_approach(const double* positions, const Cell& cell, const Matrix3& f) const {
+  const std::size_t n = built_positions_.size() / 3;
   const auto move = [&](std::size_t i) {
-    const double* now = positions_.data() + 3 * i;
+    const auto& [a, b, c] = local_.wraps()[i];
+    const Vec3 wrap = multiply({double(a), double(b), double(c)}, cell.vectors());
     const double* built = built_positions_.data() + 3 * i;
     const Vec3 deformed = multiply({built[0], built[1], built[2]}, f);
-    return Vec3{now[0] - deformed[0], now[1] - deformed[1], now[2] - deformed[2]};
+    Vec3 u;
+    for (std::size_t k = 0; k < 3; ++k) u[k] = (positions[3 * i + k] + wrap[k]) - deformed[k];
+    return u;
   };
   if (n == 0) return 0;
   Vec3 low = move(0);
   Vec3 high = low;
   for (std::size_t i = 1; i < n; ++i) {
     const Vec3 u = move(i);
-    for (int k = 0; k < 3; ++k) {
+    for (std::size_t k = 0; k < 3; ++k) {
       low[k] = std::min(low[k], u[k]);
       high[k] = std::max(high[k], u[k]);
     }
@@ -131,7 +131,7 @@ double NeighbourList::largest_approach(const Matrix3& f) const {
   for (std::size_t i = 0; i < n; ++i) {
     const Vec3 u = move(i);
     double squared = 0;
-    for (int k = 0; k < 3; ++k) {
+    for (std::size_t k = 0; k < 3; ++k) {
       const double component = u[k] - 0.5 * (low[k] + high[k]);
       squared += component * component;
     }
@@ -141,57 +141,19 @@ double NeighbourList::largest_approach(const Matrix3& f) const {
   return std::sqrt(largest) + std::sqrt(second);
 }
 
-void NeighbourList::rebuild(int n, const double* positions, const Cell& cell, ThreadPool& pool) {
+void NeighbourList::rebuild(int n, const double* positions, const Cell& cell, int process, ThreadPool& pool) {
   built_ = false;  // until everything below has succeeded
-  double radius = 0;
-  for (const NeighbourRows& list : lists_) radius = std::max(radius, list.radius);
-  const BinGrid grid(n, positions, cell, radius);
-  const std::vector<Image> images = find_neighbours(grid, lists_, pool);
-
-  order_ = grid.order();
-  const std::size_t n_sites = n + images.size();
-  slots_.resize(n_sites);
-  shifts_.resize(n_sites);
-  positions_.resize(3 * n_sites);
-  for (int i = 0; i < n; ++i) {
-    slots_[i] = i;
-    shifts_[i] = grid.wraps()[i];
-  }
-  for (std::size_t m = 0; m < images.size(); ++m) {
-    const auto& [owner, shift] = images[m];
-    const Shift& wrap = grid.wraps()[owner];
-    slots_[n + m] = owner;
-    shifts_[n + m] = {wrap[0] + shift[0], wrap[1] + shift[1], wrap[2] + shift[2]};
+  local_.build(n, positions, cell, owners_.empty() ? nullptr : owners_.data(), process, pool);
+  order_.assign(local_.point_of_slot().begin(), local_.point_of_slot().begin() + local_.domain().n_owned);
+  built_positions_.resize(3 * static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+    const auto& [a, b, c] = local_.wraps()[i];
+    const Vec3 wrap = multiply({double(a), double(b), double(c)}, cell.vectors());
+    for (std::size_t k = 0; k < 3; ++k) built_positions_[3 * i + k] = positions[3 * i + k] + wrap[k];
   }
   built_cell_ = cell;
   built_ = true;
   ++rebuilds_;
-}
-
-void NeighbourList::place_sites(const double* positions, const Cell& cell, ThreadPool& pool) {
-  pool.parallel_for(static_cast<int>(slots_.size()), kSiteGrain, [&](int begin, int end, int) {
-    for (int site = begin; site < end; ++site) {
-      const auto& [a, b, c] = shifts_[site];
-      const Vec3 translation = multiply({double(a), double(b), double(c)}, cell.vectors());
-      const double* r = positions + 3 * static_cast<std::size_t>(order_[slots_[site]]);
-      for (int k = 0; k < 3; ++k) positions_[3 * static_cast<std::size_t>(site) + k] = r[k] + translation[k];
-    }
-  });
-}
-
-Domain NeighbourList::domain() const {
-  Domain domain;
-  domain.n_owned = static_cast<int>(order_.size());
-  domain.n_sites = static_cast<int>(slots_.size());
-  domain.slot = slots_.data();
-  domain.positions = positions_.data();
-  domain.short_offsets = lists_[0].offsets.data();
-  domain.short_sites = lists_[0].sites.data();
-  if (lists_.size() > 1) {
-    domain.long_offsets = lists_[1].offsets.data();
-    domain.long_sites = lists_[1].sites.data();
-  }
-  return domain;
 }
 
 }  // namespace so3md

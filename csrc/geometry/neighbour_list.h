@@ -7,7 +7,7 @@
 #include "common/thread_pool.h"
 #include "geometry/cell.h"
 #include "geometry/domain.h"
-#include "geometry/neighbour_search.h"
+#include "geometry/local_domain.h"
 
 namespace so3md {
 
@@ -21,36 +21,45 @@ class NeighbourList {
 
   /// Takes new positions ([n][3], A); returns whether the lists were built again. Throws std::invalid_argument for positions that are
   /// not finite or absurdly large; what domain() shows then is unspecified until the next successful update.
-  bool update(int n, const double* positions, const Cell& cell, ThreadPool& pool);
+  bool update(int n, const double* positions, const Cell& cell, ThreadPool& pool) {
+    return update(n, positions, cell, 0, [](std::vector<AtomOwner>&) {}, pool);
+  }
 
-  /// order()[internal number] = the caller's number. The domain has internal numbers, which follow the atoms in space.
+  /// For one of several processes, all of which give the same positions: `assign_owners(owners)` is called when the lists are about to be
+  /// built again, and fills in who owns which atom ([n]; AtomOwner::point is the atom's number; left empty: this process owns all).
+  template <class AssignOwners>
+  bool update(int n, const double* positions, const Cell& cell, int process, const AssignOwners& assign_owners, ThreadPool& pool) {
+    if (still_complete(n, positions, cell, pool)) return false;
+    owners_.clear();
+    assign_owners(owners_);
+    rebuild(n, positions, cell, process, pool);
+    return true;
+  }
+
+  /// What the engine sees, and what its numbers mean; valid until the next update. Processes alone have no halo.
+  const LocalDomain& local() const { return local_; }
+  Domain domain() const { return local_.domain(); }
+
+  /// order()[internal number] = the caller's number, of the owned atoms. The domain has internal numbers, which follow the atoms in space.
   const std::vector<int>& order() const { return order_; }
-
-  /// Valid until the next update. An owned atom's site is its position plus the whole lattice vectors that brought it into the
-  /// cell at the last build (none in directions that are not periodic): atoms that have diffused through many cells would otherwise need
-  /// separate image sites for nearly every pair. There are no halo atoms.
-  Domain domain() const;
 
   std::int64_t updates() const { return updates_; }
   std::int64_t rebuilds() const { return rebuilds_; }
 
  private:
-  bool is_complete(const Cell& cell) const;
-  double largest_approach(const Matrix3& f) const;
-  void rebuild(int n, const double* positions, const Cell& cell, ThreadPool& pool);
-  void place_sites(const double* positions, const Cell& cell, ThreadPool& pool);
+  bool still_complete(int n, const double* positions, const Cell& cell, ThreadPool& pool);
+  bool is_complete(const double* positions, const Cell& cell) const;
+  double largest_approach(const double* positions, const Cell& cell, const Matrix3& f) const;
+  void rebuild(int n, const double* positions, const Cell& cell, int process, ThreadPool& pool);
 
   double long_cutoff_, skin_;
-
+  LocalDomain local_;
   std::vector<int> order_;
-  std::vector<int> slots_;
-  std::vector<Shift> shifts_;         // [n_sites] of the site from the position of its atom
-  std::vector<double> positions_;     // [n_sites][3]
-  std::vector<NeighbourRows> lists_;  // short, then long if there is one
+  std::vector<AtomOwner> owners_;
 
   bool built_ = false;
   Cell built_cell_;
-  std::vector<double> built_positions_;  // [n_owned][3], of the sites
+  std::vector<double> built_positions_;  // [n][3], wrapped into the cell
   std::int64_t updates_ = 0;
   std::int64_t rebuilds_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "geometry/neighbour_search.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 
 namespace so3md {
@@ -26,18 +27,28 @@ Thresholds thresholds(const NeighbourRows& list, const BinGrid& grid) {
   return {static_cast<float>(accept * accept), static_cast<float>(look * look)};
 }
 
+// What a search learns of a site before sites are numbered: bits.
+constexpr unsigned char kInAnyList = 1;
+constexpr unsigned char kInShortList = 2;
+
 class Search {
  public:
-  Search(const BinGrid& grid, std::vector<NeighbourRows>& lists) : grid_(grid), lists_(lists), far_(0) {
+  Search(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists)
+      : grid_(grid), roles_(roles), lists_(lists), far_(0) {
     for (const NeighbourRows& list : lists) {
       thresholds_.push_back(thresholds(list, grid));
       far_ = std::max(far_, thresholds_.back().look);
     }
-    site_.resize(static_cast<std::size_t>(grid.n_shifts()) * grid.n_atoms());
+    const auto points = static_cast<std::size_t>(grid.n_atoms());
+    counts_.resize(lists.size() * points);
+    near_remote_.resize(points);
+    marks_.resize(static_cast<std::size_t>(grid.n_shifts()) * points);
+    site_.resize(marks_.size());
   }
 
+  // The three steps of a search, the first and last of them for every bin.
   void count(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby);
-  std::vector<Image> number_sites();
+  FoundSites number_sites();
   void fill(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby);
 
  private:
@@ -51,19 +62,30 @@ class Search {
     return {{grid_.coordinates(0)[at], grid_.coordinates(1)[at], grid_.coordinates(2)[at]}, bin.first + index};
   }
 
+  PointRole role(int internal) const { return roles_.empty() ? PointRole::owned : roles_[static_cast<std::size_t>(internal)]; }
+  bool any_owned(const BinGrid::Bin& bin) const;
+  void mark(const Point& centre, const BinGrid::NearbyBin& near, const float* squared, int first, int count);
+  void set_offsets(const FoundSites& found);
+
   // Calls body(nearby bin, squared distance to its box, squared distances to some of its atoms, the first of them, how many) for all
   // bins near a point. The distance of the point to itself is replaced by infinity.
   template <class Body>
   void for_blocks(const Point& point, const std::vector<BinGrid::NearbyBin>& nearby, const Body& body) const;
 
-  // site_[shift number * n_atoms + internal number]: first whether the image is in a list, then its site.
-  int* sites_of_shift(int shift) { return site_.data() + static_cast<std::size_t>(shift) * grid_.n_atoms(); }
+  // Sites and their marks: [shift number][internal number].
+  std::size_t first_of_shift(int shift) const { return static_cast<std::size_t>(shift) * static_cast<std::size_t>(grid_.n_atoms()); }
+  int* counts(std::size_t list) { return counts_.data() + list * static_cast<std::size_t>(grid_.n_atoms()); }
 
   const BinGrid& grid_;
+  const std::vector<PointRole>& roles_;
   std::vector<NeighbourRows>& lists_;
   std::vector<Thresholds> thresholds_;
   float far_;
+  std::vector<int> counts_;        // [lists][points]
+  std::vector<char> near_remote_;  // [points] whether a remote point is in the short list
+  std::vector<unsigned char> marks_;
   std::vector<int> site_;
+  std::vector<int> row_;  // [points] row of an owned point
 };
 
 float squared_gap(const FloatVec3& position, const BinGrid::NearbyBin& box) {
@@ -125,52 +147,100 @@ void Search::for_blocks(const Point& point, const std::vector<BinGrid::NearbyBin
   }
 }
 
+bool Search::any_owned(const BinGrid::Bin& bin) const {
+  if (roles_.empty()) return true;
+  const auto first = roles_.begin() + bin.first;
+  return std::find(first, first + bin.count, PointRole::owned) != first + bin.count;
+}
+
+// Marks what of a block is in a list. Several threads may meet the same site.
+void Search::mark(const Point& centre, const BinGrid::NearbyBin& near, const float* squared, int first, int count) {
+  unsigned char* marks = marks_.data() + first_of_shift(near.shift) + first;
+  for (int j = 0; j < count; ++j) {
+    unsigned char bits = 0;
+    for (std::size_t l = 0; l < lists_.size(); ++l)
+      if (squared[j] <= thresholds_[l].accept) bits |= l == 0 ? kInAnyList | kInShortList : kInAnyList;
+    if (bits == 0) continue;
+    if ((bits & kInShortList) != 0 && role(first + j) == PointRole::remote) near_remote_[static_cast<std::size_t>(centre.internal)] = 1;
+    std::atomic_ref<unsigned char> shared(marks[j]);
+    if ((shared.load(std::memory_order_relaxed) & bits) != bits) shared.fetch_or(bits, std::memory_order_relaxed);
+  }
+}
+
 void Search::count(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby) {
+  if (!any_owned(bin)) return;
   grid_.find_nearby(bin, nearby);
   for (int index = 0; index < bin.count; ++index) {
     const Point centre = point(bin, index);
-    for_blocks(centre, nearby, [&](const BinGrid::NearbyBin& near, float, const float* squared, int, int count) {
+    if (role(centre.internal) != PointRole::owned) continue;
+    for_blocks(centre, nearby, [&](const BinGrid::NearbyBin& near, float, const float* squared, int first, int count) {
       bool any = false;
       for (std::size_t l = 0; l < lists_.size(); ++l) {
-        const float accept = thresholds_[l].accept;
-        const int found = count_close(squared, accept, count);
-        lists_[l].offsets[centre.internal + 1] += found;
+        const int found = count_close(squared, thresholds_[l].accept, count);
+        counts(l)[centre.internal] += found;
         any |= found > 0;
       }
-      // If an atom meets an image with shift s, then the owner of that image meets this atom's image with shift -s. Marking the image of
-      // the centre, not that of the neighbour, means that no two threads write to the same place.
-      if (any) sites_of_shift(grid_.n_shifts() - 1 - near.shift)[centre.internal] = 1;
+      const bool all_owned = roles_.empty() && near.shift == grid_.zero_shift();  // these sites are there in any case
+      if (any && !all_owned) mark(centre, near, squared, first, count);
     });
   }
 }
 
-std::vector<Image> Search::number_sites() {
+FoundSites Search::number_sites() {
+  FoundSites found;
   const int n = grid_.n_atoms();
-  std::vector<Image> images;
+  const auto collect = [&](char wanted) {
+    for (int j = 0; j < n; ++j)
+      if (role(j) == PointRole::owned && near_remote_[static_cast<std::size_t>(j)] == wanted) found.owned.push_back(j);
+  };
+  collect(0);
+  found.n_interior = static_cast<int>(found.owned.size());
+  collect(1);
+  row_.assign(static_cast<std::size_t>(n), -1);
+  for (std::size_t row = 0; row < found.owned.size(); ++row) row_[static_cast<std::size_t>(found.owned[row])] = static_cast<int>(row);
   for (int number = 0; number < grid_.n_shifts(); ++number) {
-    int* sites = sites_of_shift(number);
-    if (number == grid_.zero_shift()) {
-      for (int j = 0; j < n; ++j) sites[j] = j;
-      continue;
-    }
+    const std::size_t first = first_of_shift(number);
     const Shift shift = grid_.shift(number);
     for (int j = 0; j < n; ++j) {
-      if (!sites[j]) continue;
-      sites[j] = n + static_cast<int>(images.size());
-      images.push_back({j, shift});
+      const std::size_t at = first + static_cast<std::size_t>(j);
+      if (number == grid_.zero_shift() && role(j) == PointRole::owned) {
+        site_[at] = row_[static_cast<std::size_t>(j)];
+      } else if (marks_[at] != 0) {
+        site_[at] = static_cast<int>(found.owned.size() + found.others.size());
+        found.others.push_back({j, shift, (marks_[at] & kInShortList) != 0});
+      }
     }
   }
-  return images;
+  set_offsets(found);
+  return found;
+}
+
+void Search::set_offsets(const FoundSites& found) {
+  for (std::size_t l = 0; l < lists_.size(); ++l) {
+    NeighbourRows& list = lists_[l];
+    list.offsets.assign(1, 0);
+    for (int internal : found.owned) list.offsets.push_back(list.offsets.back() + counts(l)[internal]);
+    const auto total = static_cast<std::size_t>(list.offsets.back());
+    if (total > list.sites.capacity()) {
+      // Some room, so that the few per cent by which lists differ do not reallocate every time; not the factor 2 of std::vector.
+      list.sites = {};
+      list.sites.reserve(total + total / 16);
+    }
+    list.sites.resize(total);
+  }
 }
 
 void Search::fill(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby) {
+  if (!any_owned(bin)) return;
   grid_.find_nearby(bin, nearby);
   std::vector<int*> next(lists_.size());
   for (int index = 0; index < bin.count; ++index) {
     const Point centre = point(bin, index);
-    for (std::size_t l = 0; l < lists_.size(); ++l) next[l] = lists_[l].sites.data() + lists_[l].offsets[centre.internal];
+    if (role(centre.internal) != PointRole::owned) continue;
+    const int row = row_[static_cast<std::size_t>(centre.internal)];
+    for (std::size_t l = 0; l < lists_.size(); ++l) next[l] = lists_[l].sites.data() + lists_[l].offsets[static_cast<std::size_t>(row)];
     for_blocks(centre, nearby, [&](const BinGrid::NearbyBin& near, float gap, const float* squared, int first, int count) {
-      const int* sites = sites_of_shift(near.shift) + first;
+      const int* sites = site_.data() + first_of_shift(near.shift) + first;
       for (std::size_t l = 0; l < lists_.size(); ++l) {
         if (gap > thresholds_[l].look) continue;
         const float accept = thresholds_[l].accept;
@@ -184,30 +254,18 @@ void Search::fill(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& near
 
 }  // namespace
 
-std::vector<Image> find_neighbours(const BinGrid& grid, std::vector<NeighbourRows>& lists, ThreadPool& pool) {
-  for (NeighbourRows& list : lists) list.offsets.assign(grid.n_atoms() + 1, 0);
-  Search search(grid, lists);
-  std::vector<std::vector<BinGrid::NearbyBin>> nearby(pool.size());  // per thread
+FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists, ThreadPool& pool) {
+  Search search(grid, roles, lists);
+  std::vector<std::vector<BinGrid::NearbyBin>> nearby(static_cast<std::size_t>(pool.size()));  // per thread
   const auto for_bins = [&](auto work) {
     pool.parallel_for(static_cast<int>(grid.bins().size()), kGrain, [&](int begin, int end, int thread) {
-      for (int bin = begin; bin < end; ++bin) work(grid.bins()[bin], nearby[thread]);
+      for (int bin = begin; bin < end; ++bin) work(grid.bins()[static_cast<std::size_t>(bin)], nearby[static_cast<std::size_t>(thread)]);
     });
   };
-
   for_bins([&](const auto& bin, auto& scratch) { search.count(bin, scratch); });
-  std::vector<Image> images = search.number_sites();
-  for (NeighbourRows& list : lists) {
-    for (int i = 0; i < grid.n_atoms(); ++i) list.offsets[i + 1] += list.offsets[i];
-    const auto total = static_cast<std::size_t>(list.offsets.back());
-    if (total > list.sites.capacity()) {
-      // Some room, so that the few per cent by which lists differ do not reallocate every time; not the factor 2 of std::vector.
-      list.sites = {};
-      list.sites.reserve(total + total / 16);
-    }
-    list.sites.resize(total);
-  }
+  FoundSites found = search.number_sites();
   for_bins([&](const auto& bin, auto& scratch) { search.fill(bin, scratch); });
-  return images;
+  return found;
 }
 
 }  // namespace so3md

@@ -9,22 +9,37 @@
 
 namespace so3md {
 
-/// A full list: the neighbours of atom i are sites[offsets[i]] .. sites[offsets[i + 1] - 1], in ascending order.
+/// A full list: the neighbours of owned atom i are sites[offsets[i]] .. sites[offsets[i + 1] - 1], in ascending order of the search.
 struct NeighbourRows {
   double radius;  ///< A
   std::vector<std::int64_t> offsets;
   std::vector<int> sites;
 };
 
-/// A periodic image of an atom.
-struct Image {
-  int owner;    ///< internal number
-  Shift shift;  ///< from the owner, wrapped into the cell
+/// Whose a point is, and whether its own row is wanted.
+enum class PointRole : unsigned char {
+  owned,  ///< has a row in the lists
+  image,  ///< of an owned point: a neighbour, without a row
+  remote  ///< of another process: a neighbour, without a row
 };
 
-/// Fills `lists` with all neighbours within their radii, none of which may exceed that of the grid. A pair is in the rows of both
-/// atoms. Sites are the atoms by their internal numbers, then the images that are in any list: these are returned. The result does
-/// not depend on the number of threads.
-std::vector<Image> find_neighbours(const BinGrid& grid, std::vector<NeighbourRows>& lists, ThreadPool& pool);
+/// A point, or a periodic image of one.
+struct Site {
+  int point;    ///< internal number of the grid
+  Shift shift;  ///< from the point, wrapped into the cell
+  bool in_short_list;
+};
+
+/// What the rows of the lists and the numbers in them mean.
+struct FoundSites {
+  std::vector<int> owned;    ///< internal numbers of the owned points by row: first the interior ones, in the order of the grid
+  int n_interior = 0;        ///< owned points without a remote point in the first list
+  std::vector<Site> others;  ///< sites after the owned ones, those that are in any list
+};
+
+/// Fills `lists` with all neighbours within their radii, none of which may exceed that of the grid, of the owned points. A pair of owned
+/// points is in the rows of both. `roles`: by internal number; empty: all points are owned. The result does not depend on the number of
+/// threads.
+FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists, ThreadPool& pool);
 
 }  // namespace so3md

@@ -1,7 +1,20 @@
 // How processes share what they own.
 #pragma once
 
+#include <span>
+
 namespace so3md {
+
+/// Rows of numbers by slot (csrc/geometry/domain.h): `width` numbers used of each `stride`.
+template <class Real>
+struct Rows {
+  Real* values = nullptr;
+  int width = 0;
+  int stride = 0;
+};
+
+/// Which rows of other processes' atoms an exchange fills: those with features, or all.
+enum class Reach { near, all };
 
 /// The engine calls these at fixed points of an evaluation; all processes call them in the same order, also those without atoms.
 ///
@@ -11,19 +24,22 @@ class HaloExchange {
  public:
   virtual ~HaloExchange() = default;
 
-  /// Fills rows n_owned .. n_owned + n_halo - 1 of `values` (row stride `stride`, `width` numbers used) from the processes that own them.
-  virtual void forward(float* values, int width, int stride) = 0;
-  virtual void forward(double* values, int width, int stride) = 0;
+  /// Starts to fill the rows of other processes' atoms in all `arrays` at once, from the rows of their owners. Until finish(), owned rows
+  /// may be read but not written, and the rows to be filled may not be touched. One exchange at a time.
+  virtual void start(Reach reach, std::span<const Rows<float>> arrays) = 0;
+  virtual void start(Reach reach, std::span<const Rows<double>> arrays) = 0;
+  virtual void finish() = 0;
 
-  /// Replaces every value by its sum over all processes.
+  /// Replaces every value by its sum over all processes; the same bits on each.
   virtual void sum(double* values, int count) = 0;
 };
 
 /// One process that owns all atoms: nothing to do.
 class SerialHalo final : public HaloExchange {
  public:
-  void forward(float*, int, int) override {}
-  void forward(double*, int, int) override {}
+  void start(Reach, std::span<const Rows<float>>) override {}
+  void start(Reach, std::span<const Rows<double>>) override {}
+  void finish() override {}
   void sum(double*, int) override {}
 };
 

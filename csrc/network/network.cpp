@@ -114,9 +114,22 @@ LayerStep<Real> Network<Real>::step(int layer) {
 }
 
 template <class Real>
-void Network<Real>::run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step) {
-  pool_.parallel_for(owned_, kAtomsPerTask,
-                     [&](int begin, int end, int thread) { kernel(step, begin, end, scratch_[index_of(thread)].data()); });
+void Network<Real>::run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step, int begin, int end) {
+  pool_.parallel_for(end - begin, kAtomsPerTask, [&](int first, int last, int thread) {
+    kernel(step, begin + first, begin + last, scratch_[index_of(thread)].data());
+  });
+}
+
+template <class Real>
+void Network<Real>::project(int layer, int begin, int end) {
+  const Layout& layout = parameters_.layout;
+  const LayerStep<Real> s = step(layer);
+  if (s.first_layer != nullptr) return;
+  pool_.parallel_for(end - begin, kAtomsPerTask, [&](int first, int last, int) {
+    const auto row = static_cast<std::ptrdiff_t>(begin + first);
+    kernels_.project(layout, *s.parameters, s.x + row * layout.feature_stride, last - first,
+                     projection_[index_of(layer)].data() + row * layout.projection_stride);
+  });
 }
 
 template <class Real>
@@ -141,24 +154,36 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
     keeps_inputs_ = true;
     owned_ = -1;  // allocate the inputs too
   }
-  allocate(domain.n_owned, domain.n_owned + domain.n_halo);
+  allocate(domain.n_owned, domain.n_feature_slots());
+  interior_ = domain.n_interior;
   embed(composition);
   watch.lap("embedding");
+  project(0, owned_, slots_);
   for (int layer = 0; layer < static_cast<int>(parameters_.layers.size()); ++layer) {
     const LayerStep<Real> s = step(layer);
-    if (s.first_layer == nullptr)
-      pool_.parallel_for(slots_, kAtomsPerTask, [&](int begin, int end, int) {
-        kernels_.project(layout, *s.parameters, s.x + static_cast<std::ptrdiff_t>(begin) * layout.feature_stride, end - begin,
-                         projection_[index_of(layer)].data() + static_cast<std::ptrdiff_t>(begin) * layout.projection_stride);
-      });
+    const char* stage = s.first_layer != nullptr ? "first layer" : "attention";
+    // What other processes sent after the last layer is needed by the boundary only.
+    project(layer, 0, owned_);
     watch.lap("node products");
-    run(kernels_.attention_forward, s);
-    watch.lap(s.first_layer != nullptr ? "first layer" : "attention");
-    run(kernels_.node_forward, s);
-    halo.forward(s.x_next, layout.features, layout.feature_stride);
-    halo.forward(s.chi_next, layout.num_coordinates, layout.chi_stride);
-    watch.lap("node products");
+    run(kernels_.attention_forward, s, 0, interior_);
+    watch.lap(stage);
+    if (layer > 0) {
+      halo.finish();
+      watch.lap("exchange");
+      project(layer, owned_, slots_);
+      watch.lap("node products");
+    }
+    run(kernels_.attention_forward, s, interior_, owned_);
+    watch.lap(stage);
+    run(kernels_.node_forward, s, 0, owned_);
     if (features != nullptr) record(layer, features->emplace_back());
+    watch.lap("node products");
+    if (layer + 1 < static_cast<int>(parameters_.layers.size())) {
+      const Rows<Real> sent[] = {{s.x_next, layout.features, layout.feature_stride},
+                                 {s.chi_next, layout.num_coordinates, layout.chi_stride}};
+      halo.start(Reach::near, sent);
+      watch.lap("exchange");
+    }
   }
   const auto owned = index_of(owned_);
   out.energy.resize(owned);
@@ -189,15 +214,21 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
     LayerStep<Real> s = step(layer);
     s.forces = forces;
     s.virial = virial;
-    run(kernels_.node_adjoint, s);
-    if (s.first_layer == nullptr)
-      halo.forward(s.gradient_attended, layout.features_padded, layout.features_padded);
-    else
-      halo.forward(s.gradient_projected, s.first_layer->num_species * layout.heads, s.first_layer->num_species * layout.heads);
-    halo.forward(s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride);
+    run(kernels_.node_adjoint, s, 0, owned_);
     watch.lap("node products");
-    run(kernels_.attention_adjoint, s);
-    watch.lap(s.first_layer != nullptr ? "first layer" : "attention adjoint");
+    const int projected = s.first_layer != nullptr ? s.first_layer->num_species * layout.heads : 0;
+    const Rows<Real> sent[] = {s.first_layer != nullptr ? Rows<Real>{s.gradient_projected, projected, projected}
+                                                        : Rows<Real>{s.gradient_attended, layout.features_padded, layout.features_padded},
+                               {s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}};
+    halo.start(Reach::near, sent);
+    watch.lap("exchange");
+    const char* stage = s.first_layer != nullptr ? "first layer" : "attention adjoint";
+    run(kernels_.attention_adjoint, s, 0, interior_);
+    watch.lap(stage);
+    halo.finish();
+    watch.lap("exchange");
+    run(kernels_.attention_adjoint, s, interior_, owned_);
+    watch.lap(stage);
   }
 }
 

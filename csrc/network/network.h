@@ -47,7 +47,8 @@ class Network {
   void allocate(int owned, int slots);
   void embed(const Composition& composition);
   LayerStep<Real> step(int layer);
-  void run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step);
+  void run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step, int begin, int end);
+  void project(int layer, int begin, int end);
   ReadoutStep<Real> readout_step(Readouts& out);
   void record(int layer, LayerFeatures& out) const;
 
@@ -61,7 +62,8 @@ class Network {
   bool keeps_inputs_;  // of every layer, because the adjoint of the projections needs them
 
   int owned_ = 0;
-  int slots_ = 0;
+  int interior_ = 0;  // owned atoms whose edges all end at owned atoms
+  int slots_ = 0;     // with features
   const int* species_ = nullptr;
   std::vector<AlignedVector<Real>> x_, projection_, chi_, x_attended_, chi_attended_;  // by layer
   AlignedVector<Real> gradient_attended_, gradient_chi_attended_, gradient_projected_, gradient_x_, gradient_chi_;

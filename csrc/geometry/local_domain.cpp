@@ -1,0 +1,140 @@
+#include "geometry/local_domain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+namespace so3md {
+
+namespace {
+
+constexpr int kSiteGrain = 4096;  // sites that a thread places at a time: fewer are not worth waking a thread
+
+std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
+
+// By internal number of the grid; empty where this process owns all.
+std::vector<PointRole> roles_of(const std::vector<int>& point_of, const AtomOwner* owners, int process) {
+  std::vector<PointRole> roles;
+  if (owners == nullptr) return roles;
+  for (int point : point_of) {
+    const AtomOwner& owner = owners[point];
+    roles.push_back(owner.process != process ? PointRole::remote : owner.point == point ? PointRole::owned : PointRole::image);
+  }
+  return roles;
+}
+
+}  // namespace
+
+LocalDomain::LocalDomain(double short_radius, double long_radius) : long_radius_(long_radius) {
+  lists_.push_back({short_radius, {0}, {}});
+  if (long_radius > 0 && std::isfinite(long_radius)) lists_.push_back({long_radius, {0}, {}});
+}
+
+void LocalDomain::build(int n_points, const double* positions, const Cell& cell, const AtomOwner* owners, int process, ThreadPool& pool) {
+  double radius = 0;
+  for (const NeighbourRows& list : lists_) radius = std::max(radius, list.radius);
+  const BinGrid grid(n_points, positions, cell, radius);
+  const std::vector<PointRole> roles = roles_of(grid.order(), owners, process);
+  FoundSites found = find_neighbours(grid, roles, lists_, pool);
+  if (std::isinf(long_radius_)) add_all_points(grid, roles, found);
+
+  n_owned_ = static_cast<int>(found.owned.size());
+  n_interior_ = found.n_interior;
+  wraps_.resize(index_of(n_points));
+  for (int k = 0; k < n_points; ++k) wraps_[index_of(grid.order()[index_of(k)])] = grid.wraps()[index_of(k)];
+  points_.clear();
+  shifts_.clear();
+  for (int internal : found.owned) {
+    points_.push_back(grid.order()[index_of(internal)]);
+    shifts_.push_back(grid.wraps()[index_of(internal)]);
+  }
+  for (const Site& site : found.others) {
+    const Shift& wrap = grid.wraps()[index_of(site.point)];
+    points_.push_back(grid.order()[index_of(site.point)]);
+    shifts_.push_back({wrap[0] + site.shift[0], wrap[1] + site.shift[1], wrap[2] + site.shift[2]});
+  }
+  number_slots(found.others, owners, process);
+  place(positions, cell, pool);
+}
+
+// Without a cutoff, every point is a neighbour of every other: all need a site.
+void LocalDomain::add_all_points(const BinGrid& grid, const std::vector<PointRole>& roles, FoundSites& found) const {
+  if (roles.empty()) return;
+  std::vector<char> present(roles.size(), 0);
+  for (const Site& site : found.others) present[index_of(site.point)] = 1;
+  for (int internal = 0; internal < grid.n_atoms(); ++internal)
+    if (roles[index_of(internal)] != PointRole::owned && present[index_of(internal)] == 0)
+      found.others.push_back({internal, {0, 0, 0}, false});
+}
+
+void LocalDomain::number_slots(const std::vector<Site>& others, const AtomOwner* owners, int process) {
+  slot_of_point_.assign(wraps_.size(), -1);
+  for (int i = 0; i < n_owned_; ++i) slot_of_point_[index_of(points_[index_of(i)])] = i;
+  point_of_slot_.assign(points_.begin(), points_.begin() + n_owned_);
+  slots_.resize(points_.size());
+  for (int i = 0; i < n_owned_; ++i) slots_[index_of(i)] = i;
+
+  // Near atoms before far ones, and either kind by owner: what comes from one process is then together.
+  struct RemoteSite {
+    bool far;
+    AtomOwner owner;
+    int site;
+  };
+  std::vector<RemoteSite> remote;
+  for (int site = n_owned_; site < static_cast<int>(points_.size()); ++site) {
+    const int point = points_[index_of(site)];
+    const AtomOwner owner = owners == nullptr ? AtomOwner{process, point} : owners[point];
+    if (owner.process == process)
+      slots_[index_of(site)] = slot_of_point_[index_of(owner.point)];
+    else
+      remote.push_back({!others[index_of(site - n_owned_)].in_short_list, owner, site});
+  }
+  const auto by_owner = [](const RemoteSite& r) { return std::tuple(r.owner.process, r.owner.point, r.far); };
+  std::sort(remote.begin(), remote.end(), [&](const auto& a, const auto& b) { return by_owner(a) < by_owner(b); });
+  for (std::size_t k = 1; k < remote.size(); ++k)  // an atom that is near at one of its sites is near
+    if (remote[k].owner == remote[k - 1].owner) remote[k].far = remote[k - 1].far;
+  std::stable_partition(remote.begin(), remote.end(), [](const RemoteSite& r) { return !r.far; });
+
+  halo_.clear();
+  n_near_ = 0;
+  for (const RemoteSite& r : remote) {
+    if (halo_.empty() || !(halo_.back() == r.owner)) {
+      halo_.push_back(r.owner);
+      point_of_slot_.push_back(points_[index_of(r.site)]);
+      n_near_ += r.far ? 0 : 1;
+    }
+    slots_[index_of(r.site)] = n_owned_ + static_cast<int>(halo_.size()) - 1;
+  }
+}
+
+void LocalDomain::place(const double* positions, const Cell& cell, ThreadPool& pool) {
+  positions_.resize(3 * points_.size());
+  pool.parallel_for(static_cast<int>(points_.size()), kSiteGrain, [&](int begin, int end, int) {
+    for (int site = begin; site < end; ++site) {
+      const auto& [a, b, c] = shifts_[index_of(site)];
+      const Vec3 translation = multiply({double(a), double(b), double(c)}, cell.vectors());
+      const double* r = positions + 3 * index_of(points_[index_of(site)]);
+      for (std::size_t k = 0; k < 3; ++k) positions_[3 * index_of(site) + k] = r[k] + translation[k];
+    }
+  });
+}
+
+Domain LocalDomain::domain() const {
+  Domain domain;
+  domain.n_owned = n_owned_;
+  domain.n_interior = n_interior_;
+  domain.n_near = n_near_;
+  domain.n_far = static_cast<int>(halo_.size()) - n_near_;
+  domain.n_sites = static_cast<int>(slots_.size());
+  domain.slot = slots_.data();
+  domain.positions = positions_.data();
+  domain.short_offsets = lists_[0].offsets.data();
+  domain.short_sites = lists_[0].sites.data();
+  if (lists_.size() > 1) {
+    domain.long_offsets = lists_[1].offsets.data();
+    domain.long_sites = lists_[1].sites.data();
+  }
+  return domain;
+}
+
+}  // namespace so3md
