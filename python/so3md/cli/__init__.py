@@ -12,6 +12,7 @@ import so3md
 _COMMANDS = {
     "md": ("md", "Run molecular dynamics."),
     "relax": ("relax", "Relax a structure, and its cell if asked."),
+    "lammps": ("lammps", "Write input files for LAMMPS."),
     "eval": ("evaluate", "Compare energies and forces with a data set."),
     "info": ("info", "Say what a model is."),
     "convert": ("convert", "Make a model file from another format."),

