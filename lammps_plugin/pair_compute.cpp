@@ -1,0 +1,217 @@
+// A step of the pair style.
+#include <mpi.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "atom.h"
+#include "collective_error.h"
+#include "comm.h"
+#include "error.h"
+#include "exceptions.h"
+#include "force.h"
+#include "neighbor.h"
+#include "network/edges.h"
+#include "pair_so3krates.h"
+#include "update.h"
+
+namespace so3md {
+
+namespace {
+
+std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
+
+// Rows and columns of the nine components of LAMMPS's virials; the first six are the global one's.
+constexpr std::array<std::array<int, 2>, 9> kComponent{{{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}, {1, 0}, {2, 0}, {2, 1}}};
+
+}  // namespace
+
+void PairSo3krates::compute(int eflag, int vflag) {
+  const double begin = MPI_Wtime();
+  ev_init(eflag, vflag);
+  if (lists_are_old()) build_lists();
+  collectively(lmp, [this] {
+    atoms_->require_same_atoms(*atom);
+    require_finite_positions();
+    atoms_->species(*atom);
+  });
+  atoms_->place(*atom, *pool_);
+  const DomainResults& results = evaluate();
+  add_forces(results);
+  if (eflag_either) add_energies(results);
+  if (vflag_either) add_virials(results);
+  publish(results);
+  cost_.seconds += MPI_Wtime() - begin;
+}
+
+// LAMMPS counts its builds from 0 in each run, and again for each snapshot of a rerun, each of which begins with a setup.
+bool PairSo3krates::lists_are_old() const {
+  return update->setupflag || built_calls_ != neighbor->ncalls || built_step_ != neighbor->lastcall;
+}
+
+void PairSo3krates::build_lists() {
+  collectively(lmp, [this] { require_finite_positions(); });
+  const int process = transport_->process();
+  atoms_->number_points(*atom, process);
+  exchange_ = Exchange::owners;
+  comm->forward_comm(this);
+  collectively(lmp, [this, process] { atoms_->build_lists(*atom, process, *pool_); });
+  const LocalDomain& local = atoms_->local();
+  halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
+  built_calls_ = neighbor->ncalls;
+  built_step_ = neighbor->lastcall;
+}
+
+void PairSo3krates::require_finite_positions() const {
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const double* r = atom->x[i];
+    if (std::abs(r[0]) < kLargestCoordinate && std::abs(r[1]) < kLargestCoordinate && std::abs(r[2]) < kLargestCoordinate) continue;
+    char text[120];
+    std::snprintf(text, sizeof(text), " has the position (%g, %g, %g) A", r[0], r[1], r[2]);
+    throw std::runtime_error(
+        name_of_atom(i) + text +
+        ": expected finite numbers below 1e8; check the structure, and for a simulation that broke down the time step");
+  }
+}
+
+std::string PairSo3krates::name_of_atom(int index) const {
+  if (!atom->tag_enable) return "an atom of type " + std::to_string(atom->type[index]);
+  return "atom " + std::to_string(atom->tag[index]);
+}
+
+const DomainResults& PairSo3krates::evaluate() {
+  const Domain domain_now = atoms_->local().domain();
+  const int* species = atoms_->species(*atom).data();
+  if (kspace_) kspace_->set_rows(atoms_->owned());
+  bool failed = false;
+  std::string message;
+  try {
+    const HaloTraffic before = halo_->traffic();
+    const DomainResults& results = engine_->evaluate(domain_now, species, settings_.totals, *halo_, true, nullptr, kspace_.get());
+    components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
+    components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
+    return results;
+  } catch (const OverlappingAtoms& overlap) {
+    failed = true;
+    const std::vector<int>& index = atoms_->index_of_slot();
+    char text[120];
+    std::snprintf(text, sizeof(text), " are at the same place (%g A apart, periodic images included): remove one of them or check the box",
+                  overlap.distance);
+    message = name_of_atom(index[index_of(overlap.i)]) + " and " + name_of_atom(index[index_of(overlap.slot)]) + text;
+  } catch (const FailedElsewhere&) {
+  } catch (const LAMMPS_NS::LAMMPSException&) {
+    throw;  // from the kspace style
+  } catch (const std::exception& unexpected) {
+    error->one(FLERR, std::string("Pair style so3krates: ") + unexpected.what());  // in the middle of it the others cannot be told
+  }
+  stop_if_any_failed(lmp, failed, message);
+  throw std::logic_error("an evaluation that failed on no process has no results");
+}
+
+void PairSo3krates::add_forces(const DomainResults& results) {
+  const double* force_row = results.forces.data();
+  for (int i : atoms_->owned())
+    for (int k = 0; k < 3; ++k) atom->f[i][k] += energy_unit_ * *force_row++;
+}
+
+void PairSo3krates::add_energies(const DomainResults& results) {
+  const double per_charge = kspace_ ? kspace_->energy_per_charge() : 0.0;
+  const auto background = [&](std::size_t row) { return kspace_ ? per_charge * results.charges[row] : 0.0; };
+  const std::span<const int> owned = atoms_->owned();
+  for (std::size_t row = 0; row < owned.size(); ++row) {
+    if (eflag_global) eng_coul += background(row);
+    if (eflag_atom) eatom[owned[row]] += energy_unit_ * results.energies[row] + background(row);
+  }
+  if (!eflag_global) return;
+  eng_vdwl += energy_unit_ * (results.energy.total() - results.energy.electrostatics);
+  eng_coul += energy_unit_ * results.energy.electrostatics;
+}
+
+// LAMMPS's virial is minus the derivative of the energy with respect to strain.
+void PairSo3krates::add_virials(const DomainResults& results) {
+  const std::span<const int> owned = atoms_->owned();
+  for (std::size_t row = 0; row < owned.size(); ++row) {
+    const double* derivative = results.virials.data() + 9 * row;
+    for (std::size_t c = 0; c < 9; ++c) {
+      const auto [a, b] = kComponent[c];
+      const double value = -energy_unit_ * derivative[3 * a + b];
+      const double symmetric = 0.5 * (value - energy_unit_ * derivative[3 * b + a]);
+      if (cvflag_atom) cvatom[owned[row]][c] += value;
+      if (c >= 6) continue;
+      if (vflag_global) virial[c] += symmetric;
+      if (vflag_atom) vatom[owned[row]][c] += symmetric;
+    }
+  }
+}
+
+// What computes, fixes and other styles can ask for.
+void PairSo3krates::publish(const DomainResults& results) {
+  components_[0] = energy_unit_ * (results.energy.network + results.energy.shifts);
+  components_[1] = energy_unit_ * results.energy.zbl;
+  components_[2] = energy_unit_ * results.energy.electrostatics;
+  components_[3] = energy_unit_ * results.energy.dispersion;
+  ++cost_.evaluations;
+  const auto by_index = [this](const std::vector<double>& rows, std::vector<double>& values) {
+    values.assign(rows.empty() ? 0 : index_of(atom->nmax), 0.0);
+    for (std::size_t row = 0; row < rows.size(); ++row) values[index_of(atoms_->owned()[row])] = rows[row];
+  };
+  by_index(results.charges, charges_);
+  by_index(results.hirshfeld_ratios, hirshfeld_ratios_);
+  if (!atom->q_flag || results.charges.empty()) return;
+  if (!kspace_)
+    for (int i : atoms_->owned()) atom->q[i] = charges_[index_of(i)];
+  if (in_hybrid()) forward_charges();
+}
+
+// Other pair styles look at the charges of ghosts too.
+void PairSo3krates::forward_charges() {
+  exchange_ = Exchange::charges;
+  comm->forward_comm(this);
+}
+
+int PairSo3krates::pack_forward_comm(int count, int* indices, double* buffer, int, int*) {
+  for (int k = 0; k < count; ++k) {
+    const AtomOwner& owner = atoms_->owner(indices[k]);
+    *buffer++ = exchange_ == Exchange::owners ? owner.process : atom->q[indices[k]];
+    *buffer++ = owner.point;
+  }
+  return 2 * count;
+}
+
+void PairSo3krates::unpack_forward_comm(int count, int first, double* buffer) {
+  for (int index = first; index < first + count; ++index, buffer += 2) {
+    if (exchange_ == Exchange::owners)
+      atoms_->owner(index) = {static_cast<int>(buffer[0]), static_cast<int>(buffer[1])};
+    else
+      atom->q[index] = buffer[0];
+  }
+}
+
+// LAMMPS calls this once at the end of a run.
+void PairSo3krates::finish() {
+  if (halo_ == nullptr || cost_.evaluations == 0) return;
+  const double steps = static_cast<double>(cost_.evaluations);
+  std::array<double, 4> mean{static_cast<double>(halo_->traffic().messages) / steps, static_cast<double>(halo_->traffic().bytes) / steps,
+                             kspace_ ? kspace_->seconds() / cost_.seconds : 0.0, halo_->traffic().wait_seconds / cost_.seconds};
+  std::array<double, 4> largest = mean;
+  MPI_Allreduce(MPI_IN_PLACE, mean.data(), 4, MPI_DOUBLE, MPI_SUM, world);
+  MPI_Allreduce(MPI_IN_PLACE, largest.data(), 4, MPI_DOUBLE, MPI_MAX, world);
+  for (double& value : mean) value /= comm->nprocs;
+  if (comm->me != 0) return;
+  char text[400];
+  std::snprintf(
+      text, sizeof(text),
+      "so3krates: sent per step by a process (mean, largest): %.1f %.0f messages, %.0f %.0f bytes; share of the pair time: waiting for "
+      "messages %.1f %.1f %%",
+      mean[0], largest[0], mean[1], largest[1], 100.0 * mean[3], 100.0 * largest[3]);
+  std::string message = text;
+  if (kspace_) {
+    std::snprintf(text, sizeof(text), ", potentials from the kspace style %.1f %.1f %%", 100.0 * mean[2], 100.0 * largest[2]);
+    message += text;
+  }
+  LAMMPS_NS::utils::logmesg(lmp, message + "\n");
+}
+
+}  // namespace so3md

@@ -1,0 +1,89 @@
+// Restart files hold the words of pair_style and pair_coeff; the model itself stays in its own file, which must still be found.
+#include <mpi.h>
+
+#include "comm.h"
+#include "error.h"
+#include "pair_so3krates.h"
+#include "utils.h"
+
+namespace so3md {
+
+namespace {
+
+// Changes whenever what is written does.
+constexpr int kFormat = 1;
+
+void write_words(FILE* file, const std::vector<std::string>& words) {
+  const auto write_int = [file](int value) { std::fwrite(&value, sizeof(int), 1, file); };
+  write_int(static_cast<int>(words.size()));
+  for (const std::string& word : words) {
+    write_int(static_cast<int>(word.size()));
+    std::fwrite(word.data(), 1, word.size(), file);
+  }
+}
+
+// Process 0 has the file; all get the words.
+class WordReader {
+ public:
+  WordReader(FILE* file, LAMMPS_NS::LAMMPS* lammps) : file_(file), lammps_(lammps) {}
+
+  int read_int() {
+    int value = 0;
+    if (lammps_->comm->me == 0) LAMMPS_NS::utils::sfread(FLERR, &value, sizeof(int), 1, file_, nullptr, lammps_->error);
+    MPI_Bcast(&value, 1, MPI_INT, 0, lammps_->world);
+    return value;
+  }
+
+  std::vector<std::string> read_words() {
+    std::vector<std::string> words(static_cast<std::size_t>(read_int()));
+    for (std::string& word : words) {
+      word.resize(static_cast<std::size_t>(read_int()));
+      const int length = static_cast<int>(word.size());
+      if (length > 0 && lammps_->comm->me == 0)
+        LAMMPS_NS::utils::sfread(FLERR, word.data(), 1, word.size(), file_, nullptr, lammps_->error);
+      MPI_Bcast(word.data(), length, MPI_CHAR, 0, lammps_->world);
+    }
+    return words;
+  }
+
+ private:
+  FILE* file_;
+  LAMMPS_NS::LAMMPS* lammps_;
+};
+
+std::vector<char*> pointers(std::vector<std::string>& words) {
+  std::vector<char*> result;
+  for (std::string& word : words) result.push_back(word.data());
+  return result;
+}
+
+}  // namespace
+
+void PairSo3krates::write_restart_settings(FILE* file) {
+  std::fwrite(&kFormat, sizeof(int), 1, file);
+  write_words(file, settings_words_);
+}
+
+void PairSo3krates::read_restart_settings(FILE* file) {
+  WordReader reader(file, lmp);
+  const int format = reader.read_int();
+  if (format != kFormat)
+    stop("the restart file has the format " + std::to_string(format) + " of this pair style, and this version of so3md reads " +
+         std::to_string(kFormat) + ": give the commands pair_style and pair_coeff in the input of the version that wrote it");
+  std::vector<std::string> words = reader.read_words();
+  settings(static_cast<int>(words.size()), pointers(words).data());
+}
+
+void PairSo3krates::write_restart(FILE* file) {
+  write_restart_settings(file);
+  write_words(file, element_words_);
+}
+
+void PairSo3krates::read_restart(FILE* file) {
+  read_restart_settings(file);
+  std::vector<std::string> words = WordReader(file, lmp).read_words();
+  words.insert(words.begin(), 2, "*");
+  coeff(static_cast<int>(words.size()), pointers(words).data());
+}
+
+}  // namespace so3md

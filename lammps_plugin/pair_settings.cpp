@@ -1,0 +1,128 @@
+#include "pair_settings.h"
+
+#include <array>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <utility>
+
+#include "error.h"
+#include "lammps.h"
+#include "utils.h"
+
+namespace so3md {
+
+namespace {
+
+constexpr const char* kSyntax =
+    "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|kspace] [precision mixed|double] "
+    "[device cpu] [threads N]";
+
+class Parser {
+ public:
+  explicit Parser(LAMMPS_NS::LAMMPS* lammps) : lammps_(lammps) {}
+
+  PairSettings parse(int count, char** words) {
+    if (count < 1) stop(std::string("pair_style so3krates needs a model: ") + kSyntax);
+    settings_.model = words[0];
+    for (int at = 1; at < count; at += 2) {
+      const std::string keyword = words[at];
+      const auto setter = setter_of(keyword);
+      if (at + 1 >= count) stop("pair_style so3krates: the keyword " + keyword + " needs a value: " + kSyntax);
+      setter(words[at + 1]);
+    }
+    check_lengths();
+    return settings_;
+  }
+
+ private:
+  using Setter = std::function<void(const std::string&)>;
+
+  [[noreturn]] void stop(const std::string& message) { lammps_->error->all(FLERR, message); }
+
+  [[noreturn]] void refuse(const std::string& keyword, const std::string& expected, const std::string& found) {
+    stop("pair_style so3krates: " + keyword + ": expected " + expected + ", found " + found);
+  }
+
+  Setter setter_of(const std::string& keyword) {
+    const std::array<std::pair<const char*, Setter>, 8> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
+                                                                 {"spin", [this](const auto& word) { set_spin(word); }},
+                                                                 {"lr_cutoff", [this](const auto& word) { set_cutoff(word); }},
+                                                                 {"lr_damping", [this](const auto& word) { set_damping(word); }},
+                                                                 {"coulomb", [this](const auto& word) { set_coulomb(word); }},
+                                                                 {"precision", [this](const auto& word) { set_precision(word); }},
+                                                                 {"device", [this](const auto& word) { set_device(word); }},
+                                                                 {"threads", [this](const auto& word) { set_threads(word); }}}};
+    std::string known;
+    for (const auto& [name, setter] : setters) {
+      if (keyword == name) return setter;
+      known += (known.empty() ? "" : ", ") + std::string(name);
+    }
+    stop("pair_style so3krates: unknown keyword '" + keyword + "'; the keywords are " + known);
+  }
+
+  double number(const std::string& word) { return LAMMPS_NS::utils::numeric(FLERR, word, false, lammps_); }
+
+  void set_charge(const std::string& word) {
+    settings_.totals.charge = number(word);
+    if (settings_.totals.charge != std::round(settings_.totals.charge)) refuse("charge", "an integer, the total charge in e", word);
+  }
+
+  void set_spin(const std::string& word) {
+    const double spin = number(word);
+    if (!(spin >= 0.0) || 2.0 * spin != std::round(2.0 * spin))
+      refuse("spin", "0, 0.5, 1, 1.5, ..., the total spin S, half the number of unpaired electrons", word);
+    settings_.totals.spin = spin;
+  }
+
+  void set_cutoff(const std::string& word) {
+    settings_.engine.long_range_cutoff = word == "none" ? std::numeric_limits<double>::infinity() : number(word);
+    if (!(settings_.engine.long_range_cutoff > 0.0)) refuse("lr_cutoff", "a positive length in Angstrom, or none", word);
+  }
+
+  void set_damping(const std::string& word) {
+    settings_.engine.dispersion_damping = number(word);
+    if (!(settings_.engine.dispersion_damping > 0.0)) refuse("lr_damping", "a positive length in Angstrom", word);
+  }
+
+  void set_coulomb(const std::string& word) {
+    if (word != "cut" && word != "kspace") refuse("coulomb", "cut or kspace", word);
+    settings_.kspace = word == "kspace";
+  }
+
+  void set_precision(const std::string& word) {
+    if (word != "mixed" && word != "double") refuse("precision", "mixed or double", word);
+    settings_.engine.precision = word == "double" ? Precision::double_ : Precision::mixed;
+  }
+
+  void set_device(const std::string& word) {
+    if (word == "cuda") stop("pair_style so3krates: device cuda: this build of so3md has no GPU engine; use device cpu");
+    if (word != "cpu") refuse("device", "cpu", word);
+  }
+
+  void set_threads(const std::string& word) {
+    settings_.threads = LAMMPS_NS::utils::inumeric(FLERR, word, false, lammps_);
+    if (settings_.threads < 1) refuse("threads", "1 or more threads of each MPI process", word);
+  }
+
+  void check_lengths() {
+    std::string message;
+    try {
+      check_options(settings_.engine);
+    } catch (const std::invalid_argument& error) {
+      message = error.what();
+    }
+    if (!message.empty()) stop("pair_style so3krates: " + message);
+    if (settings_.kspace && std::isinf(settings_.engine.long_range_cutoff))
+      stop("pair_style so3krates: lr_cutoff none is for systems without periodic directions, and coulomb kspace for periodic ones");
+  }
+
+  LAMMPS_NS::LAMMPS* lammps_;
+  PairSettings settings_;
+};
+
+}  // namespace
+
+PairSettings parse_settings(int count, char** words, LAMMPS_NS::LAMMPS* lammps) { return Parser(lammps).parse(count, words); }
+
+}  // namespace so3md

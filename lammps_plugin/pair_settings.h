@@ -1,0 +1,26 @@
+// What the command `pair_style so3krates` says.
+#pragma once
+
+#include <string>
+
+#include "engine.h"
+
+namespace LAMMPS_NS {
+class LAMMPS;
+}
+
+namespace so3md {
+
+struct PairSettings {
+  std::string model;    ///< name or path, as given
+  SystemTotals totals;  ///< of all atoms that the pair style works on
+  EngineOptions engine;
+  bool kspace = false;  ///< charges interact through LAMMPS's kspace style
+  int threads = 1;      ///< of each process
+};
+
+/// From the words after `pair_style so3krates`. Collective: ends the run with LAMMPS's error where the words make no sense, saying what
+/// was expected and what was found.
+PairSettings parse_settings(int count, char** words, LAMMPS_NS::LAMMPS* lammps);
+
+}  // namespace so3md

@@ -1,0 +1,226 @@
+// The commands of the input: pair_style, pair_coeff, and what happens before a run.
+#include "pair_so3krates.h"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "atom.h"
+#include "charge_and_spin.h"
+#include "collective_error.h"
+#include "comm.h"
+#include "domain.h"
+#include "elements.h"
+#include "error.h"
+#include "force.h"
+#include "kspace.h"
+#include "memory.h"
+#include "model_path.h"
+#include "neighbor.h"
+#include "update.h"
+
+namespace so3md {
+
+namespace {
+
+// A ghost for every atom, in boxes without periodic directions, is what a cutoff beyond any box gives.
+constexpr double kBeyondAnyBox = 1e6;
+
+constexpr int kComponents = 6;
+
+std::string text_of(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%g", value);
+  return text;
+}
+
+}  // namespace
+
+PairSo3krates::PairSo3krates(LAMMPS_NS::LAMMPS* lammps) : Pair(lammps), components_(kComponents, 0.0) {
+  single_enable = 0;
+  restartinfo = 1;
+  one_coeff = 1;
+  manybody_flag = 1;
+  no_virial_fdotr_compute = 1;
+  centroidstressflag = LAMMPS_NS::CENTROID_AVAIL;
+  comm_forward = 2;  // LAMMPS sizes its buffers by this, so that it must not be raised later
+  nextra = kComponents;
+  pvector = components_.data();
+}
+
+PairSo3krates::~PairSo3krates() {
+  if (copymode || !allocated) return;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
+}
+
+void PairSo3krates::settings(int count, char** words) {
+  settings_ = parse_settings(count, words, lmp);
+  settings_words_.assign(words, words + count);
+  const std::string units = update->unit_style;
+  if (units != "metal" && units != "real")
+    stop("it works in units metal and real, and these are " + units + ": add the command units metal");
+  energy_unit_ = units == "metal" ? 1.0 : LAMMPS_NS::utils::get_conversion_factor(LAMMPS_NS::utils::ENERGY, LAMMPS_NS::utils::METAL2REAL);
+  open_model();
+  ewaldflag = pppmflag = settings_.kspace ? 1 : 0;
+  if (!element_words_.empty()) map_elements();  // LAMMPS keeps the coefficients if a pair style is given anew
+}
+
+void PairSo3krates::open_model() {
+  collectively(lmp, [this] {
+    model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
+    pool_ = std::make_unique<ThreadPool>(settings_.threads);
+    engine_ = Engine::create(model_, settings_.engine, *pool_);
+  });
+  if (settings_.kspace && !model_->hyper.electrostatics) stop("coulomb kspace: the model " + settings_.model + " has no electrostatics");
+  kspace_ = settings_.kspace ? std::make_unique<KspacePotential>(lmp, model_->hyper.electrostatics_sigma, energy_unit_) : nullptr;
+  cut_coulomb_ = cutoff();
+  atoms_.reset();
+  described_ = false;
+}
+
+void PairSo3krates::coeff(int count, char** words) {
+  if (count < 2 || std::strcmp(words[0], "*") != 0 || std::strcmp(words[1], "*") != 0)
+    stop("expected pair_coeff * * and the element of each atom type, or NULL for types of other pair styles");
+  element_words_.assign(words + 2, words + count);
+  map_elements();
+}
+
+void PairSo3krates::map_elements() {
+  const int types = atom->ntypes;
+  if (static_cast<int>(element_words_.size()) != types)
+    stop("pair_coeff names " + std::to_string(element_words_.size()) + " elements, and there are " + std::to_string(types) +
+         " atom types: expected one element for each, or NULL for types of other pair styles");
+  if (!allocated) {
+    memory->create(setflag, types + 1, types + 1, "pair:setflag");
+    memory->create(cutsq, types + 1, types + 1, "pair:cutsq");
+    allocated = 1;
+  }
+  species_of_type_.assign(1, -1);
+  std::string known;
+  for (int number : model_->elements) known += std::string(known.empty() ? "" : " ") + element_symbol(number);
+  for (const std::string& word : element_words_) {
+    const int species = word == "NULL" ? -1 : model_->species_of(atomic_number(word));
+    if (word != "NULL" && species < 0)
+      stop("the model " + settings_.model + " does not know the element '" + word + "'; it knows " + known);
+    species_of_type_.push_back(species);
+  }
+  for (int i = 1; i <= types; ++i)
+    for (int j = 1; j <= types; ++j)
+      setflag[i][j] = species_of_type_[static_cast<std::size_t>(i)] >= 0 && species_of_type_[static_cast<std::size_t>(j)] >= 0 ? 1 : 0;
+  if (std::all_of(species_of_type_.begin(), species_of_type_.end(), [](int species) { return species < 0; }))
+    stop("pair_coeff gives no atom type an element");
+}
+
+void PairSo3krates::init_style() {
+  check_host();
+  check_neighbours();
+  if (kspace_) {
+    kspace_->check();
+    kspace_->start_run();
+  }
+  const double skin = neighbor->skin;
+  const double long_range = kspace_ && !model_->hyper.dispersion ? 0.0 : long_range_cutoff(*model_, settings_.engine);
+  atoms_ = std::make_unique<LocalAtoms>(species_of_type_, model_->hyper.cutoff + skin, long_range > 0.0 ? long_range + skin : 0.0);
+  if (!transport_) transport_ = std::make_unique<MpiTransport>(world);
+  halo_ = std::make_unique<PlannedHalo>(*transport_);
+  built_calls_ = built_step_ = -1;
+  cost_ = {};
+  if (described_) return;
+  check_electrons();
+  warn_of_charged_cell();
+  describe();
+  described_ = true;
+}
+
+void PairSo3krates::check_host() const {
+  if (domain->dimension != 3) stop("it needs a system of three dimensions: remove the command dimension 2");
+  const bool periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;
+  if (periodic && std::isinf(cutoff())) stop("lr_cutoff none needs a box without periodic directions, such as boundary s s s");
+  if (!kspace_ && model_->hyper.electrostatics && force->kspace != nullptr)
+    stop("coulomb cut would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
+}
+
+// Its own lists hold all pairs whatever these commands say, and so the energy does.
+void PairSo3krates::check_neighbours() const {
+  const bool excluded = neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0;
+  const std::string message =
+      "the network sees all pairs of atoms within its cutoff, also those that neigh_modify exclude or neigh_modify include leaves out";
+  if (!excluded && !neighbor->includegroup) return;
+  if (!in_hybrid()) stop(message + ": remove that command");
+  warn(message);
+}
+
+void PairSo3krates::check_electrons() const {
+  double protons = 0.0;
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const int species = species_of_type_[static_cast<std::size_t>(atom->type[i])];
+    if (species >= 0) protons += model_->elements[static_cast<std::size_t>(species)];
+  }
+  MPI_Allreduce(MPI_IN_PLACE, &protons, 1, MPI_DOUBLE, MPI_SUM, world);
+  const ChargeAndSpinCheck check = check_charge_and_spin(protons, settings_.totals);
+  if (check.impossible) stop(check.message);
+  if (!check.message.empty()) warn(check.message);
+}
+
+void PairSo3krates::warn_of_charged_cell() const {
+  if (settings_.totals.charge == 0.0 || !(domain->xperiodic || domain->yperiodic || domain->zperiodic)) return;
+  warn("a periodic system has a total charge of " + text_of(settings_.totals.charge) +
+       " e: its energy depends on the size of the box and on the treatment of long-range electrostatics; add counter-ions if it need not "
+       "have a charge");
+}
+
+void PairSo3krates::describe() const {
+  if (comm->me != 0) return;
+  const EngineOptions& options = settings_.engine;
+  std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + text_of(settings_.totals.charge) +
+                     ", spin " + text_of(settings_.totals.spin) + "\n  cutoffs " + text_of(model_->hyper.cutoff) + " and " +
+                     (std::isinf(cutoff()) ? "none" : text_of(options.long_range_cutoff)) + " A, coulomb " + (kspace_ ? "kspace" : "cut") +
+                     ", precision " + (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() +
+                     "), " + std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
+  if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
+    text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
+  LAMMPS_NS::utils::logmesg(lmp, text);
+}
+
+double PairSo3krates::init_one(int, int) {
+  const double longest = cutoff();
+  return std::isinf(longest) ? kBeyondAnyBox : longest;
+}
+
+double PairSo3krates::cutoff() const { return std::max(model_->hyper.cutoff, long_range_cutoff(*model_, settings_.engine)); }
+
+// A kspace style asks for the cutoff when it is initialised, which LAMMPS does before it initialises the pair style: the moment to set what
+// the model fixes. Without that it would estimate g_ewald from charges that may all be zero yet.
+void* PairSo3krates::extract(const char* name, int& dimension) {
+  dimension = 0;
+  if (std::strcmp(name, "cut_coul") != 0 || !kspace_) return nullptr;
+  kspace_->set_splitting();
+  return &cut_coulomb_;
+}
+
+void* PairSo3krates::extract_peratom(const char* name, int& columns) {
+  columns = 0;
+  if (std::strcmp(name, "charge") == 0 && model_->hyper.charge_head) return charges_.data();
+  if (std::strcmp(name, "hirshfeld_ratio") == 0 && model_->hyper.hirshfeld_head) return hirshfeld_ratios_.data();
+  return nullptr;
+}
+
+double PairSo3krates::memory_usage() {
+  const double own = 8.0 * static_cast<double>(charges_.capacity() + hirshfeld_ratios_.capacity());
+  return Pair::memory_usage() + own + (atoms_ ? atoms_->memory() : 0.0);
+}
+
+bool PairSo3krates::in_hybrid() const { return force->pair != this; }
+
+void PairSo3krates::stop(const std::string& message) const { error->all(FLERR, "Pair style so3krates: " + message); }
+
+void PairSo3krates::warn(const std::string& message) const {
+  if (comm->me == 0) error->warning(FLERR, "Pair style so3krates: " + message);
+}
+
+}  // namespace so3md

@@ -1,0 +1,105 @@
+// The LAMMPS pair style so3krates.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "halo/planned_halo.h"
+#include "kspace_potential.h"
+#include "local_atoms.h"
+#include "model/model.h"
+#include "mpi_transport.h"
+#include "pair.h"
+#include "pair_settings.h"
+
+namespace so3md {
+
+/// What a run has cost on this process.
+struct RunCost {
+  long evaluations = 0;
+  double seconds = 0.0;
+};
+
+/// Thin: it hands the atoms of each process to the engine and the engine's results to LAMMPS. docs/lammps.md is its manual.
+///
+/// It asks for no neighbour list of LAMMPS's: ghosts within the cutoff are all it needs. Its own search then leaves no room for lists that
+/// lack bonded pairs (special_bonds) or that are half of what is needed (newton).
+class PairSo3krates final : public LAMMPS_NS::Pair {
+ public:
+  explicit PairSo3krates(LAMMPS_NS::LAMMPS* lammps);
+  ~PairSo3krates() override;
+
+  void settings(int count, char** words) override;
+  void coeff(int count, char** words) override;
+  void init_style() override;
+  double init_one(int i, int j) override;
+  void compute(int eflag, int vflag) override;
+  void finish() override;
+
+  void* extract(const char* name, int& dimension) override;
+  void* extract_peratom(const char* name, int& columns) override;
+  double memory_usage() override;
+
+  void write_restart(FILE* file) override;
+  void read_restart(FILE* file) override;
+  void write_restart_settings(FILE* file) override;
+  void read_restart_settings(FILE* file) override;
+
+  int pack_forward_comm(int count, int* indices, double* buffer, int pbc_flag, int* pbc) override;
+  void unpack_forward_comm(int count, int first, double* buffer) override;
+
+ private:
+  // Of settings and coeff.
+  void open_model();
+  void map_elements();
+
+  // Of init_style.
+  void check_host() const;
+  void check_neighbours() const;
+  void check_electrons() const;
+  void warn_of_charged_cell() const;
+  void describe() const;
+
+  // Of compute.
+  bool lists_are_old() const;
+  void build_lists();
+  void require_finite_positions() const;
+  const DomainResults& evaluate();
+  void add_forces(const DomainResults& results);
+  void add_energies(const DomainResults& results);
+  void add_virials(const DomainResults& results);
+  void publish(const DomainResults& results);
+  void forward_charges();
+
+  [[noreturn]] void stop(const std::string& message) const;  ///< collective
+  void warn(const std::string& message) const;               ///< from process 0
+  std::string name_of_atom(int index) const;
+  double cutoff() const;  ///< the longest, A
+  bool in_hybrid() const;
+
+  PairSettings settings_;
+  std::vector<std::string> settings_words_, element_words_;
+  double energy_unit_ = 1.0;  // 1 eV in LAMMPS's unit
+  std::vector<int> species_of_type_;
+
+  std::shared_ptr<const Model> model_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<MpiTransport> transport_;
+  std::unique_ptr<PlannedHalo> halo_;
+  std::unique_ptr<KspacePotential> kspace_;  // with coulomb kspace
+  std::unique_ptr<LocalAtoms> atoms_;
+
+  bool described_ = false;
+  LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
+  enum class Exchange { owners, charges } exchange_ = Exchange::owners;
+
+  double cut_coulomb_ = 0.0;                        // for the kspace style
+  std::vector<double> charges_, hirshfeld_ratios_;  // by index
+  std::vector<double> components_;                  // what pvector points to
+  RunCost cost_;
+};
+
+}  // namespace so3md
