@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "bindings_transport.h"
 #include "cpu/instruction_sets.h"
 #include "evaluator.h"
 
@@ -46,32 +47,40 @@ py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::
 class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
-               double lr_damping, double skin, std::optional<bool> tabulate)
-      : precision_(precision), evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate), threads, skin) {}
+               double lr_damping, double skin, std::optional<bool> tabulate, std::unique_ptr<Transport> transport)
+      : precision_(precision),
+        transport_(transport.get()),
+        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate), threads, skin, std::move(transport)) {}
 
   py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                     double charge, double spin, bool forces) {
     const System system = make_system(numbers, positions, cell, pbc, charge, spin);
     const DomainResults* results;
+    Totals totals;
     {
       py::gil_scoped_release release;
       results = &evaluator_.evaluate(system, forces);
+      totals = sum(*results);
     }
     ++evaluations_;
-    return to_dict(*results, system.n, forces);
+    return to_dict(*results, totals, forces);
   }
 
   py::dict intermediates(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                          double charge, double spin) {
     const System system = make_system(numbers, positions, cell, pbc, charge, spin);
     std::vector<LayerFeatures> features;
-    evaluator_.evaluate(system, false, &features);
+    {
+      py::gil_scoped_release release;
+      evaluator_.evaluate(system, false, &features);
+    }
     const Hyperparameters& hyper = evaluator_.model().hyper;
     py::dict out;
+    if (transport_ != nullptr) out["atoms"] = atoms();
     for (std::size_t layer = 0; layer < features.size(); ++layer) {
       const std::string prefix = "layer" + std::to_string(layer) + "_";
       const LayerFeatures& f = features[layer];
-      const std::vector<py::ssize_t> x_shape = {system.n, hyper.num_features}, chi_shape = {system.n, hyper.num_coordinates()};
+      const std::vector<py::ssize_t> x_shape = {rows(), hyper.num_features}, chi_shape = {rows(), hyper.num_coordinates()};
       out[(prefix + "x_in").c_str()] = to_array(f.x_in, x_shape);
       out[(prefix + "chi_in").c_str()] = to_array(f.chi_in, chi_shape);
       out[(prefix + "x_attended").c_str()] = to_array(f.x_attended, x_shape);
@@ -106,10 +115,49 @@ class PythonEngine {
     stages["neighbours"] = evaluator_.neighbour_seconds();
     for (const auto& [stage, seconds] : engine.stopwatch().seconds()) stages[stage.c_str()] = seconds;
     out["stage_seconds"] = stages;
+    if (evaluator_.halo() != nullptr) out["halo"] = halo_info(*evaluator_.halo());
     return out;
   }
 
  private:
+  /// Of the whole system, over all processes.
+  struct Totals {
+    EnergyComponents energy;
+    std::vector<double> virial;
+  };
+
+  Totals sum(const DomainResults& results) {
+    const EnergyComponents& part = results.energy;
+    std::vector<double> sums(9, 0.0);
+    for (std::size_t at = 0; at < results.virials.size(); ++at) sums[at % 9] += results.virials[at];
+    sums.insert(sums.end(), {part.network, part.shifts, part.zbl, part.electrostatics, part.dispersion});
+    if (transport_ != nullptr) transport_->sum(sums.data(), static_cast<int>(sums.size()));
+    return {{sums[9], sums[10], sums[11], sums[12], sums[13]}, {sums.begin(), sums.begin() + 9}};
+  }
+
+  /// Of this process.
+  py::dict halo_info(const PlannedHalo& halo) const {
+    const Domain domain = evaluator_.neighbours().domain();
+    const HaloTraffic& traffic = halo.traffic();
+    py::dict out;
+    out["exchanges"] = traffic.exchanges;
+    out["messages"] = traffic.messages;
+    out["bytes"] = traffic.bytes;
+    out["sums"] = traffic.sums;
+    out["wait_seconds"] = traffic.wait_seconds;
+    out["n_owned"] = domain.n_owned;
+    out["n_interior"] = domain.n_interior;
+    out["n_near"] = domain.n_near;
+    out["n_far"] = domain.n_far;
+    out["near_rows_sent"] = halo.near().send_rows.size();
+    out["all_rows_sent"] = halo.all().send_rows.size();
+    return out;
+  }
+
+  py::ssize_t rows() const { return static_cast<py::ssize_t>(evaluator_.atoms().size()); }
+
+  py::array_t<int> atoms() const { return py::array_t<int>(rows(), evaluator_.atoms().data()); }
+
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
                                std::optional<bool> tabulate) {
     EngineOptions out;
@@ -135,41 +183,52 @@ class PythonEngine {
     return system;
   }
 
-  py::dict to_dict(const DomainResults& results, py::ssize_t n, bool forces) const {
+  py::dict to_dict(const DomainResults& results, const Totals& totals, bool forces) const {
     py::dict out, components;
-    out["energy"] = results.energy.total();
-    out["energies"] = to_array(results.energies, {n});
-    if (forces) {
-      out["forces"] = to_array(results.forces, {n, 3});
-      out["virial"] = total_virial(results.virials);
+    const Hyperparameters& hyper = evaluator_.model().hyper;
+    const EnergyComponents& energy = totals.energy;
+    if (transport_ != nullptr) {
+      out["atoms"] = atoms();
+      out["neighbour_rebuilds"] = evaluator_.neighbours().rebuilds();  // atoms move to other processes when this changes
     }
-    if (evaluator_.model().hyper.charge_head) out["charges"] = to_array(results.charges, {n});
-    if (evaluator_.model().hyper.hirshfeld_head) out["hirshfeld_ratios"] = to_array(results.hirshfeld_ratios, {n});
-    components["nn"] = results.energy.network + results.energy.shifts;
-    components["nn_noshift"] = results.energy.network;
-    components["zbl"] = results.energy.zbl;
-    components["electrostatics"] = results.energy.electrostatics;
-    components["dispersion"] = results.energy.dispersion;
+    out["energy"] = energy.total();
+    out["energies"] = to_array(results.energies, {rows()});
+    if (forces) {
+      out["forces"] = to_array(results.forces, {rows(), 3});
+      out["virial"] = to_array(totals.virial, {3, 3});
+    }
+    if (hyper.charge_head) out["charges"] = to_array(results.charges, {rows()});
+    if (hyper.hirshfeld_head) out["hirshfeld_ratios"] = to_array(results.hirshfeld_ratios, {rows()});
+    components["nn"] = energy.network + energy.shifts;
+    components["nn_noshift"] = energy.network;
+    components["zbl"] = energy.zbl;
+    components["electrostatics"] = energy.electrostatics;
+    components["dispersion"] = energy.dispersion;
     out["energy_components"] = components;
     return out;
   }
 
-  static py::array_t<double> total_virial(const std::vector<double>& virials) {
-    std::vector<double> sum(9, 0.0);
-    for (std::size_t at = 0; at < virials.size(); ++at) sum[at % 9] += virials[at];
-    return to_array(sum, {3, 3});
-  }
-
   std::string precision_;
+  Transport* transport_;  // of the evaluator; null for a process alone
   Evaluator evaluator_;
   long evaluations_ = 0;
 };
 
+std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, int threads,
+                                          std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
+                                          const py::object& transport) {
+  return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate,
+                                        transport.is_none() ? nullptr : make_python_transport(transport));
+}
+
 void bind_engine(py::module_& module) {
-  py::class_<PythonEngine>(module, "Engine", "Evaluates a model; keeps its neighbour list between calls. One call at a time.")
-      .def(py::init<std::shared_ptr<const Model>, const std::string&, int, std::optional<double>, double, double, std::optional<bool>>(),
-           py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0,
-           py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none())
+  py::register_exception<FailedElsewhere>(module, "FailedElsewhere", PyExc_RuntimeError);
+  py::class_<PythonEngine>(module, "Engine",
+                           "Evaluates a model; keeps its neighbour list between calls. One call at a time. With a transport (see "
+                           "so3md.parallel), one of several that share the work: evaluate is collective, all give the same "
+                           "structure, and each gets the rows of its atoms, whose numbers are in \"atoms\", and the sums over all.")
+      .def(py::init(&make_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0,
+           py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none())
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

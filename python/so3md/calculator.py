@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,10 +24,21 @@ from ase.calculators.calculator import (
 from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin, checked_number
+from so3md.charge_and_spin import (
+    ChargeAndSpin,
+    OddElectronsWarning,
+    charge_and_spin_of,
+    check_charge_and_spin,
+    checked_number,
+)
 from so3md.loading import load_model, model_path
+from so3md.parallel import ALONE, MPITeam, Team
+from so3md.parallel.agreement import Request, agree
+from so3md.parallel.gather import Gatherer
 
 if TYPE_CHECKING:
+    from mpi4py import MPI
+
     from so3md._engine import Engine, Model
 
 DEVICES = ("cpu", "cuda")
@@ -44,8 +57,13 @@ class So3kratesCalculator(Calculator):
         lr_cutoff: cutoff of electrostatics and dispersion (Angstrom). None: no cutoff, for molecules in vacuum.
         lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom).
         precision: "mixed" (float network, double sums) or "double".
-        threads: number of threads; None: all cores that this process may use.
+        threads: number of threads; None: all cores that this process may use, divided by the ranks that share them.
         device: "cpu".
+
+    comm, an mpi4py communicator such as MPI.COMM_WORLD, spreads each evaluation over its ranks, see docs/parallel.md.
+    Making such a calculator, `calculate` (and so every get_... of a structure that has changed) and forget_neighbours
+    are then collective: every rank calls them with the same structure, and gets all results. What one rank cannot
+    evaluate, or ranks that give different structures or parameters, raise the same error on all.
 
     Properties: energy, free_energy (the same) and energies (eV), forces (eV/Angstrom), charges (e),
     hirshfeld_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
@@ -55,11 +73,14 @@ class So3kratesCalculator(Calculator):
 
     The neighbour list is kept between calls and shared by all structures that this calculator serves, which may be
     any; only one of them is evaluated at a time, also when several threads ask. Copies (copy.deepcopy, pickle) and
-    forked processes have an engine of their own.
+    forked processes have an engine of their own. With comm, copy.deepcopy keeps it, pickle raises TypeError, and forked
+    processes, which have no part in MPI, work alone.
 
     Raises FileNotFoundError or ValueError for parameters and structures that cannot be evaluated, with what was
     expected and what was found.
     """
+
+    team: Team = ALONE  # the ranks of comm
 
     name = "so3krates"
     implemented_properties: ClassVar[list[str]] = [
@@ -93,26 +114,36 @@ class So3kratesCalculator(Calculator):
         precision: str = "mixed",
         threads: int | None = None,
         device: str = "cpu",
+        comm: MPI.Intracomm | None = None,
     ) -> None:
         self._start_without_engine()
+        if comm is not None:
+            self.team = MPITeam(comm)
         super().__init__()
-        self.set(
-            model=model,
-            charge=charge,
-            spin=spin,
-            lr_cutoff=lr_cutoff,
-            lr_damping=lr_damping,
-            precision=precision,
-            threads=threads,
-            device=device,
-        )
+        parameters = {
+            "model": model,
+            "charge": charge,
+            "spin": spin,
+            "lr_cutoff": lr_cutoff,
+            "lr_damping": lr_damping,
+            "precision": precision,
+            "threads": threads,
+            "device": device,
+        }
+        self.team.together(lambda: self._begin(parameters))
+
+    def _begin(self, parameters: dict[str, Any]) -> None:
+        self.set(**parameters)
         with self._lock:
             self._own_engine()  # so that a bad model is refused here and not at the first evaluation
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Change parameters; returns those that changed. Results are forgotten where they may have changed."""
+        """Change parameters; returns those that changed. Results are forgotten where they may have changed.
+
+        Not collective: ranks that set different values are told so at the next evaluation.
+        """
         unknown = sorted(kwargs.keys() - self.default_parameters.keys())
         if unknown:
             raise TypeError(
@@ -132,15 +163,37 @@ class So3kratesCalculator(Calculator):
     def _start_without_engine(self) -> None:
         self._model: Model | None = None
         self._engine: Engine | None = None
+        self._gatherer: Gatherer | None = None  # with several ranks only
         self._lock = threading.RLock()  # reentrant, because ASE's methods call one another
         _CALCULATORS.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_model", "_engine", "_lock")}
+        if self.team is not ALONE:
+            raise TypeError(
+                "a calculator with comm cannot be pickled, because a communicator is of use only in its own process: "
+                "pickle the structure without the calculator, and make one where it is loaded"
+            )
+        return self._state_of_copies()
+
+    def _state_of_copies(self) -> dict[str, Any]:
+        own = ("team", "_model", "_engine", "_gatherer", "_lock")
+        return {key: value for key, value in self.__dict__.items() if key not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._start_without_engine()
+
+    def __copy__(self) -> So3kratesCalculator:
+        result = type(self).__new__(type(self))
+        result.__setstate__(self._state_of_copies())
+        result.team = self.team
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> So3kratesCalculator:
+        result = memo[id(self)] = type(self).__new__(type(self))
+        result.__setstate__(copy.deepcopy(self._state_of_copies(), memo))
+        result.team = self.team
+        return result
 
     def _own_engine(self) -> Engine:
         """The engine, made where there is none. The caller holds the lock."""
@@ -152,11 +205,22 @@ class So3kratesCalculator(Calculator):
             self._engine = _engine.Engine(
                 self._model,
                 precision=parameters["precision"],
-                threads=parameters["threads"] or 0,
+                threads=parameters["threads"] or self.team.threads(),
                 lr_cutoff=parameters["lr_cutoff"],
                 lr_damping=parameters["lr_damping"],
+                **self._shared_work(),
             )
         return self._engine
+
+    def _shared_work(self) -> dict[str, Any]:
+        """What an engine needs beyond the parameters to be one of several."""
+        if self.team.size == 1:
+            return {}
+        from so3md.parallel.transport import MPITransport
+
+        self._settings = self._identity_of_settings()
+        self._gatherer = Gatherer(self.team.messages)
+        return {"transport": MPITransport(self.team.messages)}
 
     def forget_neighbours(self) -> None:
         """Have the next evaluation build its neighbour list anew, so that its rounding owes nothing to earlier ones."""
@@ -164,21 +228,34 @@ class So3kratesCalculator(Calculator):
             if self._engine is not None and self._model is not None:
                 # The list is kept for one structure only: a lone atom takes the place of whatever it is of.
                 lone_atom = self._model.elements[:1], np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
-                self._engine.evaluate(*lone_atom, forces=False)
+                self._evaluate_engine(*lone_atom, forces=False)
 
     def identity(self, atoms: Atoms) -> dict[str, Any]:
         """All that decides the results for a structure, the model by the checksum of its file."""
-        path = model_path(self.parameters["model"])
         state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
+        settings = self._identity_of_settings()
+        return {
+            **{key: settings.pop(key) for key in ("model", "model_checksum")},
+            **state._asdict(),
+            **settings,
+        }
+
+    def _identity_of_settings(self) -> dict[str, Any]:
+        path = model_path(self.parameters["model"])
         return {
             "model": path.stem,
             "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
-            **state._asdict(),
             **{key: self.parameters[key] for key in ("lr_cutoff", "lr_damping", "precision")},
         }
 
     def engine_info(self) -> dict[str, Any]:
-        """What the engine says of itself: precision, threads, instruction set, table errors, counters."""
+        """What the engine says of itself: precision, threads, instruction set, table errors, counters.
+
+        With several ranks, of that of this rank; "halo" then holds what it has exchanged since it was made (exchanges,
+        messages and bytes sent, sums over ranks, wait_seconds) and its numbers of atoms: n_owned, n_interior (of them,
+        without neighbours elsewhere), n_near and n_far (of other ranks, within the short cutoff, or only within the
+        long-range one).
+        """
         with self._lock:
             return self._own_engine().info()
 
@@ -214,16 +291,33 @@ class So3kratesCalculator(Calculator):
     ) -> None:
         """Evaluate the structure; forces and stress only if they are asked for, since they double the cost and more."""
         with self._lock:
-            atoms = self.atoms if atoms is None else atoms
-            if atoms is None:
-                raise ValueError("the calculator has no structure yet: give it one, as atoms")
-            _check_defined(properties, atoms)
             # Nothing is kept of a structure that turns out to be bad, so that it is refused the next time as well.
-            self.reset()
-            state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
-            self._check_structure(atoms, state, system_changes)
-            self._evaluate(atoms, state, with_forces=not {"forces", "stress"}.isdisjoint(properties))
-            self.atoms, self._state = atoms.copy(), state
+            atoms = self.atoms if atoms is None else atoms
+            if self.team.size == 1:
+                request = self._prepare(atoms, properties, system_changes)
+            else:
+                request = agree(self.team, lambda: self._prepare(atoms, properties, system_changes))
+            self._evaluate(atoms, request)
+            self.atoms, self._state = atoms.copy(), ChargeAndSpin(**request.state)
+
+    def _prepare(self, atoms: Atoms | None, properties: Sequence[str], system_changes: Sequence[str]) -> Request:
+        """Check what is asked for, and put it together. Forgets the last results, if the properties are defined."""
+        if atoms is None:
+            raise ValueError("the calculator has no structure yet: give it one, as atoms")
+        _check_defined(properties, atoms)
+        self.reset()
+        state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
+        self._check_structure(atoms, state, system_changes)
+        self._own_engine()
+        return Request(
+            settings=self._settings if self.team.size > 1 else {},
+            state=state._asdict(),
+            forces=not {"forces", "stress"}.isdisjoint(properties),
+            numbers=atoms.numbers,
+            cell=atoms.cell.array,
+            pbc=atoms.pbc,
+            positions=atoms.positions,
+        )
 
     def _check_structure(self, atoms: Atoms, state: ChargeAndSpin, system_changes: Sequence[str]) -> None:
         if self.parameters["lr_cutoff"] is None and atoms.pbc.any():
@@ -231,20 +325,40 @@ class So3kratesCalculator(Calculator):
                 "lr_cutoff=None is for molecules in vacuum, and this structure is periodic: give a cutoff in Angstrom"
             )
         if not {"numbers", *state._fields}.isdisjoint(system_changes):
-            check_charge_and_spin(int(atoms.numbers.sum()), state)
+            with warnings.catch_warnings():
+                if not self.team.leads:  # one rank's warning is enough
+                    warnings.simplefilter("ignore", OddElectronsWarning)
+                check_charge_and_spin(int(atoms.numbers.sum()), state)
 
-    def _evaluate(self, atoms: Atoms, state: ChargeAndSpin, with_forces: bool) -> None:
-        output = self._own_engine().evaluate(
-            atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *state, forces=with_forces
+    def _evaluate(self, atoms: Atoms, request: Request) -> None:
+        output = self._evaluate_engine(
+            request.numbers, request.positions, request.cell, request.pbc, **request.state, forces=request.forces
         )
         results = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
-        if with_forces and _has_volume(atoms):
+        if request.forces and _has_volume(atoms):
             results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
         if "charges" in output and not atoms.pbc.any():
             results["dipole"] = output["charges"] @ atoms.positions
         self.results = results
         self._energy_components: dict[str, float] = output["energy_components"]
+
+    def _evaluate_engine(self, numbers: np.ndarray, *structure: Any, **options: Any) -> dict[str, Any]:
+        """The engine's results for the whole structure, on every rank."""
+        engine = self._own_engine()
+        if self._gatherer is None:
+            return engine.evaluate(numbers, *structure, **options)
+        from so3md._engine import FailedElsewhere
+
+        # The engine raises these on all ranks or on none.
+        common = (ValueError, FailedElsewhere)
+        try:
+            with self.team.inseparable(*common):
+                part = engine.evaluate(numbers, *structure, **options)
+        except common as error:
+            self.team.raise_together(error, missing=FailedElsewhere)
+        with self.team.inseparable():
+            return self._gatherer.gather(len(numbers), part)
 
     def export_properties(self) -> Properties:
         """The results that ASE has a name for."""
@@ -313,6 +427,7 @@ def _start_anew_after_a_fork() -> None:
     """In a child process: in the parent, another thread may hold the lock, with the engine half way through."""
     for calculator in list(_CALCULATORS):
         calculator._start_without_engine()
+        calculator.team = ALONE
 
 
 os.register_at_fork(after_in_child=_start_anew_after_a_fork)
