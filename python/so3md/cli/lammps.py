@@ -41,10 +41,6 @@ _ONLY_MINIMIZE = {"fmax"}
 _ONLY_DYNAMICS = ({*_SETTINGS} - {"ensemble", "pressure"}) | {"velocities"}
 _DEFAULT_STEPS, _DEFAULT_MINIMIZATION_STEPS = 2000, 1000
 
-#: LAMMPS wants a number for "no cutoff". At this one (Angstrom), the shift that makes pair energies vanish at the
-#: cutoff is 1.4e-5 eV for two charges of 1 e, and the same for every distance.
-_NO_CUTOFF = 1e6
-
 
 def _for_lammps(command: click.Command) -> click.Command:
     """Say of the common options what they mean here: LAMMPS's processes each have threads, by default one."""
@@ -174,7 +170,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         model=parameters["model"],
         charge=charge,
         spin=spin,
-        lr_cutoff=_NO_CUTOFF if parameters["lr_cutoff"] is None else parameters["lr_cutoff"],
+        lr_cutoff=parameters["lr_cutoff"],
         lr_damping=parameters["lr_damping"],
         precision=parameters["precision"],
         threads=parameters["threads"],

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ase import units as ase_units
-
 from so3md.dynamics.settings import Settings
 from so3md.lammps_input.structure import LammpsStructure
 
@@ -41,9 +39,10 @@ class _Units(NamedTuple):
     energy: str
 
 
+#: With LAMMPS's own conversion factors, as for `units real` its pair styles use them.
 UNITS = {
     "metal": _Units(1e-3, 1.0, 1.0, "ps", "bar", "eV"),
-    "real": _Units(1.0, 1 / 1.01325, ase_units.mol / ase_units.kcal, "fs", "atm", "kcal/mol"),
+    "real": _Units(1.0, 1 / 1.01325, 23.060549, "fs", "atm", "kcal/mol"),
 }
 
 
@@ -58,7 +57,7 @@ class ForceField:
     model: str
     charge: float = 0.0
     spin: float = 0.0
-    lr_cutoff: float = 12.0
+    lr_cutoff: float | None = 12.0
     lr_damping: float = 2.0
     precision: str = "mixed"
     threads: int | None = None
@@ -230,7 +229,7 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     options: dict[str, object] = {
         "charge": _number(force_field.charge),
         "spin": _number(force_field.spin),
-        "lr_cutoff": _number(force_field.lr_cutoff),
+        "lr_cutoff": "none" if force_field.lr_cutoff is None else _number(force_field.lr_cutoff),
         "lr_damping": _number(force_field.lr_damping),
         "coulomb": force_field.coulomb,
         "precision": force_field.precision,
