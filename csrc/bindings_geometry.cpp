@@ -5,9 +5,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "geometry/neighbour_list.h"
+#include "network/pair_blocks.h"
 
 namespace so3md {
 
@@ -70,6 +72,22 @@ class PythonNeighbourList {
     return result;
   }
 
+  py::dict pair_blocks() {
+    pair_blocks_.update(list_.domain());
+    py::list ranges;
+    for (const PairBlock& block : pair_blocks_.blocks())
+      ranges.append(py::make_tuple(block.begin, block.end, block.rim_begin, block.rim_end));
+    py::dict result;
+    result["blocks"] = ranges;
+    result["num_interior"] = pair_blocks_.num_interior();
+    for (const auto& [name, values] : {std::pair{"rows", &pair_blocks_.rows()},
+                                       {"rim_slots", &pair_blocks_.rim_slots()},
+                                       {"gathered_first", &pair_blocks_.gathered_first()},
+                                       {"gathered", &pair_blocks_.gathered()}})
+      result[name] = py::array_t<int>(static_cast<py::ssize_t>(values->size()), values->data());
+    return result;
+  }
+
   const NeighbourList& list() const { return list_; }
 
  private:
@@ -91,6 +109,7 @@ class PythonNeighbourList {
   }
 
   NeighbourList list_;
+  PairBlocks pair_blocks_;
   std::unique_ptr<ThreadPool> pool_;
   int threads_ = 0;
 };
@@ -114,6 +133,10 @@ Each pair is there in both directions. Pairs in the skin may be there or not.)")
       .def("long_pairs", &PythonNeighbourList::long_pairs, "The long list in the same form; None if there is none.")
       .def("domain", &PythonNeighbourList::domain,
            "What the engine sees, in internal numbers: slot, positions, short_offsets, short_sites, long_offsets, long_sites.")
+      .def("pair_blocks", &PythonNeighbourList::pair_blocks,
+           R"(Who evaluates which entry of the short list (csrc/network/pair_blocks.h), in internal numbers.
+
+blocks: (begin, end, rim_begin, rim_end) of each; num_interior; rows, rim_slots, gathered_first, gathered.)")
       .def_property_readonly(
           "order", [](const PythonNeighbourList& self) { return self.list().order(); },
           "order[internal number] = index as given to update.")

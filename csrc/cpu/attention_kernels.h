@@ -1,14 +1,14 @@
-// The attention of a layer, forward and adjoint. Edge quantities live in tiles of a few edges of one atom and are computed anew in the
-// adjoint; nothing of the size of the edge list is stored.
+// The attention of a layer, forward and adjoint. Edge quantities live in tiles of a few edges and are computed anew in the adjoint; nothing
+// of the size of the edge list is stored.
 //
 // With s = phi(r) / normaliser, over the channels e of a head h (features) or degree l (coordinates), for the edge from centre i to
 // neighbour j (eq. 17-22 of docs/theory.md):
 //   alpha_ij^h = s sum_e q_ie k_je w_ije,      x_i^h   += sum_j alpha_ij^h v_j^h
 //   beta_ij^l  = s sum_e q'_ie k'_je w'_ije,   chi_i,l += sum_j beta_ij^l Y_l(u_ij)
-// The filters w depend on r and on the invariants of chi_j - chi_i, so w_ij = w_ji. The adjoint therefore treats a pair as a whole: with
-// G = dE/d(x_attended) and D = dE/d(chi_attended) of both atoms it forms the derivative of the pair's energy contribution
+// The filters w depend on r and on the invariants of chi_j - chi_i, so w_ij = w_ji: each pair is evaluated once, for both of its atoms, in
+// the block of pairs that takes it on (csrc/network/pair_blocks.h). The adjoint forms the derivative of the pair's energy contribution,
+// with G = dE/d(x_attended) and D = dE/d(chi_attended) (eq. 44-50):
 //   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l D_i.Y_l(u) + beta_ji^l D_j.Y_l(-u)
-// and keeps what lands on atom i (eq. 44-50): the pair stands in the list of j too, where j takes its share.
 #pragma once
 
 #include "cpu/edge_tile.h"
@@ -19,17 +19,21 @@ namespace SO3MD_CPU_NAMESPACE {
 /// Buffers of one tile.
 template <class Real>
 struct AttentionBuffers {
-  Real *filter, *filter_gradient;                                          // [edge][features_padded + coordinates_padded]
-  Real *hidden, *slope;                                                    // [edge][2 spherical_hidden]
-  Real *harmonics, *chi_difference, *chi_gradient_j, *harmonics_gradient;  // [coordinate][lane]
-  Real* invariant;                                                         // [degree][lane]
-  Real *features, *chi;                                                    // sums over edges of one atom
-  Real *projection_gradient, *projection;                                  // [kNodeBlock][projection_stride]
+  Real *filter, *filter_gradient;                         // [edge][features_padded + coordinates_padded]
+  Real *hidden, *slope;                                   // [edge][2 spherical_hidden]
+  Real *harmonics, *chi_difference, *harmonics_gradient;  // [coordinate][lane]
+  Real *chi_gradient_i, *chi_gradient_j;                  // [coordinate][lane] D of both atoms
+  Real* invariant;                                        // [degree][lane]
+  Real *features, *chi;                                   // sums over edges of one atom; chi: [coordinate][lane]
+  Real *edge_rows, *edge_rows_j;                          // [lane][chi_stride]
+  Real *projection, *x;                                   // [kNodeBlock] rows
+  Real* unused_row;                                       // where a partner of another process gains nothing
   Real* radial;
+  Real* projection_gradient;  // [rows of a block][projection_stride]
   std::size_t used = 0;
 
   /// Without scratch memory only `used`, the size, is set.
-  AttentionBuffers(const Layout& layout, Real* scratch) {
+  AttentionBuffers(const Layout& layout, int block_rows, Real* scratch) {
     const int channels = layout.features_padded + layout.coordinates_padded;
     auto take = [this, scratch](int count) {
       Real* at = scratch == nullptr ? nullptr : scratch + used;
@@ -42,17 +46,22 @@ struct AttentionBuffers {
     slope = take(kTile * 2 * layout.spherical_hidden);
     harmonics = take(kTile * layout.num_coordinates);
     chi_difference = take(kTile * layout.num_coordinates);
+    chi_gradient_i = take(kTile * layout.num_coordinates);
     chi_gradient_j = take(kTile * layout.num_coordinates);
     harmonics_gradient = take(kTile * layout.num_coordinates);
     invariant = take(kTile * layout.num_degrees);
     features = take(layout.features_padded);
     chi = take(kTile * layout.num_coordinates);
-    projection_gradient = take(kNodeBlock * layout.projection_stride);
+    edge_rows = take(kTile * layout.chi_stride);
+    edge_rows_j = take(kTile * layout.chi_stride);
     projection = take(kNodeBlock * layout.projection_stride);
+    x = take(kNodeBlock * layout.feature_stride);
+    unused_row = take(layout.projection_stride);
     radial = take(static_cast<int>(RadialBuffers<Real>::size(layout)));
+    projection_gradient = take(block_rows * layout.projection_stride);
   }
 
-  static std::size_t size(const Layout& layout) { return AttentionBuffers(layout, nullptr).used; }
+  static std::size_t size(const Layout& layout, int block_rows) { return AttentionBuffers(layout, block_rows, nullptr).used; }
 };
 
 template <class Real>
@@ -60,22 +69,39 @@ inline void set_zero(int count, Real* values) {
   for (int i = 0; i < count; ++i) values[i] = Real(0);
 }
 
-/// to[coordinate][lane] = rows of `from` at the tile's slots, minus the centre's row if there is one.
+/// to[coordinate][lane] = rows of `from` at the slots.
 template <class Real>
-inline void gather_coordinates(const Layout& layout, const EdgeTile<Real>& tile, const Real* from, const Real* center, Real* to) {
+inline void gather_coordinates(const Layout& layout, const int* slots, const Real* from, Real* to) {
   for (int p = 0; p < kTile; ++p) {
-    const Real* row = from + static_cast<std::ptrdiff_t>(p < tile.count ? tile.slot[p] : tile.slot[0]) * layout.chi_stride;
-    for (int c = 0; c < layout.num_coordinates; ++c) to[c * kTile + p] = center == nullptr ? row[c] : row[c] - center[c];
+    const Real* row = from + static_cast<std::ptrdiff_t>(slots[p]) * layout.chi_stride;
+    for (int c = 0; c < layout.num_coordinates; ++c) to[c * kTile + p] = row[c];
+  }
+}
+
+/// to[lane][coordinate], in rows of chi_stride, from lanes.
+template <class Real>
+inline void lanes_to_rows(const Layout& layout, const Real* from, Real* to) {
+  for (int c = 0; c < layout.num_coordinates; ++c)
+    for (int p = 0; p < kTile; ++p) to[p * layout.chi_stride + c] = from[c * kTile + p];
+}
+
+/// to[coordinate][lane] = chi_j - chi_i.
+template <class Real>
+inline void gather_differences(const LayerStep<Real>& step, const EdgeTile<Real>& tile, Real* to) {
+  const Layout& layout = *step.layout;
+  for (int p = 0; p < kTile; ++p) {
+    const Real* other = step.chi + static_cast<std::ptrdiff_t>(tile.slot[p]) * layout.chi_stride;
+    const Real* own = step.chi + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.chi_stride;
+    for (int c = 0; c < layout.num_coordinates; ++c) to[c * kTile + p] = other[c] - own[c];
   }
 }
 
 /// b.filter of every edge of the tile; b.slope and b.hidden keep what the adjoint needs.
 template <class Real>
-inline void filters(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, AttentionBuffers<Real>& b,
-                    RadialBuffers<Real>& radial) {
+inline void filters(const LayerStep<Real>& step, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b, RadialBuffers<Real>& radial) {
   const Layout& layout = *step.layout;
   const LayerParameters<Real>& parameters = *step.parameters;
-  gather_coordinates<Real>(layout, tile, step.chi, step.chi + static_cast<std::ptrdiff_t>(i) * layout.chi_stride, b.chi_difference);
+  gather_differences<Real>(step, tile, b.chi_difference);
   for (int index = 0; index < layout.num_degrees; ++index) {
     const int count = 2 * layout.degree[index] + 1;
     const Real norm = Real(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(count)));
@@ -119,76 +145,123 @@ inline Real dot(int count, const Real* a, const Real* b) {
   return sum<Real>(sums);
 }
 
-/// x_attended and chi_attended of atom i from the sums in b.features (head layout) and b.chi (lanes).
+/// x_attended and chi_attended of atom i from the sums over its edges (features in head layout).
 template <class Real>
-inline void store_attended(const LayerStep<Real>& step, int i, const AttentionBuffers<Real>& b) {
+inline void store_attended(const LayerStep<Real>& step, int i, const Real* features, const Real* chi_sums) {
   const Layout& layout = *step.layout;
   const Real* x = step.x + static_cast<std::ptrdiff_t>(i) * layout.feature_stride;
   Real* out = step.x_attended + static_cast<std::ptrdiff_t>(i) * layout.feature_stride;
   copy_rows<Real>(layout.feature_stride, x, out);
   for (int head = 0; head < layout.heads; ++head)
-    for (int d = 0; d < layout.head_width; ++d) out[head * layout.head_width + d] += b.features[head * layout.head_padded + d];
+    for (int d = 0; d < layout.head_width; ++d) out[head * layout.head_width + d] += features[head * layout.head_padded + d];
   const Real* chi = step.chi + static_cast<std::ptrdiff_t>(i) * layout.chi_stride;
   Real* chi_out = step.chi_attended + static_cast<std::ptrdiff_t>(i) * layout.chi_stride;
-  for (int c = 0; c < layout.num_coordinates; ++c) {
-    Vec<Real> lanes = Vec<Real>{};
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) lanes += load<Real>(b.chi + c * kTile + lane);
-    chi_out[c] = chi[c] + sum<Real>(lanes);
-  }
+  for (int c = 0; c < layout.num_coordinates; ++c) chi_out[c] = chi[c] + chi_sums[c];
 }
 
-/// b.chi += beta Y with beta[degree][lane].
+/// Where a block leaves sums of an atom: own atoms in arrays of the layer, others in the rim.
 template <class Real>
-inline void add_harmonics(const Layout& layout, const Real* beta, AttentionBuffers<Real>& b) {
+inline Real* block_row(const PairBlock& block, int row, Real* own, Real* rim, int stride) {
+  const int count = block.end - block.begin;
+  return row < count ? own + static_cast<std::ptrdiff_t>(block.begin + row) * stride
+                     : rim + static_cast<std::ptrdiff_t>(block.rim_begin + row - count) * stride;
+}
+
+template <class Real>
+inline void scale_and_add(int count, Real factor, const Real* from, Real* to) {
+  for (int e = 0; e < count; e += kWidth<Real>) store<Real>(to + e, load<Real>(to + e) + factor * load<Real>(from + e));
+}
+
+/// Sums of beta Y_l(u) of both atoms of every pair; `other_beta` holds the sign of Y_l(-u).
+template <class Real>
+inline void add_pair_harmonics(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, const Real* own_beta,
+                               const Real* other_beta, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  Real* own_lanes = b.chi_gradient_i;  // free in the forward pass
+  Real* other_lanes = b.chi_gradient_j;
   for (int index = 0; index < layout.num_degrees; ++index)
     for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
-      const Vec<Real> weight = load<Real>(beta + index * kTile + lane);
+      const Vec<Real> own = load<Real>(own_beta + index * kTile + lane), other = load<Real>(other_beta + index * kTile + lane);
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = (layout.degree_offset[index] + m) * kTile + lane;
-        store<Real>(b.chi + place, load<Real>(b.chi + place) + weight * load<Real>(b.harmonics + place));
+        const Vec<Real> y = load<Real>(b.harmonics + place);
+        store<Real>(own_lanes + place, own * y);
+        store<Real>(other_lanes + place, other * y);
       }
     }
+  lanes_to_rows<Real>(layout, own_lanes, b.edge_rows);
+  lanes_to_rows<Real>(layout, other_lanes, b.edge_rows_j);
+  for (int p = 0; p < tile.count; ++p) {
+    const std::ptrdiff_t centre = tile.centre[p];
+    add_rows<Real>(layout.chi_stride, b.edge_rows + p * layout.chi_stride, step.gradient_chi_attended + centre * layout.chi_stride);
+    if (tile.row[p] < 0) continue;
+    add_rows<Real>(layout.chi_stride, b.edge_rows_j + p * layout.chi_stride,
+                   block_row<Real>(block, tile.row[p], step.gradient_chi_attended, step.rim.chi, layout.chi_stride));
+  }
+}
+
+/// One tile of pairs: sums of value vectors, and of harmonics.
+template <class Real>
+inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b,
+                         RadialBuffers<Real>& radial) {
+  const Layout& layout = *step.layout;
+  const int channels = layout.features_padded + layout.coordinates_padded, count = layout.head_padded;
+  const Real features_norm = static_cast<Real>(layout.features_normalizer);
+  const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
+  alignas(64) Real beta[2][kMaxDegrees * kTile] = {};
+  tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
+  filters<Real>(step, tile, b, radial);
+  for (int p = 0; p < tile.count; ++p) {
+    const Real* own = step.projection + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.projection_stride;
+    const Real* other = step.projection + static_cast<std::ptrdiff_t>(tile.slot[p]) * layout.projection_stride;
+    const Real* filter = b.filter + p * channels;
+    Real* own_sum = step.gradient_attended + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
+    Real* other_sum = tile.row[p] < 0
+                          ? b.unused_row
+                          : block_row<Real>(block, tile.row[p], step.gradient_attended, step.rim.features, layout.features_padded);
+    for (int head = 0; head < layout.heads; ++head) {
+      const int at = head * count, query = layout.query_offset + at, key = layout.key_offset + at, value = layout.value_offset + at;
+      const Real scale = tile.cutoff[p] * features_norm;
+      const Real own_alpha = scale * triple_product<Real>(count, own + query, other + key, filter + at);
+      const Real other_alpha = scale * triple_product<Real>(count, other + query, own + key, filter + at);
+      scale_and_add<Real>(count, own_alpha, other + value, own_sum + at);
+      scale_and_add<Real>(count, other_alpha, own + value, other_sum + at);
+    }
+    for (int index = 0; index < layout.num_degrees; ++index) {
+      const int at = index * layout.coordinate_head_padded, width = layout.coordinate_head_padded;
+      const int query = layout.coordinate_query_offset + at, key = layout.coordinate_key_offset + at;
+      const Real* head_filter = filter + layout.features_padded + at;
+      const Real scale = tile.cutoff[p] * coordinates_norm, parity = layout.degree[index] % 2 == 0 ? scale : -scale;
+      beta[0][index * kTile + p] = scale * triple_product<Real>(width, own + query, other + key, head_filter);
+      beta[1][index * kTile + p] = parity * triple_product<Real>(width, other + query, own + key, head_filter);
+    }
+  }
+  add_pair_harmonics<Real>(step, block, tile, beta[0], beta[1], b);
 }
 
 template <class Real>
-inline void general_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+inline void general_forward(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   RadialBuffers<Real> radial(layout, b.radial);
-  const int channels = layout.features_padded + layout.coordinates_padded;
-  const Real features_norm = static_cast<Real>(layout.features_normalizer);
-  const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
-  alignas(64) Real beta[kMaxDegrees * kTile];
-  for (int i = begin; i < end; ++i) {
-    const Real* own = step.projection + static_cast<std::ptrdiff_t>(i) * layout.projection_stride;
-    set_zero(layout.features_padded, b.features);
-    set_zero(kTile * layout.num_coordinates, b.chi);
-    for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) {
-      tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-      filters<Real>(step, tile, i, b, radial);
-      set_zero(kMaxDegrees * kTile, beta);
-      for (int p = 0; p < tile.count; ++p) {
-        const Real* other = step.projection + static_cast<std::ptrdiff_t>(tile.slot[p]) * layout.projection_stride;
-        const Real* filter = b.filter + p * channels;
-        for (int head = 0; head < layout.heads; ++head) {
-          const int at = head * layout.head_padded;
-          const Real alpha =
-              tile.cutoff[p] * features_norm *
-              triple_product<Real>(layout.head_padded, own + layout.query_offset + at, other + layout.key_offset + at, filter + at);
-          const Real* value = other + layout.value_offset + at;
-          for (int d = 0; d < layout.head_padded; d += kWidth<Real>)
-            store<Real>(b.features + at + d, load<Real>(b.features + at + d) + alpha * load<Real>(value + d));
-        }
-        for (int index = 0; index < layout.num_degrees; ++index) {
-          const int at = index * layout.coordinate_head_padded;
-          beta[index * kTile + p] = tile.cutoff[p] * coordinates_norm *
-                                    triple_product<Real>(layout.coordinate_head_padded, own + layout.coordinate_query_offset + at,
-                                                         other + layout.coordinate_key_offset + at, filter + layout.features_padded + at);
-        }
-      }
-      add_harmonics<Real>(layout, beta, b);
-    });
-    store_attended<Real>(step, i, b);
+  for (int row = 0; row < block.num_rows(); ++row) {
+    set_zero(layout.features_padded, block_row<Real>(block, row, step.gradient_attended, step.rim.features, layout.features_padded));
+    set_zero(layout.chi_stride, block_row<Real>(block, row, step.gradient_chi_attended, step.rim.chi, layout.chi_stride));
   }
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { forward_tile<Real>(step, block, tile, b, radial); });
+}
+
+/// The sums of atom i, its own row and those of the rim.
+template <class Real>
+inline void gather_attended(const LayerStep<Real>& step, int i, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  copy_rows<Real>(layout.features_padded, step.gradient_attended + static_cast<std::ptrdiff_t>(i) * layout.features_padded, b.features);
+  copy_rows<Real>(layout.chi_stride, step.gradient_chi_attended + static_cast<std::ptrdiff_t>(i) * layout.chi_stride, b.edge_rows);
+  for (int at = step.rim.gathered_first[i]; at < step.rim.gathered_first[i + 1]; ++at) {
+    const std::ptrdiff_t row = step.rim.gathered[at];
+    add_rows<Real>(layout.features_padded, step.rim.features + row * layout.features_padded, b.features);
+    add_rows<Real>(layout.chi_stride, step.rim.chi + row * layout.chi_stride, b.edge_rows);
+  }
+  store_attended<Real>(step, i, b.features, b.edge_rows);
 }
 
 // --- adjoint ---
@@ -204,14 +277,14 @@ struct CoordinateLanes {
 
 /// Products of the coordinate gradients with the harmonics (eq. 44); Y_l(-u) = (-1)^l Y_l(u).
 template <class Real>
-inline void coordinate_products(const Layout& layout, const Real* own_gradient, const AttentionBuffers<Real>& b, CoordinateLanes<Real>& c) {
+inline void coordinate_products(const Layout& layout, const AttentionBuffers<Real>& b, CoordinateLanes<Real>& c) {
   for (int index = 0; index < layout.num_degrees; ++index)
     for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
       Vec<Real> own = Vec<Real>{}, other = Vec<Real>{};
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = layout.degree_offset[index] + m;
         const Vec<Real> y = load<Real>(b.harmonics + place * kTile + lane);
-        own += own_gradient[place] * y;
+        own += load<Real>(b.chi_gradient_i + place * kTile + lane) * y;
         other += load<Real>(b.chi_gradient_j + place * kTile + lane) * y;
       }
       store<Real>(c.own_product + index * kTile + lane, own);
@@ -221,8 +294,7 @@ inline void coordinate_products(const Layout& layout, const Real* own_gradient, 
 
 /// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji (eq. 49).
 template <class Real>
-inline void coordinate_harmonics_gradient(const Layout& layout, const Real* own_gradient, const CoordinateLanes<Real>& c,
-                                          AttentionBuffers<Real>& b) {
+inline void coordinate_harmonics_gradient(const Layout& layout, const CoordinateLanes<Real>& c, AttentionBuffers<Real>& b) {
   for (int index = 0; index < layout.num_degrees; ++index)
     for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
       const Vec<Real> own = load<Real>(c.own_beta + index * kTile + lane);
@@ -230,72 +302,90 @@ inline void coordinate_harmonics_gradient(const Layout& layout, const Real* own_
       const Vec<Real> other = layout.degree[index] % 2 == 0 ? beta : -beta;
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = layout.degree_offset[index] + m;
-        store<Real>(b.harmonics_gradient + place * kTile + lane,
-                    own_gradient[place] * own + load<Real>(b.chi_gradient_j + place * kTile + lane) * other);
+        store<Real>(b.harmonics_gradient + place * kTile + lane, load<Real>(b.chi_gradient_i + place * kTile + lane) * own +
+                                                                     load<Real>(b.chi_gradient_j + place * kTile + lane) * other);
       }
     }
 }
 
-/// One head of a pair, backwards from dE/dalpha_ij = own_factor and dE/dalpha_ji = other_factor (times s): the gradient of the filter is
-/// set, those of q_i and k_i are added to (eq. 45, 46).
+/// Queries and keys, or their gradients, of one head and one atom.
 template <class Real>
-inline void query_key_adjoint(int count, Real own_factor, Real other_factor, const Real* own_query, const Real* own_key,
-                              const Real* other_query, const Real* other_key, const Real* filter, Real* filter_gradient,
-                              Real* query_gradient, Real* key_gradient) {
+struct QueryKey {
+  Real *query, *key;
+};
+
+/// One head of a pair, backwards from dE/dalpha_ij = own_factor and dE/dalpha_ji = other_factor (times s): the gradient of the filter is
+/// set, those of queries and keys of both atoms are added to (eq. 45, 46).
+template <class Real>
+inline void query_key_adjoint(int count, Real own_factor, Real other_factor, QueryKey<const Real> own, QueryKey<const Real> other,
+                              const Real* filter, Real* filter_gradient, QueryKey<Real> own_gradient, QueryKey<Real> other_gradient) {
   for (int e = 0; e < count; e += kWidth<Real>) {
     const Vec<Real> w = load<Real>(filter + e);
-    const Vec<Real> key = own_factor * load<Real>(other_key + e), query = other_factor * load<Real>(other_query + e);
-    store<Real>(filter_gradient + e, key * load<Real>(own_query + e) + query * load<Real>(own_key + e));
-    store<Real>(query_gradient + e, load<Real>(query_gradient + e) + key * w);
-    store<Real>(key_gradient + e, load<Real>(key_gradient + e) + query * w);
+    const Vec<Real> own_query = load<Real>(own.query + e), own_key = load<Real>(own.key + e);
+    const Vec<Real> key = own_factor * load<Real>(other.key + e), query = other_factor * load<Real>(other.query + e);
+    store<Real>(filter_gradient + e, key * own_query + query * own_key);
+    const Vec<Real> own_w = own_factor * w, other_w = other_factor * w;
+    store<Real>(own_gradient.query + e, load<Real>(own_gradient.query + e) + key * w);
+    store<Real>(own_gradient.key + e, load<Real>(own_gradient.key + e) + query * w);
+    store<Real>(other_gradient.key + e, load<Real>(other_gradient.key + e) + own_w * own_query);
+    store<Real>(other_gradient.query + e, load<Real>(other_gradient.query + e) + other_w * own_key);
   }
 }
 
-/// Feature heads of the pair (i, p): gradient of the filter, of q_i, k_i and v_i (eq. 45, 46); returns dE/ds of the heads.
+/// One end of a pair in the adjoint.
 template <class Real>
-inline Real feature_heads_adjoint(const LayerStep<Real>& step, const Real* own, const Real* other, const Real* own_gradient,
-                                  const Real* other_gradient, const Real* filter, Real scale, Real* filter_gradient, Real* gradient) {
-  const Layout& layout = *step.layout;
+struct PairEnd {
+  const Real* projection;         ///< row [q, k, v, q', k']
+  const Real* gradient_attended;  ///< G
+  Real* gradient;                 ///< dE/d(projection), added to
+  QueryKey<const Real> inputs(int query, int key) const { return {projection + query, projection + key}; }
+  QueryKey<Real> gradients(int query, int key) const { return {gradient + query, gradient + key}; }
+};
+
+/// Feature heads of a pair: gradient of the filter, of q, k and v of both atoms (eq. 45, 46); returns dE/ds of the heads.
+template <class Real>
+inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, const Real* filter,
+                                  Real scale, Real* filter_gradient) {
   const int count = layout.head_padded;
   Real along = Real(0);
   for (int head = 0; head < layout.heads; ++head) {
     const int at = head * count, query = layout.query_offset + at, key = layout.key_offset + at, value = layout.value_offset + at;
-    const Real own_alpha = triple_product<Real>(count, own + query, other + key, filter + at);
-    const Real other_alpha = triple_product<Real>(count, other + query, own + key, filter + at);
-    const Real own_product = dot<Real>(count, own_gradient + at, other + value);
-    const Real other_product = dot<Real>(count, other_gradient + at, own + value);
+    const Real own_alpha = triple_product<Real>(count, own.projection + query, other.projection + key, filter + at);
+    const Real other_alpha = triple_product<Real>(count, other.projection + query, own.projection + key, filter + at);
+    const Real own_product = dot<Real>(count, own.gradient_attended + at, other.projection + value);
+    const Real other_product = dot<Real>(count, other.gradient_attended + at, own.projection + value);
     along += own_alpha * own_product + other_alpha * other_product;
-    query_key_adjoint<Real>(count, scale * own_product, scale * other_product, own + query, own + key, other + query, other + key,
-                            filter + at, filter_gradient + at, gradient + query, gradient + key);
-    for (int e = 0; e < count; e += kWidth<Real>)
-      store<Real>(gradient + value + e, load<Real>(gradient + value + e) + (scale * other_alpha) * load<Real>(other_gradient + at + e));
+    query_key_adjoint<Real>(count, scale * own_product, scale * other_product, own.inputs(query, key), other.inputs(query, key),
+                            filter + at, filter_gradient + at, own.gradients(query, key), other.gradients(query, key));
+    scale_and_add<Real>(count, scale * other_alpha, other.gradient_attended + at, own.gradient + value);
+    scale_and_add<Real>(count, scale * own_alpha, own.gradient_attended + at, other.gradient + value);
   }
   return along;
 }
 
-/// Coordinate heads of the pair (i, p): gradient of the filter, of q'_i and k'_i (eq. 45, 46), and both beta; returns dE/ds of the heads.
+/// Coordinate heads of the pair in lane p: gradient of the filter, of q' and k' of both atoms (eq. 45, 46), and both beta; returns dE/ds.
 template <class Real>
-inline Real coordinate_heads_adjoint(const LayerStep<Real>& step, const Real* own, const Real* other, int p, const Real* filter, Real scale,
-                                     CoordinateLanes<Real>& c, Real* filter_gradient, Real* gradient) {
-  const Layout& layout = *step.layout;
+inline Real coordinate_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, int p, const Real* filter,
+                                     Real scale, CoordinateLanes<Real>& c, Real* filter_gradient) {
   const int count = layout.coordinate_head_padded;
   Real along = Real(0);
   for (int index = 0; index < layout.num_degrees; ++index) {
     const int at = index * count, query = layout.coordinate_query_offset + at, key = layout.coordinate_key_offset + at;
     const int lane = index * kTile + p;
-    const Real own_beta = triple_product<Real>(count, own + query, other + key, filter + at);
-    const Real other_beta = triple_product<Real>(count, other + query, own + key, filter + at);
+    const Real own_beta = triple_product<Real>(count, own.projection + query, other.projection + key, filter + at);
+    const Real other_beta = triple_product<Real>(count, other.projection + query, own.projection + key, filter + at);
     along += own_beta * c.own_product[lane] + other_beta * c.other_product[lane];
     c.own_beta[lane] = scale * own_beta;
     c.other_beta[lane] = scale * other_beta;
-    query_key_adjoint<Real>(count, scale * c.own_product[lane], scale * c.other_product[lane], own + query, own + key, other + query,
-                            other + key, filter + at, filter_gradient + at, gradient + query, gradient + key);
+    query_key_adjoint<Real>(count, scale * c.own_product[lane], scale * c.other_product[lane], own.inputs(query, key),
+                            other.inputs(query, key), filter + at, filter_gradient + at, own.gradients(query, key),
+                            other.gradients(query, key));
   }
   return along;
 }
 
-/// From dE/dw back through the spherical filter networks to chi_i, summed by lanes in b.chi: dE/dchi_i = -2 (2l+1)^(-1/2) (chi_j - chi_i)
-/// dE/dm (eq. 47).
+/// From dE/dw back through the spherical filter networks to chi_i, by lanes in b.chi: dE/dchi_i = -2 (2l+1)^(-1/2) (chi_j - chi_i)
+/// dE/dm (eq. 47); dE/dchi_j is the opposite.
 template <class Real>
 inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
@@ -316,55 +406,90 @@ inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>&
       const Vec<Real> factor = norm * load<Real>(b.invariant + index * kTile + lane);
       for (int m = 0; m < count; ++m) {
         const int place = (layout.degree_offset[index] + m) * kTile + lane;
-        store<Real>(b.chi + place, load<Real>(b.chi + place) + factor * load<Real>(b.chi_difference + place));
+        store<Real>(b.chi + place, factor * load<Real>(b.chi_difference + place));
       }
     }
   }
 }
 
-/// One tile of the adjoint: adds to `gradient` (dE/d[q, k, v, q', k'] of atom i), to b.chi (dE/dchi_i by lanes), forces and virial.
+/// Adds the gradients of chi in b.chi, and forces and virial, to both atoms of every pair.
 template <class Real>
-inline void tile_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, Real* gradient, AttentionBuffers<Real>& b,
+inline void add_pair_gradients(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, const Real* along,
+                               AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  const EdgeGradients<Real> gradients(step, tile, along, b.harmonics_gradient);
+  lanes_to_rows<Real>(layout, b.chi, b.edge_rows);
+  for (int p = 0; p < tile.count; ++p) {
+    const std::ptrdiff_t centre = tile.centre[p];
+    const Real* chi = b.edge_rows + p * layout.chi_stride;
+    add_rows<Real>(layout.chi_stride, chi, step.gradient_chi + centre * layout.chi_stride);
+    gradients.add(tile, p, 1.0, step.forces + 3 * centre, step.virial + 9 * centre);
+    if (tile.row[p] < 0) continue;
+    scale_and_add<Real>(layout.chi_stride, Real(-1), chi,
+                        block_row<Real>(block, tile.row[p], step.gradient_chi, step.rim.chi, layout.chi_stride));
+    gradients.add(tile, p, -1.0, block_row<double>(block, tile.row[p], step.forces, step.rim.forces, 3),
+                  block_row<double>(block, tile.row[p], step.virial, step.rim.virial, 9));
+  }
+}
+
+/// One tile of the adjoint: adds to b.projection_gradient and to what add_pair_gradients fills.
+template <class Real>
+inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b,
                          RadialBuffers<Real>& radial) {
   const Layout& layout = *step.layout;
   const int channels = layout.features_padded + layout.coordinates_padded;
   const Real features_norm = static_cast<Real>(layout.features_normalizer);
   const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
-  const Real* own = step.projection + static_cast<std::ptrdiff_t>(i) * layout.projection_stride;
-  const Real* own_gradient = step.gradient_attended + static_cast<std::ptrdiff_t>(i) * layout.features_padded;
-  const Real* own_chi_gradient = step.gradient_chi_attended + static_cast<std::ptrdiff_t>(i) * layout.chi_stride;
   CoordinateLanes<Real> c;
   set_zero(kMaxDegrees * kTile, c.own_beta);
   set_zero(kMaxDegrees * kTile, c.other_beta);
   alignas(64) Real along[kTile] = {}, radial_slope[kTile] = {};
+  const auto end = [&](int slot, Real* gradient) -> PairEnd<Real> {
+    return {step.projection + static_cast<std::ptrdiff_t>(slot) * layout.projection_stride,
+            step.gradient_attended + static_cast<std::ptrdiff_t>(slot) * layout.features_padded, gradient};
+  };
 
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  filters<Real>(step, tile, i, b, radial);
-  gather_coordinates<Real>(layout, tile, step.gradient_chi_attended, nullptr, b.chi_gradient_j);
-  coordinate_products<Real>(layout, own_chi_gradient, b, c);
+  filters<Real>(step, tile, b, radial);
+  gather_coordinates<Real>(layout, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
+  gather_coordinates<Real>(layout, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
+  coordinate_products<Real>(layout, b, c);
   for (int p = 0; p < tile.count; ++p) {
-    const std::ptrdiff_t slot = tile.slot[p];
-    const Real* other = step.projection + slot * layout.projection_stride;
+    const int row = tile.row[p];
+    const PairEnd<Real> own = end(tile.centre[p], b.projection_gradient + (tile.centre[p] - block.begin) * layout.projection_stride);
+    const PairEnd<Real> other = end(tile.slot[p], row < 0 ? b.unused_row : b.projection_gradient + row * layout.projection_stride);
     const Real* filter = b.filter + p * channels;
     Real* filter_gradient = b.filter_gradient + p * channels;
-    const Real features_along =
-        feature_heads_adjoint<Real>(step, own, other, own_gradient, step.gradient_attended + slot * layout.features_padded, filter,
-                                    tile.cutoff[p] * features_norm, filter_gradient, gradient);
+    const Real features_along = feature_heads_adjoint<Real>(layout, own, other, filter, tile.cutoff[p] * features_norm, filter_gradient);
     const Real coordinates_along =
-        coordinate_heads_adjoint<Real>(step, own, other, p, filter + layout.features_padded, tile.cutoff[p] * coordinates_norm, c,
-                                       filter_gradient + layout.features_padded, gradient);
+        coordinate_heads_adjoint<Real>(layout, own, other, p, filter + layout.features_padded, tile.cutoff[p] * coordinates_norm, c,
+                                       filter_gradient + layout.features_padded);
     along[p] = (features_along * features_norm + coordinates_along * coordinates_norm) * tile.cutoff_derivative[p];
   }
   radial_derivative<Real>(step, tile, b.filter_gradient, radial, radial_slope);
   spherical_adjoint<Real>(step, tile, b);
-  coordinate_harmonics_gradient<Real>(layout, own_chi_gradient, c, b);
+  coordinate_harmonics_gradient<Real>(layout, c, b);
   for (int p = 0; p < kTile; ++p) along[p] += radial_slope[p];
-  accumulate_forces<Real>(step, tile, i, along, b.harmonics_gradient);
+  add_pair_gradients<Real>(step, block, tile, along, b);
 }
 
-/// gradient_x and gradient_chi of the layer's input from what the attention of atoms begin..begin+rows-1 gave back.
+/// Rows that gradients are added to, before the first tile of a block. Forces of own atoms keep what they hold.
 template <class Real>
-inline void input_gradients(const LayerStep<Real>& step, int begin, int rows, AttentionBuffers<Real>& b) {
+inline void prepare_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  set_zero(block.num_rows() * layout.projection_stride, b.projection_gradient);
+  set_zero(layout.projection_stride, b.unused_row);
+  const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(block.begin) * layout.chi_stride;
+  copy_rows<Real>((block.end - block.begin) * layout.chi_stride, step.gradient_chi_attended + offset, step.gradient_chi + offset);
+  const int rim_rows = block.rim_end - block.rim_begin;
+  set_zero(rim_rows * layout.chi_stride, step.rim.chi + static_cast<std::ptrdiff_t>(block.rim_begin) * layout.chi_stride);
+  set_zero(3 * rim_rows, step.rim.forces + 3 * static_cast<std::ptrdiff_t>(block.rim_begin));
+  set_zero(9 * rim_rows, step.rim.virial + 9 * static_cast<std::ptrdiff_t>(block.rim_begin));
+}
+
+/// gradient_x of the layer's input from what the attention gave back to up to kNodeBlock atoms of a block, starting with `begin`.
+template <class Real>
+inline void own_input_gradients(const LayerStep<Real>& step, int begin, int rows, Real* projection_gradient, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(begin) * layout.feature_stride;
   Real* gradient_x = step.gradient_x + offset;
@@ -375,28 +500,47 @@ inline void input_gradients(const LayerStep<Real>& step, int begin, int rows, At
       for (int d = 0; d < layout.head_width; ++d)
         gradient_x[row * layout.feature_stride + head * layout.head_width + d] = attended[head * layout.head_padded + d];
   }
-  project_adjoint<Real>(layout, *step.parameters, rows, step.x + offset, b.projection_gradient, b.projection, gradient_x);
+  project_adjoint<Real>(layout, *step.parameters, rows, step.x + offset, projection_gradient, b.projection, gradient_x);
+}
+
+/// Likewise for rim rows, starting with `begin`; only what the attention gave back.
+template <class Real>
+inline void rim_input_gradients(const LayerStep<Real>& step, int begin, int rows, Real* projection_gradient, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  if (layout.query_key_activation != Activation::identity)  // else the input is not looked at
+    for (int row = 0; row < rows; ++row)
+      copy_rows<Real>(layout.feature_stride, step.x + static_cast<std::ptrdiff_t>(step.rim.slots[begin + row]) * layout.feature_stride,
+                      b.x + row * layout.feature_stride);
+  Real* gradient_x = step.rim.features + static_cast<std::ptrdiff_t>(begin) * layout.feature_stride;
+  set_zero(rows * layout.feature_stride, gradient_x);
+  project_adjoint<Real>(layout, *step.parameters, rows, b.x, projection_gradient, b.projection, gradient_x);
 }
 
 template <class Real>
-inline void general_adjoint(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+inline void general_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   RadialBuffers<Real> radial(layout, b.radial);
-  for (int first = begin; first < end; first += kNodeBlock) {
-    const int rows = end - first < kNodeBlock ? end - first : kNodeBlock;
-    set_zero(rows * layout.projection_stride, b.projection_gradient);
-    for (int i = first; i < first + rows; ++i) {
-      set_zero(kTile * layout.num_coordinates, b.chi);
-      Real* gradient = b.projection_gradient + (i - first) * layout.projection_stride;
-      for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) { tile_adjoint<Real>(step, tile, i, gradient, b, radial); });
-      const std::ptrdiff_t chi_offset = static_cast<std::ptrdiff_t>(i) * layout.chi_stride;
-      for (int c = 0; c < layout.num_coordinates; ++c) {
-        Vec<Real> lanes = Vec<Real>{};
-        for (int lane = 0; lane < kTile; lane += kWidth<Real>) lanes += load<Real>(b.chi + c * kTile + lane);
-        step.gradient_chi[chi_offset + c] = step.gradient_chi_attended[chi_offset + c] + sum<Real>(lanes);
-      }
-    }
-    input_gradients<Real>(step, first, rows, b);
+  prepare_adjoint<Real>(step, block, b);
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { adjoint_tile<Real>(step, block, tile, b, radial); });
+  const int own = block.end - block.begin, rim = block.rim_end - block.rim_begin;
+  for (int first = 0; first < own; first += kNodeBlock)
+    own_input_gradients<Real>(step, block.begin + first, own - first < kNodeBlock ? own - first : kNodeBlock,
+                              b.projection_gradient + first * layout.projection_stride, b);
+  for (int first = 0; first < rim; first += kNodeBlock)
+    rim_input_gradients<Real>(step, block.rim_begin + first, rim - first < kNodeBlock ? rim - first : kNodeBlock,
+                              b.projection_gradient + (own + first) * layout.projection_stride, b);
+}
+
+/// Adds the rim rows of atom i to its gradients and forces.
+template <class Real>
+inline void gather_gradients(const LayerStep<Real>& step, int i) {
+  const Layout& layout = *step.layout;
+  for (int at = step.rim.gathered_first[i]; at < step.rim.gathered_first[i + 1]; ++at) {
+    const std::ptrdiff_t row = step.rim.gathered[at], own = i;
+    add_rows<Real>(layout.feature_stride, step.rim.features + row * layout.feature_stride, step.gradient_x + own * layout.feature_stride);
+    add_rows<Real>(layout.chi_stride, step.rim.chi + row * layout.chi_stride, step.gradient_chi + own * layout.chi_stride);
+    for (int k = 0; k < 3; ++k) step.forces[3 * own + k] += step.rim.forces[3 * row + k];
+    for (int k = 0; k < 9; ++k) step.virial[9 * own + k] += step.rim.virial[9 * row + k];
   }
 }
 

@@ -12,11 +12,14 @@ namespace SO3MD_CPU_NAMESPACE {
 /// Edges that are worked on together; a multiple of every register width.
 inline constexpr int kTile = 16;
 
-/// Geometry of up to kTile edges of one atom. Lanes behind `count` hold a harmless direction and a cutoff value of zero.
+/// Up to kTile edges, of one atom or of several. Lanes behind `count` hold a harmless direction and a cutoff value of zero, and the
+/// atoms of the first edge.
 template <class Real>
 struct EdgeTile {
   int count = 0;
-  const int* slot = nullptr;
+  int centre[kTile] = {};  ///< slot
+  int slot[kTile] = {};    ///< of the neighbour
+  int row[kTile] = {};     ///< of the neighbour in the centre's block
   alignas(64) Real x[kTile];
   alignas(64) Real y[kTile];
   alignas(64) Real z[kTile];
@@ -24,15 +27,28 @@ struct EdgeTile {
   alignas(64) Real cutoff[kTile];
   alignas(64) Real cutoff_derivative[kTile];
 
-  EdgeTile(const EdgeView<Real>& edges, std::int64_t first, int edge_count) : count(edge_count), slot(edges.slot + first) {
-    for (int p = 0; p < kTile; ++p) {
-      const bool real_edge = p < count;
-      x[p] = real_edge ? edges.ux[first + p] : Real(0);
-      y[p] = real_edge ? edges.uy[first + p] : Real(0);
-      z[p] = real_edge ? edges.uz[first + p] : Real(1);
-      r[p] = real_edge ? edges.r[first + p] : 1.0;
-      cutoff[p] = real_edge ? edges.cutoff[first + p] : Real(0);
-      cutoff_derivative[p] = real_edge ? edges.cutoff_derivative[first + p] : Real(0);
+  void add(const EdgeView<Real>& edges, std::int64_t edge, int i) {
+    centre[count] = i;
+    slot[count] = edges.slot[edge];
+    row[count] = edges.row[edge];
+    x[count] = edges.ux[edge];
+    y[count] = edges.uy[edge];
+    z[count] = edges.uz[edge];
+    r[count] = edges.r[edge];
+    cutoff[count] = edges.cutoff[edge];
+    cutoff_derivative[count] = edges.cutoff_derivative[edge];
+    ++count;
+  }
+
+  /// After the last edge.
+  void fill_up() {
+    for (int p = count; p < kTile; ++p) {
+      centre[p] = centre[0];
+      slot[p] = slot[0];
+      x[p] = y[p] = Real(0);
+      z[p] = Real(1);
+      r[p] = 1.0;
+      cutoff[p] = cutoff_derivative[p] = Real(0);
     }
   }
 
@@ -46,12 +62,30 @@ struct EdgeTile {
 /// Calls body(tile) for the edges of owned atom i.
 template <class Real, class Body>
 inline void for_edge_tiles(const EdgeView<Real>& edges, int i, const Body& body) {
-  const int count = edges.count[i];
-  for (int done = 0; done < count; done += kTile) {
-    const int left = count - done;
-    const EdgeTile<Real> tile(edges, edges.first[i] + done, left < kTile ? left : kTile);
+  const std::int64_t end = edges.first[i] + edges.count[i];
+  for (std::int64_t edge = edges.first[i]; edge < end;) {
+    EdgeTile<Real> tile;
+    while (edge < end && tile.count < kTile) tile.add(edges, edge++, i);
+    tile.fill_up();
     body(tile);
   }
+}
+
+/// Calls body(tile) for the pairs of a block.
+template <class Real, class Body>
+inline void for_pair_tiles(const EdgeView<Real>& edges, const PairBlock& block, const Body& body) {
+  EdgeTile<Real> tile;
+  for (int i = block.begin; i < block.end; ++i)
+    for (std::int64_t edge = edges.first[i]; edge < edges.first[i] + edges.count[i]; ++edge) {
+      if (edges.row[edge] == PairBlocks::kNotHere) continue;
+      tile.add(edges, edge, i);
+      if (tile.count < kTile) continue;
+      body(tile);
+      tile.count = 0;
+    }
+  if (tile.count == 0) return;
+  tile.fill_up();
+  body(tile);
 }
 
 /// Interval of a spline and its weights at distance r.
@@ -181,34 +215,38 @@ inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>&
   }
 }
 
-/// Adds what every lane's edge contributes to the force on its centre and to the virial, in double:
-/// dE/dd = along u + (dE/du) / r, with dE/du tangential (eq. 41, 42, 50 of docs/theory.md).
+/// Energy gradients by the displacement of every lane: dE/dd = along u + (dE/du) / r, with dE/du tangential (eq. 41, 50 of docs/theory.md).
 template <class Real>
-inline void accumulate_forces(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, const Real* along,
-                              const Real* harmonics_gradient) {
-  alignas(64) Real gx[kTile], gy[kTile], gz[kTile], inverse_r[kTile];
-  for (int lane = 0; lane < kTile; ++lane) inverse_r[lane] = static_cast<Real>(1.0 / tile.r[lane]);
-  for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
-    const Vec<Real> x = load<Real>(tile.x + lane), y = load<Real>(tile.y + lane), z = load<Real>(tile.z + lane);
-    Vec<Real> tx, ty, tz;
-    harmonics_adjoint<Real>(*step.layout, *step.harmonics, x, y, z, harmonics_gradient + lane, kTile, tx, ty, tz);
-    const Vec<Real> inverse = load<Real>(inverse_r + lane), outward = load<Real>(along + lane);
-    store<Real>(gx + lane, outward * x + tx * inverse);
-    store<Real>(gy + lane, outward * y + ty * inverse);
-    store<Real>(gz + lane, outward * z + tz * inverse);
+struct EdgeGradients {
+  alignas(64) Real x[kTile];
+  alignas(64) Real y[kTile];
+  alignas(64) Real z[kTile];
+
+  EdgeGradients(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const Real* along, const Real* harmonics_gradient) {
+    alignas(64) Real inverse_r[kTile];
+    for (int lane = 0; lane < kTile; ++lane) inverse_r[lane] = static_cast<Real>(1.0 / tile.r[lane]);
+    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+      const Vec<Real> ux = load<Real>(tile.x + lane), uy = load<Real>(tile.y + lane), uz = load<Real>(tile.z + lane);
+      Vec<Real> tx, ty, tz;
+      harmonics_adjoint<Real>(*step.layout, *step.harmonics, ux, uy, uz, harmonics_gradient + lane, kTile, tx, ty, tz);
+      const Vec<Real> inverse = load<Real>(inverse_r + lane), outward = load<Real>(along + lane);
+      store<Real>(x + lane, outward * ux + tx * inverse);
+      store<Real>(y + lane, outward * uy + ty * inverse);
+      store<Real>(z + lane, outward * uz + tz * inverse);
+    }
   }
-  double* force = step.forces + 3 * static_cast<std::ptrdiff_t>(i);
-  double* virial = step.virial + 9 * static_cast<std::ptrdiff_t>(i);
-  for (int p = 0; p < tile.count; ++p) {
-    const double gradient[3] = {static_cast<double>(gx[p]), static_cast<double>(gy[p]), static_cast<double>(gz[p])};
+
+  /// Adds lane p to the force on one end of its edge (sign 1: the centre, -1: the neighbour), and half of its virial (eq. 42), in double.
+  void add(const EdgeTile<Real>& tile, int p, double sign, double* force, double* virial) const {
+    const double gradient[3] = {static_cast<double>(x[p]), static_cast<double>(y[p]), static_cast<double>(z[p])};
     const double half = 0.5 * tile.r[p];
     const double d[3] = {half * static_cast<double>(tile.x[p]), half * static_cast<double>(tile.y[p]),
                          half * static_cast<double>(tile.z[p])};
     for (int a = 0; a < 3; ++a) {
-      force[a] += gradient[a];
+      force[a] += sign * gradient[a];
       for (int c = 0; c < 3; ++c) virial[3 * a + c] += d[a] * gradient[c];
     }
   }
-}
+};
 
 }  // namespace SO3MD_CPU_NAMESPACE

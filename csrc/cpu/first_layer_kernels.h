@@ -19,6 +19,29 @@ inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>&
   }
 }
 
+/// b.chi += beta Y with beta[degree][lane].
+template <class Real>
+inline void add_harmonics(const Layout& layout, const Real* beta, AttentionBuffers<Real>& b) {
+  for (int index = 0; index < layout.num_degrees; ++index)
+    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+      const Vec<Real> weight = load<Real>(beta + index * kTile + lane);
+      for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
+        const int place = (layout.degree_offset[index] + m) * kTile + lane;
+        store<Real>(b.chi + place, load<Real>(b.chi + place) + weight * load<Real>(b.harmonics + place));
+      }
+    }
+}
+
+/// sums[coordinate] over the lanes of b.chi.
+template <class Real>
+inline void sum_lanes(const Layout& layout, const AttentionBuffers<Real>& b, Real* sums) {
+  for (int c = 0; c < layout.num_coordinates; ++c) {
+    Vec<Real> lanes = Vec<Real>{};
+    for (int lane = 0; lane < kTile; lane += kWidth<Real>) lanes += load<Real>(b.chi + c * kTile + lane);
+    sums[c] = sum<Real>(lanes);
+  }
+}
+
 template <class Real>
 inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
@@ -51,7 +74,8 @@ inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end,
         for (int d = 0; d < layout.head_padded; d += kWidth<Real>)
           store<Real>(features + d, load<Real>(features + d) + weight * load<Real>(value + d));
       }
-    store_attended<Real>(step, i, b);
+    sum_lanes<Real>(layout, b, b.edge_rows);
+    store_attended<Real>(step, i, b.features, b.edge_rows);
   }
 }
 
@@ -60,7 +84,6 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile
   const Layout& layout = *step.layout;
   const FirstLayer<Real>& first = *step.first_layer;
   const int own_species = first.species[i], projected_stride = first.num_species * layout.heads;
-  const Real* own_chi_gradient = step.gradient_chi_attended + static_cast<std::ptrdiff_t>(i) * layout.chi_stride;
   const Real* own_projected = step.gradient_projected + static_cast<std::ptrdiff_t>(i) * projected_stride;
   alignas(64) Real own_weight[kMostPairWeights], other_weight[kMostPairWeights];
   alignas(64) Real own_slope[kMostPairWeights], other_slope[kMostPairWeights], along[kTile] = {};
@@ -68,8 +91,9 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile
   set_zero(kMaxDegrees * kTile, c.own_beta);
   set_zero(kMaxDegrees * kTile, c.other_beta);
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  gather_coordinates<Real>(layout, tile, step.gradient_chi_attended, nullptr, b.chi_gradient_j);
-  coordinate_products<Real>(layout, own_chi_gradient, b, c);
+  gather_coordinates<Real>(layout, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
+  gather_coordinates<Real>(layout, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
+  coordinate_products<Real>(layout, b, c);
   for (int p = 0; p < tile.count; ++p) {
     const int species = first.species[tile.slot[p]];
     const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
@@ -92,8 +116,10 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile
     }
     along[p] = by_cutoff * tile.cutoff_derivative[p] + by_distance * tile.cutoff[p];
   }
-  coordinate_harmonics_gradient<Real>(layout, own_chi_gradient, c, b);
-  accumulate_forces<Real>(step, tile, i, along, b.harmonics_gradient);
+  coordinate_harmonics_gradient<Real>(layout, c, b);
+  const EdgeGradients<Real> gradients(step, tile, along, b.harmonics_gradient);
+  for (int p = 0; p < tile.count; ++p)
+    gradients.add(tile, p, 1.0, step.forces + 3 * static_cast<std::ptrdiff_t>(i), step.virial + 9 * static_cast<std::ptrdiff_t>(i));
 }
 
 template <class Real>

@@ -8,35 +8,59 @@ namespace SO3MD_CPU_NAMESPACE {
 namespace {
 
 template <class Real>
-std::size_t scratch_size(const Layout& layout) {
+std::size_t scratch_size(const Layout& layout, int most_block_rows) {
   auto larger = [](std::size_t a, std::size_t b) { return a > b ? a : b; };
-  return larger(AttentionBuffers<Real>::size(layout), larger(NodeBuffers<Real>::size(layout), ReadoutBuffers<Real>::size(layout)));
+  return larger(AttentionBuffers<Real>::size(layout, most_block_rows),
+                larger(NodeBuffers<Real>::size(layout), ReadoutBuffers<Real>::size(layout)));
 }
 
 template <class Real>
-void attention_forward(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
-  AttentionBuffers<Real> buffers(*step.layout, scratch);
-  if (step.first_layer != nullptr)
-    first_layer_forward<Real>(step, begin, end, buffers);
-  else
-    general_forward<Real>(step, begin, end, buffers);
+void first_layer_forward_step(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
+  AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
+  first_layer_forward<Real>(step, begin, end, buffers);
 }
 
 template <class Real>
-void attention_adjoint(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
-  AttentionBuffers<Real> buffers(*step.layout, scratch);
-  if (step.first_layer != nullptr)
-    first_layer_adjoint<Real>(step, begin, end, buffers);
-  else
-    general_adjoint<Real>(step, begin, end, buffers);
+void first_layer_adjoint_step(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
+  AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
+  first_layer_adjoint<Real>(step, begin, end, buffers);
+}
+
+template <class Real>
+void attention_forward(const LayerStep<Real>& step, int first_block, int last_block, Real* scratch) {
+  for (int block = first_block; block < last_block; ++block) {
+    AttentionBuffers<Real> buffers(*step.layout, step.rim.blocks[block].num_rows(), scratch);
+    general_forward<Real>(step, step.rim.blocks[block], buffers);
+  }
+}
+
+template <class Real>
+void attention_adjoint(const LayerStep<Real>& step, int first_block, int last_block, Real* scratch) {
+  for (int block = first_block; block < last_block; ++block) {
+    AttentionBuffers<Real> buffers(*step.layout, step.rim.blocks[block].num_rows(), scratch);
+    general_adjoint<Real>(step, step.rim.blocks[block], buffers);
+  }
+}
+
+template <class Real>
+void gather_forward(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
+  AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
+  for (int i = begin; i < end; ++i) gather_attended<Real>(step, i, buffers);
+}
+
+template <class Real>
+void gather_adjoint(const LayerStep<Real>& step, int begin, int end, Real*) {
+  for (int i = begin; i < end; ++i) gather_gradients<Real>(step, i);
 }
 
 template <class Real>
 KernelTable<Real> make_table() {
 #define SO3MD_NAME_OF(token) #token
 #define SO3MD_STRING_OF(macro) SO3MD_NAME_OF(macro)
-  return {SO3MD_STRING_OF(SO3MD_ISA), scratch_size<Real>, project<Real>,         attention_forward<Real>, attention_adjoint<Real>,
-          node_forward<Real>,         node_adjoint<Real>, readout_forward<Real>, readout_adjoint<Real>,   long_range<Real>};
+  return {SO3MD_STRING_OF(SO3MD_ISA),     scratch_size<Real>,      project<Real>,           first_layer_forward_step<Real>,
+          first_layer_adjoint_step<Real>, attention_forward<Real>, attention_adjoint<Real>, gather_forward<Real>,
+          gather_adjoint<Real>,           node_forward<Real>,      node_adjoint<Real>,      readout_forward<Real>,
+          readout_adjoint<Real>,          long_range<Real>};
 }
 
 }  // namespace

@@ -1,12 +1,15 @@
 #include "geometry/local_domain.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <tuple>
 
 namespace so3md {
 
 namespace {
+
+std::atomic<std::int64_t> builds{0};  // of all domains
 
 constexpr int kSiteGrain = 4096;  // sites that a thread places at a time: fewer are not worth waking a thread
 
@@ -38,6 +41,7 @@ void LocalDomain::build(int n_points, const double* positions, const Cell& cell,
   FoundSites found = find_neighbours(grid, roles, lists_, pool);
   if (std::isinf(long_radius_)) add_all_points(grid, roles, found);
 
+  build_ = ++builds;
   n_owned_ = static_cast<int>(found.owned.size());
   n_interior_ = found.n_interior;
   wraps_.resize(index_of(n_points));
@@ -125,6 +129,7 @@ Domain LocalDomain::domain() const {
   domain.n_interior = n_interior_;
   domain.n_near = n_near_;
   domain.n_far = static_cast<int>(halo_.size()) - n_near_;
+  domain.build = build_;
   domain.n_sites = static_cast<int>(slots_.size());
   domain.slot = slots_.data();
   domain.positions = positions_.data();

@@ -61,6 +61,7 @@ class LocalDomain {
   double long_radius_;
   std::vector<NeighbourRows> lists_;  // short, then long if there is one
   int n_owned_ = 0, n_interior_ = 0, n_near_ = 0;
+  std::int64_t build_ = 0;
   std::vector<int> point_of_slot_, slot_of_point_;
   std::vector<AtomOwner> halo_;
   std::vector<Shift> wraps_;

@@ -18,7 +18,7 @@ enum class Reach { near, all };
 
 /// The engine calls these at fixed points of an evaluation; all processes call them in the same order, also those without atoms.
 ///
-/// Nothing flows back: each process gathers what lands on its own atoms (csrc/geometry/domain.h), so the adjoint, too, only needs rows
+/// Nothing flows back: each process works out what lands on its own atoms (csrc/geometry/domain.h), so the adjoint, too, only needs rows
 /// of its neighbours' gradients.
 class HaloExchange {
  public:

@@ -10,6 +10,7 @@
 #include "geometry/domain.h"
 #include "geometry/radial.h"
 #include "network/kernels.h"
+#include "network/pair_blocks.h"
 
 namespace so3md {
 
@@ -33,17 +34,21 @@ class Edges {
   /// works on atom i. Throws OverlappingAtoms.
   template <class Visit>
   void build(const Domain& domain, double cutoff, const Cutoff& cutoff_function, ThreadPool& pool, const Visit& visit) {
+    pair_blocks_.update(domain);
     resize(domain);
     pool.parallel_for(domain.n_owned, kAtomsPerTask, [&](int begin, int end, int) {
       for (int i = begin; i < end; ++i) build_atom(domain, i, cutoff, cutoff_function, visit);
     });
   }
 
+  const PairBlocks& pair_blocks() const { return pair_blocks_; }
+
   EdgeView<Real> view() const {
     EdgeView<Real> out;
     out.first = first_.data();
     out.count = count_.data();
     out.slot = slot_.data();
+    out.row = row_.data();
     out.ux = ux_.data();
     out.uy = uy_.data();
     out.uz = uz_.data();
@@ -62,6 +67,7 @@ class Edges {
     first_.assign(domain.short_offsets, domain.short_offsets + domain.n_owned);
     count_.resize(atoms);
     slot_.resize(capacity);
+    row_.resize(capacity);
     r_.resize(capacity);
     for (auto* values : {&ux_, &uy_, &uz_, &cutoff_, &cutoff_derivative_}) values->resize(capacity);
   }
@@ -82,6 +88,7 @@ class Edges {
       double derivative;
       const double phi = cutoff_function(r, &derivative);
       slot_[at] = domain.slot[site];
+      row_[at] = pair_blocks_.rows()[static_cast<std::size_t>(entry)];
       ux_[at] = static_cast<Real>(d[0] / r);
       uy_[at] = static_cast<Real>(d[1] / r);
       uz_[at] = static_cast<Real>(d[2] / r);
@@ -94,8 +101,9 @@ class Edges {
     count_[static_cast<std::size_t>(i)] = static_cast<int>(at - start);
   }
 
+  PairBlocks pair_blocks_;
   std::vector<std::int64_t> first_;
-  std::vector<int> count_, slot_;
+  std::vector<int> count_, slot_, row_;
   std::vector<double> r_;
   std::vector<Real> ux_, uy_, uz_, cutoff_, cutoff_derivative_;
 };

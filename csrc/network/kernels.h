@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "network/pair_blocks.h"
 #include "network/parameters.h"
 #include "physics/long_range.h"
 
@@ -15,6 +16,7 @@ struct EdgeView {
   const std::int64_t* first = nullptr;
   const int* count = nullptr;
   const int* slot = nullptr;                                   ///< of the neighbour
+  const int* row = nullptr;                                    ///< of the neighbour in the centre's block (PairBlocks::rows)
   const Real *ux = nullptr, *uy = nullptr, *uz = nullptr;      ///< unit vector from the centre to the neighbour
   const double* r = nullptr;                                   ///< distance, A; bonds are stiff: rounding it to float costs 1e-5 eV/A
   const Real *cutoff = nullptr, *cutoff_derivative = nullptr;  ///< phi(r) and dphi/dr
@@ -38,6 +40,19 @@ struct FirstLayer {
   const int* species = nullptr;         ///< by slot
 };
 
+/// Blocks of pairs, and rows for what a block adds to owned atoms of other blocks.
+template <class Real>
+struct RimView {
+  const PairBlock* blocks = nullptr;
+  const int* slots = nullptr;           ///< [rim rows] atom that a row is for
+  const int* gathered_first = nullptr;  ///< [n_owned + 1]
+  const int* gathered = nullptr;        ///< rim rows of an atom
+  Real* features = nullptr;             ///< forward: sums of value vectors [features_padded]; adjoint: dE/dx [feature_stride]
+  Real* chi = nullptr;                  ///< [chi_stride] sums of harmonics; adjoint: dE/dchi
+  double* forces = nullptr;             ///< [3]
+  double* virial = nullptr;             ///< [9]
+};
+
 /// One layer of one evaluation. Rows by slot (owned atoms first) unless stated.
 template <class Real>
 struct LayerStep {
@@ -46,6 +61,7 @@ struct LayerStep {
   const RadialFunctions* radial_functions = nullptr;
   const HarmonicsTable<Real>* harmonics = nullptr;
   EdgeView<Real> edges;
+  RimView<Real> rim;
   const FirstLayer<Real>* first_layer = nullptr;  ///< null: general layer
 
   const Real* x = nullptr;           ///< owned rows: input of the layer
@@ -82,14 +98,22 @@ struct ReadoutStep {
   Real* gradient_x = nullptr;  ///< set
 };
 
-/// Ranges are of owned atoms; `scratch` belongs to the calling thread and has scratch_size(layout) numbers.
+/// Ranges are of owned atoms unless stated; `scratch` belongs to the calling thread and has scratch_size() numbers.
+///
+/// The attention of a layer has two steps. The first runs over blocks of pairs: forward, it leaves sums of the atoms of a block in
+/// gradient_attended and gradient_chi_attended, which are free then, and of others in rim rows; in the adjoint, gradients of the layer's
+/// input likewise. The second gathers rim rows atom by atom. First layers with tables do all in the first step, over atoms.
 template <class Real>
 struct KernelTable {
   const char* instruction_set = nullptr;
-  std::size_t (*scratch_size)(const Layout& layout) = nullptr;
+  std::size_t (*scratch_size)(const Layout& layout, int most_block_rows) = nullptr;
   void (*project)(const Layout&, const LayerParameters<Real>&, const Real* x, int rows, Real* projection) = nullptr;
-  void (*attention_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
-  void (*attention_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*first_layer_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*first_layer_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*attention_forward)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
+  void (*attention_adjoint)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
+  void (*gather_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*gather_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*node_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*node_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*readout_forward)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;

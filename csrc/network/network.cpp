@@ -47,7 +47,6 @@ Network<Real>::Network(const Model& model, bool tabulate, ThreadPool& pool)
   projection_.resize(layers);
   x_attended_.resize(layers);
   chi_attended_.resize(layers);
-  for (auto& scratch : scratch_) scratch.resize(kernels_.scratch_size(parameters_.layout));
 }
 
 template <class Real>
@@ -75,6 +74,19 @@ void Network<Real>::allocate(int owned, int slots) {
 }
 
 template <class Real>
+void Network<Real>::allocate_rim() {
+  const Layout& layout = parameters_.layout;
+  const PairBlocks& blocks = edges_.pair_blocks();
+  const std::size_t size = kernels_.scratch_size(layout, blocks.most_rows());
+  for (auto& scratch : scratch_)
+    if (scratch.size() < size) scratch.resize(size);
+  resize_rows(rim_features_, blocks.num_rim_rows(), std::max(layout.feature_stride, layout.features_padded));
+  resize_rows(rim_chi_, blocks.num_rim_rows(), layout.chi_stride);
+  rim_forces_.resize(3 * index_of(blocks.num_rim_rows()));
+  rim_virial_.resize(9 * index_of(blocks.num_rim_rows()));
+}
+
+template <class Real>
 void Network<Real>::embed(const Composition& composition) {
   const Layout& layout = parameters_.layout;
   const Matrix features = species_features(parameters_.model(), composition);
@@ -97,6 +109,15 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.radial_functions = &parameters_.radial_functions;
   out.harmonics = &harmonics_;
   out.edges = edges_.view();
+  const PairBlocks& blocks = edges_.pair_blocks();
+  out.rim.blocks = blocks.blocks().data();
+  out.rim.slots = blocks.rim_slots().data();
+  out.rim.gathered_first = blocks.gathered_first().data();
+  out.rim.gathered = blocks.gathered().data();
+  out.rim.features = rim_features_.data();
+  out.rim.chi = rim_chi_.data();
+  out.rim.forces = rim_forces_.data();
+  out.rim.virial = rim_virial_.data();
   out.first_layer = layer == 0 && parameters_.tabulated ? &first_layer_ : nullptr;
   out.x = x_[keeps_inputs_ ? at : 0].data();
   out.x_next = x_[keeps_inputs_ ? at + 1 : 0].data();
@@ -114,10 +135,24 @@ LayerStep<Real> Network<Real>::step(int layer) {
 }
 
 template <class Real>
-void Network<Real>::run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step, int begin, int end) {
-  pool_.parallel_for(end - begin, kAtomsPerTask, [&](int first, int last, int thread) {
+void Network<Real>::run(Kernel kernel, const LayerStep<Real>& step, int begin, int end, int grain) {
+  pool_.parallel_for(end - begin, grain, [&](int first, int last, int thread) {
     kernel(step, begin + first, begin + last, scratch_[index_of(thread)].data());
   });
+}
+
+// The first step of the attention: of what needs no rows of other processes, or of the rest.
+template <class Real>
+void Network<Real>::attend(const LayerStep<Real>& step, bool forward, bool interior) {
+  const PairBlocks& blocks = edges_.pair_blocks();
+  if (step.first_layer != nullptr) {
+    const Kernel kernel = forward ? kernels_.first_layer_forward : kernels_.first_layer_adjoint;
+    run(kernel, step, interior ? 0 : interior_, interior ? interior_ : owned_, kAtomsPerTask);
+  } else {
+    const Kernel kernel = forward ? kernels_.attention_forward : kernels_.attention_adjoint;
+    const int all = static_cast<int>(blocks.blocks().size());
+    run(kernel, step, interior ? 0 : blocks.num_interior(), interior ? blocks.num_interior() : all, 1);
+  }
 }
 
 template <class Real>
@@ -155,6 +190,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
     owned_ = -1;  // allocate the inputs too
   }
   allocate(domain.n_owned, domain.n_feature_slots());
+  allocate_rim();
   interior_ = domain.n_interior;
   embed(composition);
   watch.lap("embedding");
@@ -165,7 +201,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
     // What other processes sent after the last layer is needed by the boundary only.
     project(layer, 0, owned_);
     watch.lap("node products");
-    run(kernels_.attention_forward, s, 0, interior_);
+    attend(s, true, true);
     watch.lap(stage);
     if (layer > 0) {
       halo.finish();
@@ -173,9 +209,10 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
       project(layer, owned_, slots_);
       watch.lap("node products");
     }
-    run(kernels_.attention_forward, s, interior_, owned_);
+    attend(s, true, false);
+    if (s.first_layer == nullptr) run(kernels_.gather_forward, s, 0, owned_, kAtomsPerTask);
     watch.lap(stage);
-    run(kernels_.node_forward, s, 0, owned_);
+    run(kernels_.node_forward, s, 0, owned_, kAtomsPerTask);
     if (features != nullptr) record(layer, features->emplace_back());
     watch.lap("node products");
     if (layer + 1 < static_cast<int>(parameters_.layers.size())) {
@@ -214,7 +251,7 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
     LayerStep<Real> s = step(layer);
     s.forces = forces;
     s.virial = virial;
-    run(kernels_.node_adjoint, s, 0, owned_);
+    run(kernels_.node_adjoint, s, 0, owned_, kAtomsPerTask);
     watch.lap("node products");
     const int projected = s.first_layer != nullptr ? s.first_layer->num_species * layout.heads : 0;
     const Rows<Real> sent[] = {s.first_layer != nullptr ? Rows<Real>{s.gradient_projected, projected, projected}
@@ -223,11 +260,12 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
     halo.start(Reach::near, sent);
     watch.lap("exchange");
     const char* stage = s.first_layer != nullptr ? "first layer" : "attention adjoint";
-    run(kernels_.attention_adjoint, s, 0, interior_);
+    attend(s, false, true);
     watch.lap(stage);
     halo.finish();
     watch.lap("exchange");
-    run(kernels_.attention_adjoint, s, interior_, owned_);
+    attend(s, false, false);
+    if (s.first_layer == nullptr) run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
     watch.lap(stage);
   }
 }

@@ -47,7 +47,10 @@ class Network {
   void allocate(int owned, int slots);
   void embed(const Composition& composition);
   LayerStep<Real> step(int layer);
-  void run(void (*kernel)(const LayerStep<Real>&, int, int, Real*), const LayerStep<Real>& step, int begin, int end);
+  void allocate_rim();
+  using Kernel = void (*)(const LayerStep<Real>&, int, int, Real*);
+  void run(Kernel kernel, const LayerStep<Real>& step, int begin, int end, int grain);
+  void attend(const LayerStep<Real>& step, bool forward, bool interior);
   void project(int layer, int begin, int end);
   ReadoutStep<Real> readout_step(Readouts& out);
   void record(int layer, LayerFeatures& out) const;
@@ -66,6 +69,8 @@ class Network {
   int slots_ = 0;     // with features
   const int* species_ = nullptr;
   std::vector<AlignedVector<Real>> x_, projection_, chi_, x_attended_, chi_attended_;  // by layer
+  AlignedVector<Real> rim_features_, rim_chi_;
+  std::vector<double> rim_forces_, rim_virial_;
   AlignedVector<Real> gradient_attended_, gradient_chi_attended_, gradient_projected_, gradient_x_, gradient_chi_;
   std::vector<AlignedVector<Real>> scratch_;  // by thread
 };
