@@ -32,7 +32,7 @@ from so3md.charge_and_spin import (
     checked_number,
 )
 from so3md.loading import load_model, model_path
-from so3md.parallel import ALONE, MPITeam, Team
+from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
 from so3md.parallel.gather import Gatherer
 
@@ -63,7 +63,8 @@ class So3kratesCalculator(Calculator):
     comm, an mpi4py communicator such as MPI.COMM_WORLD, spreads each evaluation over its ranks, see docs/parallel.md.
     Making such a calculator, `calculate` (and so every get_... of a structure that has changed) and forget_neighbours
     are then collective: every rank calls them with the same structure, and gets all results. What one rank cannot
-    evaluate, or ranks that give different structures or parameters, raise the same error on all.
+    evaluate, or ranks that give different structures or parameters, raise the same error on all. From then on, an
+    exception that nothing catches on a rank ends the program on all of them (`so3md.parallel.stop_all_on_errors`).
 
     Properties: energy, free_energy (the same) and energies (eV), forces (eV/Angstrom), charges (e),
     hirshfeld_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
@@ -119,6 +120,7 @@ class So3kratesCalculator(Calculator):
         self._start_without_engine()
         if comm is not None:
             self.team = MPITeam(comm)
+            stop_all_on_errors(self.team)
         super().__init__()
         parameters = {
             "model": model,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from so3md.loading import known_models
+from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
+from so3md.parallel.launcher import launched_ranks
+
+if TYPE_CHECKING:
+    from so3md.calculator import So3kratesCalculator
 
 
 class Command(click.Command):
@@ -34,6 +40,48 @@ class Command(click.Command):
                 if debug:
                     raise
                 raise click.ClickException(_one_line(error)) from error
+
+
+class ParallelCommand(Command):
+    """A command that all processes run together that mpiexec has started, see `team`.
+
+    Only the first one prints, and if one fails, all end.
+    """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Meet the other processes, before anything is said."""
+        rank, _ = launched_ranks()
+        if rank > 0:
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        try:
+            members = launched_team()
+        except (ImportError, RuntimeError) as error:
+            raise click.ClickException(str(error)) from error
+        stop_all_on_errors(members)
+        context = super().make_context(*args, **kwargs)
+        context.obj = members
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. An error ends all processes: in step if all have it, else at once."""
+        members = team()
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as error:
+            if isinstance(members, MPITeam) and not members.all_fail():
+                members.abort(f"Error: {error.format_message()}", error.exit_code)
+            raise
+        except KeyboardInterrupt:
+            if isinstance(members, MPITeam) and not members.all_fail():
+                members.abort("interrupted", 130)
+            raise
+
+
+def team() -> Team:
+    """The processes that run the present command together."""
+    return click.get_current_context().obj or ALONE
 
 
 def _one_line(error: Exception) -> str:
@@ -67,7 +115,7 @@ _MODEL_OPTIONS = (
     click.option("--charge", type=float, help="Total charge in e. Default: that of the structure, else 0."),
     click.option("--spin", type=float, help="Total spin S (0, 0.5, 1, ...). Default: that of the structure, else 0."),
     click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
-    click.option("--threads", type=click.IntRange(min=1), help="Number of threads. Default: all cores."),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads of each process. Default: all cores."),
     click.option(
         "--lr-cutoff",
         type=LengthOrNone(),
@@ -92,6 +140,14 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_MODEL_OPTIONS):
         function = option(function)
     return function
+
+
+def make_calculator(parameters: dict[str, Any]) -> So3kratesCalculator:
+    """The calculator with these parameters, of all processes of the command."""
+    from so3md.calculator import So3kratesCalculator
+
+    members = team()
+    return So3kratesCalculator(**parameters, comm=members.comm if isinstance(members, MPITeam) else None)
 
 
 def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:

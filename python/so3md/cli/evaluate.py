@@ -14,8 +14,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from so3md.calculator import So3kratesCalculator
-from so3md.cli.common import Command, calculator_parameters, free_path, model_options, plots, set_charge_and_spin
+from so3md.cli.common import (
+    ParallelCommand,
+    calculator_parameters,
+    free_path,
+    make_calculator,
+    model_options,
+    plots,
+    set_charge_and_spin,
+    team,
+)
 from so3md.evaluation import OFFSETS, Errors, Evaluation, evaluate
 
 _COLUMNS = (
@@ -31,7 +39,7 @@ _COLUMNS = (
 )
 
 
-@click.command("eval", cls=Command)
+@click.command("eval", cls=ParallelCommand)
 @click.argument("dataset", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--index", default=":", show_default=True, help="Frames to take, as ASE writes slices, such as :100 or ::10."
@@ -60,9 +68,8 @@ def command(dataset: Path, index: str, output: Path | None, **options: Any) -> N
     frames = _read_frames(dataset, index)
     for atoms in frames:
         set_charge_and_spin(atoms, options)
-    calculator = So3kratesCalculator(**calculator_parameters(options))
-    directory = output or free_path(f"{dataset.stem}-eval")
-    directory.mkdir(parents=True, exist_ok=False)
+    calculator = make_calculator(calculator_parameters(options))
+    directory = team().from_leader(lambda: _new_directory(output or free_path(f"{dataset.stem}-eval")))
     console = Console()
     result = evaluate(
         track(frames, description="Evaluating", console=console, disable=not console.is_terminal),
@@ -71,10 +78,15 @@ def command(dataset: Path, index: str, output: Path | None, **options: Any) -> N
         forces_key=options["forces_key"],
         offset=options["energy_offset"],
     )
-    _write_files(result, directory)
+    team().on_leader(lambda: _write_files(result, directory))
     _show(result, console)
     written = ", ".join(sorted(path.name for path in directory.iterdir()))
     console.print(f"In {directory}: {written}", highlight=False, soft_wrap=True)
+
+
+def _new_directory(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=False)
+    return path
 
 
 def _read_frames(dataset: Path, index: str) -> list[Atoms]:

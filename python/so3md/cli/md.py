@@ -13,16 +13,17 @@ import click
 from ase import Atoms
 from rich.console import Console
 
-from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import charge_and_spin_of
 from so3md.cli.common import (
-    Command,
+    ParallelCommand,
     calculator_parameters,
     free_path,
     given_options,
+    make_calculator,
     model_options,
     plots,
     set_charge_and_spin,
+    team,
 )
 from so3md.cli.progress import ProgressDisplay
 from so3md.cli.signals import GracefulStop
@@ -38,7 +39,7 @@ _SETTINGS = tuple(field.name for field in fields(Settings))
 _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces")
 
 
-@click.command("md", cls=Command)
+@click.command("md", cls=ParallelCommand)
 @click.argument("structure", required=False)
 @click.option("--example", type=click.Choice(list(EXAMPLES)), help="An example instead of a structure of your own.")
 @click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
@@ -95,12 +96,13 @@ def _start(structure: str, options: dict[str, Any]) -> Simulation:
     atoms = read_structure(structure, options["index"], options["supercell"])
     set_charge_and_spin(atoms, options)
     given = {key: options[key] for key in _SETTINGS if options[key] is not None}
-    settings = Settings(**({"seed": secrets.randbits(32)} | given))
-    atoms.calc = So3kratesCalculator(**calculator_parameters(options))
+    settings = Settings(**({"seed": team().from_leader(lambda: secrets.randbits(32))} | given))
+    atoms.calc = make_calculator(calculator_parameters(options))
+    name = f"{Path(structure).stem}-{settings.kind}"
     return Simulation.start(
         atoms,
         settings,
-        options["output"] or free_path(f"{Path(structure).stem}-{settings.kind}"),
+        options["output"] or team().from_leader(lambda: free_path(name)),
         velocities=options["velocities"],
         write_velocities=options["write_velocities"],
         write_forces=options["write_forces"],
@@ -113,14 +115,14 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
     for key in _ONLY_AT_START:
         if key in given:
             raise click.UsageError(f"--{key.replace('_', '-')} says how a run begins; it does not go with --resume")
-    record = read_record(directory)
+    record = team().from_leader(lambda: read_record(directory))
     settings = Settings(**(record["settings"] | {key: given[key] for key in _SETTINGS if key in given}))
     parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
     parameters |= calculator_parameters(given) | {key: given[key] for key in ("charge", "spin") if key in given}
     initial = None
     if structure is not None:
         initial = read_structure(structure, given.get("index", -1), given.get("supercell", (1, 1, 1)))
-    return Simulation.resume(directory, So3kratesCalculator(**parameters), settings=settings, structure=initial)
+    return Simulation.resume(directory, make_calculator(parameters), settings=settings, structure=initial)
 
 
 def _steps_left(simulation: Simulation, steps: int | None) -> int:
@@ -136,12 +138,12 @@ def _run(simulation: Simulation, steps: int, plot: bool) -> int:
     """Run, and tell the user about it; returns the exit code."""
     console = Console()
     _say(console, _describe(simulation, steps))
-    with GracefulStop() as stop, ProgressDisplay(simulation, steps, console) as display:
+    with GracefulStop(team()) as stop, ProgressDisplay(simulation, steps, console) as display:
         simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
+        stop.share()
     if stop.requested:
         _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
-    if plot and (drawing := plots()):
-        drawing.plot_log(simulation.directory / LOG, simulation.directory / PLOT)
+    team().on_leader(lambda: _plot(simulation.directory, plot))
     files = ", ".join(
         name for name in (LOG, TRAJECTORY, FINAL, CHECKPOINT, PLOT) if (simulation.directory / name).exists()
     )
@@ -149,10 +151,17 @@ def _run(simulation: Simulation, steps: int, plot: bool) -> int:
     return stop.exit_code
 
 
+def _plot(directory: Path, wanted: bool) -> None:
+    if wanted and (drawing := plots()):
+        drawing.plot_log(directory / LOG, directory / PLOT)
+
+
 def _describe(simulation: Simulation, steps: int) -> str:
     atoms, settings = simulation.atoms, simulation.settings
     info = atoms.calc.engine_info()
     threads = "1 thread" if info["threads"] == 1 else f"{info['threads']} threads"
+    if team().size > 1:
+        threads = f"{team().size} processes with {threads} each"
     details = ", ".join(f"{key} {value}" for key, value in settings.physics().items() if not isinstance(value, str))
     return (
         f"{atoms.get_chemical_formula()}, {len(atoms)} atoms{_charge_text(atoms)}; {atoms.calc.parameters['model']}, "

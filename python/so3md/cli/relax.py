@@ -15,8 +15,15 @@ from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
 
-from so3md.calculator import So3kratesCalculator
-from so3md.cli.common import Command, calculator_parameters, free_path, model_options, set_charge_and_spin
+from so3md.cli.common import (
+    ParallelCommand,
+    calculator_parameters,
+    free_path,
+    make_calculator,
+    model_options,
+    set_charge_and_spin,
+    team,
+)
 from so3md.cli.signals import GracefulStop
 from so3md.dynamics.ensembles import BAR
 from so3md.structures import read_structure
@@ -25,7 +32,7 @@ _OPTIMIZERS: dict[str, type[Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire":
 _LINE_EVERY = 1.0  # seconds
 
 
-@click.command("relax", cls=Command)
+@click.command("relax", cls=ParallelCommand)
 @click.argument("structure")
 @click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
 @click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
@@ -52,15 +59,13 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     """
     atoms = read_structure(structure, options["index"], options["supercell"])
     set_charge_and_spin(atoms, options)
-    output = output or free_path(f"{Path(structure).stem}-relaxed.xyz")
-    _check_output(output, options["overwrite"])
-    if options["trajectory"] and options["trajectory"].exists() and not options["overwrite"]:
-        raise FileExistsError(f"{options['trajectory']} exists; choose another --trajectory, or --overwrite")
+    output = output or team().from_leader(lambda: free_path(f"{Path(structure).stem}-relaxed.xyz"))
+    team().on_leader(lambda: _check_outputs(output, options["trajectory"], options["overwrite"]))
     if not options["fmax"] > 0:
         raise ValueError(f"fmax {options['fmax']}: expected a positive number")
-    atoms.calc = So3kratesCalculator(**calculator_parameters(options))
+    atoms.calc = make_calculator(calculator_parameters(options))
     converged, stopped = _relax(atoms, options)
-    write(output, atoms)
+    team().on_leader(lambda: write(output, atoms, parallel=False))
     click.echo(f"In {output}: the {'relaxed' if converged else 'last'} structure")
     if stopped:
         ctx.exit(stopped)
@@ -71,15 +76,17 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
 def _relax(atoms: Atoms, options: dict[str, Any]) -> tuple[bool, int]:
     """Relax; returns whether it converged, and the exit code if the user stopped it."""
     target = _with_cell(atoms, options["cell"], options["pressure"])
-    optimizer = _OPTIMIZERS[options["optimizer"]](target, logfile=None, trajectory=options["trajectory"])
+    trajectory = options["trajectory"] if team().leads else None
+    optimizer = _OPTIMIZERS[options["optimizer"]](target, logfile=None, trajectory=trajectory)
     printed = -np.inf
-    with GracefulStop() as stop:
+    with GracefulStop(team()) as stop:
         for converged in optimizer.irun(fmax=options["fmax"], steps=options["steps"]):
-            last = converged or stop.requested or optimizer.nsteps == options["steps"]
+            stopping = stop.share()
+            last = converged or stopping or optimizer.nsteps == options["steps"]
             if last or time.perf_counter() > printed + _LINE_EVERY:
                 printed = time.perf_counter()
                 _print_step(optimizer, target, atoms)
-            if stop.requested:
+            if stopping:
                 break
     return bool(converged), stop.exit_code
 
@@ -102,10 +109,12 @@ def _print_step(optimizer: Optimizer, target: Atoms | FrechetCellFilter, atoms: 
     )
 
 
-def _check_output(path: Path, overwrite: bool) -> None:
-    """Raise, before any work is done, if the output cannot be written or would replace a file."""
+def _check_outputs(path: Path, trajectory: Path | None, overwrite: bool) -> None:
+    """Raise, before any work is done, if an output cannot be written or would replace a file."""
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another --output, or --overwrite")
+    if trajectory and trajectory.exists() and not overwrite:
+        raise FileExistsError(f"{trajectory} exists; choose another --trajectory, or --overwrite")
     try:
         writable = get_ioformat(filetype(str(path), read=False)).can_write
     except UnknownFileTypeError:

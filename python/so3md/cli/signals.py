@@ -6,11 +6,15 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
+from so3md.parallel import ALONE, Team
+
 
 class GracefulStop:
     """While in use, the first SIGINT (Ctrl-C) or SIGTERM is only noted; a second one acts as it always does."""
 
-    def __init__(self) -> None:
+    def __init__(self, team: Team = ALONE) -> None:
+        """team: the processes that stop together, once `share` is called."""
+        self._team = team
         self.signal: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
@@ -23,6 +27,13 @@ class GracefulStop:
     def exit_code(self) -> int:
         """What shells make of a process that a signal ended."""
         return 0 if self.signal is None else 128 + self.signal
+
+    def share(self) -> bool:
+        """Collective: let all processes know of a signal that came to one; whether there was one."""
+        number = self._team.highest(self.signal or 0)
+        if number and self.signal != number:
+            self._note(number, None)
+        return self.requested
 
     def __enter__(self) -> GracefulStop:
         for number in (signal.SIGINT, signal.SIGTERM):

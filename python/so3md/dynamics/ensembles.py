@@ -11,6 +11,7 @@ from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import IsotropicMTKBarostat, IsotropicMTKNPT, NoseHooverChainThermostat
 from ase.md.verlet import VelocityVerlet
+from ase.parallel import DummyMPI
 
 from so3md.dynamics.settings import Settings
 
@@ -60,6 +61,14 @@ def remove_total_momentum(atoms: Atoms) -> None:
 
 def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:
     """ASE's integrator for the settings. Raises ValueError if the structure cannot have this ensemble."""
+    driver = _integrator(atoms, settings, rng)
+    # ASE would let the first rank of the whole program draw the random numbers, also for ranks with another structure;
+    # ours are the same on all ranks of a run, because they have the same seed.
+    driver.comm = DummyMPI()
+    return driver
+
+
+def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:
     timestep = settings.timestep * units.fs
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep)

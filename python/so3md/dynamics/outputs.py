@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +17,7 @@ from ase.md.md import MolecularDynamics
 
 from so3md.charge_and_spin import charge_and_spin_entries
 from so3md.dynamics.ensembles import BAR, conserved_energy
+from so3md.dynamics.record import LOG, TRAJECTORY
 
 _GRAM_PER_CM3 = 1e24 / units.mol  # of amu/Angstrom^3
 
@@ -146,6 +148,31 @@ class TrajectoryWriter(_GrowingFile):
         forces = atoms.get_forces(apply_constraint=False) if self._forces else None
         write_frame(self.file, atoms, info, self._velocities, forces)
         self.file.flush()
+
+
+class Outputs:
+    """The files of a run that grow: log and trajectory."""
+
+    def __init__(self, directory: Path, sizes: Mapping[str, int], columns: Mapping[str, bool]) -> None:
+        """sizes: name -> bytes, to go on with existing files; columns: see `TrajectoryWriter`."""
+        self._log = LogWriter(directory / LOG, sizes.get(LOG))
+        self._trajectory = TrajectoryWriter(directory / TRAJECTORY, sizes.get(TRAJECTORY), **columns)
+
+    def write(self, observation: Observation, atoms: Atoms, row: bool, frame: bool) -> None:
+        """Add a row to the log, a frame to the trajectory, or both."""
+        if row:
+            self._log.write(observation)
+        if frame:
+            self._trajectory.write(atoms, observation)
+
+    def flush(self) -> dict[str, int]:
+        """Hand everything to the operating system; returns name -> size in bytes."""
+        return {LOG: self._log.flush(), TRAJECTORY: self._trajectory.flush()}
+
+    def close(self) -> None:
+        """Close the files."""
+        self._log.close()
+        self._trajectory.close()
 
 
 def write_frame(

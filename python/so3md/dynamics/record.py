@@ -60,12 +60,16 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def write_session(directory: Path, record: dict[str, Any], first: int, last: int) -> None:
-    """Add to the record, and to run.json, that the steps from first to last are being run here and now."""
+def write_session(directory: Path, record: dict[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the record, and to run.json, what is being run here and now, and with what; returns the record.
+
+    session: from_step and to_step, and the number of ranks.
+    """
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    record["planned_steps"] = last
-    record["sessions"].append({"from_step": first, "to_step": last, "date": date} | _versions())
+    record["planned_steps"] = session["to_step"]
+    record["sessions"].append({**session, "date": date} | _versions())
     write_json(directory / RUN, record)
+    return record
 
 
 def prepare_directory(directory: Path, overwrite: bool) -> None:

@@ -2,6 +2,9 @@
 
 The directory holds run.json (what the run is), log.csv, trajectory.xyz, checkpoint.npz (its last safe state) and, once
 it has ended or was stopped, final.xyz.
+
+Where the calculator works with several ranks (its comm), all of them hold the same run and do the same steps, and only
+the first one reads and writes files; what fails there fails on all.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from so3md.dynamics import ensembles, outputs, record
 from so3md.dynamics.checkpoint import Checkpoint, refuse_other_run, structure_identity
 from so3md.dynamics.files import replace_file
 from so3md.dynamics.settings import Settings
+from so3md.parallel import team_of
 
 VELOCITIES = ("auto", "file", "draw")
 
@@ -34,7 +38,8 @@ class Simulation:
     """Molecular dynamics with any ASE calculator, that can be stopped and continued.
 
     Made by `start` for a new run and `resume` for one that goes on. Use as a context manager, or call `close`.
-    atoms is the structure in motion, step the number of steps done so far.
+    atoms is the structure in motion, step the number of steps done so far. All but `close` is collective if the
+    calculator has a comm.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Simulation:
     ) -> None:
         """For `start` and `resume`; contents are those of run.json."""
         self.atoms, self.settings, self.directory = atoms, settings, directory
+        self.team = team_of(atoms.calc)
         self.step = state.step if state else 0
         self.driver: MolecularDynamics = ensembles.make_driver(atoms, settings, rng)
         if state:
@@ -57,10 +63,7 @@ class Simulation:
         self._saved_step: int | None = self.step if state else None
         self._within_step = False
         sizes: Mapping[str, int] = state.file_sizes if state else {}
-        self._log = outputs.LogWriter(directory / record.LOG, sizes.get(record.LOG))
-        self._trajectory = outputs.TrajectoryWriter(
-            directory / record.TRAJECTORY, sizes.get(record.TRAJECTORY), **contents["trajectory_columns"]
-        )
+        self._outputs = self.team.on_leader(lambda: outputs.Outputs(directory, sizes, contents["trajectory_columns"]))
 
     # --- beginning --------------------------------------------------------------------------------------------------
 
@@ -88,19 +91,18 @@ class Simulation:
         """
         directory = Path(directory)
         rng = np.random.default_rng(settings.seed)
+        team = team_of(atoms.calc)
         columns = {"velocities": write_velocities, "forces": write_forces}
         contents = record.new_record(atoms, settings, columns, notes or {})
         set_velocities(atoms, settings, velocities, rng)
         # What cannot be run is refused while no file is there yet.
         ensembles.make_driver(atoms, settings, rng)
         atoms.get_forces()
-        record.prepare_directory(directory, overwrite)
+        team.on_leader(lambda: record.prepare_directory(directory, overwrite))
         run = cls(atoms, settings, directory, rng, contents)
         try:
-            observation = run.observe()
-            run._log.write(observation)
-            run._trajectory.write(atoms, observation)
-            run.save()
+            team.on_leader(run._write_start)
+            run._saved_step = run.step
         except BaseException:
             run.close()
             raise
@@ -125,9 +127,10 @@ class Simulation:
         FileNotFoundError if there is none.
         """
         directory = Path(directory)
-        contents = record.read_record(directory)
+        team = team_of(calculator)
+        contents = team.from_leader(lambda: record.read_record(directory))
         path = directory / record.CHECKPOINT
-        state = Checkpoint.read(path)
+        state = team.from_leader(lambda: Checkpoint.read(path))
         settings = settings or Settings(**contents["settings"])
         atoms = state.atoms
         atoms.calc = calculator
@@ -154,21 +157,24 @@ class Simulation:
     ) -> bool:
         """Do steps more, calling on_step after each; whenever should_stop is true, stop after a whole step.
 
+        Of several ranks, all stop when should_stop is true on one of them.
         All is saved at the end, however it comes. Returns whether all the steps were done. Raises BlowUpError if the
         dynamics fails, with the structure of that step in blow_up.xyz and the checkpoint before it intact.
         """
         last = self.step + steps
-        record.write_session(self.directory, self._record, self.step, last)
+        session = {"from_step": self.step, "to_step": last, "ranks": self.team.size}
+        self._record = self.team.from_leader(lambda: record.write_session(self.directory, self._record, session))
         try:
-            while self.step < last and not should_stop():
+            while self.step < last and not self.team.highest(should_stop()):
                 self._advance()
                 on_step(self)
         except BlowUpError:
             raise
         except BaseException:
-            if not self._within_step:
+            # Not collective: this may be one rank's error.
+            if self.team.leads and not self._within_step and self._saved_step != self.step:
                 with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to report
-                    self.save()
+                    self._save()
             raise
         self.save()
         self._write_structure(record.FINAL, self.step)
@@ -208,40 +214,47 @@ class Simulation:
     def _write_due(self) -> None:
         settings = self.settings
         frame_due = self.step % settings.trajectory_interval == 0
-        if frame_due or self.step % settings.log_interval == 0:
-            observation = self.observe()
-            if self.step % settings.log_interval == 0:
-                self._log.write(observation)
-            if frame_due:
-                self._trajectory.write(self.atoms, observation)
+        row_due = self.step % settings.log_interval == 0
+        if frame_due or row_due:
+            self.team.on_leader(lambda: self._outputs.write(self.observe(), self.atoms, row_due, frame_due))
         if self.step % settings.checkpoint_interval == 0:
             self.save()
             self._forget_history()
 
+    def _write_start(self) -> None:
+        self._outputs.write(self.observe(), self.atoms, row=True, frame=True)
+        self._save()
+
     def observe(self) -> outputs.Observation:
-        """Temperature, energies and so on of the present step."""
+        """Temperature, energies and so on of the present step; not collective."""
         return outputs.observe(self.driver, self.step, self.degrees_of_freedom)
 
     def save(self) -> None:
         """Write the checkpoint, if it is not of this step already."""
-        if self._saved_step == self.step:
-            return
+        if self._saved_step != self.step:
+            self.team.on_leader(self._save)
+            self._saved_step = self.step
+
+    def _save(self) -> None:
         state = Checkpoint(
             step=self.step,
             atoms=self.atoms,
             driver=ensembles.driver_state(self.driver),
             rng=self._rng.bit_generator.state,
             identity=self._record["identity"],
-            file_sizes={record.LOG: self._log.flush(), record.TRAJECTORY: self._trajectory.flush()},
+            file_sizes=self._outputs.flush(),
         )
         state.write(self.directory / record.CHECKPOINT)
-        self._saved_step = self.step
 
     def _write_structure(self, name: str, step: int) -> None:
         """The present structure in a file of its own, with velocities."""
-        text = io.StringIO()
-        outputs.write_frame(text, self.atoms, {"step": step}, velocities=True)
-        replace_file(self.directory / name, text.getvalue().encode())
+
+        def write() -> None:
+            text = io.StringIO()
+            outputs.write_frame(text, self.atoms, {"step": step}, velocities=True)
+            replace_file(self.directory / name, text.getvalue().encode())
+
+        self.team.on_leader(write)
 
     def _forget_history(self) -> None:
         """Make the calculator forget what it has seen, so that this run goes on to the bit like one that is resumed."""
@@ -249,13 +262,14 @@ class Simulation:
         calculator.reset()
         if hasattr(calculator, "forget_neighbours"):
             calculator.forget_neighbours()
+        self.atoms.get_forces()  # of use for the next step; until then, only the leader may ask for the energy
 
     # --- end --------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the files."""
-        self._log.close()
-        self._trajectory.close()
+        if self._outputs:
+            self._outputs.close()
 
     def __enter__(self) -> Simulation:
         return self

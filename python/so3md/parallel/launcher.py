@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from types import TracebackType
 
 from so3md.parallel.team import ALONE, MPITeam, Team
@@ -54,18 +53,20 @@ def launched_team() -> Team:
 def stop_all_on_errors(team: Team) -> None:
     """Let an exception that nothing catches end all ranks, with one message, instead of leaving the others waiting.
 
-    For scripts: replaces sys.excepthook. If all ranks end with an exception, the first one tells; if only some do,
-    they tell, and all are stopped with exit code 1.
+    Puts a hook before sys.excepthook, once. If all ranks end with an exception, the first rank shows its own; if only
+    some do, they show theirs, and all ranks are stopped with exit code 1.
     """
-    if not isinstance(team, MPITeam) or team.size == 1:
+    if not isinstance(team, MPITeam) or team.size == 1 or getattr(sys.excepthook, "stops_all", False):
         return
+    show = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         everyone = team.all_fail()
         if team.leads or not everyone:
-            text = "".join(traceback.format_exception(kind, error, trace))
-            print(text, end="", file=sys.__stderr__, flush=True)
+            sys.stderr = sys.__stderr__  # which commands silence on all ranks but the first
+            show(kind, error, trace)
         if not everyone:
             team.abort("it ended with the error above; all ranks are stopped")
 
+    hook.stops_all = True
     sys.excepthook = hook

@@ -109,7 +109,9 @@ class MPITeam(Team):
         kind, text = reports[failed[0]]
         if missing is None and len(set(reports)) > 1:
             text = f"on rank {failed[0]} of {self.size}: {text}"
-        raise _exception(kind, text) from error
+        if report == (kind, text):
+            raise error
+        raise _exception(kind, text) from (None if report is None else error)
 
     def highest(self, number: int) -> int:
         from mpi4py import MPI
