@@ -23,6 +23,13 @@ def water(n_atoms: int) -> Atoms:
     return read_structure("water", supercell=SUPERCELLS[n_atoms])
 
 
+def moving_water(n_atoms: int) -> Atoms:
+    """Liquid water with thermal velocities, the same at every call."""
+    atoms = water(n_atoms)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=np.random.default_rng(0))
+    return atoms
+
+
 def ethanol() -> Atoms:
     return molecule("CH3CH2OH")
 
