@@ -50,8 +50,9 @@ UNITS = {
 class ForceField:
     """The arguments of `pair_style so3krates`. Lengths in Angstrom, charge in e, spin S; threads of each process.
 
-    coulomb "kspace" adds the whole periodic sum of the electrostatics, with gewald (1/Angstrom, one over the length
-    over which the model smears charges) and the relative accuracy of the forces that PPPM aims at.
+    lr_cutoff None keeps all pairs of a structure without periodic directions. coulomb "kspace" takes the whole periodic
+    sum of the electrostatics, with gewald (1/Angstrom, one over the length over which the model smears charges) and the
+    relative accuracy of the forces that PPPM aims at.
     """
 
     model: str
