@@ -76,8 +76,11 @@ function(so3md_add_lammps_plugin headers mpi_include)
     OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX
     SO3MD_VERSION="${PROJECT_VERSION}"
     SO3MD_LAMMPS_VERSION="${version}" SO3MD_LAMMPS_NUMBER=${number} SO3MD_LAMMPS_UPDATE=${update})
-  # LAMMPS prints the file name with an error; this makes it the one within the project.
-  target_compile_options(so3kratesplugin PRIVATE "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=")
+  # LAMMPS prints the file name with an error; this makes it the one within the project, also where the build folder lies in it and
+  # CMake gives the compiler relative paths.
+  file(RELATIVE_PATH source_from_build "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
+  target_compile_options(so3kratesplugin PRIVATE
+    "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=" "-fmacro-prefix-map=${source_from_build}/=")
   # Nothing else may be visible: symbols of the standard library could be taken for those of LAMMPS or of another plugin.
   target_link_options(so3kratesplugin PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/lammps_plugin/exports.map")
   # LAMMPS loads files whose name ends in plugin.so by itself.

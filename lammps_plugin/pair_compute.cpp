@@ -200,18 +200,21 @@ void PairSo3krates::finish() {
   MPI_Allreduce(MPI_IN_PLACE, largest.data(), 4, MPI_DOUBLE, MPI_MAX, world);
   for (double& value : mean) value /= comm->nprocs;
   if (comm->me != 0) return;
-  char text[400];
-  std::snprintf(
-      text, sizeof(text),
-      "so3krates: sent per step by a process (mean, largest): %.1f %.0f messages, %.0f %.0f bytes; share of the pair time: waiting for "
-      "messages %.1f %.1f %%",
-      mean[0], largest[0], mean[1], largest[1], 100.0 * mean[3], 100.0 * largest[3]);
-  std::string message = text;
-  if (kspace_) {
-    std::snprintf(text, sizeof(text), ", potentials from the kspace style %.1f %.1f %%", 100.0 * mean[2], 100.0 * largest[2]);
+  std::string message;
+  char text[300];
+  if (comm->nprocs > 1) {
+    std::snprintf(
+        text, sizeof(text),
+        "so3krates: halo exchange of a process per step (mean / largest): %.1f / %.0f messages, %.0f / %.0f bytes, waiting %.1f / "
+        "%.1f %% of the pair time\n",
+        mean[0], largest[0], mean[1], largest[1], 100.0 * mean[3], 100.0 * largest[3]);
     message += text;
   }
-  LAMMPS_NS::utils::logmesg(lmp, message + "\n");
+  if (kspace_) {
+    std::snprintf(text, sizeof(text), "so3krates: potentials from the kspace style: %.1f %% of the pair time\n", 100.0 * mean[2]);
+    message += text;
+  }
+  if (!message.empty()) LAMMPS_NS::utils::logmesg(lmp, message);
 }
 
 }  // namespace so3md

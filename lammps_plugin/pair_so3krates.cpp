@@ -179,9 +179,10 @@ void PairSo3krates::describe() const {
   const EngineOptions& options = settings_.engine;
   std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + text_of(settings_.totals.charge) +
                      ", spin " + text_of(settings_.totals.spin) + "\n  cutoffs " + text_of(model_->hyper.cutoff) + " and " +
-                     (std::isinf(cutoff()) ? "none" : text_of(options.long_range_cutoff)) + " A, coulomb " + (kspace_ ? "kspace" : "cut") +
-                     ", precision " + (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() +
-                     "), " + std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
+                     (std::isinf(cutoff()) ? "none" : text_of(options.long_range_cutoff)) + " A, coulomb " +
+                     (kspace_ ? "kspace (gewald " + text_of(force->kspace->g_ewald) + ")" : "cut") + ", precision " +
+                     (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() + "), " +
+                     std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
   LAMMPS_NS::utils::logmesg(lmp, text);
