@@ -92,7 +92,8 @@ void KspacePotential::write_charges(const double* charges) {
   square_charge_ = sums[1];
 }
 
-// At the start of a run, LAMMPS has initialised the kspace style with the charges of the data file, often zeros.
+// At the start of a run, LAMMPS has initialised the kspace style with the charges of the data file, often zeros; and it sets the style up
+// for the box only after the first call of the pair style.
 void KspacePotential::adapt_to_charges() {
   LAMMPS_NS::KSpace& kspace = *lammps_->force->kspace;
   const double before = KspaceAccess::square_charge(kspace);
@@ -100,8 +101,8 @@ void KspacePotential::adapt_to_charges() {
     if (lammps_->comm->me == 0)
       LAMMPS_NS::utils::logmesg(lammps_, std::string("so3krates: initialising the kspace style anew, for the charges of the model\n"));
     kspace.init();
-    kspace.setup();
   }
+  if (first_) kspace.setup();
   first_ = false;
   kspace.qsum_qsq(0);
 }
