@@ -28,8 +28,19 @@ REFERENCE = Tolerance(energy_per_atom=1e-8, component=1e-7, forces=1e-8, charges
 #: 1e-16 times some thousand terms. Forces of random models are O(10) eV/A.
 EXACT = Tolerance(energy_per_atom=1e-10, component=1e-9, forces=1e-9, charges=1e-11, stress=1e-11, features=1e-11)
 
-#: The same mode, the work divided otherwise (threads, ranks): as EXACT.
+#: The same mode, the work divided otherwise (threads, ranks): as EXACT. Relative to the energy of a whole system, which
+#: is large and mostly constant, rounding is 1e-16 times the root of the number of atoms.
 RANKS = EXACT
+RANKS_RELATIVE_ENERGY = 1e-10
+
+#: Positions after some fifty steps of dynamics that began alike: rounding errors of forces, 1e-14 eV/A, and what the
+#: motion has made of them in that time, which is too short for chaos.
+RANKS_TRAJECTORY = 1e-10  # A
+
+#: The same in `mixed`: a sum of numbers of 24 bits in another order. Contributions to a force in a bond are O(20) eV/A,
+#: so that one rounding error is 1e-6 eV/A; ten times that are allowed. In energies, such errors of atoms average out.
+RANKS_MIXED_FORCES = 1e-5  # eV/A
+RANKS_MIXED_ENERGY_PER_ATOM = 1e-6  # eV
 
 #: Central differences in double precision with this step: the truncation error, step^2 / 6 times the third derivative
 #: of the energy, O(100) eV/A^3 for bonds, is about 2e-7 eV/A; the rounding error, 1e-16 times the energy over the step,

@@ -14,6 +14,7 @@ from ase.io import write
 from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
+from ase.parallel import DummyMPI
 
 from so3md.cli.common import (
     ParallelCommand,
@@ -76,8 +77,9 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
 def _relax(atoms: Atoms, options: dict[str, Any]) -> tuple[bool, int]:
     """Relax; returns whether it converged, and the exit code if the user stopped it."""
     target = _with_cell(atoms, options["cell"], options["pressure"])
-    trajectory = options["trajectory"] if team().leads else None
-    optimizer = _OPTIMIZERS[options["optimizer"]](target, logfile=None, trajectory=trajectory)
+    # Left to itself, ASE's optimizer would take part in messages of its own whenever it writes.
+    alone = {"comm": DummyMPI(), "logfile": None, "trajectory": options["trajectory"] if team().leads else None}
+    optimizer = _OPTIMIZERS[options["optimizer"]](target, **alone)
     printed = -np.inf
     with GracefulStop(team()) as stop:
         for converged in optimizer.irun(fmax=options["fmax"], steps=options["steps"]):

@@ -41,6 +41,12 @@ class Gatherer:
             whole[name] = np.ascontiguousarray(values if _ROWS[name] > 1 else values[:, 0])
         return whole
 
+    def owners(self) -> np.ndarray:
+        """The rank (n,) that evaluated each atom the last time."""
+        owners = np.empty(len(self._order), dtype=int)
+        owners[self._order] = np.repeat(np.arange(len(self._counts)), self._counts)
+        return owners
+
     def _gather_order(self, n_atoms: int, atoms: np.ndarray) -> None:
         self._counts = np.array(self._comm.allgather(len(atoms)))
         self._order = np.empty(n_atoms, dtype=np.int32)
