@@ -1,26 +1,30 @@
-"""Drift of the total energy of water in NVE molecular dynamics.
+"""Drift of the total energy of water in NVE molecular dynamics, in ASE and in LAMMPS on one and two processes.
 
     python benchmarks/nve_drift.py
 
-64 molecules are brought to 300 K for 1 ps, then move freely for 10 ps with a time step of 0.5 fs in `mixed` precision.
-The drift is the slope of a straight line through the total energy, for the whole box (eV/ps) and per degree of freedom
-(kT/ns), with a standard error from ten blocks. Written to results/nve_drift.json.
+64 molecules are brought to 300 K for 1 ps, then move freely for 10 ps with a time step of 0.5 fs in `mixed` precision,
+from the same start in every host. The drift is the slope of a straight line through the total energy, for the whole box
+(eV/ps) and per degree of freedom (kT/ns), with a standard error from ten blocks. Written to results/nve_drift.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import subprocess
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.io.lammpsdata import write_lammps_data
 from machine import describe_machine
 from rich.console import Console
 
-import so3md
 from so3md import So3kratesCalculator
 from so3md.cli.progress import ProgressDisplay
 from so3md.dynamics import Settings, Simulation
@@ -30,6 +34,22 @@ from so3md.structures import read_structure
 RESULT = Path(__file__).parent / "results" / "nve_drift.json"
 TEMPERATURE = 300.0  # K
 BLOCKS = 10
+HOSTS = {"ASE": 0, "LAMMPS, 1 process": 1, "LAMMPS, 2 processes": 2}
+
+LAMMPS_INPUT = """
+units metal
+atom_style atomic
+read_data water.data
+pair_style so3krates so3lr precision {precision} threads {threads}
+pair_coeff * * H O
+neighbor 1.0 bin
+timestep {timestep}
+fix move all nve
+thermo {every}
+thermo_style custom time etotal ke temp
+thermo_modify format 2 %.9f format 3 %.9f
+run {steps}
+"""
 
 
 def main() -> None:
@@ -39,17 +59,21 @@ def main() -> None:
     parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
     parser.add_argument("--timestep", type=float, default=0.5, help="fs")
     parser.add_argument("--precision", choices=["mixed", "double"], default="mixed")
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--hosts", nargs="+", choices=list(HOSTS), default=list(HOSTS))
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     machine = describe_machine()
     atoms = read_structure("water")
     atoms.calc = So3kratesCalculator(precision=options.precision, threads=options.threads)
+    drifts = {}
     with tempfile.TemporaryDirectory() as directory:
         thermostat = Settings(thermostat="csvr", temperature=TEMPERATURE, timestep=options.timestep, seed=1)
-        run(atoms, thermostat, options.equilibration, Path(directory, "nvt"))
-        free = Settings(ensemble="nve", timestep=options.timestep)
-        log = run(atoms, free, options.picoseconds, Path(directory, "nve"))
+        run_ase(atoms, thermostat, options.equilibration, Path(directory, "nvt"))
+        for host in options.hosts:
+            log = run_host(host, atoms.copy(), options, Path(directory, host.replace(" ", "_")))
+            drifts[host] = drift(log, len(atoms))
+            print(host, json.dumps(drifts[host], indent=2), flush=True)
     result = {
         "system": f"{atoms.get_chemical_formula()}, {len(atoms)} atoms",
         "model": "so3lr",
@@ -57,16 +81,24 @@ def main() -> None:
         "timestep_fs": options.timestep,
         "length_ps": options.picoseconds,
         "engine": atoms.calc.engine_info()["instruction_set"],
-        "so3md": so3md.__version__,
+        "so3md": version("so3md"),
         "machine": machine,
-        **drift(log, atoms),
+        "hosts": drifts,
     }
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
 
 
-def run(atoms: Atoms, settings: Settings, picoseconds: float, directory: Path) -> dict[str, np.ndarray]:
+def run_host(host: str, atoms: Atoms, options: argparse.Namespace, directory: Path) -> dict[str, np.ndarray]:
+    """Move atoms freely from where they are; returns time_ps, total_eV, kinetic_eV and temperature_K."""
+    if HOSTS[host] > 0:
+        return run_lammps(HOSTS[host], atoms, options, directory)
+    atoms.calc = So3kratesCalculator(precision=options.precision, threads=options.threads)
+    free = Settings(ensemble="nve", timestep=options.timestep)
+    return run_ase(atoms, free, options.picoseconds, directory)
+
+
+def run_ase(atoms: Atoms, settings: Settings, picoseconds: float, directory: Path) -> dict[str, np.ndarray]:
     """Move atoms, in place, for so long; returns the log."""
     steps = round(picoseconds * 1e3 / settings.timestep)
     with (
@@ -77,7 +109,25 @@ def run(atoms: Atoms, settings: Settings, picoseconds: float, directory: Path) -
     return read_log(directory / "log.csv")
 
 
-def drift(log: dict[str, np.ndarray], atoms: Atoms) -> dict[str, Any]:
+def run_lammps(processes: int, atoms: Atoms, options: argparse.Namespace, directory: Path) -> dict[str, np.ndarray]:
+    directory.mkdir()
+    write_lammps_data(
+        directory / "water.data", atoms, specorder=["H", "O"], masses=True, velocities=True, atom_style="atomic"
+    )
+    text = LAMMPS_INPUT.format(
+        precision=options.precision, threads=options.threads, timestep=options.timestep * 1e-3, every=10,
+        steps=round(options.picoseconds * 1e3 / options.timestep),
+    )  # fmt: skip
+    (directory / "in.water").write_text(text)
+    launcher = ["mpiexec", "-n", str(processes)] if processes > 1 else []
+    command = [*launcher, "lmp", "-in", "in.water", "-screen", "none"]
+    subprocess.run(command, cwd=directory, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    table = re.search(r"^ *Time +TotEng.*?\n(.*?)^Loop time", (directory / "log.lammps").read_text(), re.M | re.S)
+    columns = np.array([[float(word) for word in line.split()] for line in table.group(1).splitlines()]).T
+    return dict(zip(("time_ps", "total_eV", "kinetic_eV", "temperature_K"), columns, strict=True))
+
+
+def drift(log: dict[str, np.ndarray], n_atoms: int) -> dict[str, Any]:
     """Slope of the total energy, in all units, and what is around it."""
     time, energy = log["time_ps"], log["total_eV"]
     slope, start = np.polyfit(time, energy, 1)
@@ -85,11 +135,12 @@ def drift(log: dict[str, np.ndarray], atoms: Atoms) -> dict[str, Any]:
     residuals = [np.mean(block) for block in np.array_split(energy - slope * time - start, BLOCKS)]
     centres = [np.mean(block) for block in np.array_split(time, BLOCKS)]
     standard_error = np.std(residuals, ddof=2) / np.sqrt(BLOCKS) / np.std(centres)
-    per_freedom = 1e3 / (units.kB * TEMPERATURE * (3 * len(atoms) - 3))  # eV/ps -> kT/ns per degree of freedom
+    per_freedom = 1e3 / (units.kB * TEMPERATURE * (3 * n_atoms - 3))  # eV/ps -> kT/ns per degree of freedom
     return {
         "drift_eV_per_ps": slope,
         "drift_standard_error_eV_per_ps": standard_error,
         "drift_kT_per_ns_per_degree_of_freedom": slope * per_freedom,
+        "drift_standard_error_kT_per_ns_per_degree_of_freedom": standard_error * per_freedom,
         "fluctuation_of_total_energy_eV": float(np.std(energy)),
         "fluctuation_of_kinetic_energy_eV": float(np.std(log["kinetic_eV"])),
         "mean_temperature_K": float(np.mean(log["temperature_K"])),
