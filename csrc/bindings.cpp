@@ -245,6 +245,7 @@ PYBIND11_MODULE(_engine, module) {
   module.doc() = "The so3md engine (C++).";
   so3md::bind_model(module);
   so3md::bind_geometry(module);
+  so3md::bind_domain(module);
   so3md::bind_physics(module);
   so3md::bind_engine(module);
 }

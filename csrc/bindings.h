@@ -9,6 +9,7 @@ namespace py = pybind11;
 
 void bind_model(py::module_& module);
 void bind_geometry(py::module_& module);
+void bind_domain(py::module_& module);
 void bind_physics(py::module_& module);
 
 }  // namespace so3md

@@ -127,7 +127,9 @@ def merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
     for key, value in parts[0].items():
         if key == "atoms":
             continue
-        if key in ("energy", "virial", "energy_components"):  # the same bits for all
+        if key == "neighbour_rebuilds":
+            assert len({part[key] for part in parts}) == 1
+        elif key in ("energy", "virial", "energy_components"):  # the same bits for all
             for part in parts:
                 assert np.array_equal(value, part[key]) if key == "virial" else value == part[key], key
             whole[key] = value
