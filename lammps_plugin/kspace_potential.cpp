@@ -93,7 +93,7 @@ void KspacePotential::write_charges(const double* charges) {
 }
 
 // At the start of a run, LAMMPS has initialised the kspace style with the charges of the data file, often zeros; and it sets the style up
-// for the box only after the first call of the pair style.
+// for the box only after the first call of the pair style, also for each snapshot of a rerun.
 void KspacePotential::adapt_to_charges() {
   LAMMPS_NS::KSpace& kspace = *lammps_->force->kspace;
   const double before = KspaceAccess::square_charge(kspace);
@@ -102,7 +102,7 @@ void KspacePotential::adapt_to_charges() {
       LAMMPS_NS::utils::logmesg(lammps_, std::string("so3krates: initialising the kspace style anew, for the charges of the model\n"));
     kspace.init();
   }
-  if (first_) kspace.setup();
+  if (first_ || lammps_->update->setupflag) kspace.setup();
   first_ = false;
   kspace.qsum_qsq(0);
 }

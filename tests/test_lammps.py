@@ -460,19 +460,24 @@ def test_lists_outlast_changes_of_the_box(tmp_path: Path) -> None:
     np.testing.assert_allclose(reports[0].forces, reports[1].forces, rtol=0, atol=1e-8)
 
 
-def test_rerun(tmp_path: Path) -> None:
-    atoms = waters(2, 2, 2)
-    job = Job(tmp_path, atoms, "so3lr precision double lr_cutoff 8.0")
-    job.commands("thermo 5\nthermo_style custom step pe\nthermo_modify format float %.12f")
+@pytest.mark.parametrize("coulomb", ["cut", "kspace"])
+def test_rerun_of_changing_boxes(coulomb: str, tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(2, 2, 2), f"so3lr precision double lr_cutoff 8.0 coulomb {coulomb}")
+    if coulomb == "kspace":
+        job.commands("kspace_style ewald 1e-6\nkspace_modify kmax/ewald 6 6 6")
+    job.commands("compute virial all pressure NULL virial\nthermo 5")
+    job.commands("thermo_style custom step pe c_virial[1]\nthermo_modify format float %.12f")
     job.commands("dump all all custom 5 all.dump id type x y z\ndump_modify all format float %.17g")
-    job.commands("fix nve all nve\nrun 20")
+    job.commands("fix npt all npt temp 300 300 0.1 aniso 0 0 0.1\nrun 20\nunfix npt")
     job.commands("undump all\nrerun all.dump dump x y z")
     job.run(2)
-    energies = re.findall(r"^ +(\d+) +(-\d+\.\d{12}) *$", job.output, flags=re.MULTILINE)
-    assert [int(step) for step, _ in energies] == 2 * [0, 5, 10, 15, 20]
-    values = np.array([float(energy) for _, energy in energies])
-    np.testing.assert_allclose(values[5:], values[:5], rtol=0, atol=EXACT.component)
-    assert np.ptp(values[:5]) > 0.1
+    rows = re.findall(r"^ +(\d+) +(-\d+\.\d{12}) +(-?\d+\.\d{12}) *$", job.output, flags=re.MULTILINE)
+    steps, energies, pressures = np.array(rows, dtype=float).T
+    assert steps.tolist() == 2 * [0, 5, 10, 15, 20]
+    np.testing.assert_allclose(energies[5:], energies[:5], rtol=0, atol=EXACT.component)
+    bars = EXACT.stress * PRESSURE_UNIT["metal"]
+    np.testing.assert_allclose(pressures[5:], pressures[:5], rtol=0, atol=bars)
+    assert np.ptp(energies[:5]) > 0.1
 
 
 def test_suffix_partitions_and_commands_given_anew(tmp_path: Path) -> None:
