@@ -6,6 +6,7 @@ cutoff, atoms that see many images of themselves and of atoms of other ranks.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from itertools import combinations
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.neighborlist import neighbor_list
 from lammps_runs import needs_lammps, run
 from lammps_tools import PRESSURE_UNIT, Job, Report, failure
 from reference_data import SYSTEMS, load_system
@@ -31,7 +33,7 @@ from tolerances import (
     Tolerance,
 )
 
-from so3md import So3kratesCalculator
+from so3md import So3kratesCalculator, load_model
 
 pytestmark = needs_lammps
 
@@ -217,6 +219,32 @@ def test_trajectories_on_one_and_two_ranks(tmp_path: Path) -> None:
         job.report("end")
         positions.append(job.run(ranks)["end"].positions)
     np.testing.assert_allclose(positions[1], positions[0], rtol=0, atol=1e-9)
+
+
+def test_bytes_sent_are_those_of_the_halo(tmp_path: Path) -> None:
+    """Each distinct remote atom within reach once per exchange, its images and those of own atoms not at all."""
+    atoms, skin, long_cutoff = waters(1, 1, 12), 0.3, 8.0
+    job = Job(tmp_path, atoms, f"so3lr precision double lr_cutoff {long_cutoff}", before_box="processors 1 1 2")
+    job.commands(f"neighbor {skin} bin")
+    job.report("start")
+    report = job.run(2)["start"]
+    model = load_model("so3lr")
+    shape = json.loads(model.metadata)["hyperparameters"]
+    # Features and spherical harmonic coordinates go to every layer but the first, and gradients come back from each.
+    row = shape["num_features"] + sum(2 * degree + 1 for degree in shape["degrees"])
+    exchanges = 2 * shape["num_layers"] - 1
+    near = remote_neighbours(moved(atoms, report), report.processes, model.cutoff + skin)
+    far = remote_neighbours(moved(atoms, report), report.processes, long_cutoff + skin)
+    assert near < far < len(atoms)
+    assert report.bytes_sent == 8 * (near * exchanges * row + far * 2)  # charge and polarisability of the far ones
+    per_process = re.findall(r"halo exchange of a process per step .* messages, ([\d.]+) / (\d+) bytes", job.output)[-1]
+    assert float(per_process[0]) == pytest.approx(report.bytes_sent / 2, abs=0.5)
+
+
+def remote_neighbours(atoms: Atoms, processes: np.ndarray, radius: float) -> int:
+    """How many atoms the processes need of others, in all."""
+    i, j = neighbor_list("ij", atoms, radius)
+    return sum(len(set(j[(processes[i] == process) & (processes[j] != process)])) for process in set(processes))
 
 
 # --- forces and virial are derivatives ------------------------------------------------------------------------------
