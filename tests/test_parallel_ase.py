@@ -288,6 +288,16 @@ def test_alone_nothing_imports_mpi4py():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+def test_the_example_runs(tmp_path: Path):
+    example = Path(__file__).parent.parent / "examples" / "ase" / "mpi" / "water_mpi.py"
+    output = run(2, example, "4", cwd=tmp_path)
+    temperatures = re.findall(r"step \d: (\d+) K", output)
+    assert len(temperatures) == 5
+    assert all(200 < float(kelvin) < 400 for kelvin in temperatures)
+    assert "on 2 processes with [768, 768] atoms" in output
+    assert len(read(tmp_path / "water.traj", index=":")) == 5
+
+
 # --- threads --------------------------------------------------------------------------------------------------------
 
 
