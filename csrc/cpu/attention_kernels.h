@@ -412,6 +412,25 @@ inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>&
   }
 }
 
+/// Before the first tile of a block: rows that forces are added to. Those of own atoms keep what they hold.
+template <class Real>
+inline void clear_rim_forces(const LayerStep<Real>& step, const PairBlock& block) {
+  const int rim_rows = block.rim_end - block.rim_begin;
+  set_zero(3 * rim_rows, step.rim.forces + 3 * static_cast<std::ptrdiff_t>(block.rim_begin));
+  set_zero(9 * rim_rows, step.rim.virial + 9 * static_cast<std::ptrdiff_t>(block.rim_begin));
+}
+
+/// Force and virial of lane p, to both atoms.
+template <class Real>
+inline void add_pair_force(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, int p,
+                           const EdgeGradients<Real>& gradients) {
+  const std::ptrdiff_t centre = tile.centre[p];
+  gradients.add(tile, p, 1.0, step.forces + 3 * centre, step.virial + 9 * centre);
+  if (tile.row[p] < 0) return;
+  gradients.add(tile, p, -1.0, block_row<double>(block, tile.row[p], step.forces, step.rim.forces, 3),
+                block_row<double>(block, tile.row[p], step.virial, step.rim.virial, 9));
+}
+
 /// Adds the gradients of chi in b.chi, and forces and virial, to both atoms of every pair.
 template <class Real>
 inline void add_pair_gradients(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, const Real* along,
@@ -423,12 +442,10 @@ inline void add_pair_gradients(const LayerStep<Real>& step, const PairBlock& blo
     const std::ptrdiff_t centre = tile.centre[p];
     const Real* chi = b.edge_rows + p * layout.chi_stride;
     add_rows<Real>(layout.chi_stride, chi, step.gradient_chi + centre * layout.chi_stride);
-    gradients.add(tile, p, 1.0, step.forces + 3 * centre, step.virial + 9 * centre);
+    add_pair_force<Real>(step, block, tile, p, gradients);
     if (tile.row[p] < 0) continue;
     scale_and_add<Real>(layout.chi_stride, Real(-1), chi,
                         block_row<Real>(block, tile.row[p], step.gradient_chi, step.rim.chi, layout.chi_stride));
-    gradients.add(tile, p, -1.0, block_row<double>(block, tile.row[p], step.forces, step.rim.forces, 3),
-                  block_row<double>(block, tile.row[p], step.virial, step.rim.virial, 9));
   }
 }
 
@@ -473,7 +490,7 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
   add_pair_gradients<Real>(step, block, tile, along, b);
 }
 
-/// Rows that gradients are added to, before the first tile of a block. Forces of own atoms keep what they hold.
+/// Before the first tile of a block: rows that gradients are added to.
 template <class Real>
 inline void prepare_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
@@ -483,8 +500,7 @@ inline void prepare_adjoint(const LayerStep<Real>& step, const PairBlock& block,
   copy_rows<Real>((block.end - block.begin) * layout.chi_stride, step.gradient_chi_attended + offset, step.gradient_chi + offset);
   const int rim_rows = block.rim_end - block.rim_begin;
   set_zero(rim_rows * layout.chi_stride, step.rim.chi + static_cast<std::ptrdiff_t>(block.rim_begin) * layout.chi_stride);
-  set_zero(3 * rim_rows, step.rim.forces + 3 * static_cast<std::ptrdiff_t>(block.rim_begin));
-  set_zero(9 * rim_rows, step.rim.virial + 9 * static_cast<std::ptrdiff_t>(block.rim_begin));
+  clear_rim_forces<Real>(step, block);
 }
 
 /// gradient_x of the layer's input from what the attention gave back to up to kNodeBlock atoms of a block, starting with `begin`.
@@ -531,14 +547,16 @@ inline void general_adjoint(const LayerStep<Real>& step, const PairBlock& block,
                               b.projection_gradient + (own + first) * layout.projection_stride, b);
 }
 
-/// Adds the rim rows of atom i to its gradients and forces.
+/// Adds the rim rows of atom i to its gradients and forces; in a first layer with tables, only forces are wanted.
 template <class Real>
 inline void gather_gradients(const LayerStep<Real>& step, int i) {
   const Layout& layout = *step.layout;
   for (int at = step.rim.gathered_first[i]; at < step.rim.gathered_first[i + 1]; ++at) {
     const std::ptrdiff_t row = step.rim.gathered[at], own = i;
-    add_rows<Real>(layout.feature_stride, step.rim.features + row * layout.feature_stride, step.gradient_x + own * layout.feature_stride);
-    add_rows<Real>(layout.chi_stride, step.rim.chi + row * layout.chi_stride, step.gradient_chi + own * layout.chi_stride);
+    if (step.first_layer == nullptr) {
+      add_rows<Real>(layout.feature_stride, step.rim.features + row * layout.feature_stride, step.gradient_x + own * layout.feature_stride);
+      add_rows<Real>(layout.chi_stride, step.rim.chi + row * layout.chi_stride, step.gradient_chi + own * layout.chi_stride);
+    }
     for (int k = 0; k < 3; ++k) step.forces[3 * own + k] += step.rim.forces[3 * row + k];
     for (int k = 0; k < 9; ++k) step.virial[9 * own + k] += step.rim.virial[9 * row + k];
   }

@@ -80,11 +80,11 @@ inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end,
 }
 
 template <class Real>
-inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, int i, AttentionBuffers<Real>& b) {
+inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile,
+                                     AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FirstLayer<Real>& first = *step.first_layer;
-  const int own_species = first.species[i], projected_stride = first.num_species * layout.heads;
-  const Real* own_projected = step.gradient_projected + static_cast<std::ptrdiff_t>(i) * projected_stride;
+  const int projected_stride = first.num_species * layout.heads;
   alignas(64) Real own_weight[kMostPairWeights], other_weight[kMostPairWeights];
   alignas(64) Real own_slope[kMostPairWeights], other_slope[kMostPairWeights], along[kTile] = {};
   CoordinateLanes<Real> c;
@@ -95,11 +95,11 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile
   gather_coordinates<Real>(layout, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
   coordinate_products<Real>(layout, b, c);
   for (int p = 0; p < tile.count; ++p) {
-    const int species = first.species[tile.slot[p]];
+    const int own_species = first.species[tile.centre[p]], species = first.species[tile.slot[p]];
     const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
     pair_weights<Real>(first.tables[own_species * first.num_species + species], first.stride, place, own_weight, own_slope);
     pair_weights<Real>(first.tables[species * first.num_species + own_species], first.stride, place, other_weight, other_slope);
-    const Real* own = own_projected + species * layout.heads;
+    const Real* own = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.centre[p]) * projected_stride + species * layout.heads;
     const Real* other = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.slot[p]) * projected_stride + own_species * layout.heads;
     Real by_cutoff = Real(0), by_distance = Real(0);
     for (int head = 0; head < layout.heads; ++head) {
@@ -118,14 +118,13 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const EdgeTile
   }
   coordinate_harmonics_gradient<Real>(layout, c, b);
   const EdgeGradients<Real> gradients(step, tile, along, b.harmonics_gradient);
-  for (int p = 0; p < tile.count; ++p)
-    gradients.add(tile, p, 1.0, step.forces + 3 * static_cast<std::ptrdiff_t>(i), step.virial + 9 * static_cast<std::ptrdiff_t>(i));
+  for (int p = 0; p < tile.count; ++p) add_pair_force<Real>(step, block, tile, p, gradients);
 }
 
 template <class Real>
-inline void first_layer_adjoint(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
-  for (int i = begin; i < end; ++i)
-    for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) { first_layer_tile_adjoint<Real>(step, tile, i, b); });
+inline void first_layer_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
+  clear_rim_forces<Real>(step, block);
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { first_layer_tile_adjoint<Real>(step, block, tile, b); });
 }
 
 }  // namespace SO3MD_CPU_NAMESPACE

@@ -21,9 +21,9 @@ void first_layer_forward_step(const LayerStep<Real>& step, int begin, int end, R
 }
 
 template <class Real>
-void first_layer_adjoint_step(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
+void first_layer_adjoint_step(const LayerStep<Real>& step, int first_block, int last_block, Real* scratch) {
   AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
-  first_layer_adjoint<Real>(step, begin, end, buffers);
+  for (int block = first_block; block < last_block; ++block) first_layer_adjoint<Real>(step, step.rim.blocks[block], buffers);
 }
 
 template <class Real>

@@ -109,7 +109,7 @@ struct KernelTable {
   std::size_t (*scratch_size)(const Layout& layout, int most_block_rows) = nullptr;
   void (*project)(const Layout&, const LayerParameters<Real>&, const Real* x, int rows, Real* projection) = nullptr;
   void (*first_layer_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
-  void (*first_layer_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*first_layer_adjoint)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
   void (*attention_forward)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
   void (*attention_adjoint)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
   void (*gather_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;

@@ -144,15 +144,14 @@ void Network<Real>::run(Kernel kernel, const LayerStep<Real>& step, int begin, i
 // The first step of the attention: of what needs no rows of other processes, or of the rest.
 template <class Real>
 void Network<Real>::attend(const LayerStep<Real>& step, bool forward, bool interior) {
-  const PairBlocks& blocks = edges_.pair_blocks();
-  if (step.first_layer != nullptr) {
-    const Kernel kernel = forward ? kernels_.first_layer_forward : kernels_.first_layer_adjoint;
-    run(kernel, step, interior ? 0 : interior_, interior ? interior_ : owned_, kAtomsPerTask);
-  } else {
-    const Kernel kernel = forward ? kernels_.attention_forward : kernels_.attention_adjoint;
-    const int all = static_cast<int>(blocks.blocks().size());
-    run(kernel, step, interior ? 0 : blocks.num_interior(), interior ? blocks.num_interior() : all, 1);
+  if (forward && step.first_layer != nullptr) {
+    run(kernels_.first_layer_forward, step, interior ? 0 : interior_, interior ? interior_ : owned_, kAtomsPerTask);
+    return;
   }
+  const Kernel back = step.first_layer != nullptr ? kernels_.first_layer_adjoint : kernels_.attention_adjoint;
+  const PairBlocks& blocks = edges_.pair_blocks();
+  const int all = static_cast<int>(blocks.blocks().size());
+  run(forward ? kernels_.attention_forward : back, step, interior ? 0 : blocks.num_interior(), interior ? blocks.num_interior() : all, 1);
 }
 
 template <class Real>
@@ -265,7 +264,7 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
     halo.finish();
     watch.lap("exchange");
     attend(s, false, false);
-    if (s.first_layer == nullptr) run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
+    run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
     watch.lap(stage);
   }
 }
