@@ -52,7 +52,7 @@ void LocalAtoms::build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPoo
 
 void LocalAtoms::place(const LAMMPS_NS::Atom& atom, ThreadPool& pool) { domain_.place(positions(atom), no_cell_, pool); }
 
-const std::vector<int>& LocalAtoms::species(const LAMMPS_NS::Atom& atom) {
+void LocalAtoms::update_species(const LAMMPS_NS::Atom& atom) {
   species_.resize(index_of_slot_.size());
   for (std::size_t slot = 0; slot < index_of_slot_.size(); ++slot) {
     const int type = atom.type[index_of_slot_[slot]];
@@ -61,7 +61,6 @@ const std::vector<int>& LocalAtoms::species(const LAMMPS_NS::Atom& atom) {
       throw std::runtime_error("an atom changed to type " + std::to_string(type) +
                                ", which has no element in pair_coeff, since the last neighbour list");
   }
-  return species_;
 }
 
 void LocalAtoms::require_same_atoms(const LAMMPS_NS::Atom& atom) const {

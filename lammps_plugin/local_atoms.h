@@ -33,8 +33,11 @@ class LocalAtoms {
   /// New positions for the lists there are.
   void place(const LAMMPS_NS::Atom& atom, ThreadPool& pool);
 
-  /// [n_slots] for the atom types of now. Throws std::runtime_error if an atom changed to a type without an element.
-  const std::vector<int>& species(const LAMMPS_NS::Atom& atom);
+  /// Atom types may change between neighbour lists. Throws std::runtime_error if one has become one without an element.
+  void update_species(const LAMMPS_NS::Atom& atom);
+
+  /// [n_slots]
+  const int* species() const { return species_.data(); }
 
   /// Throws std::runtime_error if LAMMPS's arrays are not those that the points were numbered for.
   void require_same_atoms(const LAMMPS_NS::Atom& atom) const;

@@ -35,7 +35,7 @@ void PairSo3krates::compute(int eflag, int vflag) {
   collectively(lmp, [this] {
     atoms_->require_same_atoms(*atom);
     require_finite_positions();
-    atoms_->species(*atom);
+    atoms_->update_species(*atom);
   });
   atoms_->place(*atom, *pool_);
   const DomainResults& results = evaluate();
@@ -59,7 +59,11 @@ void PairSo3krates::build_lists() {
   comm->forward_comm(this);
   collectively(lmp, [this, process] { atoms_->build_lists(*atom, process, *pool_); });
   const LocalDomain& local = atoms_->local();
-  halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
+  try {
+    halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
+  } catch (const std::exception& unexpected) {
+    stop_alone(unexpected);
+  }
   built_calls_ = neighbor->ncalls;
   built_step_ = neighbor->lastcall;
 }
@@ -83,13 +87,12 @@ std::string PairSo3krates::name_of_atom(int index) const {
 
 const DomainResults& PairSo3krates::evaluate() {
   const Domain domain_now = atoms_->local().domain();
-  const int* species = atoms_->species(*atom).data();
   if (kspace_) kspace_->set_rows(atoms_->owned());
   bool failed = false;
   std::string message;
   try {
     const HaloTraffic before = halo_->traffic();
-    const DomainResults& results = engine_->evaluate(domain_now, species, settings_.totals, *halo_, true, nullptr, kspace_.get());
+    const DomainResults& results = engine_->evaluate(domain_now, atoms_->species(), settings_.totals, *halo_, true, nullptr, kspace_.get());
     components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
     components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
     return results;
@@ -104,10 +107,15 @@ const DomainResults& PairSo3krates::evaluate() {
   } catch (const LAMMPS_NS::LAMMPSException&) {
     throw;  // from the kspace style
   } catch (const std::exception& unexpected) {
-    error->one(FLERR, std::string("Pair style so3krates: ") + unexpected.what());  // in the middle of it the others cannot be told
+    stop_alone(unexpected);
   }
   stop_if_any_failed(lmp, failed, message);
   throw std::logic_error("an evaluation that failed on no process has no results");
+}
+
+// In the middle of an exchange of messages, the other processes cannot be told: all are ended.
+void PairSo3krates::stop_alone(const std::exception& error_found) const {
+  error->one(FLERR, std::string("Pair style so3krates: ") + error_found.what());
 }
 
 void PairSo3krates::add_forces(const DomainResults& results) {

@@ -130,8 +130,8 @@ void PairSo3krates::init_style() {
   halo_ = std::make_unique<PlannedHalo>(*transport_);
   built_calls_ = built_step_ = -1;
   cost_ = {};
-  if (described_) return;
   check_electrons();
+  if (described_) return;
   warn_of_charged_cell();
   describe();
   described_ = true;
@@ -155,7 +155,8 @@ void PairSo3krates::check_neighbours() const {
   warn(message);
 }
 
-void PairSo3krates::check_electrons() const {
+// Before each run, as atoms may have come or gone; the same warning is given once.
+void PairSo3krates::check_electrons() {
   double protons = 0.0;
   for (int i = 0; i < atom->nlocal; ++i) {
     const int species = species_of_type_[static_cast<std::size_t>(atom->type[i])];
@@ -164,7 +165,8 @@ void PairSo3krates::check_electrons() const {
   MPI_Allreduce(MPI_IN_PLACE, &protons, 1, MPI_DOUBLE, MPI_SUM, world);
   const ChargeAndSpinCheck check = check_charge_and_spin(protons, settings_.totals);
   if (check.impossible) stop(check.message);
-  if (!check.message.empty()) warn(check.message);
+  if (!check.message.empty() && check.message != electron_warning_) warn(check.message);
+  electron_warning_ = check.message;
 }
 
 void PairSo3krates::warn_of_charged_cell() const {

@@ -58,7 +58,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   // Of init_style.
   void check_host() const;
   void check_neighbours() const;
-  void check_electrons() const;
+  void check_electrons();
   void warn_of_charged_cell() const;
   void describe() const;
 
@@ -74,7 +74,8 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void forward_charges();
 
   [[noreturn]] void stop(const std::string& message) const;  ///< collective
-  void warn(const std::string& message) const;               ///< from process 0
+  [[noreturn]] void stop_alone(const std::exception& error_found) const;
+  void warn(const std::string& message) const;  ///< from process 0
   std::string name_of_atom(int index) const;
   double cutoff() const;  ///< the longest, A
   bool in_hybrid() const;
@@ -93,6 +94,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::unique_ptr<LocalAtoms> atoms_;
 
   bool described_ = false;
+  std::string electron_warning_;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;
 

