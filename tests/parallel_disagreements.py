@@ -139,6 +139,21 @@ def check_what_works() -> None:
         os._exit(0 if abs(alone.get_potential_energy() - energy) < 1e-9 and alone.calc.team.size == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0, "the forked process failed"
     assert "comm" not in atoms.calc.todict()
+    check_teams()
+
+
+def check_teams() -> None:
+    """Two teams that evaluate different structures at the same time, as for the images of a reaction path."""
+    mine = COMM.Split(COMM.rank % 2)
+    for _ in range(2):  # the second calculator uses the communicators of the first
+        atoms = molecule("C6H6" if COMM.rank % 2 else "CH3CH2OH")
+        atoms.calc = make_calculator(comm=mine)
+        energies = []
+        for step in range(3 + COMM.rank % 2):
+            atoms.rattle(0.01, seed=step)
+            energies.append(atoms.get_potential_energy())
+        atoms.calc = make_calculator()
+        assert abs(atoms.get_potential_energy() - energies[-1]) < 1e-9
 
 
 def main() -> None:

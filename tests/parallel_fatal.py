@@ -24,13 +24,17 @@ def no_memory(*_: object) -> None:
 def main(how: str) -> None:
     """Evaluate, fail in the way asked for on the last rank (or on all), evaluate again."""
     atoms = molecule("CH3CH2OH")
-    atoms.calc = make_calculator(comm=COMM)
+    atoms.calc = make_calculator(comm=COMM.Split(LAST) if how == "team" else COMM)
     atoms.get_forces()
     atoms.positions[0] += 0.01
     if how == "uncaught" and LAST:
         raise KeyError("a mistake in the script")
     if how == "all":
         atoms.positions[0] = atoms.positions[1]
+    if how == "team" and LAST:  # which is a team of its own
+        raise KeyError("a mistake in the script")
+    if how == "team":
+        COMM.Barrier()
     if how == "middle" and LAST:
         MPITransport.start = no_memory
     if how == "killed" and LAST:

@@ -143,6 +143,7 @@ def test_every_error_is_expected(errors: dict[str, str]):
     ("how", "message"),
     [
         ("uncaught", "KeyError: 'a mistake in the script'"),
+        ("team", "KeyError: 'a mistake in the script'"),
         ("all", "ValueError: atoms 0 and 1 are at the same place"),
         ("middle", "MemoryError: there is no room"),
     ],

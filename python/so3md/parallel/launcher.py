@@ -56,7 +56,8 @@ def stop_all_on_errors(team: Team) -> None:
     Puts a hook before sys.excepthook, once. If all ranks end with an exception, the first rank shows its own; if only
     some do, they show theirs, and all ranks are stopped with exit code 1.
     """
-    if not isinstance(team, MPITeam) or team.size == 1 or getattr(sys.excepthook, "stops_all", False):
+    others = isinstance(team, MPITeam) and (team.size > 1 or team.has_outsiders())
+    if not others or getattr(sys.excepthook, "stops_all", False):
         return
     show = sys.excepthook
 
@@ -65,7 +66,8 @@ def stop_all_on_errors(team: Team) -> None:
         if team.leads or not everyone:
             sys.stderr = sys.__stderr__  # which commands silence on all ranks but the first
             show(kind, error, trace)
-        if not everyone:
+        # Ranks of other communicators may wait for this one, even if it takes its whole team along.
+        if not everyone or (team.leads and team.has_outsiders()):
             team.abort("it ended with the error above; all ranks are stopped")
 
     hook.stops_all = True

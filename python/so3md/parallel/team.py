@@ -139,10 +139,19 @@ class MPITeam(Team):
             self.abort(f"{name} in the middle of an evaluation, where the other ranks wait for this one: {error}")
 
     def abort(self, message: str, code: int = 1) -> NoReturn:
-        """Print the message and end the processes of all ranks, wherever they are."""
-        print(f"so3md: rank {self.rank} of {self.size}: {message}", file=sys.__stderr__, flush=True)
-        self.comm.Abort(code)
+        """Print the message and end the processes of all ranks of the program, wherever they are."""
+        from mpi4py import MPI
+
+        world = MPI.COMM_WORLD
+        print(f"so3md: rank {world.rank} of {world.size}: {message}", file=sys.__stderr__, flush=True)
+        world.Abort(code)
         raise SystemExit(code)  # not reached
+
+    def has_outsiders(self) -> bool:
+        """Whether the program has ranks that are not in this team."""
+        from mpi4py import MPI
+
+        return MPI.COMM_WORLD.size > self.size
 
     def all_fail(self) -> bool:
         """Called by a rank that ends with an error: whether all ranks do so, within some seconds, and not it alone."""
