@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from parallel_threads import ThreadedEngines
 from reference_data import load_system
-from tolerances import RANKS, RANKS_RELATIVE_ENERGY
+from tolerances import RANKS, RANKS_RELATIVE_ENERGY, SINGLE_RELATIVE
+from toy_models import VARIANTS
 
 from so3md import _engine, load_model
 
@@ -185,6 +187,32 @@ def test_engines_that_share_the_work_have_the_results_of_one(so3lr: Any, name: s
     expected = _engine.Engine(so3lr, threads=1, **options(system)).evaluate(**system.structure)
     check_equal(team.evaluate(system.structure), expected)
     assert team.job.messages_left() == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kind_of_model_can_be_shared(variant: str, toy_model: Callable[..., Path]):
+    rng = np.random.default_rng(8)
+    cell = np.diag([9.0, 8.0, 10.0])
+    grid = np.array(list(product(range(3), repeat=3))) / 3
+    structure = {
+        "numbers": rng.choice([1, 6, 8], len(grid)),
+        "positions": grid @ cell + rng.uniform(-0.5, 0.5, (len(grid), 3)),
+        "cell": cell,
+        "pbc": np.array([True, True, False]),
+        "charge": 1.0,
+        "spin": 0.5,
+    }
+    model = load_model(toy_model(**VARIANTS[variant]))
+    for precision, tolerance in (("double", RANKS.forces), ("mixed", None)):
+        choice = {"precision": precision, "lr_cutoff": 6.0}
+        expected = _engine.Engine(model, threads=1, **choice).evaluate(**structure)
+        found = ThreadedEngines(3, model, **choice).evaluate(structure)
+        scale = np.abs(expected["forces"]).max()
+        assert scale > 1e-3
+        bound = tolerance if tolerance else SINGLE_RELATIVE * scale
+        np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=bound)
+        np.testing.assert_allclose(found["energies"], expected["energies"], rtol=0, atol=bound)
+        np.testing.assert_allclose(found["virial"], expected["virial"], rtol=0, atol=bound * len(grid))
 
 
 def test_the_number_of_atoms_may_change_and_be_zero(so3lr: Any):

@@ -161,6 +161,14 @@ def test_killing_a_rank_ends_the_run_with_a_message(tmp_path: Path):
     assert re.search("(?i)kill|signal 9|terminat", output), output
 
 
+def test_a_rank_that_waits_for_long_says_so_and_goes_on(tmp_path: Path):
+    output = run(3, Path(__file__).parent / "parallel_fatal.py", "late", cwd=tmp_path)
+    for rank in (0, 1):
+        assert output.count(f"so3md: rank {rank} of 3 has waited 0.5 s for the others") == 1, output
+    assert "rank 2 of 3 has waited" not in output
+    assert len(re.findall("reached", output)) == 3
+
+
 # --- the command line -----------------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from so3md.parallel.team import MPITeam
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+#: Seconds after which a rank that waits for the others says so.
+WARN_AFTER = 60.0
 
 
 class RanksDisagreeError(RuntimeError):
@@ -60,12 +69,27 @@ def agree(team: MPITeam, prepare: Callable[[], Request]) -> Request:
         error = found
     # The maximum of the complements tells the minimum.
     extremes = np.concatenate([[np.uint64(error is not None)], digests, ~digests])
-    team.messages.Allreduce(MPI.IN_PLACE, extremes, MPI.MAX)
+    _wait(team, team.messages.Iallreduce(MPI.IN_PLACE, extremes, MPI.MAX))
     if extremes[0]:
         team.raise_together(error)
     if not np.array_equal(extremes[1:5], ~extremes[5:]):
         _explain(team, request)
     return request
+
+
+def _wait(team: MPITeam, request: MPI.Request) -> None:
+    """Wait for the others, and say so if that takes long: scripts easily ask for an energy on one rank only."""
+    deadline = time.monotonic() + WARN_AFTER
+    while not request.Test():
+        if time.monotonic() > deadline:
+            print(
+                f"so3md: rank {team.rank} of {team.size} has waited {WARN_AFTER:g} s for the others to ask for an "
+                "evaluation, and goes on waiting: every rank must ask, with the same structure",
+                file=sys.__stderr__,
+                flush=True,
+            )
+            request.Wait()
+            return
 
 
 def _explain(team: MPITeam, request: Request) -> None:
