@@ -1,13 +1,18 @@
-"""Plots of a run and of errors against reference values, as image files."""
+"""Plots of a run, of errors against reference values and of benchmarks, as image files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from so3md.dynamics.outputs import read_log
 
@@ -63,3 +68,96 @@ def _parity_panel(axis: Axes, reference: np.ndarray, predicted: np.ndarray, titl
     axis.set_ylabel("Model")
     axis.ticklabel_format(useOffset=False)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def plot_benchmark(cases: Sequence[dict[str, Any]], directory: Path) -> None:
+    """Plot the cases of a benchmark (records of `so3md.benchmark.cases.figures`): time_per_atom.png with the limit,
+    memory_per_atom.png where memory was measured, and stages.png, for the most threads."""
+    by_settings: dict[str, list[dict[str, Any]]] = {}
+    for case in sorted(cases, key=lambda case: case["atoms"]):
+        by_settings.setdefault(_settings_label(case, cases), []).append(case)
+    _plot_against_size(by_settings, "time_per_atom.png", "Time (µs per atom and step)", directory, _time_of, _limit_of)
+    measured = {label: [case for case in members if case["memory"]] for label, members in by_settings.items()}
+    if any(measured.values()):
+        _plot_against_size(measured, "memory_per_atom.png", "Memory (kB per atom)", directory, _memory_of)
+    _plot_stages(cases, directory / "stages.png")
+
+
+def _time_of(case: dict[str, Any]) -> float:
+    return case["us_per_atom"]
+
+
+def _limit_of(case: dict[str, Any]) -> float:
+    return case["limit_us_per_atom"]
+
+
+def _memory_of(case: dict[str, Any]) -> float:
+    return case["memory"]["kb_per_atom"]
+
+
+def _settings_label(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> str:
+    return ", ".join([_threads_label(case["threads"]), *_varying_settings(case, cases)])
+
+
+def _threads_label(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def _varying_settings(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> list[str]:
+    """Precision and instruction set of a case, where cases differ in them."""
+    keys = (key for key in ("precision", "instruction_set") if len({other[key] for other in cases}) > 1)
+    return [case[key] for key in keys]
+
+
+def _plot_against_size(
+    by_settings: dict[str, list[dict[str, Any]]],
+    name: str,
+    title: str,
+    directory: Path,
+    value: Callable[[dict[str, Any]], float],
+    limit: Callable[[dict[str, Any]], float] | None = None,
+) -> None:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for label, cases in by_settings.items():
+        sizes = [case["atoms"] for case in cases]
+        (line,) = axis.plot(sizes, [value(case) for case in cases], "o-", markersize=4, label=label)
+        if limit is not None:
+            limits = [limit(case) for case in cases]
+            axis.plot(sizes, limits, "_--", color=line.get_color(), linewidth=1, label=f"limit, {label}")
+    axis.set(xscale="log", yscale="log", xlabel="Atoms")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(LogFormatter())
+        scale.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.set_title(title, loc="left", fontsize="medium")
+    axis.grid(which="both", alpha=0.2)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize="small", frameon=False)
+    figure.savefig(directory / name, dpi=150)
+
+
+def _plot_stages(cases: Sequence[dict[str, Any]], image: Path) -> None:
+    """Stacked bars, one for each case with the most threads; stages under one per cent everywhere are one."""
+    most = max(case["threads"] for case in cases)
+    bars = [case for case in cases if case["threads"] == most]
+    stages = {stage for case in bars for stage, share in case["stage_shares"].items() if share >= 0.01}
+    ordered = sorted(stages, key=lambda stage: -bars[-1]["stage_shares"].get(stage, 0))
+    labels = [", ".join([f"{case['system']} {case['atoms']}", *_varying_settings(case, cases)]) for case in bars]
+    places = range(len(bars))
+    figure = Figure(figsize=(8, 1.6 + 0.35 * len(bars)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    left = np.zeros(len(bars))
+    for number, stage in enumerate(ordered):
+        shares = np.array([100 * case["stage_shares"].get(stage, 0) for case in bars])
+        axis.barh(places, shares, left=left, label=stage, color=colormaps["tab20"](number % 20))
+        left += shares
+    axis.barh(places, 100 - left, left=left, label="rest", color="0.85")
+    axis.invert_yaxis()
+    axis.set_yticks(places, labels)
+    axis.set(xlim=(0, 100))
+    axis.set_title(f"Share of each stage (%), {_threads_label(most)}", loc="left", fontsize="medium")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=6, fontsize="small", frameon=False)
+    figure.savefig(image, dpi=150)

@@ -15,6 +15,7 @@ _COMMANDS = {
     "lammps": ("lammps", "Write input files for LAMMPS."),
     "eval": ("evaluate", "Compare energies and forces with a data set."),
     "info": ("info", "Say what a model is."),
+    "bench": ("bench", "Measure time and memory on this machine."),
     "convert": ("convert", "Make a model file from another format."),
 }
 
