@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from so3md.benchmark.cases import threads_text
 from so3md.dynamics.outputs import read_log
 
 #: Column of the log -> title of its panel.
@@ -96,11 +97,7 @@ def _memory_of(case: dict[str, Any]) -> float:
 
 
 def _settings_label(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> str:
-    return ", ".join([_threads_label(case["threads"]), *_varying_settings(case, cases)])
-
-
-def _threads_label(threads: int) -> str:
-    return f"{threads} thread{'s' if threads > 1 else ''}"
+    return ", ".join([threads_text(case["threads"]), *_varying_settings(case, cases)])
 
 
 def _varying_settings(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> list[str]:
@@ -157,7 +154,7 @@ def _plot_stages(cases: Sequence[dict[str, Any]], image: Path) -> None:
     axis.invert_yaxis()
     axis.set_yticks(places, labels)
     axis.set(xlim=(0, 100))
-    axis.set_title(f"Share of each stage (%), {_threads_label(most)}", loc="left", fontsize="medium")
+    axis.set_title(f"Share of each stage (%), {threads_text(most)}", loc="left", fontsize="medium")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=6, fontsize="small", frameon=False)
     figure.savefig(image, dpi=150)

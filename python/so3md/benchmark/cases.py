@@ -69,8 +69,8 @@ class Case:
 
     def describe(self) -> str:
         """In a few words."""
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        parts = [f"{self.system.name}, {self.system.atoms} atoms", self.precision, threads, self.instruction_set]
+        system = f"{self.system.name}, {self.system.atoms} atoms"
+        parts = [system, self.precision, threads_text(self.threads), self.instruction_set]
         return ", ".join(part for part in parts if part)
 
     def run(self, model_path: str, lr_cutoff: float | None, seconds: float) -> Record:
@@ -102,6 +102,11 @@ class Case:
         if "error" in answer:
             raise RuntimeError(f"{self.describe()}: {answer['error']}")
         return answer
+
+
+def threads_text(count: int) -> str:
+    """A number of threads, in words."""
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _hint(run: subprocess.CompletedProcess[str]) -> str:

@@ -20,7 +20,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 import so3md
-from so3md.benchmark.cases import PRODUCT_TYPES, Case, Record, System, add_limits, add_ratios, figures, measure_product
+from so3md.benchmark.cases import (
+    PRODUCT_TYPES,
+    Case,
+    Record,
+    System,
+    add_limits,
+    add_ratios,
+    figures,
+    measure_product,
+    threads_text,
+)
 from so3md.benchmark.machine import available_cores, describe_machine
 from so3md.benchmark.systems import TIMESTEP_FS, example_system
 from so3md.cli.common import Command, LengthOrNone, free_path, plots, set_charge_and_spin
@@ -277,20 +287,16 @@ def _speed_table(cases: list[Record], settings: str) -> Table:
     table.caption = (
         f"ns/day with steps of {TIMESTEP_FS} fs. limit: µs/atom if the counted operations ran like a large matrix "
         f"product ({PRODUCT_TYPES[cases[0]['precision']]}), "
-        + ", ".join(f"{rate:.0f} GFLOP/s on {_threads(count)}" for count, rate in rates.items())
+        + ", ".join(f"{rate:.0f} GFLOP/s on {threads_text(count)}" for count, rate in rates.items())
     )
     return table
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _systems_table(cases: list[Record], settings: str) -> Table:
     """Where the time goes, and memory: systems side by side, with the most threads."""
     most = max(case["threads"] for case in cases)
     shown = [case for case in cases if case["threads"] == most]
-    table = _table(f"Per cent of a step ({settings}, {_threads(most)})", "stage", *map(_name, shown))
+    table = _table(f"Per cent of a step ({settings}, {threads_text(most)})", "stage", *map(_name, shown))
     stages = {stage for case in shown for stage in case["stage_shares"]}
     for stage in sorted(stages, key=lambda stage: -shown[-1]["stage_shares"].get(stage, 0)):
         table.add_row(stage, *(f"{100 * case['stage_shares'].get(stage, 0):.1f}" for case in shown))
