@@ -71,6 +71,7 @@ void PairSo3krates::settings(int count, char** words) {
 }
 
 void PairSo3krates::open_model() {
+  engine_.reset();  // before the threads that it uses
   collectively(lmp, [this] {
     model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
     pool_ = std::make_unique<ThreadPool>(settings_.threads);

@@ -605,6 +605,11 @@ BAD_COMMANDS = {
         "kspace_style pppm 1e-5\nrun 0",
         r"KSpace style is incompatible with Pair style",
     ),
+    "charges counted twice": (
+        "pair_style hybrid/overlay so3krates so3lr lj/cut/coul/long 5.0\npair_coeff * * so3krates H O\n"
+        "pair_coeff * * lj/cut/coul/long 0 1\nset type 1 charge 0.1\nkspace_style pppm 1e-4\nrun 0",
+        r"coulomb cut would count the charges twice",
+    ),
     "levels within the style": (
         "run_style respa 2 2 inner 1 4.0 5.0 outer 2\nrun 0",
         r"[Pp]air style does not support rRESPA",
