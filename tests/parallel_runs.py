@@ -23,9 +23,12 @@ _ENVIRONMENT = {
 
 
 def mpiexec(ranks: int, *arguments: str | Path) -> list[str]:
-    """The command that starts a Python program (its file and arguments, or "-m", ...) on some ranks."""
+    """The command that starts a Python program (its file and arguments, or "-m", ...) on some ranks.
+
+    The launcher is the one that the environment variable MPIEXEC names, or that of Python's environment, or of PATH.
+    """
     beside = Path(sys.executable).parent / "mpiexec"  # of the same environment as mpi4py
-    launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
+    launcher = os.environ.get("MPIEXEC") or (str(beside) if beside.exists() else shutil.which("mpiexec"))
     assert launcher, "mpi4py is installed, and there is no mpiexec: an MPI library for mpi4py brings one"
     return [launcher, "-n", str(ranks), sys.executable, *map(str, arguments)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 import re
@@ -23,7 +24,10 @@ from so3md.dynamics.checkpoint import Checkpoint
 from so3md.dynamics.outputs import read_log
 from so3md.dynamics.record import read_record
 
-pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install 'so3md[mpi]')")
+# Not imported here: that would bring MPI, by way of ASE, into this process.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install 'so3md[mpi]')"
+)
 
 RANK_COUNTS = (1, 2, 3, 4, 8)
 SO3MD = ("-m", "so3md")

@@ -18,6 +18,8 @@ from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_erro
 from so3md.parallel.launcher import launched_ranks
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from so3md.calculator import So3kratesCalculator
 
 
@@ -82,6 +84,13 @@ class ParallelCommand(Command):
 def team() -> Team:
     """The processes that run the present command together."""
     return click.get_current_context().obj or ALONE
+
+
+def make_console() -> Console:
+    """Where a command prints. Plain lines if processes work together: Open MPI pretends a terminal, even for a file."""
+    from rich.console import Console
+
+    return Console(force_terminal=False if team().size > 1 else None)
 
 
 def _one_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from so3md.cli.common import (
     free_path,
     given_options,
     make_calculator,
+    make_console,
     model_options,
     plots,
     set_charge_and_spin,
@@ -136,7 +137,7 @@ def _steps_left(simulation: Simulation, steps: int | None) -> int:
 
 def _run(simulation: Simulation, steps: int, plot: bool) -> int:
     """Run, and tell the user about it; returns the exit code."""
-    console = Console()
+    console = make_console()
     _say(console, _describe(simulation, steps))
     with GracefulStop(team()) as stop, ProgressDisplay(simulation, steps, console) as display:
         simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
