@@ -13,8 +13,10 @@ from typing import Any
 
 HERE = Path(__file__).parent
 
-#: More ranks than cores, and any user: what Open MPI wants to be told. Others take no notice.
+#: More ranks than cores, free to use any of them, and any user: what Open MPI wants to be told. Others take no notice.
 _ENVIRONMENT = {
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
