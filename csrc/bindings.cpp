@@ -15,16 +15,16 @@
 
 namespace so3md {
 
-namespace {
-
-using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
-
 Precision parse_precision(const std::string& name) {
   if (name == "mixed") return Precision::mixed;
   if (name == "double") return Precision::double_;
   throw py::value_error("unknown precision '" + name + "': expected 'mixed' or 'double'");
 }
+
+namespace {
+
+using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
 
 void check_shape(const py::array& array, const char* name, std::initializer_list<py::ssize_t> expected) {
   bool same = array.ndim() == static_cast<py::ssize_t>(expected.size());
@@ -248,4 +248,5 @@ PYBIND11_MODULE(_engine, module) {
   so3md::bind_domain(module);
   so3md::bind_physics(module);
   so3md::bind_engine(module);
+  so3md::bind_batch(module);
 }

@@ -3,6 +3,10 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string>
+
+#include "engine.h"
+
 namespace so3md {
 
 namespace py = pybind11;
@@ -11,5 +15,9 @@ void bind_model(py::module_& module);
 void bind_geometry(py::module_& module);
 void bind_domain(py::module_& module);
 void bind_physics(py::module_& module);
+void bind_batch(py::module_& module);
+
+/// Raises ValueError for a name that is none.
+Precision parse_precision(const std::string& name);
 
 }  // namespace so3md

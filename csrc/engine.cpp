@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <utility>
 
 #include "physics/long_range.h"
 #include "physics/zbl.h"
@@ -23,17 +24,30 @@ template <class Real>
 class EngineOf final : public Engine {
  public:
   EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
+      : EngineOf(model, options,
+                 std::make_shared<Parameters<Real>>(*model, options.tabulate.value_or(options.precision == Precision::mixed)), pool) {}
+
+  EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, std::shared_ptr<const Parameters<Real>> parameters,
+           ThreadPool& pool)
       : model_(std::move(model)),
         options_(options),
         pool_(pool),
-        network_(*model_, options.tabulate.value_or(options.precision == Precision::mixed), pool),
+        network_(std::move(parameters), pool),
         kernels_(kernels<Real>()),
         cutoff_(model_->hyper),
         zbl_(*model_) {}
 
+  std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
+    return std::make_unique<EngineOf>(model_, options_, network_.shared_parameters(), pool);
+  }
+
   const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
-                                std::vector<LayerFeatures>* features, ChargePotential* coulomb) override {
+                                std::vector<LayerFeatures>* features, ChargePotential* coulomb, const SystemRanges* systems) override {
     watch_.start();
+    if (systems != nullptr)
+      first_.assign(systems->first, systems->first + systems->count + 1);
+    else
+      first_ = {0, domain.n_owned};
     domain_ = &domain;
     species_ = species;
     coulomb_ = coulomb;
@@ -64,6 +78,12 @@ class EngineOf final : public Engine {
  private:
   int owned() const { return domain_->n_owned; }
   int species_of(int slot) const { return species_[slot]; }
+  int num_systems() const { return static_cast<int>(first_.size()) - 1; }
+
+  template <class Body>
+  void for_atoms(int system, const Body& body) const {
+    for (int i = first_[index_of(system)]; i < first_[index_of(system) + 1]; ++i) body(index_of(i));
+  }
 
   void clear() {
     const auto atoms = index_of(owned());
@@ -87,8 +107,25 @@ class EngineOf final : public Engine {
     if (failed) throw FailedElsewhere();
     composition_.total_charge = totals.charge;
     composition_.num_unpaired_electrons = 2.0 * totals.spin;
-    num_atoms_ = 0.0;
-    for (double count : composition_.counts) num_atoms_ += count;
+    if (num_systems() == 1) {
+      num_atoms_ = {0.0};
+      for (double count : composition_.counts) num_atoms_[0] += count;
+    } else {
+      num_atoms_.clear();
+      for (int s = 0; s < num_systems(); ++s) num_atoms_.push_back(first_[index_of(s) + 1] - first_[index_of(s)]);
+      for (double& count : counts) count /= num_systems();  // of one system, where that matters
+    }
+  }
+
+  // Sums over the atoms of each system, on all processes.
+  std::vector<double> sum_by_system(const std::vector<double>& values, HaloExchange& halo) {
+    std::vector<double> sums;
+    for (int s = 0; s < num_systems(); ++s) {
+      double& total = sums.emplace_back(0.0);
+      for_atoms(s, [&](std::size_t i) { total += values[i]; });
+    }
+    halo.sum(sums.data(), num_systems());
+    return sums;
   }
 
   // Edges, and on the way the repulsion of the few that are short enough for it. Returns what went wrong.
@@ -125,18 +162,16 @@ class EngineOf final : public Engine {
     for (int i = 0; i < owned(); ++i) gradients_.energy[index_of(i)] = model_->energy_scale[index_of(species_of(i))];
   }
 
-  // q_i = c_i + (Q - sum of c over all atoms) / N (eq. 28).
+  // q_i = c_i + (Q - sum of c over all atoms of the system) / N (eq. 28).
   void conserve_charge(HaloExchange& halo) {
     if (!model_->hyper.charge_head) return;
     results_.charges = readouts_.charge;
-    double total = 0.0;
-    for (int i = 0; i < owned(); ++i) {
-      results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
-      total += results_.charges[index_of(i)];
+    for (int i = 0; i < owned(); ++i) results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
+    const std::vector<double> totals = sum_by_system(results_.charges, halo);
+    for (int s = 0; s < num_systems(); ++s) {
+      const double shift = (composition_.total_charge - totals[index_of(s)]) / num_atoms_[index_of(s)];
+      for_atoms(s, [&](std::size_t i) { results_.charges[i] += shift; });
     }
-    halo.sum(&total, 1);
-    const double shift = (composition_.total_charge - total) / num_atoms_;
-    for (double& charge : results_.charges) charge += shift;
   }
 
   // h_i = | shift of the element + head output | (eq. 30).
@@ -197,15 +232,16 @@ class EngineOf final : public Engine {
     }
   }
 
-  // Adjoint of conserve_charge (eq. 43: the mean over all atoms drops out) and of hirshfeld_ratios.
+  // Adjoint of conserve_charge (eq. 43: the mean over a system's atoms drops out) and of hirshfeld_ratios.
   void charge_gradients(HaloExchange& halo) {
     gradients_.charge.clear();
     gradients_.hirshfeld.clear();
     if (model_->hyper.electrostatics) {
-      double total = 0.0;
-      for (double gradient : charge_gradient_) total += gradient;
-      halo.sum(&total, 1);
-      for (double gradient : charge_gradient_) gradients_.charge.push_back(gradient - total / num_atoms_);
+      const std::vector<double> totals = sum_by_system(charge_gradient_, halo);
+      for (int s = 0; s < num_systems(); ++s) {
+        const double mean = totals[index_of(s)] / num_atoms_[index_of(s)];
+        for_atoms(s, [&](std::size_t i) { gradients_.charge.push_back(charge_gradient_[i] - mean); });
+      }
     }
     if (model_->hyper.dispersion) {
       for (int i = 0; i < owned(); ++i) {
@@ -217,9 +253,25 @@ class EngineOf final : public Engine {
   }
 
   void sum_energies() {
+    results_.system_energies.clear();
+    EnergyComponents all;
+    for (int s = 0; s < num_systems(); ++s) {
+      const EnergyComponents& one = results_.system_energies.emplace_back(sum_energies(s));
+      all.network += one.network;
+      all.shifts += one.shifts;
+      all.zbl += one.zbl;
+      all.electrostatics += one.electrostatics;
+      all.dispersion += one.dispersion;
+    }
+    results_.energy = all;
+    watch_.lap("sums");
+  }
+
+  // Atomic energies of a system, and their sums.
+  EnergyComponents sum_energies(int system) {
     EnergyComponents sums;
-    for (int i = 0; i < owned(); ++i) {
-      const auto at = index_of(i), species = index_of(species_of(i));
+    for_atoms(system, [&](std::size_t at) {
+      const auto species = index_of(species_[at]);
       const double network = readouts_.energy[at] * model_->energy_scale[species];
       sums.network += network;
       sums.shifts += model_->energy_shift[species];
@@ -228,9 +280,8 @@ class EngineOf final : public Engine {
       sums.dispersion += dispersion_energy_[at];
       results_.energies[at] =
           network + zbl_energy_[at] + electrostatics_energy_[at] + dispersion_energy_[at] + model_->energy_shift[species];
-    }
-    results_.energy = sums;
-    watch_.lap("sums");
+    });
+    return sums;
   }
 
   std::shared_ptr<const Model> model_;
@@ -246,9 +297,10 @@ class EngineOf final : public Engine {
   const int* species_ = nullptr;
   ChargePotential* coulomb_ = nullptr;
   Composition composition_;
-  double num_atoms_ = 0.0;
-  Readouts readouts_;   // of the network
-  Readouts gradients_;  // of the energy with respect to them
+  std::vector<int> first_;         // owned atoms of each system
+  std::vector<double> num_atoms_;  // of each system, over all processes
+  Readouts readouts_;              // of the network
+  Readouts gradients_;             // of the energy with respect to them
   std::vector<double> zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
   std::vector<Real> charge_, alpha_, c6_factor_;  // by slot
   DomainResults results_;

@@ -35,6 +35,15 @@ struct SystemTotals {
   double spin = 0.0;    ///< total spin S, half the number of unpaired electrons
 };
 
+/// Several independent systems in one domain: the owned atoms of one after those of the other, and no pair of two systems in any list.
+/// Domain::long_offsets must be given where the model has long-range terms, also without a cutoff. The totals of the call are those of each
+/// system. Where they are not zero, all systems must have the same composition, on which the features before the first layer depend then.
+/// For a process alone.
+struct SystemRanges {
+  int count = 0;
+  const int* first = nullptr;  ///< [count + 1] the owned atoms of system s are first[s] .. first[s + 1] - 1, at least one
+};
+
 /// Electrostatics that the host computes, in place of the engine's sum over pairs (LAMMPS: Ewald summation).
 class ChargePotential {
  public:
@@ -60,11 +69,12 @@ struct EnergyComponents {
 /// Results for the owned atoms of a domain, in its order.
 struct DomainResults {
   EnergyComponents energy;
-  std::vector<double> energies;          ///< [n_owned] atomic energies with half of each pair, eV
-  std::vector<double> forces;            ///< [n_owned][3], eV/A
-  std::vector<double> virials;           ///< [n_owned][9] half of each pair's d (x) dE/dd, eV; their sum is dE/dstrain
-  std::vector<double> charges;           ///< [n_owned], e; empty without a charge head
-  std::vector<double> hirshfeld_ratios;  ///< [n_owned]; empty without that head
+  std::vector<EnergyComponents> system_energies;  ///< of each system in the domain; a single one has the sums of this process
+  std::vector<double> energies;                   ///< [n_owned] atomic energies with half of each pair, eV
+  std::vector<double> forces;                     ///< [n_owned][3], eV/A
+  std::vector<double> virials;                    ///< [n_owned][9] half of each pair's d (x) dE/dd, eV; their sum is dE/dstrain
+  std::vector<double> charges;                    ///< [n_owned], e; empty without a charge head
+  std::vector<double> hirshfeld_ratios;           ///< [n_owned]; empty without that head
 };
 
 class Engine {
@@ -73,13 +83,16 @@ class Engine {
   static std::unique_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool);
   virtual ~Engine() = default;
 
+  /// An engine for another thread that shares weights and tables with this one, and nothing that an evaluation writes.
+  virtual std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const = 0;
+
   /// `species`: by slot, positions in Model::elements. Collective over the processes of `halo`, also those that own no atom. Throws
   /// OverlappingAtoms where that is found, and FailedElsewhere in all other processes.
   /// Without `forces`, forces and virials stay zero. `features`: filled with the features of every layer. `coulomb`: takes the place of the
-  /// sum over pairs of charges.
+  /// sum over pairs of charges. `systems`: of several in the domain; null: it is one.
   virtual const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo,
-                                        bool forces, std::vector<LayerFeatures>* features = nullptr,
-                                        ChargePotential* coulomb = nullptr) = 0;
+                                        bool forces, std::vector<LayerFeatures>* features = nullptr, ChargePotential* coulomb = nullptr,
+                                        const SystemRanges* systems = nullptr) = 0;
 
   virtual const char* instruction_set() const = 0;
   virtual bool tabulated() const = 0;

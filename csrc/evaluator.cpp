@@ -22,8 +22,7 @@ void check_all_options(const EngineOptions& options, double skin, int threads) {
   check_options(options);
   if (!(skin >= 0.0) || !std::isfinite(skin))
     throw std::invalid_argument("the skin of the neighbour list is " + number_text(skin) + " A: expected a length of 0 or more");
-  if (threads < 0)
-    throw std::invalid_argument("the number of threads is " + std::to_string(threads) + ": expected 1 or more, or 0 for all cores");
+  check_threads(threads);
 }
 
 // rows[order[k]] = rows of the domain's atom k.
@@ -36,6 +35,36 @@ void scatter(const std::vector<int>& order, std::size_t width, const std::vector
 
 }  // namespace
 
+void check_system(const Model& model, const EngineOptions& options, const System& system) {
+  if (!std::isfinite(system.totals.charge))
+    throw std::invalid_argument("the total charge is " + number_text(system.totals.charge) + ": expected a finite number of e");
+  if (!std::isfinite(system.totals.spin) || system.totals.spin < 0.0)
+    throw std::invalid_argument("the total spin is " + number_text(system.totals.spin) +
+                                ": expected S = 0, 1/2, 1, ..., half the number of unpaired electrons");
+  const bool periodic = system.periodic[0] || system.periodic[1] || system.periodic[2];
+  if (periodic && std::isinf(long_range_cutoff(model, options)))
+    throw std::invalid_argument(
+        "a periodic system needs a long-range cutoff: set lr_cutoff (12 A is the default), or switch periodic boundaries off");
+  for (int i = 0; i < system.n; ++i) {
+    if (model.species_of(system.numbers[i]) >= 0) continue;
+    std::string known;
+    for (int element : model.elements) known += (known.empty() ? "" : ", ") + std::to_string(element);
+    throw std::invalid_argument("atom " + std::to_string(i) + " has atomic number " + std::to_string(system.numbers[i]) +
+                                ", which this model was not trained for: it knows " + known + ". Remove the atom or use another model.");
+  }
+}
+
+void check_threads(int threads) {
+  if (threads < 0)
+    throw std::invalid_argument("the number of threads is " + std::to_string(threads) + ": expected 1 or more, or 0 for all cores");
+}
+
+std::invalid_argument overlap_error(const OverlappingAtoms& overlap, const std::vector<int>& points) {
+  return std::invalid_argument("atoms " + std::to_string(points[static_cast<std::size_t>(overlap.i)]) + " and " +
+                               std::to_string(points[static_cast<std::size_t>(overlap.slot)]) + " are at the same place (" +
+                               number_text(overlap.distance) + " A apart, periodic images included): remove one of them or check the cell");
+}
+
 Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads, double skin,
                      std::unique_ptr<Transport> transport)
     : model_((check_all_options(options, skin, threads), std::move(model))),
@@ -45,25 +74,6 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
       neighbours_(model_->hyper.cutoff, long_range_cutoff(*model_, options), skin),
       transport_(std::move(transport)),
       planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr) {}
-
-void Evaluator::check(const System& system) const {
-  if (!std::isfinite(system.totals.charge))
-    throw std::invalid_argument("the total charge is " + number_text(system.totals.charge) + ": expected a finite number of e");
-  if (!std::isfinite(system.totals.spin) || system.totals.spin < 0.0)
-    throw std::invalid_argument("the total spin is " + number_text(system.totals.spin) +
-                                ": expected S = 0, 1/2, 1, ..., half the number of unpaired electrons");
-  const bool periodic = system.periodic[0] || system.periodic[1] || system.periodic[2];
-  if (periodic && std::isinf(long_range_cutoff(*model_, options_)))
-    throw std::invalid_argument(
-        "a periodic system needs a long-range cutoff: set lr_cutoff (12 A is the default), or switch periodic boundaries off");
-  for (int i = 0; i < system.n; ++i) {
-    if (model_->species_of(system.numbers[i]) >= 0) continue;
-    std::string known;
-    for (int element : model_->elements) known += (known.empty() ? "" : ", ") + std::to_string(element);
-    throw std::invalid_argument("atom " + std::to_string(i) + " has atomic number " + std::to_string(system.numbers[i]) +
-                                ", which this model was not trained for: it knows " + known + ". Remove the atom or use another model.");
-  }
-}
 
 // Lists for these positions; where they are new, the system is divided among the processes anew as well.
 void Evaluator::update_lists(const System& system) {
@@ -93,7 +103,7 @@ void Evaluator::set_species(const System& system) {
 }
 
 const DomainResults& Evaluator::evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features) {
-  check(system);
+  check_system(*model_, options_, system);
   if (system.n == 0) {
     results_ = DomainResults{};
     atoms_.clear();
@@ -105,11 +115,7 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   try {
     to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), system.totals, halo, forces, features));
   } catch (const OverlappingAtoms& overlap) {
-    const std::vector<int>& points = neighbours_.local().point_of_slot();
-    throw std::invalid_argument("atoms " + std::to_string(points[static_cast<std::size_t>(overlap.i)]) + " and " +
-                                std::to_string(points[static_cast<std::size_t>(overlap.slot)]) + " are at the same place (" +
-                                number_text(overlap.distance) +
-                                " A apart, periodic images included): remove one of them or check the cell");
+    throw overlap_error(overlap, neighbours_.local().point_of_slot());
   }
   if (features != nullptr) features_to_host_order(*features);
   return results_;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "engine.h"
@@ -20,6 +21,15 @@ struct System {
   std::array<bool, 3> periodic{};
   SystemTotals totals;
 };
+
+/// Throws std::invalid_argument with a finished message for a system that the model cannot evaluate, whatever its positions.
+void check_system(const Model& model, const EngineOptions& options, const System& system);
+
+/// Throws std::invalid_argument for a number of threads below 0.
+void check_threads(int threads);
+
+/// The finished message for atoms of a system; `points`: their numbers in it, by slot.
+std::invalid_argument overlap_error(const OverlappingAtoms& overlap, const std::vector<int>& points);
 
 class Evaluator {
  public:
@@ -45,7 +55,6 @@ class Evaluator {
   double neighbour_seconds() const { return neighbour_seconds_; }
 
  private:
-  void check(const System& system) const;
   void update_lists(const System& system);
   void set_species(const System& system);
   void to_host_order(const DomainResults& from);

@@ -28,38 +28,41 @@ template <class Real>
 void FirstLayerTables<Real>::update(const Parameters<Real>& parameters, const Composition& composition, const Matrix& features) {
   if (num_species_ > 0 && composition == composition_) return;
   composition_ = composition;
-  build(parameters, composition.counts, features);
+  if (num_species_ == 0 || features.data != features_) set_features(parameters, features);
+  for (int a = 0; a < num_species_; ++a)
+    for (int b = 0; b < num_species_; ++b) {
+      const auto first = static_cast<std::size_t>(a), second = static_cast<std::size_t>(b);
+      const Real*& table = tables_[static_cast<std::size_t>(a * num_species_ + b)];
+      if (table != nullptr || composition.counts[first] == 0.0 || composition.counts[second] == 0.0) continue;
+      auto& rows = storage_.emplace_back();
+      build_pair(parameters, queries_[first], keys_[second], rows);
+      table = rows.data();
+    }
 }
 
+// Forgets all tables.
 template <class Real>
-void FirstLayerTables<Real>::build(const Parameters<Real>& parameters, const std::vector<double>& counts, const Matrix& features) {
+void FirstLayerTables<Real>::set_features(const Parameters<Real>& parameters, const Matrix& features) {
   const Layout& layout = parameters.layout;
   const LayerWeights& weights = parameters.model().layers.front();
   const Activation type = layout.query_key_activation;
+  features_ = features.data;
   num_species_ = features.rows;
   stride_ = padded<Real>(layout.heads + layout.num_degrees);
   storage_.clear();
   tables_.assign(static_cast<std::size_t>(num_species_ * num_species_), nullptr);
   values_.assign(static_cast<std::size_t>(num_species_ * layout.features_padded), Real(0));
-
-  std::vector<std::vector<double>> queries, keys;
+  queries_.clear();
+  keys_.clear();
   for (int species = 0; species < num_species_; ++species) {
-    queries.push_back(project_species(weights.query_features, features, species, layout.head_padded, type));
-    append(queries.back(), project_species(weights.query_coordinates, features, species, layout.coordinate_head_padded, type));
-    keys.push_back(project_species(weights.key_features, features, species, layout.head_padded, type));
-    append(keys.back(), project_species(weights.key_coordinates, features, species, layout.coordinate_head_padded, type));
+    queries_.push_back(project_species(weights.query_features, features, species, layout.head_padded, type));
+    append(queries_.back(), project_species(weights.query_coordinates, features, species, layout.coordinate_head_padded, type));
+    keys_.push_back(project_species(weights.key_features, features, species, layout.head_padded, type));
+    append(keys_.back(), project_species(weights.key_coordinates, features, species, layout.coordinate_head_padded, type));
     const auto value = project_species(weights.value_features, features, species, layout.head_padded, Activation::identity);
     for (std::size_t c = 0; c < value.size(); ++c)
       values_[static_cast<std::size_t>(species * layout.features_padded) + c] = static_cast<Real>(value[c]);
   }
-  for (int a = 0; a < num_species_; ++a)
-    for (int b = 0; b < num_species_; ++b) {
-      const auto first = static_cast<std::size_t>(a), second = static_cast<std::size_t>(b);
-      if (counts[first] == 0.0 || counts[second] == 0.0) continue;
-      auto& rows = storage_.emplace_back();
-      build_pair(parameters, queries[first], keys[second], rows);
-      tables_[static_cast<std::size_t>(a * num_species_ + b)] = rows.data();
-    }
 }
 
 template <class Real>

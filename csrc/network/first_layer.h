@@ -16,19 +16,22 @@ namespace so3md {
 template <class Real>
 class FirstLayerTables {
  public:
-  /// Renews the tables if the composition changed. `features`: rows of species_features.
+  /// Makes what tables are missing for this composition; all anew where `features`, the rows of species_features, changed. They do not for
+  /// systems without charge and spin, whatever their atoms, so that many of them in turn share their tables.
   void update(const Parameters<Real>& parameters, const Composition& composition, const Matrix& features);
 
   FirstLayer<Real> view(const int* species) const;
 
  private:
-  void build(const Parameters<Real>& parameters, const std::vector<double>& counts, const Matrix& features);
+  void set_features(const Parameters<Real>& parameters, const Matrix& features);
   void build_pair(const Parameters<Real>& parameters, const std::vector<double>& query, const std::vector<double>& key,
                   AlignedVector<Real>& rows) const;
 
   Composition composition_;
+  std::vector<double> features_;
   int num_species_ = 0;
   int stride_ = 0;
+  std::vector<std::vector<double>> queries_, keys_;  // of a species
   std::deque<AlignedVector<Real>> storage_;
   std::vector<const Real*> tables_;
   AlignedVector<Real> values_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 namespace so3md {
 
@@ -34,14 +35,14 @@ std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 }  // namespace
 
 template <class Real>
-Network<Real>::Network(const Model& model, bool tabulate, ThreadPool& pool)
-    : parameters_(model, tabulate),
+Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, ThreadPool& pool)
+    : parameters_(std::move(parameters)),
       kernels_(kernels<Real>()),
       pool_(pool),
-      harmonics_(make_harmonics_table<Real>(model.hyper)),
-      keeps_inputs_(model.hyper.query_key_activation != Activation::identity),
+      harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
+      keeps_inputs_(parameters_->model().hyper.query_key_activation != Activation::identity),
       scratch_(index_of(pool.size())) {
-  const std::size_t layers = model.layers.size();
+  const std::size_t layers = parameters_->layers.size();
   x_.resize(layers + 1);
   chi_.resize(layers + 1);
   projection_.resize(layers);
@@ -54,14 +55,14 @@ void Network<Real>::allocate(int owned, int slots) {
   if (owned == owned_ && slots == slots_) return;
   owned_ = owned;
   slots_ = slots;
-  const Layout& layout = parameters_.layout;
-  const int layers = static_cast<int>(parameters_.layers.size());
+  const Layout& layout = parameters_->layout;
+  const int layers = static_cast<int>(parameters_->layers.size());
   for (int layer = 0; layer <= layers; ++layer) {
     if (layer == 0 || keeps_inputs_) resize_rows(x_[index_of(layer)], slots, layout.feature_stride);
     resize_rows(chi_[index_of(layer)], slots, layout.chi_stride);
   }
   for (int layer = 0; layer < layers; ++layer) {
-    if (layer > 0 || !parameters_.tabulated) resize_rows(projection_[index_of(layer)], slots, layout.projection_stride);
+    if (layer > 0 || !parameters_->tabulated) resize_rows(projection_[index_of(layer)], slots, layout.projection_stride);
     resize_rows(x_attended_[index_of(layer)], owned, layout.feature_stride);
     resize_rows(chi_attended_[index_of(layer)], owned, layout.chi_stride);
   }
@@ -70,12 +71,13 @@ void Network<Real>::allocate(int owned, int slots) {
   resize_rows(gradient_chi_attended_, slots, layout.chi_stride);
   resize_rows(gradient_x_, owned, layout.feature_stride);
   resize_rows(gradient_chi_, owned, layout.chi_stride);
-  if (parameters_.tabulated) resize_rows(gradient_projected_, slots, static_cast<int>(parameters_.model().elements.size()) * layout.heads);
+  if (parameters_->tabulated)
+    resize_rows(gradient_projected_, slots, static_cast<int>(parameters_->model().elements.size()) * layout.heads);
 }
 
 template <class Real>
 void Network<Real>::allocate_rim() {
-  const Layout& layout = parameters_.layout;
+  const Layout& layout = parameters_->layout;
   const PairBlocks& blocks = edges_.pair_blocks();
   const std::size_t size = kernels_.scratch_size(layout, blocks.most_rows());
   for (auto& scratch : scratch_)
@@ -88,14 +90,14 @@ void Network<Real>::allocate_rim() {
 
 template <class Real>
 void Network<Real>::embed(const Composition& composition) {
-  const Layout& layout = parameters_.layout;
-  const Matrix features = species_features(parameters_.model(), composition);
+  const Layout& layout = parameters_->layout;
+  const Matrix features = species_features(parameters_->model(), composition);
   std::fill(x_[0].begin(), x_[0].end(), Real(0));
   for (int slot = 0; slot < slots_; ++slot)
     for (int f = 0; f < layout.features; ++f)
       x_[0][index_of(slot) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(species_[slot], f));
-  if (parameters_.tabulated) {
-    first_layer_tables_.update(parameters_, composition, features);
+  if (parameters_->tabulated) {
+    first_layer_tables_.update(*parameters_, composition, features);
     first_layer_ = first_layer_tables_.view(species_);
   }
 }
@@ -104,9 +106,9 @@ template <class Real>
 LayerStep<Real> Network<Real>::step(int layer) {
   const std::size_t at = index_of(layer);
   LayerStep<Real> out;
-  out.layout = &parameters_.layout;
-  out.parameters = &parameters_.layers[at];
-  out.radial_functions = &parameters_.radial_functions;
+  out.layout = &parameters_->layout;
+  out.parameters = &parameters_->layers[at];
+  out.radial_functions = &parameters_->radial_functions;
   out.harmonics = &harmonics_;
   out.edges = edges_.view();
   const PairBlocks& blocks = edges_.pair_blocks();
@@ -118,7 +120,7 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.rim.chi = rim_chi_.data();
   out.rim.forces = rim_forces_.data();
   out.rim.virial = rim_virial_.data();
-  out.first_layer = layer == 0 && parameters_.tabulated ? &first_layer_ : nullptr;
+  out.first_layer = layer == 0 && parameters_->tabulated ? &first_layer_ : nullptr;
   out.x = x_[keeps_inputs_ ? at : 0].data();
   out.x_next = x_[keeps_inputs_ ? at + 1 : 0].data();
   out.projection = projection_[at].data();
@@ -156,7 +158,7 @@ void Network<Real>::attend(const LayerStep<Real>& step, bool forward, bool inter
 
 template <class Real>
 void Network<Real>::project(int layer, int begin, int end) {
-  const Layout& layout = parameters_.layout;
+  const Layout& layout = parameters_->layout;
   const LayerStep<Real> s = step(layer);
   if (s.first_layer != nullptr) return;
   pool_.parallel_for(end - begin, kAtomsPerTask, [&](int first, int last, int) {
@@ -169,8 +171,8 @@ void Network<Real>::project(int layer, int begin, int end) {
 template <class Real>
 ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
   ReadoutStep<Real> step;
-  step.layout = &parameters_.layout;
-  step.parameters = &parameters_;
+  step.layout = &parameters_->layout;
+  step.parameters = parameters_.get();
   step.species = species_;
   step.x = x_[keeps_inputs_ ? x_.size() - 1 : 0].data();
   step.energy = out.energy.data();
@@ -182,7 +184,7 @@ ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
 template <class Real>
 void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, HaloExchange& halo, Readouts& out,
                             Stopwatch& watch, std::vector<LayerFeatures>* features) {
-  const Layout& layout = parameters_.layout;
+  const Layout& layout = parameters_->layout;
   species_ = species;
   if (features != nullptr && !keeps_inputs_) {
     keeps_inputs_ = true;
@@ -194,7 +196,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
   embed(composition);
   watch.lap("embedding");
   project(0, owned_, slots_);
-  for (int layer = 0; layer < static_cast<int>(parameters_.layers.size()); ++layer) {
+  for (int layer = 0; layer < static_cast<int>(parameters_->layers.size()); ++layer) {
     const LayerStep<Real> s = step(layer);
     const char* stage = s.first_layer != nullptr ? "first layer" : "attention";
     // What other processes sent after the last layer is needed by the boundary only.
@@ -214,7 +216,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
     run(kernels_.node_forward, s, 0, owned_, kAtomsPerTask);
     if (features != nullptr) record(layer, features->emplace_back());
     watch.lap("node products");
-    if (layer + 1 < static_cast<int>(parameters_.layers.size())) {
+    if (layer + 1 < static_cast<int>(parameters_->layers.size())) {
       const Rows<Real> sent[] = {{s.x_next, layout.features, layout.feature_stride},
                                  {s.chi_next, layout.num_coordinates, layout.chi_stride}};
       halo.start(Reach::near, sent);
@@ -223,8 +225,8 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
   }
   const auto owned = index_of(owned_);
   out.energy.resize(owned);
-  out.charge.resize(parameters_.model().hyper.charge_head ? owned : 0);
-  out.hirshfeld.resize(parameters_.model().hyper.hirshfeld_head ? owned : 0);
+  out.charge.resize(parameters_->model().hyper.charge_head ? owned : 0);
+  out.hirshfeld.resize(parameters_->model().hyper.hirshfeld_head ? owned : 0);
   const ReadoutStep<Real> readout = readout_step(out);
   pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
     kernels_.readout_forward(readout, begin, end, scratch_[index_of(thread)].data());
@@ -234,7 +236,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
 
 template <class Real>
 void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) {
-  const Layout& layout = parameters_.layout;
+  const Layout& layout = parameters_->layout;
   Readouts unused;
   ReadoutStep<Real> readout = readout_step(unused);
   readout.energy_gradient = gradients.energy.data();
@@ -246,7 +248,7 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
   });
   std::fill(gradient_chi_.begin(), gradient_chi_.end(), Real(0));
   watch.lap("readouts");
-  for (int layer = static_cast<int>(parameters_.layers.size()) - 1; layer >= 0; --layer) {
+  for (int layer = static_cast<int>(parameters_->layers.size()) - 1; layer >= 0; --layer) {
     LayerStep<Real> s = step(layer);
     s.forces = forces;
     s.virial = virial;
@@ -271,7 +273,7 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
 
 template <class Real>
 void Network<Real>::record(int layer, LayerFeatures& out) const {
-  const Layout& layout = parameters_.layout;
+  const Layout& layout = parameters_->layout;
   const std::size_t at = index_of(layer);
   auto copy = [&](const AlignedVector<Real>& from, int width, int stride) {
     std::vector<double> to;

@@ -1,6 +1,7 @@
 // The message-passing network: from a domain to atomic energies, charges and Hirshfeld ratios, and gradients back to forces.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "common/aligned.h"
@@ -28,10 +29,12 @@ struct LayerFeatures {
 template <class Real>
 class Network {
  public:
-  /// `tabulate`: radial filters from splines, and the first layer from its own tables; else everything as the equations stand.
-  Network(const Model& model, bool tabulate, ThreadPool& pool);
+  /// With tabulated parameters, the first layer has tables of its own, too; else everything is done as the equations stand. Networks may
+  /// share their parameters, also in several threads.
+  Network(std::shared_ptr<const Parameters<Real>> parameters, ThreadPool& pool);
 
-  const Parameters<Real>& parameters() const { return parameters_; }
+  const Parameters<Real>& parameters() const { return *parameters_; }
+  const std::shared_ptr<const Parameters<Real>>& shared_parameters() const { return parameters_; }
   const char* instruction_set() const { return kernels_.instruction_set; }
   Edges<Real>& edges() { return edges_; }
 
@@ -55,7 +58,7 @@ class Network {
   ReadoutStep<Real> readout_step(Readouts& out);
   void record(int layer, LayerFeatures& out) const;
 
-  Parameters<Real> parameters_;
+  std::shared_ptr<const Parameters<Real>> parameters_;
   const KernelTable<Real>& kernels_;
   ThreadPool& pool_;
   HarmonicsTable<Real> harmonics_;

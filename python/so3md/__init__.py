@@ -1,7 +1,8 @@
 """so3md: molecular dynamics with the So3krates family of machine-learned force fields.
 
-`So3kratesCalculator` gives any ASE script energies, forces, stress and charges; `load_model` opens a model file; the
-command line is `so3md`. The names are imported when they are first used, so that `import so3md` costs nothing.
+`So3kratesCalculator` gives any ASE script energies, forces, stress and charges; `evaluate_many` does so for many
+structures at once; `load_model` opens a model file; the command line is `so3md`. The names are imported when they are
+first used, so that `import so3md` costs nothing.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from so3md.batch import evaluate_many
     from so3md.calculator import So3kratesCalculator
     from so3md.loading import load_model
 
     __version__: str
 
-__all__ = ["So3kratesCalculator", "__version__", "load_model"]
+__all__ = ["So3kratesCalculator", "__version__", "evaluate_many", "load_model"]
 
-_HOMES = {"So3kratesCalculator": "so3md.calculator", "load_model": "so3md.loading"}
+_HOMES = {
+    "So3kratesCalculator": "so3md.calculator",
+    "evaluate_many": "so3md.batch",
+    "load_model": "so3md.loading",
+}
 
 
 def _installed_version() -> str:

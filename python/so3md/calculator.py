@@ -151,7 +151,7 @@ class So3kratesCalculator(Calculator):
             raise TypeError(
                 f"unknown parameter {unknown[0]!r}; So3kratesCalculator knows {', '.join(self.default_parameters)}"
             )
-        checked = {key: _checked_parameter(key, value) for key, value in kwargs.items()}
+        checked = {key: checked_parameter(key, value) for key, value in kwargs.items()}
         with self._lock:
             changed = super().set(**checked)
             if changed:
@@ -338,7 +338,7 @@ class So3kratesCalculator(Calculator):
         )
         results = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
-        if request.forces and _has_volume(atoms):
+        if request.forces and has_volume(atoms):
             results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
         if "charges" in output and not atoms.pbc.any():
             results["dipole"] = output["charges"] @ atoms.positions
@@ -379,7 +379,8 @@ class So3kratesCalculator(Calculator):
             return dict(self._energy_components)
 
 
-def _checked_parameter(key: str, value: Any) -> Any:
+def checked_parameter(key: str, value: Any) -> Any:
+    """The value of a parameter in the form that is kept; raises FileNotFoundError or ValueError for a bad one."""
     if key == "model":
         model_path(value)  # raises for an unknown one
         return os.fspath(value)
@@ -408,12 +409,13 @@ def _equal(first: np.ndarray, second: np.ndarray) -> bool:
     return first.tobytes() == second.tobytes()  # several times quicker than np.array_equal for a molecule
 
 
-def _has_volume(atoms: Atoms) -> bool:
+def has_volume(atoms: Atoms) -> bool:
+    """Whether a stress is defined: periodic along at least one direction, with three cell vectors."""
     return bool(atoms.pbc.any()) and atoms.cell.rank == 3
 
 
 def _check_defined(properties: Sequence[str], atoms: Atoms) -> None:
-    if "stress" in properties and not _has_volume(atoms):
+    if "stress" in properties and not has_volume(atoms):
         raise PropertyNotImplementedError(
             "stress: it needs a volume, that is a periodic structure with three cell vectors; "
             f"found pbc = {atoms.pbc.tolist()} and {atoms.cell.rank} cell vectors"

@@ -11,7 +11,7 @@ import click
 from ase import Atoms
 from ase.data import chemical_symbols
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Column, Table
 
 from so3md.cli.common import (
@@ -71,13 +71,16 @@ def command(dataset: Path, index: str, output: Path | None, **options: Any) -> N
     calculator = make_calculator(calculator_parameters(options))
     directory = team().from_leader(lambda: _new_directory(output or free_path(f"{dataset.stem}-eval")))
     console = Console()
-    result = evaluate(
-        track(frames, description="Evaluating", console=console, disable=not console.is_terminal),
-        calculator,
-        energy_key=options["energy_key"],
-        forces_key=options["forces_key"],
-        offset=options["energy_offset"],
-    )
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Evaluating", total=len(frames))
+        result = evaluate(
+            frames,
+            calculator,
+            energy_key=options["energy_key"],
+            forces_key=options["forces_key"],
+            offset=options["energy_offset"],
+            on_structure=lambda: progress.advance(task),
+        )
     team().on_leader(lambda: _write_files(result, directory))
     _show(result, console)
     written = ", ".join(sorted(path.name for path in directory.iterdir()))

@@ -1,0 +1,174 @@
+"""Evaluating many structures at once, such as the molecules of a data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from so3md.calculator import checked_parameter, has_volume
+from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
+from so3md.loading import load_model
+
+if TYPE_CHECKING:
+    from so3md._engine import BatchEngine
+
+#: Structures are taken in until they have this many atoms, or there are this many: enough work for many threads, while
+#: inputs and results of a chunk stay at some 10 MB.
+CHUNK_ATOMS = 40_000
+CHUNK_STRUCTURES = 10_000
+
+#: Columns of the engine's energies after the total.
+_COMPONENTS = ("nn", "nn_noshift", "zbl", "electrostatics", "dispersion")
+
+
+@dataclass
+class Prediction:
+    """What a model says of one structure of n atoms; None for what was not asked for or is not defined.
+
+    Energies are in eV, forces (n, 3) in eV/Angstrom, stress (6, Voigt order xx yy zz yz xz xy, ASE's sign) in
+    eV/Angstrom^3, charges (n) in e, Hirshfeld ratios (n) have no unit, the dipole (3) is in e Angstrom.
+    """
+
+    energy: float
+    energy_components: dict[str, float]
+    energies: np.ndarray
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    charges: np.ndarray | None = None
+    hirshfeld_ratios: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+
+
+def evaluate_many(
+    structures: Iterable[Atoms],
+    model: str | os.PathLike[str] = "so3lr",
+    *,
+    charge: float | None = None,
+    spin: float | None = None,
+    lr_cutoff: float | None = 12.0,
+    lr_damping: float = 2.0,
+    precision: str = "mixed",
+    threads: int | None = None,
+    forces: bool = True,
+    on_error: Callable[[int, ValueError], None] | None = None,
+) -> Iterator[Prediction | None]:
+    """The predictions for structures, in their order: thousands of small molecules per second.
+
+    Parameters are those of `So3kratesCalculator`, and so are the results but for rounding, without the overhead of
+    single evaluations: several small structures are evaluated together on each thread, large ones one after the other
+    on all threads. Nothing depends on the number of threads, not even rounding.
+
+    forces: also forces and stress (structures that are periodic and have three cell vectors). Structures are taken from
+    the iterable as needed, in chunks of some ten thousand atoms, so that neither they nor the predictions need to fit
+    into memory.
+
+    Raises FileNotFoundError or ValueError at once for bad parameters. A structure that cannot be evaluated raises
+    ValueError, with its index and what is wrong, when its turn comes; with on_error, that is called with the index and
+    the error instead, and the prediction is None.
+    """
+    parameters = {
+        "lr_cutoff": lr_cutoff,
+        "lr_damping": lr_damping,
+        "precision": precision,
+        "threads": threads,
+        "charge": charge,
+        "spin": spin,
+    }
+    checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
+    totals = checked.pop("charge"), checked.pop("spin")
+    engine = _make_engine(model, **checked)
+
+    def predictions() -> Iterator[Prediction | None]:
+        index = 0
+        for chunk in _chunks(structures):
+            for atoms, outcome in zip(chunk, _evaluate_chunk(engine, chunk, *totals, forces), strict=True):
+                if isinstance(outcome, ValueError):
+                    error = ValueError(f"structure {index} ({atoms.get_chemical_formula()}): {outcome}")
+                    if on_error is None:
+                        raise error from outcome
+                    on_error(index, error)
+                    yield None
+                else:
+                    yield outcome
+                index += 1
+
+    return predictions()
+
+
+def _make_engine(model: str | os.PathLike[str], threads: int | None, **options: Any) -> BatchEngine:
+    from so3md import _engine
+
+    return _engine.BatchEngine(load_model(model), threads=threads or 0, **options)
+
+
+def _chunks(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+    chunk: list[Atoms] = []
+    num_atoms = 0
+    for atoms in structures:
+        chunk.append(atoms)
+        num_atoms += len(atoms)
+        if num_atoms >= CHUNK_ATOMS or len(chunk) >= CHUNK_STRUCTURES:
+            yield chunk
+            chunk, num_atoms = [], 0
+    if chunk:
+        yield chunk
+
+
+def _evaluate_chunk(
+    engine: BatchEngine, chunk: list[Atoms], charge: float | None, spin: float | None, forces: bool
+) -> Iterator[Prediction | ValueError]:
+    states = [_state_of(atoms, charge, spin) for atoms in chunk]
+    good = [atoms for atoms, state in zip(chunk, states, strict=True) if not isinstance(state, ValueError)]
+    evaluated = _evaluate(engine, good, [state for state in states if not isinstance(state, ValueError)], forces)
+    for state in states:
+        yield state if isinstance(state, ValueError) else next(evaluated)
+
+
+def _state_of(atoms: Atoms, charge: float | None, spin: float | None) -> ChargeAndSpin | ValueError:
+    try:
+        state = charge_and_spin_of(atoms, charge, spin)
+        check_charge_and_spin(int(atoms.numbers.sum()), state)
+    except ValueError as error:
+        return error
+    return state
+
+
+def _evaluate(
+    engine: BatchEngine, structures: list[Atoms], states: list[ChargeAndSpin], forces: bool
+) -> Iterator[Prediction | ValueError]:
+    if not structures:
+        return
+    sizes = [len(atoms) for atoms in structures]
+    output = engine.evaluate(
+        sizes=sizes,
+        numbers=np.concatenate([atoms.numbers for atoms in structures]),
+        positions=np.concatenate([atoms.positions for atoms in structures]),
+        cells=np.array([atoms.cell.array for atoms in structures]),
+        pbc=np.array([atoms.pbc for atoms in structures]),
+        charges=[state.charge for state in states],
+        spins=[state.spin for state in states],
+        forces=forces,
+    )
+    by_atom = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+    for number, (begin, end) in enumerate(pairwise(bounds)):
+        if output["errors"][number]:
+            yield ValueError(output["errors"][number])
+            continue
+        atoms = structures[number]
+        energy, *components = output["energy"][number].tolist()
+        # Copies, so that who keeps one row does not keep those of the whole chunk.
+        rows = {key: values[begin:end].copy() for key, values in by_atom.items()}
+        prediction = Prediction(energy, dict(zip(_COMPONENTS, components, strict=True)), **rows)
+        if forces and has_volume(atoms):
+            prediction.stress = full_3x3_to_voigt_6_stress(output["virial"][number]) / atoms.get_volume()
+        if prediction.charges is not None and not atoms.pbc.any():
+            prediction.dipole = prediction.charges @ atoms.positions
+        yield prediction
