@@ -13,15 +13,15 @@ namespace so3md {
 /// A periodic image of an owned atom has a site of its own but shares the owner's slot, so that images cost nothing
 /// in the network.
 ///
-/// Lists are full: a pair of owned atoms stands in the list of both. Pairs with another process's atom are evaluated by both processes, each
-/// for its own atom, which needs no reverse exchange.
+/// Lists are full: a pair of owned atoms stands in the list of both. Pairs with another process's atom are evaluated by both processes,
+/// each for its own atom, which needs no reverse exchange.
 struct Domain {
   int n_owned = 0;
   int n_interior = 0;  ///< the first so many owned atoms have no atom of another process in their short list
   int n_near = 0;      ///< distinct atoms of other processes in short lists
   int n_far = 0;       ///< distinct atoms of other processes that are in long lists only
   int n_sites = 0;
-  std::int64_t build = 0;  ///< number of the lists: two domains with the same one have the same lists; 0: unknown
+  std::int64_t build = 0;             ///< number of the lists: two domains with the same one have the same lists; 0: unknown
   const int* slot = nullptr;          ///< [n_sites] slot of a site; slot[i] == i for owned atoms
   const double* positions = nullptr;  ///< [n_sites][3], A
 
