@@ -79,6 +79,7 @@ function(so3md_add_lammps_plugin headers mpi_include)
   # LAMMPS prints the file name with an error; this makes it the one within the project, also where the build folder lies in it and
   # CMake gives the compiler relative paths.
   file(RELATIVE_PATH source_from_build "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
+  string(REGEX REPLACE "/$" "" source_from_build "${source_from_build}")
   target_compile_options(so3kratesplugin PRIVATE
     "-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=" "-fmacro-prefix-map=${source_from_build}/=")
   # Nothing else may be visible: symbols of the standard library could be taken for those of LAMMPS or of another plugin.

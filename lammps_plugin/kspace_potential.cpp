@@ -25,8 +25,10 @@ constexpr double kNoCharge = 1e-100;
 // The mesh is chosen for the mean square charge; it is chosen anew if that differs by more than this factor from what it was made for.
 constexpr double kLargestChange = 1.5;
 
-// The sum of q^2 that the kspace style was initialised with is protected, yet a part of its interface to derived classes.
+// The sum of q^2 that the kspace style was initialised with, and whether g_ewald was given, are protected, yet parts of its interface to
+// derived classes.
 struct KspaceAccess : LAMMPS_NS::KSpace {
+  static bool given_splitting(const LAMMPS_NS::KSpace& kspace) { return kspace.*(&KspaceAccess::gewaldflag) != 0; }
   static double square_charge(const LAMMPS_NS::KSpace& kspace) { return kspace.*(&KspaceAccess::qsqsum); }
 };
 
@@ -42,10 +44,15 @@ KspacePotential::KspacePotential(LAMMPS_NS::LAMMPS* lammps, double sigma, double
     : lammps_(lammps), sigma_(sigma), energy_unit_(energy_unit) {}
 
 void KspacePotential::set_splitting() const {
-  if (lammps_->force->kspace == nullptr) return;
+  LAMMPS_NS::KSpace* kspace = lammps_->force->kspace;
+  if (kspace == nullptr) return;
   std::string keyword = "gewald", value = text_of(1.0 / sigma_);
+  if (KspaceAccess::given_splitting(*kspace) && std::abs(kspace->g_ewald * sigma_ - 1.0) > 1e-9)
+    lammps_->error->all(FLERR, "Pair style so3krates: the kspace style was given a gewald of " + text_of(kspace->g_ewald) +
+                                   ", and the charges of this model are smeared by " + text_of(sigma_) + " A: use kspace_modify gewald " +
+                                   value + ", or leave it out");
   char* words[] = {keyword.data(), value.data()};
-  lammps_->force->kspace->modify_params(2, words);
+  kspace->modify_params(2, words);
 }
 
 void KspacePotential::check() const {
@@ -57,9 +64,6 @@ void KspacePotential::check() const {
       !LAMMPS_NS::utils::strmatch(style, "^ewald/omp$") && !LAMMPS_NS::utils::strmatch(style, "^pppm/omp$"))
     stop("coulomb kspace works with kspace styles ewald and pppm, and this is " + style);
   if (kspace->compute_flag == 0) stop("coulomb kspace needs the energy and forces of the kspace style: remove kspace_modify compute no");
-  if (std::abs(kspace->g_ewald * sigma_ - 1.0) > 1e-9)
-    stop("the kspace style has a splitting parameter of " + text_of(kspace->g_ewald) + ", and the charges of this model are smeared by " +
-         text_of(sigma_) + " A: add kspace_modify gewald " + text_of(1.0 / sigma_));
   if (lammps_->force->dielectric != 1.0)
     stop("coulomb kspace with a dielectric constant: the model has its own, remove the dielectric command");
   if (LAMMPS_NS::utils::strmatch(lammps_->update->integrate_style, "^respa"))

@@ -22,7 +22,7 @@ class KspacePotential final : public ChargePotential {
   /// `sigma`: s of the model, A. `energy_unit`: 1 eV in LAMMPS's unit.
   KspacePotential(LAMMPS_NS::LAMMPS* lammps, double sigma, double energy_unit);
 
-  /// Sets the kspace style's g_ewald; before it is initialised.
+  /// Sets the kspace style's g_ewald, before it is initialised. Collective: ends the run with LAMMPS's error if another value was given.
   void set_splitting() const;
 
   /// Ends the run with LAMMPS's error if there is no suitable kspace style. Collective.

@@ -601,6 +601,11 @@ BAD_COMMANDS = {
         "kspace_style pppm 1e-5\nkspace_modify compute no\nrun 0",
         r"remove kspace_modify compute no",
     ),
+    "kspace with another splitting": (
+        "pair_style so3krates so3lr coulomb kspace\npair_coeff * * H O\n"
+        "kspace_style pppm 1e-5\nkspace_modify gewald 0.3\nrun 0",
+        r"was given a gewald of 0.3, .* smeared by 4 A: use kspace_modify gewald 0.25",
+    ),
     "kspace for cut charges": (
         "kspace_style pppm 1e-5\nrun 0",
         r"KSpace style is incompatible with Pair style",
