@@ -19,6 +19,7 @@ from so3md.cli.common import (
     calculator_parameters,
     free_path,
     make_calculator,
+    make_console,
     model_options,
     plots,
     set_charge_and_spin,
@@ -70,7 +71,7 @@ def command(dataset: Path, index: str, output: Path | None, **options: Any) -> N
         set_charge_and_spin(atoms, options)
     calculator = make_calculator(calculator_parameters(options))
     directory = team().from_leader(lambda: _new_directory(output or free_path(f"{dataset.stem}-eval")))
-    console = Console()
+    console = make_console()
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Evaluating", total=len(frames))
         result = evaluate(
