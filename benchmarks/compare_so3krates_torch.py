@@ -25,7 +25,7 @@ from peer_environment import peer_python, peer_versions
 from rich.console import Console
 from rich.table import Table
 from sides import Side, SideProcess, own_side
-from systems import SUPERCELLS, save_system, water
+from systems import SUPERCELLS, save_motion, water
 from worker import LR_CUTOFF, LR_DAMPING, STEPS_BEFORE_RETURN
 
 RESULTS = Path(__file__).parent / "results" / "compare_so3krates_torch.json"
@@ -165,7 +165,7 @@ def run(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int) -> Record
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for n_atoms in atoms:
-            save_system(water(n_atoms), folder / f"water_{n_atoms}.npz")
+            save_motion(water(n_atoms), folder / f"water_{n_atoms}.npz")
         for count in threads:
             gflops = matrix_product_gflops(count)
             limit = {"threads": count, "gflops": gflops, "us_per_atom": limit_us_per_atom(gflops)}

@@ -12,11 +12,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ase import Atoms
 
 from so3md.benchmark.machine import matrix_product_gflops
-from so3md.benchmark.systems import TIMESTEP_FS, displacement_per_step, mean_neighbours
+from so3md.benchmark.systems import TIMESTEP_FS, mean_neighbours, save_motion
 from so3md.benchmark.work import count_work
 from so3md.charge_and_spin import charge_and_spin_of
 
@@ -46,14 +45,7 @@ class System:
     def prepare(cls, name: str, atoms: Atoms, model: Model, directory: Path) -> System:
         """Write a structure and the way its atoms move to a file of the directory."""
         file = directory / f"{len(list(directory.iterdir()))}.npz"
-        np.savez(
-            file,
-            numbers=atoms.numbers,
-            positions=atoms.positions,
-            cell=atoms.cell.array,
-            pbc=atoms.pbc,
-            displacement_per_step=displacement_per_step(atoms),
-        )
+        save_motion(atoms, file)
         charge, spin = charge_and_spin_of(atoms)
         return cls(name, len(atoms), mean_neighbours(model, atoms), charge, spin, file)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,11 +47,28 @@ def _compact(copies: int) -> tuple[int, int, int]:
     return min(shapes, key=lambda shape: (sum(shape), shape))
 
 
-def displacement_per_step(atoms: Atoms) -> np.ndarray:
-    """How far thermal velocities carry the atoms in one MD step (Angstrom, shape (n, 3)); the same at every call."""
+def with_velocities(atoms: Atoms) -> Atoms:
+    """A copy with thermal velocities, the same at every call."""
     moving = atoms.copy()
     draw_velocities(moving, Settings(temperature=TEMPERATURE), np.random.default_rng(0))
-    return moving.get_velocities() * TIMESTEP_FS * units.fs
+    return moving
+
+
+def displacement_per_step(atoms: Atoms) -> np.ndarray:
+    """How far thermal velocities carry the atoms in one MD step (Angstrom, shape (n, 3)); the same at every call."""
+    return with_velocities(atoms).get_velocities() * TIMESTEP_FS * units.fs
+
+
+def save_motion(atoms: Atoms, file: Path) -> None:
+    """Write a structure and its displacements per step as npz, for processes that may not have so3md."""
+    np.savez(
+        file,
+        numbers=atoms.numbers,
+        positions=atoms.positions,
+        cell=atoms.cell.array,
+        pbc=atoms.pbc,
+        displacement_per_step=displacement_per_step(atoms),
+    )
 
 
 def mean_neighbours(model: Model, atoms: Atoms) -> float:
