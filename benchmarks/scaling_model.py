@@ -30,7 +30,7 @@ PROJECTION_SHARE = 0.03  # what near atoms repeat
 #: gradients in two; products with the values of eight elements in the first.
 NEAR_ROWS = (128 + 24, 128 + 24, 128 + 24, 128 + 24, 8 * 4 + 24)
 FAR_ROWS = (2,)  # charge and polarisability
-SUMS = 3  # global reductions of a step: composition, charges, their gradients
+SUMS = 4  # global reductions of a step: check of positions, composition, charges, their gradients
 PROCESSES = (64, 512, 4096)
 SIZES = (500, 2000, 8000, 32000)  # atoms per process
 
