@@ -8,7 +8,7 @@ namespace so3md {
 namespace {
 
 // Small systems are cut into enough blocks for several threads to share; large ones into blocks whose rims are not much larger than they
-// are, while their rows still fit into the second cache. The size must not depend on the number of threads: results would.
+// are. The size must not depend on the number of threads: results would.
 constexpr int kFewestBlocks = 16;
 constexpr int kSmallestBlock = 16;
 constexpr int kLargestBlock = 256;
