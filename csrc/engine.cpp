@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <exception>
 #include <string>
 #include <utility>
 
+#include "common/number_text.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
 
@@ -318,18 +318,14 @@ double long_range_cutoff(const Model& model, const EngineOptions& options) {
 }
 
 void check_options(const EngineOptions& options) {
-  const auto text = [](double value) {
-    char digits[32];
-    std::snprintf(digits, sizeof(digits), "%g", value);
-    return std::string(digits);
-  };
   if (!(options.long_range_cutoff > 0.0))
-    throw std::invalid_argument("the long-range cutoff is " + text(options.long_range_cutoff) +
+    throw std::invalid_argument("the long-range cutoff is " + number_text(options.long_range_cutoff) +
                                 " A: expected a positive length, or none for isolated molecules");
   if (!std::isinf(options.long_range_cutoff) &&
       (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
-    throw std::invalid_argument("the dispersion damping length is " + text(options.dispersion_damping) +
-                                " A: expected a length between 0 and the long-range cutoff of " + text(options.long_range_cutoff) + " A");
+    throw std::invalid_argument("the dispersion damping length is " + number_text(options.dispersion_damping) +
+                                " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) +
+                                " A");
 }
 
 }  // namespace so3md

@@ -1,22 +1,16 @@
 #include "evaluator.h"
 
 #include <cmath>
-#include <cstdio>
 #include <numeric>
 #include <stdexcept>
 #include <string>
 
+#include "common/number_text.h"
 #include "geometry/partition.h"
 
 namespace so3md {
 
 namespace {
-
-std::string number_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g", value);
-  return text;
-}
 
 void check_all_options(const EngineOptions& options, double skin, int threads) {
   check_options(options);

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 
 #include "atom.h"
 #include "charge_and_spin.h"
 #include "collective_error.h"
 #include "comm.h"
+#include "common/number_text.h"
 #include "domain.h"
 #include "elements.h"
 #include "error.h"
@@ -31,12 +31,6 @@ namespace {
 constexpr double kBeyondAnyBox = 1e6;
 
 constexpr int kComponents = 6;
-
-std::string text_of(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g", value);
-  return text;
-}
 
 }  // namespace
 
@@ -172,7 +166,7 @@ void PairSo3krates::check_electrons() {
 
 void PairSo3krates::warn_of_charged_cell() const {
   if (settings_.totals.charge == 0.0 || !(domain->xperiodic || domain->yperiodic || domain->zperiodic)) return;
-  warn("a periodic system has a total charge of " + text_of(settings_.totals.charge) +
+  warn("a periodic system has a total charge of " + number_text(settings_.totals.charge) +
        " e: its energy depends on the size of the box and on the treatment of long-range electrostatics; add counter-ions if it need not "
        "have a charge");
 }
@@ -180,10 +174,10 @@ void PairSo3krates::warn_of_charged_cell() const {
 void PairSo3krates::describe() const {
   if (comm->me != 0) return;
   const EngineOptions& options = settings_.engine;
-  std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + text_of(settings_.totals.charge) +
-                     ", spin " + text_of(settings_.totals.spin) + "\n  cutoffs " + text_of(model_->hyper.cutoff) + " and " +
-                     (std::isinf(cutoff()) ? "none" : text_of(options.long_range_cutoff)) + " A, coulomb " +
-                     (kspace_ ? "kspace (gewald " + text_of(force->kspace->g_ewald) + ")" : "cut") + ", precision " +
+  std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + number_text(settings_.totals.charge) +
+                     ", spin " + number_text(settings_.totals.spin) + "\n  cutoffs " + number_text(model_->hyper.cutoff) + " and " +
+                     (std::isinf(cutoff()) ? "none" : number_text(options.long_range_cutoff)) + " A, coulomb " +
+                     (kspace_ ? "kspace (gewald " + number_text(force->kspace->g_ewald) + ")" : "cut") + ", precision " +
                      (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() + "), " +
                      std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
