@@ -11,8 +11,26 @@ enum class RadialBasis { bernstein, gaussian, bessel, phys };
 enum class Activation { identity, silu, tanh, gelu, relu };
 enum class AttentionNormalization { constant, sqrt_head_width, none };
 
+/// so3krates: the local family from 2023 on, with SO3LR. so3krates_2022: the original paper, with attention in the space of the
+/// spherical harmonic coordinates.
+enum class Architecture { so3krates, so3krates_2022 };
+
+/// Where the layer norms act: on what a block puts out (post), or on what goes into it (pre).
+enum class LayerNormPosition { post, pre };
+
+/// two_layers: x + W2 act(W1 act(x)) with biases. three_layers: W3 act(x + W2 act(W1 act(x))) without biases.
+enum class ResidualMlpKind { two_layers, three_layers };
+
+/// chi before the first layer. neighbour_sum: sum_j phi_ij Y_ij over a constant.
+enum class InitialCoordinates { zero, neighbour_sum };
+
+/// Attention between atoms that are close in the space of chi (so3krates_2022): none, or with the cutoff c = 1/n or a constant.
+enum class NonlocalAttention { none, dynamic, fixed };
+
 /// Every number that shapes the network. Lengths in Angstrom, energies in eV.
 struct Hyperparameters {
+  Architecture architecture = Architecture::so3krates;
+
   int num_features = 0;      ///< F, width of the invariant features x
   int num_heads = 0;         ///< H, heads of the feature attention; divides F
   std::vector<int> degrees;  ///< degrees l of the spherical harmonic coordinates chi, strictly increasing
@@ -34,13 +52,25 @@ struct Hyperparameters {
   AttentionNormalization attention_normalization = AttentionNormalization::none;
   double attention_normalizer = 1.0;  ///< N_bar when the normalisation is `constant`
 
+  InitialCoordinates initial_coordinates = InitialCoordinates::zero;  ///< so3krates only; so3krates_2022 has the mean over neighbours
+  double initial_coordinates_normalizer = 1.0;                        ///< lambda of neighbour_sum
+
   bool layer_norm_1 = false;
   bool layer_norm_2 = false;
+  LayerNormPosition layer_norm_position = LayerNormPosition::post;
+  bool final_layer_norm = false;  ///< one more after the last layer
   double layer_norm_epsilon = 1e-6;
   bool residual_mlp_1 = false;
   bool residual_mlp_2 = false;
+  ResidualMlpKind residual_mlp_kind = ResidualMlpKind::two_layers;
   bool charge_embedding = false;
   bool spin_embedding = false;
+
+  // so3krates_2022 only; there layer_norm_1 and layer_norm_2 are on or off together.
+  bool parity = false;           ///< the self-interaction of chi keeps only paths that make energies invariant under inversion
+  bool coordinate_norm = false;  ///< normalise chi, degree by degree, after each block
+  NonlocalAttention nonlocal_attention = NonlocalAttention::none;
+  double nonlocal_cutoff = 0.0;  ///< c of `fixed`, else unused
 
   int energy_hidden = 0;  ///< hidden width of the energy head, 0: one linear map
   Activation energy_activation = Activation::silu;

@@ -49,6 +49,16 @@ struct FilterWeights {
 
 struct ResidualWeights {
   Dense dense1, dense2;
+  Dense dense3{};  ///< ResidualMlpKind::three_layers only; no dense map has a bias then
+};
+
+/// What a layer of so3krates_2022 has beside the rest.
+struct Layer2022Weights {
+  Matrix query_features_bias, key_features_bias, value_features_bias;  ///< (heads, F / heads)
+  Matrix query_coordinates_bias, key_coordinates_bias;                 ///< (degrees, F / degrees)
+  std::vector<double> coordinate_norm1_scale, coordinate_norm2_scale;  ///< by degree; empty without coordinate_norm
+  std::vector<double> self_mix;                                        ///< kappa [l3][l1][l2], positions in Hyperparameters::degrees
+  Dense self_mix_gate;                                                 ///< (F, degrees)
 };
 
 struct LayerWeights {
@@ -57,7 +67,8 @@ struct LayerWeights {
   HeadMatrices query_coordinates, key_coordinates;
   LayerNormWeights norm1, norm2;
   ResidualWeights mlp1, mlp2;
-  Dense exchange;
+  Dense exchange;  ///< so3krates_2022: rows (a1, a2, b1, b2), without activation
+  Layer2022Weights of_2022;
 };
 
 /// Embedding of the total charge or of the number of unpaired electrons. Row 0 of key and value serves psi >= 0, row 1 psi < 0.
@@ -87,6 +98,7 @@ struct Model {
   Matrix element_embedding;  ///< (elements, F)
   ChargeSpinWeights charge_embedding, spin_embedding;
   std::vector<LayerWeights> layers;
+  LayerNormWeights final_norm;
 
   Dense energy_dense1, energy_dense2;
   std::vector<double> energy_scale, energy_shift;  ///< per element, eV
