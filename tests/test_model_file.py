@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -13,10 +14,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from toy_models import VARIANTS, make_toy_model, write_toy_model
+from toy_models import VARIANTS, VARIANTS_2022, VARIANTS_2023, make_toy_model, write_toy_model
 
 from so3md import model_file
-from so3md.model_file import UNSUPPORTED_FEATURES, ModelFile, ModelFileError, expected_tensors
+from so3md.model_file import (
+    PAPER_2022,
+    SO3KRATES,
+    UNSUPPORTED_FEATURES,
+    ModelFile,
+    ModelFileError,
+    expected_tensors,
+    with_defaults,
+)
+
+#: Every kind of model: architecture and overrides.
+EVERY_VARIANT = {
+    f"{architecture}: {name}": (architecture, overrides)
+    for architecture, variants in ((SO3KRATES, VARIANTS | VARIANTS_2023), (PAPER_2022, VARIANTS_2022))
+    for name, overrides in variants.items()
+}
+
+#: SHA-256 of the files of the default toy model and of its plainest variant, from before there were optional keys.
+OLD_FILES = {
+    "default": "bbe13d324183a73d0bd5333805e033f1ce1403c72a9321159e4b603c674daa60",
+    "plain_layers": "6309436c47ecafb57ab08b19bd0b1babcb15475dc5a0ff35c3d757ecc8888847",
+}
 
 
 def write_raw(path: Path, document: Any, tensors: dict[str, np.ndarray]) -> Path:
@@ -41,12 +63,14 @@ def change(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 class TestRoundTrip:
-    @pytest.mark.parametrize("variant", VARIANTS)
+    @pytest.mark.parametrize("variant", EVERY_VARIANT)
     def test_every_option(self, tmp_path: Path, variant: str) -> None:
-        model = make_toy_model(**VARIANTS[variant])
+        architecture, overrides = EVERY_VARIANT[variant]
+        model = make_toy_model(architecture=architecture, **overrides)
         model.write(tmp_path / "toy.safetensors")
         found = ModelFile.read(tmp_path / "toy.safetensors")
         assert found.document == model.document
+        assert found.architecture == architecture
         assert found.tensors.keys() == model.tensors.keys()
         for name, values in model.tensors.items():
             assert found.tensors[name].dtype == values.dtype
@@ -85,6 +109,129 @@ class TestRoundTrip:
     def test_the_same_model_gives_the_same_bytes(self, tmp_path: Path) -> None:
         first = write_toy_model(tmp_path / "a.safetensors").read_bytes()
         assert write_toy_model(tmp_path / "b.safetensors").read_bytes() == first
+
+    @pytest.mark.parametrize("variant", OLD_FILES)
+    def test_models_without_optional_keys_are_written_as_ever(self, tmp_path: Path, variant: str) -> None:
+        path = write_toy_model(tmp_path / "toy.safetensors", **VARIANTS[variant])
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == OLD_FILES[variant]
+
+
+class TestOptionalKeys:
+    def test_defaults_are_left_out(self, tmp_path: Path) -> None:
+        plain = write_toy_model(tmp_path / "plain.safetensors").read_bytes()
+        defaults = with_defaults({})
+        assert defaults.keys() == {
+            "layer_norm_position",
+            "residual_mlp_kind",
+            "initial_coordinates",
+            "final_layer_norm",
+        }
+        assert write_toy_model(tmp_path / "spelt_out.safetensors", **defaults).read_bytes() == plain
+
+    def test_defaults_are_left_out_of_models_of_the_paper(self, tmp_path: Path) -> None:
+        model = make_toy_model(architecture=PAPER_2022, charge_embedding=False, spin_embedding=False)
+        assert model.document == make_toy_model(architecture=PAPER_2022).document
+        assert not {"charge_embedding", "spin_embedding"} & model.document["hyperparameters"].keys()
+
+    def test_a_file_that_spells_them_out_is_read(self, tmp_path: Path) -> None:
+        model = make_toy_model()
+        document = change(model.document, "hyperparameters.layer_norm_position", "post")
+        found = ModelFile.read(write_raw(tmp_path / "toy.safetensors", document, model.tensors))
+        assert found.document == model.document
+
+    def test_a_default_of_the_wrong_type_is_not_taken_for_it(self, tmp_path: Path) -> None:
+        model = make_toy_model(final_layer_norm=False)
+        model.hyperparameters["final_layer_norm"] = 0
+        with pytest.raises(ModelFileError, match="final_layer_norm: expected true or false, found 0"):
+            model.write(tmp_path / "toy.safetensors")
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("layer_norm_position", "middle", "one of post, pre"),
+            ("layer_norm_position", None, "one of post, pre"),
+            ("residual_mlp_kind", "four_layers", "one of two_layers, three_layers"),
+            ("initial_coordinates", "zero", 'an object with the key "type"'),
+            ("initial_coordinates", {"type": "mean"}, "one of zero, neighbour_sum"),
+            ("initial_coordinates", {"type": "zero", "normalization": 1.0}, r"normalization: unknown key"),
+            ("initial_coordinates", {"type": "neighbour_sum"}, r"normalization: the key is missing"),
+            ("initial_coordinates", {"type": "neighbour_sum", "normalization": 0.0}, "a positive number"),
+            ("final_layer_norm", "no", "true or false"),
+            ("nonlocal", None, r"hyperparameters\.nonlocal: unknown key"),
+            ("residual_mlp_kind", "three_layers", r"tensor layers\.0\.mlp1\.dense3\.weight: missing"),
+            ("final_layer_norm", True, r"tensor final_norm\.bias: missing"),
+        ],
+    )
+    def test_bad_values_are_refused_by_name(self, tmp_path: Path, key: str, value: Any, message: str) -> None:
+        model = make_toy_model()
+        document = change(model.document, f"hyperparameters.{key}", value)
+        with pytest.raises(ModelFileError, match=message):
+            ModelFile.read(write_raw(tmp_path / "toy.safetensors", document, model.tensors))
+
+
+class TestPaper2022:
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("degrees", [0, 1, 2], "increasing integers from 1 to 8"),
+            ("num_features", 35, "35 features cannot be split into 4 equal heads"),
+            ("radial_basis", {"type": "bernstein", "size": 8, "gamma": 1.0}, r"radial_basis\.gamma: unknown key"),
+            ("radial_basis", {"type": "gaussian"}, r"radial_basis\.size: the key is missing"),
+            ("radial_basis", {"type": "fourier", "size": 8}, "one of bernstein, gaussian, bessel, phys"),
+            ("parity", None, "true or false"),
+            ("layer_norm", 1, "true or false"),
+            ("coordinate_norm", "yes", "true or false"),
+            ("layer_norm_epsilon", 0, "a positive number"),
+            ("nonlocal", "dynamic", 'an object with the key "type"'),
+            ("nonlocal", {"type": "learned"}, "one of dynamic, static"),
+            ("nonlocal", {"type": "dynamic", "cutoff": 0.1}, r"nonlocal\.cutoff: unknown key"),
+            ("nonlocal", {"type": "static"}, r"nonlocal\.cutoff: the key is missing"),
+            ("nonlocal", {"type": "static", "cutoff": 0.0}, "a positive number"),
+            ("nonlocal", ..., "the key is missing"),
+            ("energy_head", None, "an object with the keys hidden, activation"),
+            ("activation", "silu", r"hyperparameters\.activation: unknown key"),
+            ("zbl", None, r"hyperparameters\.zbl: unknown key"),
+            ("charge_embedding", 0, "true or false"),
+        ],
+    )
+    def test_bad_values_are_refused_by_name(self, tmp_path: Path, key: str, value: Any, message: str) -> None:
+        model = make_toy_model(architecture=PAPER_2022)
+        document = change(model.document, f"hyperparameters.{key}", value)
+        with pytest.raises(ModelFileError, match=message):
+            ModelFile.read(write_raw(tmp_path / "toy.safetensors", document, model.tensors))
+        model.hyperparameters = document["hyperparameters"]
+        with pytest.raises(ModelFileError, match=message):
+            model.write(tmp_path / "new.safetensors")
+
+    def test_tensors(self) -> None:
+        model = make_toy_model(architecture=PAPER_2022, **VARIANTS_2022["norms"])
+        shapes = expected_tensors(model.hyperparameters, 3, PAPER_2022)
+        assert shapes["layers.1.attention.query_features_bias"] == (4, 9)
+        assert shapes["layers.1.attention.key_coordinates_bias"] == (3, 12)
+        assert "layers.1.attention.value_coordinates_bias" not in shapes
+        assert shapes["layers.0.self_mix.coefficients"] == (3, 3, 3)
+        assert shapes["layers.0.self_mix.gate.weight"] == (36, 3)
+        assert shapes["layers.0.exchange.weight"] == (78, 39)
+        assert shapes["layers.0.norm2.scale"] == (36,)
+        assert shapes["layers.0.coordinate_norm1.scale"] == (3,)
+        assert "layers.0.coordinate_norm1.bias" not in shapes
+        assert "radial_basis.gamma" not in shapes
+        bernstein = make_toy_model(architecture=PAPER_2022, **VARIANTS_2022["bernstein_exponential"])
+        assert bernstein.tensors["radial_basis.gamma"].shape == (1,)
+
+    @pytest.mark.parametrize("name", ["layers.0.self_mix.coefficients", "layers.1.attention.value_features_bias"])
+    def test_a_missing_tensor_is_named(self, tmp_path: Path, name: str) -> None:
+        model = make_toy_model(architecture=PAPER_2022)
+        del model.tensors[name]
+        with pytest.raises(ModelFileError, match=f"tensor {name}: missing"):
+            ModelFile.read(write_raw(tmp_path / "toy.safetensors", model.document, model.tensors))
+
+    @pytest.mark.parametrize("architecture", [PAPER_2022, SO3KRATES])
+    def test_a_model_under_the_name_of_the_other_architecture(self, tmp_path: Path, architecture: str) -> None:
+        model = make_toy_model(architecture=architecture)
+        document = model.document | {"architecture": {PAPER_2022: SO3KRATES, SO3KRATES: PAPER_2022}[architecture]}
+        with pytest.raises(ModelFileError, match=r"hyperparameters\.\w+: unknown key"):
+            ModelFile.read(write_raw(tmp_path / "toy.safetensors", document, model.tensors))
 
 
 class TestSo3lr:
@@ -196,7 +343,8 @@ class TestDocument:
             ("format_version", 2, "format_version: expected 1, found 2; this file needs another version of so3md"),
             ("format_version", "1", "format_version: expected 1"),
             ("format_version", ..., "format_version: the key is missing"),
-            ("architecture", "mace", 'architecture: expected "so3krates", found "mace"'),
+            ("architecture", "mace", 'architecture: expected one of so3krates, so3krates-2022, found "mace"'),
+            ("architecture", ["so3krates"], r"architecture: expected one of so3krates, .* found \["),
             ("units", {"energy": "Hartree", "length": "Angstrom", "charge": "e"}, "units: expected"),
             ("elements", [6, 1], "elements: expected a list of increasing integers from 1 to 118"),
             ("elements", [0, 1], "elements: expected"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from so3md.model_file import ModelFile, expected_tensors
+from so3md.model_file import PAPER_2022, SO3KRATES, ModelFile, expected_tensors
 
 ELEMENTS = (1, 6, 8)
 
@@ -97,29 +97,105 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "other_widths": {"radial_hidden": 24, "spherical_hidden": 7, "num_features": 24, "num_heads": 2},
 }
 
+#: The options of 2023, which "so3krates" has beside those of VARIANTS.
+VARIANTS_2023: dict[str, dict[str, Any]] = {
+    "pre_norm": {"layer_norm_position": "pre"},
+    "pre_norm_exchange_only": {"layer_norm_position": "pre", "layer_norm_1": False},
+    "pre_norm_attention_only": {"layer_norm_position": "pre", "layer_norm_2": False, "final_layer_norm": True},
+    "three_layers": {"residual_mlp_kind": "three_layers"},
+    "three_layers_twice": {"residual_mlp_kind": "three_layers", "residual_mlp_2": True, "layer_norm_1": False},
+    "neighbour_sum": {"initial_coordinates": {"type": "neighbour_sum", "normalization": 3.5}},
+    "final_norm": {"final_layer_norm": True, "num_layers": 1},
+    "all_of_2023": _NO_PHYSICS
+    | {
+        "layer_norm_position": "pre",
+        "residual_mlp_kind": "three_layers",
+        "residual_mlp_2": True,
+        "initial_coordinates": {"type": "neighbour_sum", "normalization": 2.0},
+        "final_layer_norm": True,
+        "attention_normalization": {"type": "sqrt_head_width"},
+        "charge_embedding": False,
+        "spin_embedding": False,
+    },
+}
+
+_DEFAULTS_2022: dict[str, Any] = {
+    "num_features": 36,
+    "num_heads": 4,
+    "degrees": [1, 2, 3],
+    "num_layers": 2,
+    "cutoff": 4.0,
+    "cutoff_function": {"type": "cosine"},
+    "radial_basis": {"type": "phys", "size": 16},
+    "radial_hidden": 40,
+    "spherical_hidden": 9,
+    "parity": False,
+    "layer_norm": False,
+    "coordinate_norm": False,
+    "layer_norm_epsilon": 1e-6,
+    "nonlocal": {"type": "dynamic"},
+    "energy_head": {"hidden": 36, "activation": "silu"},
+}
+
+#: Options of the architecture of the paper.
+VARIANTS_2022: dict[str, dict[str, Any]] = {
+    "default": {},
+    "local": {"nonlocal": None},
+    "static": {"nonlocal": {"type": "static", "cutoff": 0.4}},
+    "parity": {"parity": True, "cutoff_function": {"type": "phys"}},
+    "norms": {"layer_norm": True, "coordinate_norm": True, "radial_basis": {"type": "bessel", "size": 12}},
+    "coordinate_norm": {"coordinate_norm": True, "parity": True},
+    "bernstein_exponential": {
+        "radial_basis": {"type": "bernstein", "size": 12},
+        "cutoff_function": {"type": "exponential"},
+    },
+    "gaussian_polynomial": {
+        "radial_basis": {"type": "gaussian", "size": 12},
+        "cutoff_function": {"type": "polynomial", "exponent": 6},
+    },
+    "charge_and_spin": {"charge_embedding": True, "spin_embedding": True},
+    "one_degree": {"degrees": [1], "num_heads": 9},
+    "four_degrees": {"degrees": [1, 2, 3, 4], "num_layers": 3},
+    "even_degrees": {"degrees": [2, 4], "parity": True},
+    "linear_head": {"energy_head": {"hidden": 0, "activation": "silu"}, "num_layers": 1},
+}
+
 #: Steep radial filters make forces of order one; the spherical filters see chi squared and would make it explode.
 _WEIGHT_SCALES = {"radial1": 3.0, "radial2": 3.0, "spherical1": 0.3, "spherical2": 0.3}
 
 
-def toy_hyperparameters(**overrides: Any) -> dict[str, Any]:
+#: Keys that a model may have and the default toy model has not.
+_OPTIONAL = {
+    SO3KRATES: {"layer_norm_position", "residual_mlp_kind", "initial_coordinates", "final_layer_norm"},
+    PAPER_2022: {"charge_embedding", "spin_embedding"},
+}
+
+
+def toy_hyperparameters(architecture: str = SO3KRATES, **overrides: Any) -> dict[str, Any]:
     """Hyperparameters of the default toy model with some replaced; a misspelt name is an error."""
-    unknown = overrides.keys() - _DEFAULTS.keys()
+    defaults = {SO3KRATES: _DEFAULTS, PAPER_2022: _DEFAULTS_2022}[architecture]
+    unknown = overrides.keys() - defaults.keys() - _OPTIONAL[architecture]
     if unknown:
         raise ValueError(f"no such hyperparameter: {sorted(unknown)}")
-    return copy.deepcopy(_DEFAULTS | overrides)
+    return copy.deepcopy(defaults | overrides)
 
 
 def make_toy_model(
-    seed: int = 0, elements: Sequence[int] = ELEMENTS, dtype: type = np.float32, **overrides: Any
+    seed: int = 0,
+    elements: Sequence[int] = ELEMENTS,
+    dtype: type = np.float32,
+    architecture: str = SO3KRATES,
+    **overrides: Any,
 ) -> ModelFile:
     """A model with random weights, the same for the same arguments."""
-    hyper = toy_hyperparameters(**overrides)
+    hyper = toy_hyperparameters(architecture, **overrides)
     rng = np.random.default_rng(seed)
     tensors = {
         name: _random_tensor(rng, name, shape, hyper, elements).astype(dtype)
-        for name, shape in expected_tensors(hyper, len(elements)).items()
+        for name, shape in expected_tensors(hyper, len(elements), architecture).items()
     }
-    model = ModelFile(hyper, list(elements), tensors, name="toy", description="random weights, for tests only")
+    about = {"name": "toy", "description": "random weights, for tests only", "architecture": architecture}
+    model = ModelFile(hyper, list(elements), tensors, **about)
     model.check()
     return model
 
@@ -138,6 +214,8 @@ def _random_tensor(
     normal = rng.standard_normal(shape)
     if name == "radial_basis.centers":
         return np.linspace(0.0, hyper["cutoff"], shape[0]) + 0.02 * normal
+    if name == "radial_basis.gamma":
+        return 0.9448630629184640 + 0.05 * normal
     if name == "radial_basis.widths":
         return hyper["cutoff"] / (shape[0] - 1) * (1 + 0.1 * normal)
     if name.startswith("zbl."):
@@ -146,7 +224,9 @@ def _random_tensor(
         return np.array([FREE_ATOMS[number][0 if kind == "alpha" else 1] for number in elements])
     if name in ("energy.scale", "hirshfeld.shift") or kind == "scale":
         return 1 + 0.1 * normal
-    if kind in ("bias", "shift") or name == "charge.element":
+    if kind == "coefficients":
+        return 0.3 * normal
+    if kind in ("bias", "shift") or kind.endswith("_bias") or name == "charge.element":
         return 0.2 * normal
     if name == "hirshfeld.query":
         return 0.1 * normal
