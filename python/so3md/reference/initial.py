@@ -53,12 +53,10 @@ def new_model(
     numbers = sorted({atomic_numbers[e] if isinstance(e, str) else int(e) for e in elements})
     check_hyperparameters(hyperparameters, architecture)
     rng = np.random.default_rng(seed)
-    tensors = {
-        key: np.asarray(_initial(rng, key, shape, hyperparameters, numbers))
-        .reshape(shape)
-        .astype(_precision(key, dtype))
-        for key, shape in expected_tensors(hyperparameters, len(numbers), architecture).items()
-    }
+    tensors = {}
+    for key, shape in expected_tensors(hyperparameters, len(numbers), architecture).items():
+        values = np.broadcast_to(_initial(rng, key, shape, hyperparameters, numbers), shape)
+        tensors[key] = values.astype(_precision(key, dtype))
     model = ModelFile(dict(hyperparameters), numbers, tensors, name=name, architecture=architecture)
     model.check()
     return model
