@@ -309,6 +309,8 @@ class EngineOf final : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
+  if (model->hyper.architecture == Architecture::so3krates_2022)
+    throw ModelError(model->path + ": architecture \"so3krates-2022\" cannot be evaluated by this version of the engine: update so3md");
   if (options.precision == Precision::mixed) return std::make_unique<EngineOf<float>>(std::move(model), options, pool);
   return std::make_unique<EngineOf<double>>(std::move(model), options, pool);
 }

@@ -200,7 +200,7 @@ def test_every_key_is_required(tiny: Contents, refusal: Callable) -> None:
 @pytest.mark.parametrize(
     ("path", "values", "expected"),
     [
-        ("architecture", ["so3krates2", "SO3KRATES", None], "expected so3krates"),
+        ("architecture", ["so3krates2", "SO3KRATES", None], "expected one of so3krates, so3krates-2022"),
         ("name", [1, None, ["toy"]], "expected a text"),
         ("provenance", ["here", None, []], "expected an object"),
         ("citation", ["a paper", [1], {}], "expected a list"),

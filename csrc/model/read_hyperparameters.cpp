@@ -36,6 +36,27 @@ constexpr std::pair<const char*, AttentionNormalization> kAttentionNormalization
     {"none", AttentionNormalization::none},
 };
 
+constexpr std::pair<const char*, Architecture> kArchitectures[] = {
+    {"so3krates", Architecture::so3krates},
+    {"so3krates-2022", Architecture::so3krates_2022},
+};
+constexpr std::pair<const char*, LayerNormPosition> kLayerNormPositions[] = {
+    {"post", LayerNormPosition::post},
+    {"pre", LayerNormPosition::pre},
+};
+constexpr std::pair<const char*, ResidualMlpKind> kResidualMlpKinds[] = {
+    {"two_layers", ResidualMlpKind::two_layers},
+    {"three_layers", ResidualMlpKind::three_layers},
+};
+constexpr std::pair<const char*, InitialCoordinates> kInitialCoordinates[] = {
+    {"zero", InitialCoordinates::zero},
+    {"neighbour_sum", InitialCoordinates::neighbour_sum},
+};
+constexpr std::pair<const char*, NonlocalAttention> kNonlocalAttentions[] = {
+    {"dynamic", NonlocalAttention::dynamic},
+    {"static", NonlocalAttention::fixed},
+};
+
 // The only value that a key may have, as a choice of one.
 void require(ObjectReader& object, const char* key, const char* expected) {
   const std::pair<const char*, bool> only[] = {{expected, true}};
@@ -76,30 +97,20 @@ void read_local_environment(ObjectReader& object, Hyperparameters& hyper) {
   object.object("radial_basis", [&](ObjectReader& basis) {
     hyper.radial_basis = basis.choice("type", kRadialBases);
     hyper.num_radial = basis.integer("size", 1, kLargestSize);
-    if (hyper.radial_basis == RadialBasis::bernstein) hyper.bernstein_gamma = basis.positive("gamma");
+    // The paper trains gamma: it is a tensor.
+    const bool has_gamma = hyper.radial_basis == RadialBasis::bernstein && hyper.architecture == Architecture::so3krates;
+    if (has_gamma) hyper.bernstein_gamma = basis.positive("gamma");
   });
 }
 
-void read_layers(ObjectReader& object, Hyperparameters& hyper) {
+void read_sizes(ObjectReader& object, int smallest_degree, Hyperparameters& hyper) {
   hyper.num_features = object.integer("num_features", 1, kLargestSize);
   hyper.num_heads = object.integer("num_heads", 1, kLargestSize);
-  hyper.degrees = read_increasing(object, "degrees", 0, kLargestDegree);
+  hyper.degrees = read_increasing(object, "degrees", smallest_degree, kLargestDegree);
   hyper.num_layers = object.integer("num_layers", 1, kLargestSize);
   hyper.radial_hidden = object.integer("radial_hidden", 1, kLargestSize);
   hyper.spherical_hidden = object.integer("spherical_hidden", 1, kLargestSize);
-  hyper.activation = object.choice("activation", kActivations);
-  hyper.query_key_activation = object.choice("query_key_activation", kActivations);
-  object.object("attention_normalization", [&](ObjectReader& normalization) {
-    hyper.attention_normalization = normalization.choice("type", kAttentionNormalizations);
-    if (hyper.attention_normalization == AttentionNormalization::constant) hyper.attention_normalizer = normalization.positive("value");
-  });
-  hyper.layer_norm_1 = object.flag("layer_norm_1");
-  hyper.layer_norm_2 = object.flag("layer_norm_2");
   hyper.layer_norm_epsilon = object.positive("layer_norm_epsilon");
-  hyper.residual_mlp_1 = object.flag("residual_mlp_1");
-  hyper.residual_mlp_2 = object.flag("residual_mlp_2");
-  hyper.charge_embedding = object.flag("charge_embedding");
-  hyper.spin_embedding = object.flag("spin_embedding");
 
   const auto require_equal_heads = [&](const char* key, int parts) {
     if (hyper.num_features % parts == 0) return;
@@ -110,11 +121,59 @@ void read_layers(ObjectReader& object, Hyperparameters& hyper) {
   require_equal_heads("degrees", hyper.num_degrees());
 }
 
-void read_heads(ObjectReader& object, Hyperparameters& hyper) {
+void read_layers(ObjectReader& object, Hyperparameters& hyper) {
+  hyper.activation = object.choice("activation", kActivations);
+  hyper.query_key_activation = object.choice("query_key_activation", kActivations);
+  object.object("attention_normalization", [&](ObjectReader& normalization) {
+    hyper.attention_normalization = normalization.choice("type", kAttentionNormalizations);
+    if (hyper.attention_normalization == AttentionNormalization::constant) hyper.attention_normalizer = normalization.positive("value");
+  });
+  hyper.layer_norm_1 = object.flag("layer_norm_1");
+  hyper.layer_norm_2 = object.flag("layer_norm_2");
+  hyper.residual_mlp_1 = object.flag("residual_mlp_1");
+  hyper.residual_mlp_2 = object.flag("residual_mlp_2");
+  hyper.charge_embedding = object.flag("charge_embedding");
+  hyper.spin_embedding = object.flag("spin_embedding");
+}
+
+// What models of 2023 have; absent keys stand for what came later.
+void read_options_of_2023(ObjectReader& object, Hyperparameters& hyper) {
+  if (object.has("layer_norm_position")) hyper.layer_norm_position = object.choice("layer_norm_position", kLayerNormPositions);
+  if (object.has("residual_mlp_kind")) hyper.residual_mlp_kind = object.choice("residual_mlp_kind", kResidualMlpKinds);
+  if (object.has("final_layer_norm")) hyper.final_layer_norm = object.flag("final_layer_norm");
+  if (object.has("initial_coordinates")) {
+    object.object("initial_coordinates", [&](ObjectReader& initial) {
+      hyper.initial_coordinates = initial.choice("type", kInitialCoordinates);
+      if (hyper.initial_coordinates == InitialCoordinates::neighbour_sum)
+        hyper.initial_coordinates_normalizer = initial.positive("normalization");
+    });
+  }
+}
+
+// What is particular to the original paper; what it does not say is fixed there.
+void read_options_of_2022(ObjectReader& object, Hyperparameters& hyper) {
+  hyper.activation = Activation::silu;
+  hyper.query_key_activation = Activation::identity;
+  hyper.attention_normalization = AttentionNormalization::sqrt_head_width;
+  hyper.parity = object.flag("parity");
+  hyper.layer_norm_1 = hyper.layer_norm_2 = object.flag("layer_norm");
+  hyper.coordinate_norm = object.flag("coordinate_norm");
+  object.object_or_null("nonlocal", [&](ObjectReader& nonlocal) {
+    hyper.nonlocal_attention = nonlocal.choice("type", kNonlocalAttentions);
+    if (hyper.nonlocal_attention == NonlocalAttention::fixed) hyper.nonlocal_cutoff = nonlocal.positive("cutoff");
+  });
+  if (object.has("charge_embedding")) hyper.charge_embedding = object.flag("charge_embedding");
+  if (object.has("spin_embedding")) hyper.spin_embedding = object.flag("spin_embedding");
+}
+
+void read_energy_head(ObjectReader& object, Hyperparameters& hyper) {
   object.object("energy_head", [&](ObjectReader& head) {
     hyper.energy_hidden = head.integer("hidden", 0, kLargestSize);
     hyper.energy_activation = head.choice("activation", kActivations);
   });
+}
+
+void read_heads(ObjectReader& object, Hyperparameters& hyper) {
   hyper.charge_head =
       object.object_or_null("charge_head", [&](ObjectReader& head) { hyper.charge_hidden = head.integer("hidden", 0, kLargestSize); });
   hyper.hirshfeld_head = object.object_or_null("hirshfeld_head", [&](ObjectReader& head) {
@@ -159,17 +218,25 @@ ModelDocument read_document(const std::string& text) {
   const Json json = parse_json(text, "the model document");
   ObjectReader document(json, "");
   check_version(document);  // first: the keys of another version or architecture are not for this reader to judge
-  require(document, "architecture", "so3krates");
+  ModelDocument out;
+  out.hyper.architecture = document.choice("architecture", kArchitectures);
   document.refuse_unsupported_features();
   document.object("units", [](ObjectReader& units) {
     require(units, "energy", "eV");
     require(units, "length", "Angstrom");
     require(units, "charge", "e");
   });
-  ModelDocument out;
   document.object("hyperparameters", [&](ObjectReader& object) {
-    read_layers(object, out.hyper);
+    const bool original = out.hyper.architecture == Architecture::so3krates_2022;
+    read_sizes(object, original ? 1 : 0, out.hyper);
     read_local_environment(object, out.hyper);
+    read_energy_head(object, out.hyper);
+    if (original) {
+      read_options_of_2022(object, out.hyper);
+      return;
+    }
+    read_layers(object, out.hyper);
+    read_options_of_2023(object, out.hyper);
     read_heads(object, out.hyper);
     read_physics(object, out.hyper);
   });

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -24,22 +25,20 @@ class TensorReader {
 
   Matrix matrix(const std::string& name, int rows, int cols) { return {rows, cols, trained(name, {rows, cols})}; }
 
+  std::vector<double> cube(const std::string& name, int size) { return trained(name, {size, size, size}); }
+
   HeadMatrices head_matrices(const std::string& name, int heads, int width) { return {heads, width, trained(name, {heads, width, width})}; }
 
   Dense dense(const std::string& name, int out, int in) { return {matrix(name + ".weight", out, in), vector(name + ".bias", out)}; }
 
+  Dense dense_without_bias(const std::string& name, int out, int in) { return {matrix(name + ".weight", out, in), {}}; }
+
+  double positive_scalar(const std::string& name) { return require_positive(name, vector(name, 1)).front(); }
+
   // Numbers that were never trained.
   std::vector<double> constants(const std::string& name, int size) { return take(name, {size}); }
 
-  std::vector<double> positive_constants(const std::string& name, int size) {
-    std::vector<double> values = constants(name, size);
-    const auto bad = std::find_if(values.begin(), values.end(), [](double value) { return value <= 0.0; });
-    if (bad != values.end()) {
-      throw ModelError("tensor " + shown(name) + ": expected positive numbers, found " + std::to_string(*bad) + " at index " +
-                       std::to_string(bad - values.begin()) + kConvertAgain);
-    }
-    return values;
-  }
+  std::vector<double> positive_constants(const std::string& name, int size) { return require_positive(name, constants(name, size)); }
 
   void finish() const {
     for (const auto& [name, tensor] : file_.tensors()) {
@@ -51,6 +50,15 @@ class TensorReader {
   long num_trained() const { return num_trained_; }
 
  private:
+  static std::vector<double> require_positive(const std::string& name, std::vector<double> values) {
+    const auto bad = std::find_if(values.begin(), values.end(), [](double value) { return value <= 0.0; });
+    if (bad != values.end()) {
+      throw ModelError("tensor " + shown(name) + ": expected positive numbers, found " + std::to_string(*bad) + " at index " +
+                       std::to_string(bad - values.begin()) + kConvertAgain);
+    }
+    return values;
+  }
+
   std::vector<double> trained(const std::string& name, const std::vector<std::int64_t>& shape) {
     std::vector<double> values = take(name, shape);
     num_trained_ += static_cast<long>(values.size());
@@ -81,13 +89,28 @@ ChargeSpinWeights read_charge_spin(TensorReader& read, const std::string& name, 
   return out;
 }
 
+// exp(-10 (r - c_k)^2) with centres spread evenly from 0 to the cutoff.
+void set_gaussians_of_2022(Model& model) {
+  constexpr double kCoefficient = 10.0;  // 1/A^2
+  const int size = model.hyper.num_radial;
+  for (int k = 0; k < size; ++k) model.radial_centers.push_back(size == 1 ? 0.0 : model.hyper.cutoff * k / (size - 1));
+  model.radial_widths.assign(static_cast<std::size_t>(size), std::sqrt(0.5 / kCoefficient));
+}
+
 void read_embedding(TensorReader& read, Model& model) {
   const Hyperparameters& hyper = model.hyper;
   const int elements = static_cast<int>(model.elements.size());
   model.element_embedding = read.matrix("embedding.element", elements, hyper.num_features);
   if (hyper.charge_embedding) model.charge_embedding = read_charge_spin(read, "embedding.charge", elements, hyper.num_features);
   if (hyper.spin_embedding) model.spin_embedding = read_charge_spin(read, "embedding.spin", elements, hyper.num_features);
-  if (hyper.radial_basis == RadialBasis::gaussian) {
+}
+
+void read_radial_basis(TensorReader& read, Model& model) {
+  const Hyperparameters& hyper = model.hyper;
+  if (hyper.architecture == Architecture::so3krates_2022) {
+    if (hyper.radial_basis == RadialBasis::bernstein) model.hyper.bernstein_gamma = read.positive_scalar("radial_basis.gamma");
+    if (hyper.radial_basis == RadialBasis::gaussian) set_gaussians_of_2022(model);
+  } else if (hyper.radial_basis == RadialBasis::gaussian) {
     model.radial_centers = read.constants("radial_basis.centers", hyper.num_radial);
     model.radial_widths = read.positive_constants("radial_basis.widths", hyper.num_radial);
   }
@@ -116,8 +139,42 @@ LayerNormWeights read_norm(TensorReader& read, const std::string& name, int feat
   return {read.vector(name + ".scale", features), read.vector(name + ".bias", features)};
 }
 
-ResidualWeights read_residual(TensorReader& read, const std::string& name, int features) {
-  return {read.dense(name + ".dense1", features, features), read.dense(name + ".dense2", features, features)};
+ResidualWeights read_residual(TensorReader& read, const std::string& name, const Hyperparameters& hyper) {
+  const int features = hyper.num_features;
+  ResidualWeights out;
+  if (hyper.residual_mlp_kind == ResidualMlpKind::two_layers) {
+    out.dense1 = read.dense(name + ".dense1", features, features);
+    out.dense2 = read.dense(name + ".dense2", features, features);
+  } else {
+    out.dense1 = read.dense_without_bias(name + ".dense1", features, features);
+    out.dense2 = read.dense_without_bias(name + ".dense2", features, features);
+    out.dense3 = read.dense_without_bias(name + ".dense3", features, features);
+  }
+  return out;
+}
+
+// Biases of the projections, which only the original paper has.
+void read_attention_biases(TensorReader& read, const std::string& name, const Hyperparameters& hyper, Layer2022Weights& layer) {
+  const int heads = hyper.num_heads, width = hyper.num_features / heads;
+  layer.query_features_bias = read.matrix(name + ".query_features_bias", heads, width);
+  layer.key_features_bias = read.matrix(name + ".key_features_bias", heads, width);
+  layer.value_features_bias = read.matrix(name + ".value_features_bias", heads, width);
+  const int degrees = hyper.num_degrees(), degree_width = hyper.num_features / degrees;
+  layer.query_coordinates_bias = read.matrix(name + ".query_coordinates_bias", degrees, degree_width);
+  layer.key_coordinates_bias = read.matrix(name + ".key_coordinates_bias", degrees, degree_width);
+}
+
+Layer2022Weights read_layer_of_2022(TensorReader& read, const std::string& name, const Hyperparameters& hyper) {
+  const int degrees = hyper.num_degrees();
+  Layer2022Weights out;
+  read_attention_biases(read, name + ".attention", hyper, out);
+  if (hyper.coordinate_norm) {
+    out.coordinate_norm1_scale = read.vector(name + ".coordinate_norm1.scale", degrees);
+    out.coordinate_norm2_scale = read.vector(name + ".coordinate_norm2.scale", degrees);
+  }
+  out.self_mix = read.cube(name + ".self_mix.coefficients", degrees);
+  out.self_mix_gate = read.dense(name + ".self_mix.gate", hyper.num_features, degrees);
+  return out;
 }
 
 LayerWeights read_layer(TensorReader& read, const std::string& name, const Hyperparameters& hyper) {
@@ -128,10 +185,12 @@ LayerWeights read_layer(TensorReader& read, const std::string& name, const Hyper
   read_attention(read, name + ".attention", hyper, layer);
   if (hyper.layer_norm_1) layer.norm1 = read_norm(read, name + ".norm1", features);
   if (hyper.layer_norm_2) layer.norm2 = read_norm(read, name + ".norm2", features);
-  if (hyper.residual_mlp_1) layer.mlp1 = read_residual(read, name + ".mlp1", features);
-  if (hyper.residual_mlp_2) layer.mlp2 = read_residual(read, name + ".mlp2", features);
+  if (hyper.residual_mlp_1) layer.mlp1 = read_residual(read, name + ".mlp1", hyper);
+  if (hyper.residual_mlp_2) layer.mlp2 = read_residual(read, name + ".mlp2", hyper);
   const int exchanged = features + hyper.num_degrees();
-  layer.exchange = read.dense(name + ".exchange", exchanged, exchanged);
+  const bool original = hyper.architecture == Architecture::so3krates_2022;
+  layer.exchange = read.dense(name + ".exchange", original ? 2 * exchanged : exchanged, exchanged);
+  if (original) layer.of_2022 = read_layer_of_2022(read, name, hyper);
   return layer;
 }
 
@@ -189,8 +248,10 @@ Model read_checked(const std::string& path) {
 
   TensorReader read(file);
   read_embedding(read, model);
+  read_radial_basis(read, model);
   // Layers are made one by one: their number is believed only as far as the file has tensors for them.
   for (int t = 0; t < model.hyper.num_layers; ++t) model.layers.push_back(read_layer(read, "layers." + std::to_string(t), model.hyper));
+  if (model.hyper.final_layer_norm) model.final_norm = read_norm(read, "final_norm", model.hyper.num_features);
   read_heads(read, model);
   read_physics(read, model);
   read.finish();

@@ -90,6 +90,11 @@ const Json& ObjectReader::value(const char* key) {
   return *item;
 }
 
+bool ObjectReader::has(const char* key) {
+  read_.insert(key);
+  return object_->contains(key);
+}
+
 void ObjectReader::refuse(const char* key, const std::string& expected) const {
   throw ModelError(path(key) + ": expected " + expected + ", found " + shown(object_->at(key)) + kConvertAgain);
 }

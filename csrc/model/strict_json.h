@@ -32,6 +32,7 @@ class ObjectReader {
   const std::string& name() const { return name_; }
 
   const Json& value(const char* key);  ///< of any kind
+  bool has(const char* key);           ///< for keys that may be absent
   bool flag(const char* key);
   int integer(const char* key, int low, int high);
   double positive(const char* key);
