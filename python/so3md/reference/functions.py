@@ -38,10 +38,10 @@ def cutoff_function(kind: str, distance: Tensor, cutoff: float, exponent: float 
     return torch.where(inside, phi, torch.zeros_like(phi))
 
 
-def bernstein_basis(distance: Tensor, size: int, gamma: float) -> Tensor:
+def bernstein_basis(distance: Tensor, size: int, gamma: float | Tensor) -> Tensor:
     """Eq. (7): binom(K-1, k) y^k (1-y)^(K-1-k) with y = exp(-gamma r); shape (edges, K)."""
-    k = torch.arange(size, dtype=distance.dtype)
-    log_binomial = torch.tensor([math.log(math.comb(size - 1, i)) for i in range(size)], dtype=distance.dtype)
+    k = torch.arange(size, dtype=distance.dtype, device=distance.device)
+    log_binomial = torch.tensor([math.log(math.comb(size - 1, i)) for i in range(size)], dtype=torch.float64).to(k)
     log_y = -gamma * distance[:, None]
     # In logarithms, as a plain product under- and overflows for large K; 1 - y is exact through expm1.
     return torch.exp(log_binomial + k * log_y + (size - 1 - k) * torch.log(-torch.expm1(log_y)))
@@ -54,13 +54,13 @@ def gaussian_basis(distance: Tensor, centers: Tensor, widths: Tensor) -> Tensor:
 
 def bessel_basis(distance: Tensor, size: int, cutoff: float) -> Tensor:
     """Eq. (9): sin(pi k r / r_c) / r for k = 0..K-1, so the first function is zero; shape (edges, K)."""
-    k = torch.arange(size, dtype=distance.dtype)
+    k = torch.arange(size, dtype=distance.dtype, device=distance.device)
     return torch.sin(math.pi * k * distance[:, None] / cutoff) / distance[:, None]
 
 
 def phys_basis(distance: Tensor, size: int, cutoff: float) -> Tensor:
     """Eq. (10): exp(-beta (e^-r - mu_k)^2), mu_k evenly spaced from e^-r_c to 1; shape (edges, K)."""
-    centers = torch.linspace(math.exp(-cutoff), 1.0, size, dtype=distance.dtype)
+    centers = torch.linspace(math.exp(-cutoff), 1.0, size, dtype=distance.dtype, device=distance.device)
     beta = (2 / size * (1 - math.exp(-cutoff))) ** -2
     return torch.exp(-beta * (torch.exp(-distance[:, None]) - centers) ** 2)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from ase.cell import Cell
+from ase.geometry import find_mic
 from ase.neighborlist import primitive_neighbor_list
 from torch import Tensor
 
@@ -28,8 +29,9 @@ class Edges(NamedTuple):
 class Graph(NamedTuple):
     """One or more structures. `batch` says for each atom which structure it belongs to.
 
-    species (n): position of each atom's element in the model's `elements`; charge, spin (structures): total charge in
-    e, total spin S; long_edges is None where no long-range term is wanted.
+    short_edges are what the network sees: pairs closer than its cutoff, or all pairs of a structure where it has
+    non-local attention. species (n): position of each atom's element in the model's `elements`; charge, spin
+    (structures): total charge in e, total spin S; long_edges is None where no long-range term is wanted.
     """
 
     species: Tensor
@@ -83,6 +85,30 @@ def neighbours(structure: Structure, cutoff: float | None) -> tuple[np.ndarray, 
     return centre, neighbour, offset @ structure.cell
 
 
+def nearest_images(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres, neighbours (pairs) and cell offsets (pairs, 3) of all directed pairs, each with the nearest image.
+
+    So that every pair within the cutoff is its own nearest image, the cutoff must be below half the smallest height of
+    the cell; a ValueError says so.
+    """
+    centre, neighbour = np.nonzero(~np.eye(len(structure.numbers), dtype=bool))
+    offset = np.zeros((len(centre), 3))
+    if not structure.pbc.any():
+        return centre, neighbour, offset
+    cell = Cell(structure.cell).complete().array
+    height = (1 / np.linalg.norm(np.linalg.inv(cell), axis=0))[structure.pbc].min()
+    if cutoff >= height / 2:
+        raise ValueError(
+            "non-local attention needs a cell in which only the nearest image of an atom is within the cutoff: "
+            f"expected heights above {2 * cutoff:g} A along periodic directions, found {height:g} A; repeat the cell"
+        )
+    difference = structure.positions[neighbour] - structure.positions[centre]
+    if len(difference):
+        nearest, _ = find_mic(difference, cell, structure.pbc)
+        offset = np.rint(np.linalg.solve(cell.T, (nearest - difference).T).T) @ cell
+    return centre, neighbour, offset
+
+
 def make_graph(
     structures: Sequence[Structure],
     elements: Sequence[int],
@@ -91,26 +117,32 @@ def make_graph(
     long_range: bool,
     positions: Tensor,
     strain: Tensor | None = None,
+    all_pairs: bool = False,
 ) -> Graph:
-    """Put structures side by side.
+    """Put structures side by side; `ReferenceModel.make_graph` does it with what a model needs.
+
+    cutoff (A) is that of the network, lr_cutoff that of the long-range terms (None: all pairs), long_range says whether
+    there are any; all_pairs: the network sees all pairs of a structure, not only those within the cutoff.
 
     positions (n of all structures, 3) carries the gradient of the forces; strain (structures, 3, 3), where given,
     deforms every displacement d to d (1 + strain), so its gradient is the virial.
     """
     counts = [len(structure.numbers) for structure in structures]
     starts = np.cumsum([0, *counts[:-1]])
-    batch = torch.repeat_interleave(torch.tensor(counts))
+    device = positions.device
+    batch = torch.repeat_interleave(torch.tensor(counts)).to(device)
     numbers = np.concatenate([structure.numbers for structure in structures])
     unknown = sorted(set(numbers.tolist()) - set(elements))
     if unknown:
         raise ValueError(f"the model knows the elements {list(elements)}, not {unknown} (atomic numbers)")
 
-    def edges(edge_cutoff: float | None) -> Edges:
-        found = [neighbours(structure, edge_cutoff) for structure in structures]
+    def edges(find: Callable[[Structure, float | None], tuple[np.ndarray, ...]], edge_cutoff: float | None) -> Edges:
+        found = [find(structure, edge_cutoff) for structure in structures]
         centre, neighbour = (
             torch.from_numpy(np.concatenate([part[k] + start for part, start in zip(found, starts, strict=True)]))
             for k in (0, 1)
         )
+        centre, neighbour = centre.to(device), neighbour.to(device)
         offset = torch.from_numpy(np.concatenate([part[2] for part in found])).to(positions)
         displacement = positions[neighbour] - positions[centre] + offset
         if strain is not None:
@@ -118,10 +150,10 @@ def make_graph(
         return Edges(centre, neighbour, displacement)
 
     return Graph(
-        species=torch.from_numpy(np.searchsorted(np.asarray(elements), numbers)),
+        species=torch.from_numpy(np.searchsorted(np.asarray(elements), numbers)).to(device),
         batch=batch,
         charge=positions.new_tensor([float(structure.charge) for structure in structures]),
         spin=positions.new_tensor([float(structure.spin) for structure in structures]),
-        short_edges=edges(cutoff),
-        long_edges=edges(lr_cutoff) if long_range else None,
+        short_edges=edges(nearest_images if all_pairs else neighbours, cutoff),
+        long_edges=edges(neighbours, lr_cutoff) if long_range else None,
     )

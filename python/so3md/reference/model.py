@@ -1,66 +1,64 @@
-"""The whole model: one evaluation from a graph to energy, charges and ratios, and from atoms to forces and stress."""
+"""What the networks of all architectures share: from a model file to a model, from atoms to forces and stress."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from so3md.architectures import with_defaults
 from so3md.model_file import ModelFile
-from so3md.reference import functions
 from so3md.reference.graph import Graph, Structure, make_graph
-from so3md.reference.network import (
-    ChargeHead,
-    Embedding,
-    EnergyHead,
-    HirshfeldHead,
-    Layer,
-    Note,
-    RadialBasis,
-)
-from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
+from so3md.reference.network import Note
 
 
-def _ignore(name: str, value: Tensor) -> None:
+def ignore(name: str, value: Tensor) -> None:
     """The default `Note`: keeps nothing."""
 
 
-def _prefixed(note: Note, prefix: str) -> Note:
+def prefixed(note: Note, prefix: str) -> Note:
     return lambda name, value: note(prefix + name, value)
 
 
-class ReferenceModel(nn.Module):
-    """So3krates with its physical terms. Units eV, A, e.
+class ReferenceModel(nn.Module, ABC):
+    """A model of a model file, of any architecture. Units eV, A, e.
 
-    Parameters and buffers have the names of the model file's tensors: `state_dict` has exactly its keys.
+    Parameters and buffers have the names of the model file's tensors: `state_dict` has exactly its keys. In double
+    precision it is the oracle of the tests; training may use single precision and other devices.
     """
 
-    def __init__(self, hyperparameters: dict[str, Any], elements: list[int]) -> None:
+    architecture: ClassVar[str]
+    _kinds: ClassVar[dict[str, type[ReferenceModel]]] = {}
+
+    #: Whether the network looks at all pairs of atoms and not only at those closer than the cutoff.
+    sees_all_pairs = False
+    #: Whether there are terms with a range of their own, beyond the cutoff of the network.
+    has_long_range = False
+
+    def __init_subclass__(cls, architecture: str, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.architecture = architecture
+        cls._kinds[architecture] = cls
+
+    def __init__(self, hyperparameters: dict[str, Any], elements: Sequence[int]) -> None:
         super().__init__()
-        hyper, num_elements = hyperparameters, len(elements)
-        self.hyperparameters, self.elements = hyper, list(elements)
-        self.embedding = Embedding(hyper, num_elements)
-        self.radial_basis = RadialBasis(hyper)
-        self.layers = nn.ModuleList(Layer(hyper) for _ in range(hyper["num_layers"]))
-        self.energy = EnergyHead(hyper, num_elements)
-        self.charge = ChargeHead(hyper, num_elements) if hyper["charge_head"] else None
-        self.hirshfeld = HirshfeldHead(hyper, num_elements) if hyper["hirshfeld_head"] else None
-        self.zbl = ZblRepulsion(**hyper["zbl"]) if hyper["zbl"] else None
-        self.electrostatics = hyper["electrostatics"]
-        damping_scale = hyper["dispersion"] and hyper["dispersion"]["damping_scale"]
-        self.dispersion = Dispersion(num_elements, damping_scale) if hyper["dispersion"] else None
+        self.hyperparameters = with_defaults(hyperparameters, self.architecture)
+        self.elements = list(elements)
 
-    @classmethod
-    def from_file(cls, path: str | os.PathLike[str], dtype: torch.dtype = torch.float64) -> ReferenceModel:
+    @staticmethod
+    def from_file(path: str | os.PathLike[str], dtype: torch.dtype = torch.float64) -> ReferenceModel:
         """Build the model of a model file. Raises `ModelFileError` for a bad file."""
-        return cls.from_model_file(ModelFile.read(path), dtype)
+        return ReferenceModel.from_model_file(ModelFile.read(path), dtype)
 
-    @classmethod
-    def from_model_file(cls, file: ModelFile, dtype: torch.dtype = torch.float64) -> ReferenceModel:
-        model = cls(file.hyperparameters, file.elements).to(dtype)
+    @staticmethod
+    def from_model_file(file: ModelFile, dtype: torch.dtype = torch.float64) -> ReferenceModel:
+        """The model with the file's architecture and weights."""
+        model = ReferenceModel._kinds[file.architecture](file.hyperparameters, file.elements).to(dtype)
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in file.tensors.items()})
         return model
 
@@ -68,56 +66,28 @@ class ReferenceModel(nn.Module):
         """The tensors of a model file with the present parameters, in the present precision."""
         return {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
 
-    @property
-    def has_long_range(self) -> bool:
-        return self.electrostatics is not None or self.dispersion is not None
-
-    def represent(self, graph: Graph, note: Note = _ignore) -> tuple[Tensor, Tensor]:
-        """Features x (n, F) after the last layer, and phi (edges) of the short edges."""
-        edges, hyper = graph.short_edges, self.hyperparameters
-        r = edges.distance
-        phi = functions.cutoff_function(
-            hyper["cutoff_function"]["type"], r, hyper["cutoff"], hyper["cutoff_function"].get("exponent", 0.0)
+    def make_graph(
+        self,
+        structures: Sequence[Structure],
+        positions: Tensor,
+        strain: Tensor | None = None,
+        lr_cutoff: float | None = 12.0,
+    ) -> Graph:
+        """The graph that this model evaluates; arguments as in `so3md.reference.make_graph`."""
+        cutoff, long_range = self.hyperparameters["cutoff"], self.has_long_range
+        return make_graph(
+            structures, self.elements, cutoff, lr_cutoff, long_range, positions, strain, all_pairs=self.sees_all_pairs
         )
-        radial = self.radial_basis(r)
-        harmonics = functions.spherical_harmonics(edges.displacement / r[:, None], hyper["degrees"])
-        for name, value in (("ylm", harmonics), ("cutoff", phi[:, None]), ("rbf", radial)):
-            note(name, value)
-        x = self.embedding(graph, note)
-        chi = x.new_zeros(len(x), harmonics.shape[-1])
-        for t, layer in enumerate(self.layers):
-            x, chi = layer(x, chi, edges, radial, phi, harmonics, _prefixed(note, f"layer{t}_"))
-        return x, phi
 
+    @abstractmethod
     def forward(
-        self, graph: Graph, lr_cutoff: float | None = 12.0, lr_damping: float = 2.0, note: Note = _ignore
+        self, graph: Graph, lr_cutoff: float | None = 12.0, lr_damping: float = 2.0, note: Note = ignore
     ) -> dict[str, Any]:
-        """Energies of a graph, eq. (31), differentiable.
+        """Energies of a graph, differentiable, twice if need be.
 
         Returns energy (structures), energies (n), energy_components (name -> (n)), and charges and hirshfeld_ratios (n)
         where the model has these heads. `note(name, value)` is called with every intermediate quantity.
         """
-        x, phi = self.represent(graph, note)
-        components = {"nn": self.energy(x, graph)}
-        result: dict[str, Any] = {"energy_components": components}
-        per_atom = torch.zeros_like(components["nn"])
-        if self.zbl is not None:
-            numbers = torch.tensor(self.elements, dtype=x.dtype)[graph.species]
-            pair = self.zbl(graph.short_edges, phi, numbers)
-            components["zbl"] = per_atom.index_add(0, graph.short_edges.centre, pair)
-        if self.charge is not None:
-            result["charges"] = self.charge(x, graph, note)
-        if self.hirshfeld is not None:
-            result["hirshfeld_ratios"] = self.hirshfeld(x, graph)
-        if self.electrostatics is not None:
-            pair = electrostatic_energy(graph.long_edges, result["charges"], self.electrostatics["sigma"], lr_cutoff)
-            components["electrostatics"] = per_atom.index_add(0, graph.long_edges.centre, pair)
-        if self.dispersion is not None:
-            pair = self.dispersion(graph.long_edges, graph.species, result["hirshfeld_ratios"], lr_cutoff, lr_damping)
-            components["dispersion"] = per_atom.index_add(0, graph.long_edges.centre, pair)
-        result["energies"] = sum(components.values())
-        result["energy"] = graph.sum_structures(result["energies"])
-        return result
 
     def evaluate(
         self,
@@ -139,12 +109,10 @@ class ReferenceModel(nn.Module):
         `intermediates` a dict of every intermediate quantity, edges included.
         """
         structure = Structure(numbers, positions, cell, pbc, charge, spin)
-        dtype = self.energy.shift.dtype
-        r = torch.tensor(structure.positions, dtype=dtype, requires_grad=True)
-        strain = torch.zeros(1, 3, 3, dtype=dtype, requires_grad=True)
-        graph = make_graph(
-            [structure], self.elements, self.hyperparameters["cutoff"], lr_cutoff, self.has_long_range, r, strain
-        )
+        kind = {"dtype": self.energy.shift.dtype, "device": self.energy.shift.device}
+        r = torch.tensor(structure.positions, **kind, requires_grad=True)
+        strain = torch.zeros(1, 3, 3, **kind, requires_grad=True)
+        graph = self.make_graph([structure], r, strain, lr_cutoff)
         notes: dict[str, Tensor] = {}
         out = self(graph, lr_cutoff, lr_damping, notes.__setitem__)
         # An isolated atom has no edges, hence no gradient.
@@ -173,7 +141,7 @@ class ReferenceModel(nn.Module):
 
 
 def _array(value: Tensor) -> np.ndarray:
-    return value.detach().numpy()
+    return value.detach().cpu().numpy()
 
 
 def _intermediates(notes: dict[str, Tensor], graph: Graph, out: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -35,7 +35,8 @@ def invariants(coordinates: Tensor, degrees: list[int]) -> Tensor:
 
 def repeat_degrees(values: Tensor, degrees: list[int]) -> Tensor:
     """One value per degree to one per spherical harmonic coordinate: (n, degrees) -> (n, sum of 2l+1)."""
-    return values.repeat_interleave(torch.tensor([2 * degree + 1 for degree in degrees]), dim=-1)
+    counts = torch.tensor([2 * degree + 1 for degree in degrees], device=values.device)
+    return values.repeat_interleave(counts, dim=-1, output_size=int(sum(2 * degree + 1 for degree in degrees)))
 
 
 class ChargeSpinEmbedding(nn.Module):
@@ -53,12 +54,16 @@ class ChargeSpinEmbedding(nn.Module):
         q = self.query[graph.species]
         y = functional.softplus((q * self.key[sign]).sum(-1) / math.sqrt(q.shape[-1]))
         a = psi[graph.batch] * y / graph.sum_structures(y)[graph.batch]
-        v = a[:, None] * self.value[sign]
+        return self.transform(a[:, None] * self.value[sign])
+
+    def transform(self, v: Tensor) -> Tensor:
         return v + self.activation(self.activation(v) @ self.mlp1.T) @ self.mlp2.T
 
 
 class Embedding(nn.Module):
     """x_i = (E[Z_i] + e^Q_i + e^S_i) / sqrt(number of terms), eq. (13)."""
+
+    charge_spin_kind = ChargeSpinEmbedding
 
     def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
         super().__init__()
@@ -66,7 +71,7 @@ class Embedding(nn.Module):
         self.element = parameter(num_elements, features)
         for kind in ("charge", "spin"):
             in_use = hyper[f"{kind}_embedding"]
-            self.add_module(kind, ChargeSpinEmbedding(num_elements, features, activation) if in_use else None)
+            self.add_module(kind, self.charge_spin_kind(num_elements, features, activation) if in_use else None)
 
     def forward(self, graph: Graph, note: Note) -> Tensor:
         terms = [self.element[graph.species]]
@@ -109,6 +114,32 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense2(x if self.dense1 is None else self.activation(self.dense1(x)))
+
+
+class ResidualMlp(Mlp):
+    """x + M2 act(M1 act(x) + m1) + m2, eq. (24)."""
+
+    def __init__(self, features: int, activation: str) -> None:
+        super().__init__(features, features, features, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(self.activation(x))
+
+
+class ThreeLayerResidualMlp(nn.Module):
+    """M3 act(x + M2 act(M1 act(x))), eq. (24a)."""
+
+    def __init__(self, features: int, activation: str) -> None:
+        super().__init__()
+        self.dense1, self.dense2, self.dense3 = (nn.Linear(features, features, bias=False) for _ in range(3))
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.dense2(self.activation(self.dense1(self.activation(x))))
+        return self.dense3(self.activation(x + inner))
+
+
+RESIDUAL_MLPS = {"two_layers": ResidualMlp, "three_layers": ThreeLayerResidualMlp}
 
 
 class Filter(nn.Module):
@@ -178,10 +209,11 @@ class Layer(nn.Module):
         features, self.degrees = hyper["num_features"], hyper["degrees"]
         self.filter_features, self.filter_coordinates = Filter(hyper), Filter(hyper)
         self.attention = Attention(hyper)
-        self.activation = ACTIVATIONS[hyper["activation"]]
+        self.pre_norm = hyper["layer_norm_position"] == "pre"
+        residual_mlp = RESIDUAL_MLPS[hyper["residual_mlp_kind"]]
         for number in (1, 2):
             norm = LayerNorm(features, hyper["layer_norm_epsilon"]) if hyper[f"layer_norm_{number}"] else None
-            mlp = Mlp(features, features, features, hyper["activation"]) if hyper[f"residual_mlp_{number}"] else None
+            mlp = residual_mlp(features, hyper["activation"]) if hyper[f"residual_mlp_{number}"] else None
             self.add_module(f"norm{number}", norm)
             self.add_module(f"mlp{number}", mlp)
         self.exchange = nn.Linear(features + len(self.degrees), features + len(self.degrees))
@@ -211,36 +243,38 @@ class Layer(nn.Module):
             note(name, value)
         return dx, dchi
 
-    def residual(self, mlp: Mlp | None, x: Tensor, name: str, note: Note) -> Tensor:
-        """Eq. (24)."""
+    def residual(self, mlp: nn.Module | None, x: Tensor, name: str, note: Note) -> Tensor:
         if mlp is None:
             return x
-        update = mlp(self.activation(x))
-        note(name, update)
-        return x + update
+        updated = mlp(x)
+        note(name, updated - x)
+        return updated
+
+    def normalise(self, norm: LayerNorm | None, x: Tensor, before: bool) -> Tensor:
+        """Eq. (23), if the norm stands before (else after) its block."""
+        return x if norm is None or before != self.pre_norm else norm(x)
 
     def forward(
         self, x: Tensor, chi: Tensor, edges: Edges, radial: Tensor, phi: Tensor, harmonics: Tensor, note: Note
     ) -> tuple[Tensor, Tensor]:
         note("x_in", x)
         note("chi_in", chi)
-        dx, dchi = self.attend(x, chi, edges, radial, phi, harmonics, note)
-        x, chi = x + dx, chi + dchi
-        if self.norm1 is not None:
-            x = self.norm1(x)
-            note("x_after_ln1", x)
+        attended = self.normalise(self.norm1, x, before=True)
+        dx, dchi = self.attend(attended, chi, edges, radial, phi, harmonics, note)
+        x, chi = self.normalise(self.norm1, x + dx, before=False), chi + dchi
+        note("x_after_ln1", x)
         x = self.residual(self.mlp1, x, "res_mlp1_out", note)
 
         m = invariants(chi, self.degrees)  # the exchange, eq. (25)
-        a, b = self.exchange(torch.cat([x, m], dim=-1)).split([x.shape[-1], len(self.degrees)], dim=-1)
+        inputs = torch.cat([self.normalise(self.norm2, x, before=True), m], dim=-1)
+        a, b = self.exchange(inputs).split([x.shape[-1], len(self.degrees)], dim=-1)
         dchi = repeat_degrees(b, self.degrees) * chi
         x, chi = x + a, chi + dchi
         note("l0_of_chi_after_att", m)
         note("dx_int", a)
         note("dchi_int", dchi)
 
-        x = self.residual(self.mlp2, x, "res_mlp2_out", note)
-        x = x if self.norm2 is None else self.norm2(x)
+        x = self.normalise(self.norm2, self.residual(self.mlp2, x, "res_mlp2_out", note), before=False)
         note("x_out", x)
         note("chi_out", chi)
         return x, chi
