@@ -3,8 +3,10 @@
     python benchmarks/compare_so3krates_torch.py
 
 needs so3md installed, and makes the environment of so3krates-torch by itself. It checks that both give the same
-forces, then times energy and forces of liquid water while the atoms move as in MD, and measures memory. Prints tables
-and writes results/compare_so3krates_torch.json. Leave the machine alone while it runs: times are wall-clock times.
+forces, then times energy and forces of liquid water while the atoms move as in MD, and measures memory. With --compiled
+so3krates-torch takes part a second time, in float32 with its layers under torch.compile (needs a C++ compiler, and some
+minutes to compile for each number of threads and atoms). Prints tables and writes results/compare_so3krates_torch.json.
+Leave the machine alone while it runs: times are wall-clock times.
 """
 
 from __future__ import annotations
@@ -31,15 +33,21 @@ from worker import LR_CUTOFF, LR_DAMPING, STEPS_BEFORE_RETURN
 RESULTS = Path(__file__).parent / "results" / "compare_so3krates_torch.json"
 SECONDS_PER_TURN = 2.0
 #: Pairs whose times are divided: the default of so3md with the default of the peer, and both in double precision.
-RATIOS = (("so3md mixed", "so3krates-torch float32"), ("so3md double", "so3krates-torch float64"))
+RATIOS = (
+    ("so3md mixed", "so3krates-torch float32"),
+    ("so3md mixed", "so3krates-torch-compiled float32"),
+    ("so3md double", "so3krates-torch float64"),
+)
 
 Record = dict[str, Any]
 console = Console()
 
 
-def make_sides() -> list[Side]:
+def make_sides(compiled: bool) -> list[Side]:
     python = peer_python()
     peers = [Side("so3krates-torch", precision, python) for precision in ("float32", "float64")]
+    if compiled:
+        peers.append(Side("so3krates-torch-compiled", "float32", python))
     return [own_side("mixed"), own_side("double"), *peers]
 
 
@@ -121,7 +129,7 @@ def make_ratios(timings: list[Record]) -> list[Record]:
         }
         for own, peer in RATIOS
         for (atoms, threads, side), time in medians.items()
-        if side == own
+        if side == own and (atoms, threads, peer) in medians
     ]
 
 
@@ -152,16 +160,19 @@ def print_tables(report: Record) -> None:
         )
 
 
-def run(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int) -> Record:
+def run(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int, compiled: bool) -> Record:
     report: Record = {
         "benchmark": "energy and forces of liquid water with SO3LR, so3md and so3krates-torch interleaved",
         "date": datetime.date.today().isoformat(),
         "machine": describe_machine(),
-        "versions": {**{name: version(name) for name in ("so3md", "numpy", "ase")}, **peer_versions()},
+        "versions": {
+            **{name: version(name) for name in ("so3md", "numpy", "ase")},
+            **peer_versions("so3krates-torch", "torch"),
+        },
         "settings": {"lr_cutoff": LR_CUTOFF, "lr_damping": LR_DAMPING, "rounds": rounds},
         **{key: [] for key in ("agreement", "timings", "ratios", "memory", "limit")},
     }
-    sides = make_sides()
+    sides = make_sides(compiled)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for n_atoms in atoms:
@@ -178,7 +189,8 @@ def run(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int) -> Record
                     report["timings"] += timings
                     if count == threads[0]:
                         report["agreement"] += agreement
-        report["memory"] = measure_memory(sides, max(atoms), threads[0], folder)
+        # Not of the compiled side: its peak would be that of the compiler.
+        report["memory"] = measure_memory(make_sides(compiled=False), max(atoms), threads[0], folder)
     report["ratios"] = make_ratios(report["timings"])
     return report
 
@@ -187,12 +199,13 @@ def run(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int) -> Record
 @click.option("--atoms", type=int, multiple=True, default=(192, 1536), show_default=True, help="atoms of water")
 @click.option("--threads", type=int, multiple=True, default=(2, 1), show_default=True, help="threads of each side")
 @click.option("--rounds", type=int, default=7, show_default=True, help="turns of each side")
+@click.option("--compiled", is_flag=True, help="so3krates-torch under torch.compile as well")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="results as JSON")
-def main(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int, output: Path) -> None:
+def main(atoms: tuple[int, ...], threads: tuple[int, ...], rounds: int, compiled: bool, output: Path) -> None:
     for n_atoms in atoms:
         if n_atoms not in SUPERCELLS:
             raise click.BadParameter(f"{n_atoms} atoms of water: expected one of {', '.join(map(str, SUPERCELLS))}")
-    report = run(atoms, threads, rounds)
+    report = run(atoms, threads, rounds, compiled)
     load = report["machine"]["load_average_before"]
     if load > 0.5:
         console.print(f"[yellow]the machine was busy (load average {load}): times are not to be trusted[/yellow]")

@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 WORKER = Path(__file__).parent / "worker.py"
 
@@ -27,17 +31,20 @@ class Side:
         return f"{self.backend} {self.precision}"
 
 
-class SideProcess:
-    """A running worker; use it in a `with` statement. `ask` calls a method of worker.Worker."""
+class WorkerProcess:
+    """A running child process that answers with `serving.serve`; use it in a `with` statement.
 
-    def __init__(self, side: Side, threads: int) -> None:
-        self.side = side
+    `ask` calls a method of its worker.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], threads: int) -> None:
+        self.name = name
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
         # PyTorch's threads sleep while they wait: spinning ones make it ten times slower when anything else runs on the
         # machine, which would flatter so3md.
         openmp = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
         self._process = subprocess.Popen(
-            [side.python, str(WORKER), side.backend, "--precision", side.precision, "--threads", str(threads)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -54,10 +61,10 @@ class SideProcess:
             answer = ""
         if not answer:
             self._log.seek(0)
-            raise RuntimeError(f"the process of {self.side.name} died during {method}:\n{self._log.read()[-4000:]}")
+            raise RuntimeError(f"the process of {self.name} died during {method}:\n{self._log.read()[-4000:]}")
         return json.loads(answer)
 
-    def __enter__(self) -> SideProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,6 +72,15 @@ class SideProcess:
         self._process.wait()
         self._process.stdout.close()
         self._log.close()
+
+
+class SideProcess(WorkerProcess):
+    """A running worker.Worker."""
+
+    def __init__(self, side: Side, threads: int) -> None:
+        command = [side.python, str(WORKER), side.backend, "--precision", side.precision, "--threads", str(threads)]
+        super().__init__(side.name, command, threads)
+        self.side = side
 
 
 def own_side(precision: str) -> Side:

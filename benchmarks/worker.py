@@ -1,15 +1,11 @@
 """Child process of a benchmark: one backend, asked over a pipe to evaluate energies and forces through ASE.
 
 Runs under the Python of the backend, which need not have so3md: only numpy and ASE are imported at the top.
-Commands come as lines of JSON on standard input, answers go as lines of JSON to standard output (see `main`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from serving import serve
 
 LR_CUTOFF = 12.0  # A, both backends
 LR_DAMPING = 2.0  # A
@@ -42,7 +39,24 @@ def so3krates_torch_calculator(precision: str, threads: int) -> Calculator:
     )
 
 
-BACKENDS = {"so3md": so3md_calculator, "so3krates-torch": so3krates_torch_calculator}
+def compiled_so3krates_torch_calculator(precision: str, threads: int) -> Calculator:
+    """The same with each of its layers under torch.compile."""
+    import torch._dynamo
+
+    # Compiled code is kept for each layer and size of system, and PyTorch silently gives up at eight: fail instead.
+    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    calculator = so3krates_torch_calculator(precision, threads)
+    for layer in calculator.models[0].euclidean_transformers:
+        layer.compile()  # sizes that change, like the number of pairs, become variables after the first call
+    return calculator
+
+
+BACKENDS = {
+    "so3md": so3md_calculator,
+    "so3krates-torch": so3krates_torch_calculator,
+    "so3krates-torch-compiled": compiled_so3krates_torch_calculator,
+}
 
 
 def memory_kb(field: str) -> int:
@@ -66,14 +80,17 @@ class Worker:
         self.step = 0
 
     def load_system(self, file: str) -> dict[str, Any]:
-        """Start with the structure of a file written by `systems.save_system`; evaluates it twice to warm up."""
+        """Start with the structure of a file written by `systems.save_motion`, and warm up.
+
+        Three evaluations: code is compiled in the first, and again in the second, where the number of pairs changes.
+        """
         data = np.load(file)
         self.atoms = Atoms(numbers=data["numbers"], positions=data["positions"], cell=data["cell"], pbc=data["pbc"])
         self.start = data["positions"]
         self.displacement = data["displacement_per_step"]
         self.atoms.calc = self.calculator
         self.step = 0
-        return {"seconds": self.evaluate_moved(2)["seconds"][-1]}
+        return {"seconds": self.evaluate_moved(3)["seconds"][-1]}
 
     def evaluate_moved(self, calls: int) -> dict[str, Any]:
         """Move all atoms, then evaluate energy and forces; so many times. Seconds of each call."""
@@ -110,15 +127,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
 
-    # Backends print; keep the pipe to ourselves and send what they say to standard error.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    worker = Worker(BACKENDS[arguments.backend](arguments.precision, arguments.threads))
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer = getattr(worker, request.pop("method"))(**request)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    serve(lambda: Worker(BACKENDS[arguments.backend](arguments.precision, arguments.threads)))
 
 
 if __name__ == "__main__":
