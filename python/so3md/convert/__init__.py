@@ -22,7 +22,7 @@ from so3md.convert.source import ELEMENT_TABLES, SourceModel
 from so3md.convert.torch_model import read_torch_model
 from so3md.model_file import ModelFile, ModelFileError
 
-__all__ = ["ConversionError", "ConversionReport", "convert"]
+__all__ = ["ConversionError", "ConversionReport", "convert", "model_file_of"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,11 @@ def convert(
     """Convert a model to a model file.
 
     source: a `.model` file of so3krates-torch, or a directory with the original params.pkl and hyperparameters.json (or
-    .yaml), or that params.pkl. elements: symbols or atomic numbers that the model was trained for; sources have numbers
-    for the whole periodic table, most of them never trained, and do not say which, so this must be given for every
-    model but the published SO3LR, which is recognised by its weights. The other options describe the model in the file;
-    for SO3LR they are known. provenance: further entries of the file's "provenance".
+    .yaml), or that params.pkl; the original may be that of SO3LR or one of its forerunners of 2022 and 2023. elements:
+    symbols or atomic numbers that the model was trained for; sources have numbers for the whole periodic table, most of
+    them never trained, and do not say which, so this must be given for every model but the published SO3LR, which is
+    recognised by its weights. The other options describe the model in the file; for SO3LR they are known. provenance:
+    further entries of the file's "provenance".
 
     Raises ConversionError, or OSError for a file that cannot be read or written.
     """
@@ -97,13 +98,7 @@ def convert(
         "source_file": source.name,
         "source_sha256": read.sha256,
     }
-    model = ModelFile(
-        hyperparameters=read.hyperparameters,
-        elements=chosen,
-        tensors=_select_elements(read, chosen),
-        provenance=origin | (provenance or {}),
-        **about,
-    )
+    model = _model_file(read, chosen, provenance=origin | (provenance or {}), **about)
     try:
         model.write(target)
     except ModelFileError as error:
@@ -111,6 +106,16 @@ def convert(
     return ConversionReport(
         source, target, read.source_format, model.name, tuple(chosen), model.num_parameters, tuple(read.unused)
     )
+
+
+def model_file_of(source: SourceModel, elements: Sequence[int | str], **about: Any) -> ModelFile:
+    """The model of a source as read, for the elements given; about: name, license and so on of `ModelFile`."""
+    return _model_file(source, _choose_elements(elements, source, is_so3lr=False), **about)
+
+
+def _model_file(source: SourceModel, elements: list[int], **about: Any) -> ModelFile:
+    tensors = _select_elements(source, elements)
+    return ModelFile(source.hyperparameters, elements, tensors, architecture=source.architecture, **about)
 
 
 def _read(source: Path) -> SourceModel:
@@ -142,7 +147,7 @@ def _choose_elements(elements: Sequence[int | str] | None, read: SourceModel, is
             f"SO3LR was not trained for {unknown}: its tables hold arbitrary numbers for other elements"
         )
     limit = min(len(read.tensors[name]) for name in ELEMENT_TABLES & read.tensors.keys()) - 1
-    if read.hyperparameters["dispersion"] is not None:
+    if read.hyperparameters.get("dispersion") is not None:
         limit = min(limit, len(free_atoms.POLARIZABILITIES))
     if numbers[-1] > limit:
         raise ConversionError(f"the source has no numbers for {chemical_symbols[numbers[-1]]}, only up to Z = {limit}")
@@ -163,7 +168,7 @@ def _atomic_number(element: int | str) -> int:
 def _select_elements(read: SourceModel, elements: list[int]) -> dict[str, np.ndarray]:
     """The tensors of the model file: only the rows of the chosen elements, and the free-atom values."""
     tensors = {name: values[elements] if name in ELEMENT_TABLES else values for name, values in read.tensors.items()}
-    if read.hyperparameters["dispersion"] is not None:
+    if read.hyperparameters.get("dispersion") is not None:
         rows = np.array(elements) - 1
         tensors["dispersion.alpha"] = np.array(free_atoms.POLARIZABILITIES)[rows]
         tensors["dispersion.c6"] = np.array(free_atoms.C6_COEFFICIENTS)[rows]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from so3md.convert.errors import ConversionError
+from so3md.convert.paper_params import read_paper_params
 from so3md.convert.pickle_reader import read_pickle
 from so3md.convert.pickled_arrays import MAX_ARRAY_BYTES, PickledArray, array_globals
 from so3md.convert.source import Place, SourceModel, Tensors, checked_degrees, choose, dense, words
@@ -67,8 +68,11 @@ def read_jax_params(path: Path) -> SourceModel:
     if pickle_path.stat().st_size > MAX_ARRAY_BYTES:
         raise ConversionError(f"{pickle_path} is larger than {MAX_ARRAY_BYTES >> 20} MiB, too large for a model")
     data = pickle_path.read_bytes()
-    tensors = Tensors(_flatten(read_pickle(data, array_globals())))
-    options = _options(config)
+    sha256 = hashlib.sha256(data).hexdigest()
+    parameters = _flatten(read_pickle(data, array_globals()))
+    if "stack_net" in config:
+        return read_paper_params(parameters, config, sha256)
+    tensors, options = Tensors(parameters), _options(config)
     heads = {
         "charge": _find_head(tensors, _CHARGE_HEADS, "charge_dense_final_vec"),
         "hirshfeld": _find_head(tensors, _HIRSHFELD_HEADS, "hirshfeld_ratios_dense_final"),
@@ -80,7 +84,7 @@ def read_jax_params(path: Path) -> SourceModel:
     for letter in ("a", "c"):
         if hyper["zbl"] is not None:
             placed[f"zbl.{letter}_raw"] = np.concatenate([placed.pop(f"zbl.{letter}{n}_raw") for n in (1, 2, 3, 4)])
-    return SourceModel(SOURCE_FORMAT, hyper, placed, options.get("cutoff_lr"), hashlib.sha256(data).hexdigest())
+    return SourceModel(SOURCE_FORMAT, hyper, placed, options.get("cutoff_lr"), sha256)
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -104,7 +108,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
             config = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConversionError(f"{paths[0]} is not plain YAML: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+    sections = ("model", "stack_net")  # of the programs from 2024 on, and before
+    if not isinstance(config, dict) or not any(isinstance(config.get(name), dict) for name in sections):
         raise ConversionError(f'{paths[0]} has no section "model"')
     return config
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from so3md.convert.errors import ConversionError
+from so3md.model_file import SO3KRATES
 
 #: Tensors with one row per element. Sources hold them for a whole periodic table.
 ELEMENT_TABLES = frozenset(
@@ -38,6 +39,7 @@ class SourceModel:
     long_range_cutoff: float | None
     sha256: str
     unused: list[str] = field(default_factory=list)
+    architecture: str = SO3KRATES
 
 
 class Place(NamedTuple):
@@ -51,6 +53,12 @@ class Place(NamedTuple):
 def dense(target: str, source: str, weight: str = "weight", layout: str = "same") -> list[Place]:
     """Weight and bias of a linear map."""
     return [Place(f"{target}.weight", f"{source}{weight}", layout), Place(f"{target}.bias", f"{source}bias")]
+
+
+def _only_entry(values: np.ndarray) -> np.ndarray:
+    if len(values) != 1:
+        raise ConversionError(f"expected one network of its kind, found the shape {values.shape}")
+    return values[0]
 
 
 def _first_column(values: np.ndarray) -> np.ndarray:
@@ -67,6 +75,8 @@ def _from_first_element(values: np.ndarray) -> np.ndarray:
 #: Layouts of sources: number of axes, and the way to (out, in), (head, in, out) and rows by atomic number.
 _LAYOUTS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
     "in_out": (2, np.transpose),
+    "one_in_out": (3, lambda values: _only_entry(values).T),
+    "one_row": (2, _only_entry),
     "heads_out_in": (3, lambda values: values.transpose(0, 2, 1)),
     "column_per_element": (2, lambda values: _from_first_element(values.T)),
     "only_row_of_elements": (2, lambda values: _first_column(_from_first_element(values.T))),

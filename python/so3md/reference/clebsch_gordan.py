@@ -1,4 +1,4 @@
-"""Clebsch-Gordan coefficients between real spherical harmonics, eqs. (56) and (57) of docs/theory.md."""
+"""Clebsch-Gordan coefficients between real spherical harmonics, eqs. (67) and (68) of docs/theory.md."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def real_coefficients(l3: int, l1: int, l2: int) -> np.ndarray:
 
     They couple coordinates of degrees l1 and l2 to some of degree l3. The squares of all of them sum to 1. The phase
     makes them real, with these signs: for an even sum of degrees, the product of Y_l1(u) and Y_l2(u) becomes a positive
-    multiple of Y_l3(u); for an odd sum, that of their gradients on the sphere does, as vector product along u (the
-    coupling of two vectors is v1 x v2 / sqrt(6)).
+    multiple of Y_l3(u); for an odd sum, u . (grad Y_l1 x grad Y_l2) on the sphere becomes a negative one. For l1 < l2,
+    as they are used, and degrees up to 3 these are the signs of the original's table (tests/data/paper2022).
     """
     couplings = np.array(
         [
@@ -50,4 +50,4 @@ def real_coefficients(l3: int, l1: int, l2: int) -> np.ndarray:
     )
     u1, u2, u3 = (real_from_complex(degree) for degree in (l1, l2, l3))
     coupled = np.einsum("zc,cab,xa,yb->zxy", u3, couplings, u1.conj(), u2.conj())
-    return ((-1j) ** (l1 + l2 - l3) * coupled).real / sqrt(2 * l3 + 1)
+    return (1j ** (l1 + l2 - l3) * coupled).real / sqrt(2 * l3 + 1)

@@ -63,7 +63,9 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
         chi = self.initial_coordinates(len(x), edges, phi, harmonics)
         for t, layer in enumerate(self.layers):
             x, chi = layer(x, chi, edges, radial, phi, harmonics, prefixed(note, f"layer{t}_"))
-        return x if self.final_norm is None else self.final_norm(x), phi
+        x = x if self.final_norm is None else self.final_norm(x)
+        note("x_final", x)
+        return x, phi
 
     def initial_coordinates(self, num_atoms: int, edges: Edges, phi: Tensor, harmonics: Tensor) -> Tensor:
         """chi (n, sum of 2l+1) before the first layer, eq. (13) or (13a)."""
