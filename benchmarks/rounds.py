@@ -45,10 +45,8 @@ def measure(plans: Sequence[Plan], rounds: int, seconds: float) -> list[Record]:
     hyperparameters = json.loads(model.metadata)["hyperparameters"]
     turns: list[list[Record | None]] = [[] for _ in plans]
     with tempfile.TemporaryDirectory() as folder:
-        systems = {
-            atoms: System.prepare(*example_system(atoms), model, Path(folder))
-            for atoms in {plan.atoms for plan in plans}
-        }
+        sizes = {plan.atoms for plan in plans}
+        systems = {atoms: System.prepare(*example_system(atoms), model, Path(folder)) for atoms in sizes}
         cases = [Case(systems[plan.atoms], plan.precision, plan.threads, plan.instruction_set) for plan in plans]
         for turn in range(rounds):
             for number, (plan, case) in enumerate(zip(plans, cases, strict=True)):
@@ -59,9 +57,7 @@ def measure(plans: Sequence[Plan], rounds: int, seconds: float) -> list[Record]:
                 record = figures(case, case.run(model.path, LR_CUTOFF, seconds), hyperparameters)
                 add_limits([record], [product])
                 turns[number].append(record)
-                console.print(
-                    f"[dim]{turn + 1} of {rounds}: {case.describe()}: {record['us_per_atom']:.1f} µs/atom[/dim]"
-                )
+                console.print(f"[dim]{turn + 1}/{rounds}: {case.describe()}: {record['us_per_atom']:.1f} µs/atom[/dim]")
     return [_median_turn(of_plan) for of_plan in turns]
 
 

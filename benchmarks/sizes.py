@@ -4,7 +4,8 @@
 
 Energy, forces and virial with all terms of SO3LR, `mixed`, on 2 threads, as `so3md bench` measures them: each case in a
 process of its own, the sizes one after the other in every round. Prints tables, which say whether times are within
-15 % of each other and memory below 20 kB per atom, and writes results/sizes.json. Leave the machine alone while it runs.
+15 % of each other and memory below 20 kB per atom, and writes results/sizes.json. Leave the machine alone while it
+runs.
 """
 
 from __future__ import annotations
