@@ -16,6 +16,8 @@ _COMMANDS = {
     "eval": ("evaluate", "Compare energies and forces with a data set."),
     "info": ("info", "Say what a model is."),
     "bench": ("bench", "Measure time and memory on this machine."),
+    "train": ("train", "Train a model on reference data."),
+    "finetune": ("finetune", "Go on training an existing model on other data."),
     "convert": ("convert", "Make a model file from another format."),
 }
 

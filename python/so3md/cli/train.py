@@ -1,0 +1,120 @@
+"""so3md train: a model of one's own from reference data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from so3md.cli.common import Command, free_path, make_console, plots
+from so3md.cli.signals import GracefulStop
+
+if TYPE_CHECKING:
+    from so3md.model_file import ModelFile
+    from so3md.training.run import Run
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what `train` and `finetune` have in common."""
+    for option in reversed(
+        (
+            click.option(
+                "--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: that of the file."
+            ),
+            click.option("--overwrite", is_flag=True, help="Replace the run that the directory holds."),
+            click.option("--resume", type=click.Path(path_type=Path), help="Directory of a run to go on with."),
+            click.option("--epochs", type=click.IntRange(min=1), help="Instead of training.epochs."),
+            click.option("--time-limit", type=float, help="Instead of training.time_limit, in hours."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("train", cls=Command)
+@click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@run_options
+@click.option("--example", is_flag=True, help="Print a configuration to begin with, and end.")
+@click.pass_context
+def command(ctx: click.Context, config: Path | None, example: bool, **options: object) -> None:
+    """Train a model as CONFIG says, a YAML file (docs/training.md; --example prints one).
+
+    Everything goes to one directory: model.safetensors (the best model so far, for so3md md, ASE and LAMMPS), log.csv,
+    learning_curve.png, parity.png, summary.json with the test errors, and checkpoint.safetensors, from which --resume
+    goes on exactly. Ctrl-C stops after the present step with everything saved.
+    """
+    if example:
+        click.echo(resources.files("so3md.training").joinpath("example.yaml").read_text(encoding="utf-8"), nl=False)
+        return
+    ctx.exit(train(ctx, config, None, **options))
+
+
+def train(
+    ctx: click.Context,
+    config: Path | None,
+    model: ModelFile | None,
+    *,
+    output: Path | None,
+    overwrite: bool,
+    resume: Path | None,
+    epochs: int | None,
+    time_limit: float | None,
+) -> int:
+    """Start or resume a run, and see it through; returns the exit code."""
+    from so3md.training.config import read_config
+    from so3md.training.run import Run, default_output
+
+    changes = {key: value for key, value in (("epochs", epochs), ("time_limit", time_limit)) if value is not None}
+    if resume is not None:
+        if config is not None or output is not None or overwrite:
+            raise click.UsageError("--resume goes on with the run of a directory: no CONFIG, --output or --overwrite")
+        return see_through(Run.resume(resume, changes))
+    if config is None:
+        raise click.UsageError("give a CONFIG (--example prints one), or --resume DIRECTORY")
+    settings = read_config(config)
+    for key, value in changes.items():
+        setattr(settings.training, key, value)
+    directory = output or default_output(settings, config)
+    if output is None and settings.output is None and not overwrite:
+        directory = free_path(str(directory))
+    return see_through(Run.start(settings, config.parent, directory, model=model, overwrite=overwrite))
+
+
+def see_through(run: Run) -> int:
+    """Train, and tell the user about it; returns the exit code."""
+    from so3md.cli.training_display import TrainingDisplay, describe, show_assessment
+    from so3md.training.assess import assess
+    from so3md.training.run import CURVE, LOG, MODEL, PARITY
+
+    console = make_console()
+    console.print(describe(run), highlight=False, soft_wrap=True, markup=False)
+    with GracefulStop() as stop, TrainingDisplay(run, console) as display:
+        run.train(display.update, display.validated, lambda: stop.requested)
+    trainer = run.trainer
+    drawing = plots()
+    if drawing and trainer.best_epoch:
+        from so3md.training.plots import plot_learning_curve
+
+        plot_learning_curve(run.directory / LOG, run.directory / CURVE)
+    if trainer.stop_reason is None:
+        console.print(
+            f"Stopped after step {trainer.step} of {trainer.total_steps}, everything is saved. "
+            f"Go on with: so3md {run.record['kind']} --resume {run.directory}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return stop.exit_code
+    result = assess(run)
+    if drawing:
+        pairs = result.evaluation.energy_pairs(per_atom=True), result.evaluation.force_pairs()
+        drawing.plot_parity(*pairs, run.directory / PARITY)
+    show_assessment(run, result, console)
+    if not result.agrees:
+        raise RuntimeError(
+            f"the engine and PyTorch disagree about {run.directory / MODEL}: energies by "
+            f"{result.energy_difference:.1e} eV/atom, forces by {result.force_difference:.1e} eV/A; please report this"
+        )
+    return 0

@@ -1,0 +1,113 @@
+"""How a training is going: a bar with errors and the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from so3md.training.assess import Assessment
+    from so3md.training.run import Run
+    from so3md.training.trainer import Validation
+
+_REFRESH = 0.2  # seconds
+_LINE_EVERY = 10.0  # seconds
+
+
+class TrainingDisplay:
+    """Shows a training: call `update` after each step and `validated` after each validation."""
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self._run, self._console = run, console
+        self._next = 0.0
+        self._text = ""
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=console, speed_estimate_period=120)
+            trainer = run.trainer
+            self._task = self._bar.add_task("", total=trainer.total_steps, completed=trainer.step)
+
+    def update(self) -> None:
+        """Show the present step."""
+        now = time.perf_counter()
+        if self._bar and now >= self._next:
+            self._next = now + _REFRESH
+            self._bar.update(self._task, completed=self._run.trainer.step, description=self._text)
+
+    def validated(self, row: Validation) -> None:
+        """Take note of errors."""
+        trainer = self._run.trainer
+        self._text = validation_text(row, self._run.config.loss.energy_per)
+        now = time.perf_counter()
+        last = trainer.step >= trainer.total_steps
+        if self._bar is None and (now >= self._next or last):
+            self._next = now + _LINE_EVERY
+            total = self._run.config.training.epochs
+            self._console.print(
+                f"epoch {row.epoch} of {total}, {trainer.seconds:.0f} s: {self._text}", soft_wrap=True, highlight=False
+            )
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.update(self._task, completed=self._run.trainer.step)
+            self._bar.stop()
+
+
+def validation_text(row: Validation, energy_per: str) -> str:
+    """Mean absolute errors of the validation structures, in the units of the field."""
+    unit = "meV/atom" if energy_per == "atom" else "meV"
+    energy, forces = row.validation.mae("energy"), row.validation.mae("forces")
+    parts = [f"loss {row.loss:.3g}"]
+    if energy is not None:
+        parts.append(f"energy MAE {1000 * energy:.3g} {unit}")
+    if forces is not None:
+        parts.append(f"force MAE {1000 * forces:.3g} meV/Å")
+    return ", ".join(parts)
+
+
+def describe(run: Run) -> str:
+    """What is going to be trained on what."""
+    trainer, config = run.trainer, run.config
+    counts = ", ".join(f"{len(part)} {name}" for name, part in run.parts.items() if part)
+    elements = " ".join(_symbols(run.model.elements))
+    parameters = trainer.parameters.values.numel()
+    begin = f", from step {trainer.step}" if trainer.step else ""
+    return (
+        f"{run.model.hyper['num_layers']} layers, {run.model.hyper['num_features']} features, {parameters} parameters "
+        f"to train, elements {elements}, {config.precision}, {config.device}\n"
+        f"Structures: {counts}; {config.training.epochs} epochs of {trainer.steps_per_epoch} steps{begin}\n"
+        f"Into {run.directory}; Ctrl-C stops and saves"
+    )
+
+
+def _symbols(elements: list[int]) -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[z] for z in elements]
+
+
+def show_assessment(run: Run, result: Assessment, console: Console) -> None:
+    """Errors of the final model, and where everything is."""
+    table = Table("quantity", *(Column(title, justify="right") for title in ("MAE", "RMSE", "largest", "values")))
+    table.title = f"errors of the {result.part} structures, by the engine"
+    for name, errors in result.evaluation.summary().items():
+        table.add_row(name, f"{errors.mae:.6f}", f"{errors.rmse:.6f}", f"{errors.largest:.6f}", str(errors.count))
+    console.print(table)
+    trainer = run.trainer
+    console.print(
+        f"Ended with {trainer.stop_reason}; best after epoch {trainer.best_epoch}, {trainer.seconds:.0f} s in all. "
+        f"Engine and PyTorch agree to {result.energy_difference:.0e} eV/atom and {result.force_difference:.0e} eV/Å.\n"
+        f"The model: {run.directory / 'model.safetensors'}",
+        highlight=False,
+        soft_wrap=True,
+    )

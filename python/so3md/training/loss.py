@@ -1,0 +1,87 @@
+"""The loss, and sums of errors from which the logs are made."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from so3md.training.batches import Batch
+from so3md.training.config import QUANTITIES, LossConfig
+from so3md.training.model import Prediction, TrainableModel
+
+#: Columns of `Errors.sums`: for each quantity the sums of absolute and squared errors, and how many there are.
+_COLUMNS = 3
+
+
+class Errors:
+    """Sums of errors of all quantities over many batches; kept as numbers, so that they can go into a checkpoint."""
+
+    def __init__(self, sums: list[list[float]] | None = None) -> None:
+        self.sums = torch.tensor(sums or [[0.0] * _COLUMNS for _ in QUANTITIES], dtype=torch.float64)
+
+    def add(self, sums: Tensor) -> None:
+        """Add the sums of a batch, as `compute` returns them."""
+        self.sums += sums.cpu()
+
+    def mean(self, quantity: str, power: int) -> float | None:
+        """Mean absolute (power 1) or mean squared (power 2) error; None where there were no reference values."""
+        row = self.sums[QUANTITIES.index(quantity)]
+        return (row[power - 1] / row[2]).item() if row[2] else None
+
+    def mae(self, quantity: str) -> float | None:
+        """Mean absolute error."""
+        return self.mean(quantity, 1)
+
+    def rmse(self, quantity: str) -> float | None:
+        """Root mean square error."""
+        square = self.mean(quantity, 2)
+        return None if square is None else square**0.5
+
+    def loss(self, config: LossConfig) -> float:
+        """The loss over everything that was added."""
+        return sum(weight * (self.mean(name, 2) or 0.0) for name, weight in config.weights.items() if weight)
+
+
+def compute(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, differentiable, and its sums of errors for `Errors.add`.
+
+    Each quantity adds its weight times the mean of the squared errors of its components; energies are those per atom,
+    or of whole structures, as the configuration says.
+    """
+    loss = prediction.energy.new_zeros(())
+    sums = []
+    for name in QUANTITIES:
+        difference = _difference(name, prediction, batch, config)
+        if difference is None:
+            sums.append(prediction.energy.new_zeros(_COLUMNS, dtype=torch.float64))
+            continue
+        known = ~torch.isnan(difference.detach())
+        difference = torch.where(known, difference, torch.zeros_like(difference))
+        count = known.sum()
+        total = difference.square().sum()
+        if config.weights[name]:
+            loss = loss + config.weights[name] * total / count.clamp(min=1)
+        values = (difference.detach().abs().sum(), total.detach(), count)
+        sums.append(torch.stack([value.double() for value in values]))
+    return loss, torch.stack(sums)
+
+
+def predict(model: TrainableModel, batch: Batch, config: LossConfig, create_graph: bool) -> Prediction:
+    """The prediction with the derivatives that the loss needs, and forces to log their errors."""
+    virial = config.stress > 0
+    forces = config.forces > 0 or virial or not create_graph
+    return model.predict(batch, forces=forces, virial=virial, create_graph=create_graph)
+
+
+def _difference(name: str, prediction: Prediction, batch: Batch, config: LossConfig) -> Tensor | None:
+    """Predicted less reference values, NaN where there is no reference; None if the model does not predict it."""
+    target = getattr(batch.targets, name)
+    if name == "energy":
+        difference = prediction.energy - target
+        return difference / batch.counts if config.energy_per == "atom" else difference
+    if name == "stress":
+        if prediction.virial is None:
+            return None
+        return prediction.virial / batch.volume[:, None, None] - target
+    value = getattr(prediction, name)
+    return None if value is None else value - target

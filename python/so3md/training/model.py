@@ -1,0 +1,294 @@
+"""The models that are trained: energies of a batch and, from one derivative, forces and stress.
+
+`FastSo3krates` is the quick form of architecture "so3krates"; `ReferenceNetwork` trains any network of
+`so3md.reference` as it is. Both have the parameters of a model file, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from so3md.architectures import SO3KRATES
+from so3md.model_file import ModelFile
+from so3md.reference.graph import Edges, Graph
+from so3md.reference.model import ReferenceModel
+from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, RadialBasis
+from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
+from so3md.training.batches import Batch, Pairs
+from so3md.training.fast_model import FastLayer, Inputs, activation, complete_hyperparameters
+from so3md.training.smooth import layer_norm
+
+LR_DAMPING = 2.0  # A, the default of the calculator
+
+
+@dataclass
+class Prediction:
+    """What a model says of a batch: energy (structures) without the atoms' shifts, eV; forces (n, 3) eV/A and virial
+    (structures, 3, 3) eV if asked for; charges (n) e, dipole (structures, 3) e A, hirshfeld_ratios (n) if it has them.
+    """
+
+    energy: Tensor
+    forces: Tensor | None = None
+    virial: Tensor | None = None
+    charges: Tensor | None = None
+    dipole: Tensor | None = None
+    hirshfeld_ratios: Tensor | None = None
+
+
+class TrainableModel(nn.Module):
+    """A network whose `energies` depends on leaves that hold the positions, which `predict` differentiates.
+
+    The constants of the atoms (energy.shift) are kept apart, in double precision: in single precision the total
+    energy of a molecule could not be resolved.
+    """
+
+    def __init__(self, file: ModelFile, lr_cutoff: float | None) -> None:
+        super().__init__()
+        self.hyper, self.elements, self.lr_cutoff = file.hyperparameters, list(file.elements), lr_cutoff
+        self.shift = np.array(file.tensors["energy.shift"], dtype=float)
+        self._constants = {name: value for name, value in file.tensors.items() if name.startswith("dispersion.")}
+
+    #: Whether batches must come with a `Geometry`.
+    takes_geometry = False
+
+    @property
+    def sees_all_pairs(self) -> bool:
+        """Whether pairs beyond the cutoff matter."""
+        return self.hyper.get("nonlocal") is not None
+
+    @property
+    def has_long_range(self) -> bool:
+        """Whether there are terms with a range of their own."""
+        return self.hyper.get("electrostatics") is not None or self.hyper.get("dispersion") is not None
+
+    def views(self) -> Iterator[tuple[str, Tensor]]:
+        """Name in the model file and values of every tensor; they share memory with the parameters."""
+        raise NotImplementedError
+
+    def load(self, file: ModelFile) -> None:
+        """Take the tensors of a model file, all but the shifts of the atoms."""
+        with torch.no_grad():
+            for name, value in self.views():
+                value.copy_(torch.from_numpy(np.array(file.tensors[name])))
+            self.energy_shift.zero_()
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The tensors of a model file with the present parameters."""
+        own = {name: value.detach().cpu().numpy().copy() for name, value in self.views()}
+        return own | {"energy.shift": self.shift} | self._constants
+
+    @property
+    def energy_shift(self) -> Tensor:
+        raise NotImplementedError
+
+    def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
+        """Energies, charges and ratios, and the leaves of which the energies are functions, tracked if wanted."""
+        raise NotImplementedError
+
+    def predict(
+        self, batch: Batch, forces: bool = True, virial: bool = False, create_graph: bool = False
+    ) -> Prediction:
+        """Everything about a batch. create_graph: so that forces and virial can be differentiated in turn."""
+        wanted = forces or virial
+        with torch.set_grad_enabled(wanted or torch.is_grad_enabled()):
+            result, leaves = self.energies(batch, track=wanted)
+            if result.charges is not None:
+                result.dipole = batch.sum_structures(result.charges[:, None] * batch.positions)
+            if wanted:
+                leaves.differentiate(result, batch, virial, create_graph)
+        return result
+
+
+@dataclass
+class Leaves:
+    """Functions of the positions that enter the network: displacements (pairs), and, with known derivatives, phi,
+    radial and harmonics of the geometry; None where the network does not use one."""
+
+    displacement: Tensor | None = None
+    phi: Tensor | None = None
+    radial: Tensor | None = None
+    harmonics: Tensor | None = None
+    long_displacement: Tensor | None = None
+
+    def differentiate(self, result: Prediction, batch: Batch, virial: bool, create_graph: bool) -> None:
+        """Add forces, and the virial if wanted, to the result."""
+        used = {name: value for name, value in vars(self).items() if value is not None}
+        gradients = dict(
+            zip(
+                used,
+                torch.autograd.grad(
+                    result.energy.sum(), list(used.values()), create_graph=create_graph, materialize_grads=True
+                ),
+                strict=True,
+            )
+        )
+        short = self._pair_gradient(gradients, batch)
+        parts = [(batch.pairs, short)]
+        if "long_displacement" in gradients:
+            parts.append((batch.long_pairs, gradients["long_displacement"]))
+        result.forces = batch.positions.new_zeros(len(batch.positions), 3)
+        for pairs, gradient in parts:
+            atoms = torch.cat([pairs.first, pairs.second])
+            result.forces = result.forces.index_add(0, atoms, torch.cat([gradient, -gradient]))
+        if virial:
+            result.virial = sum(_virial(pairs, gradient, batch) for pairs, gradient in parts)
+
+    def _pair_gradient(self, gradients: dict[str, Tensor], batch: Batch) -> Tensor:
+        """dE/d(displacement) of the short pairs, (pairs, 3)."""
+        geometry = batch.geometry
+        total = gradients.get("displacement")
+        if "phi" in gradients:
+            slope = gradients["phi"] * geometry.phi_slope
+            if "radial" in gradients:
+                slope = slope + (gradients["radial"] * geometry.radial_slope).sum(-1)
+            direct = slope[:, None] * geometry.unit
+            direct = direct + torch.bmm(gradients["harmonics"][:, None], geometry.harmonics_gradient).squeeze(1)
+            total = direct if total is None else total + direct
+        return total
+
+
+def _virial(pairs: Pairs, gradient: Tensor, batch: Batch) -> Tensor:
+    products = pairs.displacement[:, :, None] * gradient[:, None, :]
+    return products.new_zeros(batch.num_structures, 3, 3).index_add(0, batch.structure[pairs.first], products)
+
+
+def _both_directions(pairs: Pairs, displacement: Tensor) -> Edges:
+    first, second = pairs.first, pairs.second
+    return Edges(torch.cat([first, second]), torch.cat([second, first]), torch.cat([displacement, -displacement]))
+
+
+class FastSo3krates(TrainableModel):
+    """Architecture "so3krates" for training, see `fast_model`."""
+
+    takes_geometry = True
+
+    def __init__(self, file: ModelFile, lr_cutoff: float | None) -> None:
+        super().__init__(file, lr_cutoff)
+        hyper = self.hyper = complete_hyperparameters(file.hyperparameters)
+        elements = len(file.elements)
+        self.embedding = Embedding(hyper, elements)
+        self.radial_basis = RadialBasis(hyper)
+        self.layers = nn.ModuleList(FastLayer(hyper) for _ in range(hyper["num_layers"]))
+        if hyper["final_layer_norm"]:
+            self.final_norm = nn.ParameterDict({name: torch.zeros(hyper["num_features"]) for name in ("scale", "bias")})
+        self.energy = EnergyHead(hyper, elements)
+        self.energy.activation = activation(hyper["energy_head"]["activation"])
+        self.energy.shift.requires_grad_(False)
+        self.charge = ChargeHead(hyper, elements) if hyper["charge_head"] else None
+        self.hirshfeld = HirshfeldHead(hyper, elements) if hyper["hirshfeld_head"] else None
+        self.zbl = ZblRepulsion(**hyper["zbl"]) if hyper["zbl"] else None
+        self.dispersion = Dispersion(elements, hyper["dispersion"]["damping_scale"]) if hyper["dispersion"] else None
+        self.register_buffer("numbers", torch.tensor(file.elements, dtype=torch.float64), persistent=False)
+        self.load(file)
+
+    def views(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in (*self.named_parameters(), *self.named_buffers()):
+            if not name.startswith("layers.") and name != "numbers":
+                yield name, value.data
+        for t, layer in enumerate(self.layers):
+            for name, value in layer.views():
+                yield f"layers.{t}.{name}", value
+
+    @property
+    def energy_shift(self) -> Tensor:
+        return self.energy.shift
+
+    def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
+        hyper, geometry = self.hyper, batch.geometry
+        leaves = Leaves(phi=_leaf(geometry.phi, track), harmonics=_leaf(geometry.harmonics, track))
+        trained_basis = hyper["radial_basis"]["type"] == "gaussian"
+        if trained_basis or self.zbl is not None:
+            leaves.displacement = _leaf(batch.pairs.displacement, track)
+        if trained_basis:
+            radial = self.radial_basis(torch.linalg.vector_norm(leaves.displacement, dim=-1))
+        else:
+            radial = leaves.radial = _leaf(geometry.radial, track)
+        graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, None, None)
+        inputs = Inputs(batch.pairs.first, batch.pairs.second, radial, leaves.phi, leaves.harmonics, hyper)
+        x = self._represent(graph, inputs)
+        result = Prediction(graph.sum_structures(self.energy(x, graph)))
+        if self.zbl is not None:
+            self._add_pairs(result, batch.pairs, self._repulsion(leaves, inputs, batch), batch)
+        if self.charge is not None:
+            result.charges = self.charge(x, graph, lambda *_: None)
+        if self.hirshfeld is not None:
+            result.hirshfeld_ratios = self.hirshfeld(x, graph)
+        if self.has_long_range:
+            leaves.long_displacement = _leaf(batch.long_pairs.displacement, track)
+            self._add_long_range(result, leaves.long_displacement, batch)
+        return result, leaves
+
+    def _represent(self, graph: Graph, inputs: Inputs) -> Tensor:
+        x, chi = self.embedding(graph, lambda *_: None), None
+        start = self.hyper["initial_coordinates"]
+        if start["type"] == "neighbour_sum":
+            harmonics = inputs.phi_harmonics / start["normalization"]
+            chi = harmonics.new_zeros(len(x), harmonics.shape[1]).index_add(0, inputs.centre, harmonics)
+        for layer in self.layers:
+            x, chi = layer(x, chi, inputs)
+        if self.hyper["final_layer_norm"]:
+            x = layer_norm(x, self.final_norm["scale"], self.final_norm["bias"], self.hyper["layer_norm_epsilon"])
+        return x
+
+    def _repulsion(self, leaves: Leaves, inputs: Inputs, batch: Batch) -> Tensor:
+        edges = Edges(inputs.first, inputs.second, leaves.displacement)
+        return self.zbl(edges, inputs.phi, self.numbers.to(inputs.phi.dtype)[batch.species])
+
+    def _add_long_range(self, result: Prediction, displacement: Tensor, batch: Batch) -> None:
+        edges = Edges(batch.long_pairs.first, batch.long_pairs.second, displacement)
+        if self.hyper["electrostatics"] is not None:
+            pair = electrostatic_energy(edges, result.charges, self.hyper["electrostatics"]["sigma"], self.lr_cutoff)
+            self._add_pairs(result, batch.long_pairs, pair, batch)
+        if self.dispersion is not None:
+            pair = self.dispersion(edges, batch.species, result.hirshfeld_ratios, self.lr_cutoff, LR_DAMPING)
+            self._add_pairs(result, batch.long_pairs, pair, batch)
+
+    @staticmethod
+    def _add_pairs(result: Prediction, pairs: Pairs, energy: Tensor, batch: Batch) -> None:
+        """Add energies of directed edges, each pair standing for both of its directions."""
+        result.energy = result.energy.index_add(0, batch.structure[pairs.first], 2 * energy)
+
+
+class ReferenceNetwork(TrainableModel):
+    """Any network of `so3md.reference`, differentiated as it is."""
+
+    def __init__(self, file: ModelFile, lr_cutoff: float | None) -> None:
+        super().__init__(file, lr_cutoff)
+        self.network = ReferenceModel.from_model_file(file)
+        self.network.energy.shift.requires_grad_(False)
+        self.load(file)
+
+    def views(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.network.state_dict().items()
+
+    @property
+    def energy_shift(self) -> Tensor:
+        return self.network.energy.shift
+
+    def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
+        leaves = Leaves(displacement=_leaf(batch.pairs.displacement, track))
+        if self.has_long_range:
+            leaves.long_displacement = _leaf(batch.long_pairs.displacement, track)
+        long_edges = _both_directions(batch.long_pairs, leaves.long_displacement) if self.has_long_range else None
+        short_edges = _both_directions(batch.pairs, leaves.displacement)
+        graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, short_edges, long_edges)
+        out = self.network(graph, self.lr_cutoff, LR_DAMPING)
+        return Prediction(
+            out["energy"], charges=out.get("charges"), hirshfeld_ratios=out.get("hirshfeld_ratios")
+        ), leaves
+
+
+def make_model(file: ModelFile, lr_cutoff: float | None) -> TrainableModel:
+    """The quickest form of a model for training, in the precision of `double`; `.to` changes it."""
+    if file.architecture == SO3KRATES:
+        return FastSo3krates(file, lr_cutoff).double()
+    return ReferenceNetwork(file, lr_cutoff).double()
+
+
+def _leaf(value: Tensor, track: bool) -> Tensor:
+    return value.detach().requires_grad_(track)

@@ -1,0 +1,173 @@
+"""All parameters in one piece of memory: the optimiser, clipping and averaging then take a few operations a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from so3md.training.config import TrainingConfig
+from so3md.training.model import TrainableModel
+from so3md.training.schema import ConfigError, closest
+
+
+class FlatParameters:
+    """The trained parameters of a model as one vector, those with weight decay first; they and it share memory."""
+
+    def __init__(self, model: TrainableModel, freeze: Sequence[str] = ()) -> None:
+        frozen = _frozen(model, freeze)
+        trained = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
+        for parameter in model.parameters():
+            parameter.requires_grad_(any(parameter is item for item in trained))
+        # Biases, norms and tables are left alone by weight decay.
+        decayed = [p for p in trained if p.ndim > 1 and min(p.shape) > 2]
+        rest = [p for p in trained if not any(p is item for item in decayed)]
+        self.decayed_size = sum(p.numel() for p in decayed)
+        size = self.decayed_size + sum(p.numel() for p in rest)
+        like = trained[0]
+        self.values = torch.empty(size, dtype=like.dtype, device=like.device)
+        self.gradient = torch.zeros_like(self.values)
+        start = 0
+        for parameter in (*decayed, *rest):
+            stop = start + parameter.numel()
+            for vector, name in ((self.values, "data"), (self.gradient, "grad")):
+                view = vector[start:stop].view(parameter.shape)
+                if name == "data":
+                    view.copy_(parameter.data)
+                setattr(parameter, name, view)
+            start = stop
+
+    def groups(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """Two parameters that stand for all: with and without weight decay."""
+        result = []
+        for part in (slice(None, self.decayed_size), slice(self.decayed_size, None)):
+            parameter = nn.Parameter(self.values[part])
+            parameter.grad = self.gradient[part]
+            result.append(parameter)
+        return tuple(result)
+
+
+class Optimiser:
+    """AdamW with warm-up, a schedule, clipping and an average of the parameters."""
+
+    def __init__(self, parameters: FlatParameters, config: TrainingConfig, total_steps: int) -> None:
+        self.parameters, self.config, self.total_steps = parameters, config, total_steps
+        decayed, rest = parameters.groups()
+        groups = [{"params": [decayed], "weight_decay": config.weight_decay}, {"params": [rest], "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        self.average = parameters.values.clone() if config.ema_decay is not None else None
+        self.step_number = 0
+        self.plateau = Plateau(config.schedule.factor, config.schedule.patience, config.schedule.final)
+
+    @property
+    def best_values(self) -> Tensor:
+        """The parameters to evaluate and to keep: the average, or the present ones where there is none."""
+        return self.parameters.values if self.average is None else self.average
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        config, schedule = self.config, self.config.schedule
+        if self.step_number < config.warm_up_steps:
+            return config.learning_rate * (self.step_number + 1) / (config.warm_up_steps + 1)
+        span = max(1, self.total_steps - config.warm_up_steps)
+        progress = min(1.0, (self.step_number - config.warm_up_steps) / span)
+        factor = {
+            "constant": 1.0,
+            "exponential": schedule.final**progress,
+            "cosine": schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * progress)) / 2,
+            "plateau": self.plateau.level,
+        }[schedule.type]
+        return config.learning_rate * factor
+
+    def clip(self) -> float:
+        """Norm of the gradient before it is shortened to `gradient_clipping`; not finite if the gradient is not."""
+        norm = torch.linalg.vector_norm(self.parameters.gradient).item()
+        limit = self.config.gradient_clipping
+        if limit is not None and norm > limit:
+            self.parameters.gradient.mul_(limit / norm)
+        return norm
+
+    def step(self) -> None:
+        """Change the parameters by the present gradient."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.learning_rate
+        self.adam.step()
+        self.step_number += 1
+        if self.average is not None:
+            # A short memory at first, else the average would remember the random start for a long time.
+            decay = min(self.config.ema_decay, (1 + self.step_number) / (10 + self.step_number))
+            self.average.lerp_(self.parameters.values, 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The vectors of the state, for a checkpoint."""
+        result = {"parameters": self.parameters.values}
+        if self.average is not None:
+            result["average"] = self.average
+        for number, group in enumerate(self.adam.param_groups):
+            state = self.adam.state.get(group["params"][0], {})
+            result |= {f"{name}.{number}": state[name] for name in ("exp_avg", "exp_avg_sq") if name in state}
+        return result
+
+    def load(self, tensors: dict[str, Tensor], step_number: int) -> None:
+        """Go on from the vectors of a checkpoint."""
+        self.step_number = step_number
+        self.parameters.values.copy_(tensors["parameters"])
+        if self.average is not None:
+            self.average.copy_(tensors["average"])
+        for number, group in enumerate(self.adam.param_groups):
+            if f"exp_avg.{number}" in tensors:
+                parameter = group["params"][0]
+                self.adam.state[parameter] = {
+                    name: tensors[f"{name}.{number}"].to(parameter) for name in ("exp_avg", "exp_avg_sq")
+                } | {"step": torch.tensor(float(step_number), device=parameter.device)}
+
+
+class Plateau:
+    """A factor that shrinks when a value has not improved for a while."""
+
+    def __init__(self, factor: float, patience: int, lowest: float) -> None:
+        self.factor, self.patience, self.lowest = factor, patience, lowest
+        self.level, self.best, self.waited = 1.0, math.inf, 0
+
+    def update(self, value: float) -> None:
+        """Take note of a validation."""
+        if value < self.best:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.level, self.waited = max(self.lowest, self.level * self.factor), 0
+
+    def state(self) -> list[float | None]:
+        return [self.level, None if math.isinf(self.best) else self.best, self.waited]
+
+    def load(self, state: list[float | None]) -> None:
+        level, best, waited = state
+        self.level, self.best, self.waited = float(level), math.inf if best is None else best, int(waited)
+
+
+def _frozen(model: TrainableModel, prefixes: Sequence[str]) -> set[int]:
+    """Identities of the parameters whose tensors all begin with one of the prefixes."""
+    if not prefixes:
+        return set()
+    names = [name for name, _ in model.views()]
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            blocks = sorted({name.rsplit(".", depth)[0] for name in names for depth in (1, 2)} | set(names))
+            raise ConfigError(f"training.freeze: no tensor begins with {prefix!r}; {closest(prefix, blocks)}")
+    frozen = set()
+    for parameter in model.parameters():
+        begin, end = parameter.data_ptr(), parameter.data_ptr() + parameter.numel() * parameter.element_size()
+        own = [name for name, value in model.views() if begin <= value.data_ptr() < end]
+        chosen = [any(name.startswith(prefix) for prefix in prefixes) for name in own]
+        if any(chosen) and not all(chosen):
+            left = own[chosen.index(False)]
+            raise ConfigError(f"training.freeze: {left} is trained together with {own[chosen.index(True)]}; name both")
+        if any(chosen):
+            frozen.add(id(parameter))
+    if len(frozen) == len(list(model.parameters())):
+        raise ConfigError("training.freeze: nothing is left to train")
+    return frozen

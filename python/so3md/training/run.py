@@ -1,0 +1,224 @@
+"""A training run: its directory, its start and its going on, and the model file that it leaves."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+import torch
+
+import so3md
+from so3md.dynamics.checkpoint import refuse_other_run
+from so3md.dynamics.files import read_json, write_json
+from so3md.model_file import ModelFile
+from so3md.training.batches import Item, cache_geometry, join, make_items
+from so3md.training.checkpoint import TrainingCheckpoint
+from so3md.training.config import Config
+from so3md.training.data import Sample, checksum
+from so3md.training.log import Log
+from so3md.training.model import TrainableModel, make_model
+from so3md.training.schema import build
+from so3md.training.splits import read_data
+from so3md.training.start import start_from, start_new
+from so3md.training.trainer import NotFiniteError, Trainer, Validation
+
+RUN, LOG, SUMMARY = "run.json", "log.csv", "summary.json"
+START, CHECKPOINT, MODEL = "start.safetensors", "checkpoint.safetensors", "model.safetensors"
+BAD_STRUCTURES, CURVE, PARITY = "bad_structures.xyz", "learning_curve.png", "parity.png"
+FILES = (RUN, START, CHECKPOINT, LOG, MODEL, BAD_STRUCTURES, SUMMARY, CURVE, PARITY)
+
+#: A checkpoint is written with the first validation after this time, and at the end (s).
+_CHECKPOINT_EVERY = 30.0
+
+
+class Run:
+    """A training in a directory. Make it with `start` or `resume`, then call `train`."""
+
+    def __init__(
+        self, directory: Path, record: dict[str, Any], start: ModelFile, parts: dict[str, list[Sample]]
+    ) -> None:
+        self.directory, self.record, self.parts = directory, record, parts
+        self.config = build(Config, record["config"])
+        self.device = _device(self.config)
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        self._start = start
+        self.model = make_model(start, start.long_range_cutoff).to(self.device, _dtype(self.config))
+        items = {name: self._items(parts[name]) for name in ("train", "validation")}
+        self.trainer = Trainer(self.model, items["train"], items["validation"], self.config)
+        self._saved_at = 0.0
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        data_directory: Path,
+        directory: Path,
+        *,
+        model: ModelFile | None = None,
+        overwrite: bool = False,
+    ) -> Run:
+        """A new run in a directory, of a new model or of one to go on with. data_directory: where relative paths begin.
+
+        Raises FileExistsError if the directory holds a run, unless it is to be overwritten.
+        """
+        taken = [name for name in FILES if (directory / name).exists()]
+        if taken and not overwrite:
+            raise FileExistsError(
+                f"{directory} holds a run already ({taken[0]}); give another --output, or --overwrite"
+            )
+        _device(config)
+        parts = read_data(config.data, data_directory, config.seed)
+        file = start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
+        record = {
+            "kind": "train" if model is None else "finetune",
+            "config": config.document(),
+            "data_directory": str(data_directory.absolute()),
+            "data": {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()},
+            "versions": {"so3md": so3md.__version__, "torch": torch.__version__, "ase": ase.__version__},
+        }
+        run = cls(directory, record, file, parts)
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in taken:
+            (directory / name).unlink()
+        file.write(directory / START)
+        write_json(directory / RUN, record)
+        run.log = Log(directory / LOG, config.loss)
+        return run
+
+    @classmethod
+    def resume(cls, directory: Path, changes: dict[str, Any] | None = None) -> Run:
+        """Go on with the run of a directory; changes: keys of the section `training` to change, such as epochs.
+
+        Raises FileNotFoundError if there is no run or no checkpoint, CheckpointError if the data have changed.
+        """
+        try:
+            record = read_json(directory / RUN)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(f"{directory} is not the directory of a training: it has no {RUN}") from None
+        record["config"]["training"] |= changes or {}
+        config = build(Config, record["config"])
+        parts = read_data(config.data, Path(record["data_directory"]), config.seed)
+        refuse_other_run(
+            directory / RUN,
+            record["data"],
+            {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()},
+        )
+        run = cls(directory, record, ModelFile.read(directory / START), parts)
+        if not (directory / CHECKPOINT).exists():
+            run.log = Log(directory / LOG, config.loss)
+            return run
+        extra = run.trainer.load(TrainingCheckpoint.read(directory / CHECKPOINT, torch.device("cpu")))
+        run.log = Log(directory / LOG, config.loss, extra["log_size"])
+        write_json(directory / RUN, record)
+        return run
+
+    def train(
+        self,
+        on_step: Callable[[], None] = lambda: None,
+        on_validation: Callable[[Validation], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train until the end or until should_stop says so; everything is saved in either case.
+
+        Raises NotFiniteError, with the structures in bad_structures.xyz, if the training breaks down.
+        """
+
+        def validated(row: Validation) -> None:
+            self.log.write(row, self.trainer.seconds)
+            if row.best:
+                self.write_model()
+            if self.trainer.seconds - self._saved_at > _CHECKPOINT_EVERY:
+                self.save()
+            on_validation(row)
+
+        try:
+            self.trainer.run(on_step, validated, should_stop)
+        except NotFiniteError as error:
+            path = self.directory / BAD_STRUCTURES
+            ase.io.write(path, [item.sample.atoms() for item in error.items], format="extxyz")
+            raise NotFiniteError(
+                error.items,
+                self.trainer.step + 1,
+                f"they are in {path}; check their reference values, or lower training.learning_rate",
+            ) from None
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.trainer.checkpoint({"log_size": self.log.size}).write(self.directory / CHECKPOINT)
+        self._saved_at = self.trainer.seconds
+
+    def write_model(self) -> None:
+        """Write the model file of the best parameters so far."""
+        with self.trainer.using(self.trainer.best_values):
+            self.model_file().write(self.directory / MODEL)
+
+    def model_file(self) -> ModelFile:
+        """The model with its present parameters."""
+        file = copy.copy(self._start)
+        file.tensors = self.model.tensors()
+        file.provenance = dict(self._start.provenance) | {
+            self.record["kind"]: {
+                "program": f"so3md {so3md.__version__}, torch {torch.__version__}",
+                "config": self.record["config"],
+                "data": self.record["data"],
+                "epoch": self.trainer.best_epoch,
+                "validation_loss": self.trainer.best_loss,
+            }
+        }
+        return file
+
+    def _items(self, samples: Sequence[Sample]) -> list[Item]:
+        items = _make_items(self.model, samples)
+        if self.model.takes_geometry:
+            cache_geometry(items, self.model.hyper, _dtype(self.config))
+        return items
+
+
+def _make_items(model: TrainableModel, samples: Sequence[Sample]) -> list[Item]:
+    return make_items(
+        samples,
+        model.elements,
+        model.shift,
+        model.hyper["cutoff"],
+        model.lr_cutoff,
+        model.has_long_range,
+        model.sees_all_pairs,
+    )
+
+
+def _energies(file: ModelFile, samples: Sequence[Sample]) -> np.ndarray:
+    """Energies (eV) of structures by a model, without the shifts of the atoms."""
+    model = make_model(file, file.long_range_cutoff)
+    items = _make_items(model, samples)
+    hyper = model.hyper if model.takes_geometry else None
+    parts = []
+    for start in range(0, len(items), 50):
+        batch = join(items[start : start + 50], hyper, torch.device("cpu"), torch.float64)
+        with torch.no_grad():
+            parts.append(model.predict(batch, forces=False).energy.numpy())
+    return np.concatenate(parts)
+
+
+def _dtype(config: Config) -> torch.dtype:
+    return torch.float32 if config.precision == "float32" else torch.float64
+
+
+def _device(config: Config) -> torch.device:
+    """The device of the configuration. Raises RuntimeError if PyTorch does not have it."""
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        built = "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no GPU"
+        raise RuntimeError(f"device: {config.device} was asked for, but {built}; use cpu, or install PyTorch for CUDA")
+    return torch.device(config.device)
+
+
+def default_output(config: Config, path: Path) -> Path:
+    """Directory of a run that was not told where to go: named after its configuration."""
+    return Path(config.output) if config.output else Path(os.path.basename(path)).with_suffix("")

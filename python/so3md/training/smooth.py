@@ -1,0 +1,54 @@
+"""Activation and layer norm with hand-written first and second derivatives.
+
+PyTorch differentiates these twice through long chains of elementary operations; forces need exactly that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _Silu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.nn.functional.silu(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return _SiluSlope.apply(gradient, x)
+
+
+class _SiluSlope(torch.autograd.Function):
+    """gradient * silu'(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient, x)
+        return torch.ops.aten.silu_backward(gradient, x)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        gradient, x = ctx.saved_tensors
+        by_gradient = torch.ops.aten.silu_backward(outer, x) if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return by_gradient, None
+        # silu'' = s (1 - s) (2 + x (1 - 2 s)) with s = sigmoid(x)
+        s = torch.sigmoid(x)
+        curvature = torch.addcmul(x, x, s, value=-2).add_(2)
+        curvature.mul_(torch.addcmul(s, s, s, value=-1)).mul_(gradient).mul_(outer)
+        return by_gradient, curvature
+
+
+def silu(x: Tensor) -> Tensor:
+    """x / (1 + exp(-x)), twice differentiable in few operations."""
+    return _Silu.apply(x)
+
+
+def layer_norm(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Eq. (23) over the last axis."""
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], scale, bias, epsilon)

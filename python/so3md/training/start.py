@@ -1,0 +1,124 @@
+"""What a training starts from: a new model with reference energies and scale, or an existing model to go on with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from so3md.model_file import ModelFile
+from so3md.reference.initial import new_model
+from so3md.training.config import Config
+from so3md.training.data import Sample, elements_of
+from so3md.training.hyperparameters import complete
+from so3md.training.schema import ConfigError, closest
+
+#: Energies (eV) of structures by a model whose shifts are zero.
+Evaluate = Callable[[ModelFile, Sequence[Sample]], np.ndarray]
+
+
+def start_new(config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
+    """A new model for the elements of the data (or `model.elements`), with its zero of energy and its scale set."""
+    architecture, hyper = complete(config.model, parts["train"])
+    elements = _elements(config.model.get("elements"), parts)
+    dtype = np.float32 if config.precision == "float32" else np.float64
+    file = new_model(hyper, elements, config.seed, architecture, name=config.name or "so3krates", dtype=dtype)
+    file.long_range_cutoff = long_range_cutoff(config, None)
+    file.tensors["energy.scale"] = np.full(len(elements), _scale(config, parts["train"]), dtype)
+    file.tensors["energy.shift"] = _shifts(config.reference_energies or "fit", parts["train"], file, None)
+    return file
+
+
+def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], evaluate: Evaluate) -> ModelFile:
+    """A copy of an existing model to go on with; its zero of energy becomes that of the data unless told otherwise.
+
+    Raises ConfigError for settings that would make it another network, ValueError for elements that it does not have.
+    """
+    for key in config.model:
+        if key != "long_range_cutoff":
+            raise ConfigError(f"model.{key}: fine-tuning keeps the network; only long_range_cutoff may be given")
+    missing = sorted(set(elements_of([s for part in parts.values() for s in part])) - set(file.elements))
+    if missing:
+        names = ", ".join(chemical_symbols[z] for z in missing)
+        raise ValueError(f"the model {file.name!r} does not have these elements of the data: {names}")
+    result = copy.deepcopy(file)
+    result.name = config.name or f"{file.name}-finetuned"
+    result.long_range_cutoff = long_range_cutoff(config, file)
+    if isinstance(config.scale, float):
+        result.tensors["energy.scale"] = np.full_like(file.tensors["energy.scale"], config.scale)
+    result.tensors["energy.shift"] = _shifts(config.reference_energies or "fit", parts["train"], file, evaluate)
+    return result
+
+
+def long_range_cutoff(config: Config, file: ModelFile | None) -> float | None:
+    """The cutoff (A) of long-range terms: the configuration's, else the file's, else 12 A; null: none."""
+    if "long_range_cutoff" in config.model:
+        value = config.model["long_range_cutoff"]
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise ConfigError(f"model.long_range_cutoff: expected a positive number (A) or null, found {value!r}")
+        return None if value is None else float(value)
+    if file is not None:
+        return file.long_range_cutoff
+    return 12.0 if config.model.get("electrostatics") or config.model.get("dispersion") else None
+
+
+def composition(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarray:
+    """Number of atoms of each element in each structure, (structures, elements)."""
+    return np.array([[np.count_nonzero(sample.structure.numbers == z) for z in elements] for sample in samples], float)
+
+
+def _elements(given: Any, parts: dict[str, list[Sample]]) -> list[int]:
+    found = elements_of([sample for part in parts.values() for sample in part])
+    if given is None:
+        return found
+    if not isinstance(given, list):
+        raise ConfigError(f"model.elements: expected a list of symbols, found {given!r}")
+    elements = sorted({_number(item, "model.elements") for item in given})
+    missing = ", ".join(chemical_symbols[z] for z in found if z not in elements)
+    if missing:
+        raise ConfigError(f"model.elements: the data have {missing} as well")
+    return elements
+
+
+def _number(symbol: Any, key: str) -> int:
+    if symbol not in atomic_numbers or symbol == "X":
+        raise ConfigError(f"{key}: unknown element {symbol!r}; {closest(str(symbol), list(atomic_numbers)[1:])}")
+    return atomic_numbers[symbol]
+
+
+def _scale(config: Config, samples: Sequence[Sample]) -> float:
+    if isinstance(config.scale, float):
+        return config.scale
+    components = [sample.forces.ravel() for sample in samples if sample.forces is not None]
+    rms = float(np.sqrt(np.mean(np.concatenate(components) ** 2))) if components else 0.0
+    return rms or 1.0
+
+
+def _shifts(
+    wanted: str | dict[str, float], samples: Sequence[Sample], file: ModelFile, evaluate: Evaluate | None
+) -> np.ndarray:
+    """energy.shift (elements), eV, double precision."""
+    own = np.asarray(file.tensors["energy.shift"], dtype=float)
+    if wanted == "none" or (wanted == "model" and evaluate is None):
+        return np.zeros(len(file.elements))
+    if wanted == "model":
+        return own
+    if isinstance(wanted, dict):
+        given = {_number(symbol, "reference_energies"): value for symbol, value in wanted.items()}
+        missing = ", ".join(chemical_symbols[z] for z in file.elements if z not in given)
+        if missing:
+            raise ConfigError(f"reference_energies: the value for {missing} is missing (eV per atom)")
+        return np.array([given[z] for z in file.elements], dtype=float)
+    chosen = [sample for sample in samples if sample.energy is not None]
+    if not chosen:
+        return own
+    counts = composition(chosen, file.elements)
+    residual = np.array([sample.energy for sample in chosen])
+    if evaluate is not None:
+        residual = residual - evaluate(file, chosen) - counts @ own
+    # Where the data do not tell elements apart (a single molecule), this is the smallest change that does it.
+    change, *_ = np.linalg.lstsq(counts, residual, rcond=None)
+    return own + change

@@ -1,0 +1,204 @@
+"""The training loop: steps, validations, the best model, and the state from which it goes on exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from so3md.training.batches import Batch, Item, join
+from so3md.training.checkpoint import TrainingCheckpoint
+from so3md.training.config import Config
+from so3md.training.loss import Errors, compute, predict
+from so3md.training.model import TrainableModel
+from so3md.training.optimiser import FlatParameters, Optimiser
+
+
+class NotFiniteError(RuntimeError):
+    """A loss or gradient that is not a number. `items`: the structures that it came from."""
+
+    def __init__(self, items: Sequence[Item], step: int, advice: str = "") -> None:
+        names = ", ".join(item.sample.origin for item in items[:5]) + (", ..." if len(items) > 5 else "")
+        text = f"step {step}: the loss or its gradient is not a finite number, because of these structures: {names}"
+        super().__init__(f"{text}; {advice}" if advice else text)
+        self.items = list(items)
+
+
+@dataclass
+class Validation:
+    """A row of the log: state of the training when the validation structures were evaluated."""
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train: Errors
+    validation: Errors
+    loss: float
+    best: bool
+
+
+class Trainer:
+    """Trains a model on items; knows nothing of files. Call `run`; `checkpoint` and `load` carry the state over.
+
+    The order of the structures in an epoch follows from the seed and its number alone, so there is no random state.
+    """
+
+    def __init__(
+        self, model: TrainableModel, train: Sequence[Item], validation: Sequence[Item], config: Config
+    ) -> None:
+        self.model, self.config = model, config
+        self._train, self._validation = train, validation
+        self.parameters = FlatParameters(model, config.training.freeze)
+        self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
+        self.total_steps = config.training.epochs * self.steps_per_epoch
+        self.optimiser = Optimiser(self.parameters, config.training, self.total_steps)
+        self.best_values = self.optimiser.best_values.clone()
+        self.best_loss, self.best_epoch = math.inf, 0
+        self.errors = Errors()
+        self.seconds = 0.0  # of all sessions
+        self.stop_reason: str | None = None
+
+    @property
+    def step(self) -> int:
+        return self.optimiser.step_number
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs that are complete."""
+        return self.step // self.steps_per_epoch
+
+    def run(
+        self,
+        on_step: Callable[[], None] = lambda: None,
+        on_validation: Callable[[Validation], None] = lambda _: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train until the end, or until should_stop says so after a step; `stop_reason` says why it has ended.
+
+        Raises NotFiniteError, leaving the parameters as they were before the step.
+        """
+        begin, before = time.perf_counter(), self.seconds
+        while self.stop_reason is None:
+            self._one_step()
+            self.seconds = before + time.perf_counter() - begin
+            if self.step % self.steps_per_epoch == 0 and self._validation_is_due():
+                on_validation(self._validate())
+            on_step()
+            self.stop_reason = self._reason_to_stop()
+            if self.stop_reason is None and should_stop():
+                return
+
+    def _one_step(self) -> None:
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self._train))
+        size = self.config.training.batch_size
+        items = [self._train[index] for index in order[place * size : (place + 1) * size]]
+        sums = self.differentiate(self.join(items))
+        if not math.isfinite(self.optimiser.clip()):
+            raise NotFiniteError(self._culprits(items), self.step + 1)
+        self.optimiser.step()
+        self.errors.add(sums)
+
+    def join(self, items: Sequence[Item]) -> Batch:
+        """A batch on the device and in the precision of the parameters."""
+        values = self.parameters.values
+        return join(items, self.model.hyper if self.model.takes_geometry else None, values.device, values.dtype)
+
+    def differentiate(self, batch: Batch) -> torch.Tensor:
+        """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors."""
+        self.parameters.gradient.zero_()
+        loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss)
+        loss.backward()
+        return sums
+
+    def evaluate(self, items: Sequence[Item]) -> Errors:
+        """Errors of the present parameters."""
+        errors = Errors()
+        size = self.config.training.validation_batch_size
+        for start in range(0, len(items), size):
+            batch = self.join(items[start : start + size])
+            with torch.no_grad():
+                _, sums = compute(predict(self.model, batch, self.config.loss, False), batch, self.config.loss)
+            errors.add(sums)
+        return errors
+
+    @contextmanager
+    def using(self, values: torch.Tensor) -> Iterator[None]:
+        """Let the model have other parameters for a while."""
+        present = self.parameters.values.clone()
+        self.parameters.values.copy_(values)
+        try:
+            yield
+        finally:
+            self.parameters.values.copy_(present)
+
+    def _validation_is_due(self) -> bool:
+        return self.epoch % self.config.training.validation_interval == 0 or self.step >= self.total_steps
+
+    def _validate(self) -> Validation:
+        values = self.optimiser.best_values
+        rate = self.optimiser.learning_rate
+        with self.using(values):
+            errors = self.evaluate(self._validation)
+        loss = errors.loss(self.config.loss)
+        if not math.isfinite(loss):
+            raise NotFiniteError(self._culprits(self._validation), self.step)
+        better = loss < self.best_loss
+        if better:
+            self.best_loss, self.best_epoch = loss, self.epoch
+            self.best_values.copy_(values)
+        self.optimiser.plateau.update(loss)
+        result = Validation(self.epoch, self.step, rate, self.errors, errors, loss, better)
+        self.errors = Errors()
+        return result
+
+    def _reason_to_stop(self) -> str | None:
+        settings = self.config.training
+        if self.step >= self.total_steps:
+            return f"all {settings.epochs} epochs are done"
+        patience = settings.early_stopping
+        if patience is not None and self.best_epoch and self.epoch - self.best_epoch >= patience:
+            return f"no improvement in {patience} epochs"
+        if settings.time_limit is not None and self.seconds > 3600 * settings.time_limit:
+            return f"the time limit of {settings.time_limit:g} hours"
+        return None
+
+    def _culprits(self, items: Sequence[Item]) -> list[Item]:
+        """The structures that by themselves give something that is not finite; all if it is none of them alone."""
+        found = []
+        for item in items:
+            self.differentiate(self.join([item]))
+            if not torch.isfinite(self.parameters.gradient).all():
+                found.append(item)
+        return found or list(items)
+
+    def checkpoint(self, extra: dict[str, Any]) -> TrainingCheckpoint:
+        """The whole state; extra: plain data of the caller, which `load` returns."""
+        state = {
+            "step": self.step,
+            "best_loss": None if math.isinf(self.best_loss) else self.best_loss,
+            "best_epoch": self.best_epoch,
+            "errors": self.errors.sums.tolist(),
+            "plateau": self.optimiser.plateau.state(),
+            "seconds": self.seconds,
+            "extra": extra,
+        }
+        return TrainingCheckpoint(self.optimiser.tensors() | {"best": self.best_values}, state)
+
+    def load(self, checkpoint: TrainingCheckpoint) -> dict[str, Any]:
+        """Take the state of a checkpoint."""
+        state = checkpoint.state
+        self.optimiser.load(checkpoint.tensors, state["step"])
+        self.optimiser.plateau.load(state["plateau"])
+        self.best_values.copy_(checkpoint.tensors["best"])
+        self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
+        self.best_epoch, self.seconds = state["best_epoch"], state["seconds"]
+        self.errors = Errors(state["errors"])
+        self.stop_reason = self._reason_to_stop()
+        return state["extra"]
