@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from so3md import load_model
-from so3md.benchmark.cases import Case, System, add_limits, figures, measure_product
+from so3md.benchmark.cases import Case, System, add_limits, describe_model, figures, measure_product
 from so3md.benchmark.systems import example_system
 
 Record = dict[str, Any]
@@ -42,7 +41,7 @@ def measure(plans: Sequence[Plan], rounds: int, seconds: float) -> list[Record]:
     least `seconds` long; a large matrix product is measured beside it.
     """
     model = load_model("so3lr")
-    hyperparameters = json.loads(model.metadata)["hyperparameters"]
+    described = describe_model(model)
     turns: list[list[Record | None]] = [[] for _ in plans]
     with tempfile.TemporaryDirectory() as folder:
         sizes = {plan.atoms for plan in plans}
@@ -54,7 +53,7 @@ def measure(plans: Sequence[Plan], rounds: int, seconds: float) -> list[Record]:
                     turns[number].append(None)
                     continue
                 product = measure_product(case, PRODUCT_SECONDS)
-                record = figures(case, case.run(model.path, LR_CUTOFF, seconds), hyperparameters)
+                record = figures(case, case.run(model.path, LR_CUTOFF, seconds), described)
                 add_limits([record], [product])
                 turns[number].append(record)
                 console.print(f"[dim]{turn + 1}/{rounds}: {case.describe()}: {record['us_per_atom']:.1f} µs/atom[/dim]")

@@ -19,13 +19,14 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner, Result
+from toy_models import toy_hyperparameters
 
 from so3md import _engine, load_model
 from so3md.benchmark import machine, worker
 from so3md.benchmark.cases import Case, Record, System, add_limits, add_ratios, figures
 from so3md.benchmark.machine import describe_machine, matrix_product_gflops
 from so3md.benchmark.systems import displacement_per_step, example_system, mean_neighbours
-from so3md.benchmark.work import count_work
+from so3md.benchmark.work import Work, count_work
 from so3md.cli import main
 
 NEIGHBOURS_IN_WATER = 38
@@ -116,6 +117,28 @@ def test_the_work_of_every_model_can_be_counted(toy_model: Callable[..., Path]):
     assert work["bare"].edges == work["default"].edges
     # The default toy has 36 features and two layers: two maps of a second MLP, forward and backward.
     assert work["mlp"].nodes - work["default"].nodes == pytest.approx(2 * 2 * 36**2 * 4 / 1e6)
+
+
+def test_the_options_of_2023_add_the_products_that_they_bring():
+    def work(**options: Any) -> Work:
+        return count_work(toy_hyperparameters(**options), 10)
+
+    # The third layer of the residual MLP of two layers, forward and backward.
+    assert work(residual_mlp_kind="three_layers").nodes - work().nodes == pytest.approx(2 * 36**2 * 4 / 1e6)
+    # Where coordinates start from the neighbours, the first layer is as dear as the second.
+    start = {"initial_coordinates": {"type": "neighbour_sum", "normalization": 2.0}}
+    assert work(**start).filters == pytest.approx(2 * work().filters)
+    assert work(**start).edges > work().edges
+
+
+def test_the_work_of_the_architecture_of_2022_agrees_with_products_counted_by_hand():
+    model = toy_hyperparameters("so3krates-2022", **{"nonlocal": None})
+    work = count_work(model, 10, architecture="so3krates-2022")
+    # Networks 3 -> 9 -> 36 for both filters, forward, again and backward, both layers, 5 pairs, 2 operations each.
+    assert work.filters == pytest.approx(2 * (3 * 9 + 9 * 36) * 3 * 2 * 5 * 2 / 1e6)
+    # q, k, v by heads of 9, q' and k' by degrees of 12; exchange 39 -> 78 and its gate 3 -> 36; readout; twice.
+    layer = 3 * 4 * 9**2 + 2 * 3 * 12**2 + 39 * 78 + 3 * 36
+    assert work.nodes == pytest.approx((2 * layer + 36 * 36 + 36) * 4 / 1e6)
 
 
 # --- systems ----------------------------------------------------------------------------------------------------------
@@ -237,7 +260,7 @@ def test_figures_follow_from_the_seconds_of_a_step(so3lr: dict[str, Any], tmp_pa
         "memory": {"before_kb": 100, "peak_kb": 2100, "above_kb": 2000},
         "startup_seconds": {},
     }
-    record = figures(Case(system, "mixed", 2), answer, so3lr)
+    record = figures(Case(system, "mixed", 2), answer, {"hyperparameters": so3lr, "architecture": "so3krates"})
     assert record["us_per_atom"] == pytest.approx(86.4)
     assert record["ns_per_day"] == pytest.approx(0.5)  # a million steps of 0.5 fs
     assert record["memory"]["kb_per_atom"] == 2.0

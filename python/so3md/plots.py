@@ -12,7 +12,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from so3md.benchmark.cases import threads_text
 from so3md.dynamics.outputs import read_log
@@ -77,23 +78,81 @@ def plot_benchmark(cases: Sequence[dict[str, Any]], directory: Path) -> None:
     by_settings: dict[str, list[dict[str, Any]]] = {}
     for case in sorted(cases, key=lambda case: case["atoms"]):
         by_settings.setdefault(_settings_label(case, cases), []).append(case)
-    _plot_against_size(by_settings, "time_per_atom.png", "Time (µs per atom and step)", directory, _time_of, _limit_of)
-    measured = {label: [case for case in members if case["memory"]] for label, members in by_settings.items()}
-    if any(measured.values()):
-        _plot_against_size(measured, "memory_per_atom.png", "Memory (kB per atom)", directory, _memory_of)
-    _plot_stages(cases, directory / "stages.png")
+    figure, axis = _single_panel()
+    for label, members in by_settings.items():
+        line = draw_by_size(axis, members, time_of, label=label)
+        draw_by_size(
+            axis, members, limit_of, label=f"limit, {label}", color=line.get_color(), linestyle="--", marker="_"
+        )
+    _finish_by_size(figure, axis, "Time (µs per atom and step)", directory / "time_per_atom.png")
+    if any(case["memory"] for case in cases):
+        figure, axis = _single_panel()
+        for label, members in by_settings.items():
+            draw_by_size(axis, [case for case in members if case["memory"]], memory_of, label=label)
+        _finish_by_size(figure, axis, "Memory (kB per atom)", directory / "memory_per_atom.png")
+    most = max(case["threads"] for case in cases)
+    bars = [case for case in cases if case["threads"] == most]
+    names = [", ".join([f"{case['system']} {case['atoms']}", *_varying_settings(case, cases)]) for case in bars]
+    plot_stages(bars, names, f"Share of each stage (%), {threads_text(most)}", directory / "stages.png")
 
 
-def _time_of(case: dict[str, Any]) -> float:
+def time_of(case: dict[str, Any]) -> float:
+    """Microseconds per atom and step."""
     return case["us_per_atom"]
 
 
-def _limit_of(case: dict[str, Any]) -> float:
+def limit_of(case: dict[str, Any]) -> float:
+    """That at the rate of a large matrix product."""
     return case["limit_us_per_atom"]
 
 
-def _memory_of(case: dict[str, Any]) -> float:
+def memory_of(case: dict[str, Any]) -> float:
+    """kB per atom."""
     return case["memory"]["kb_per_atom"]
+
+
+def draw_by_size(
+    axis: Axes, cases: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float], **style: Any
+) -> Line2D:
+    """Draw a value of cases against their numbers of atoms."""
+    sizes, values = [case["atoms"] for case in cases], [value(case) for case in cases]
+    (line,) = axis.plot(sizes, values, **{"marker": "o", "markersize": 4, "linewidth": 1.5, **style})
+    return line
+
+
+def label_by_size(axis: Axes, title: str) -> None:
+    """Logarithmic axes with plain numbers, for what `draw_by_size` draws."""
+    axis.set(xscale="log", yscale="log", xlabel="Atoms")
+    axis.xaxis.set_major_formatter(FuncFormatter(_plain_number))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_major_formatter(FuncFormatter(_plain_number))
+    low, high = axis.get_ylim()
+    if high < 4 * low:  # a flat line shall look flat
+        low, high = low / 2, high * 2
+        axis.set_ylim(low, high)
+    # Within a decade or two, tens alone say too little.
+    some = (1, 2, 5) if high < 100 * low else (1,)
+    axis.yaxis.set_major_locator(LogLocator(subs=some))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_title(title, loc="left", fontsize="medium")
+    axis.grid(which="major", alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _plain_number(value: float, _: int) -> str:
+    return f"{value:g}" if value < 1e4 else f"{value:,.0f}"
+
+
+def _single_panel() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _finish_by_size(figure: Figure, axis: Axes, title: str, image: Path) -> None:
+    label_by_size(axis, title)
+    axis.legend(fontsize="small", frameon=False)
+    figure.savefig(image, dpi=150)
 
 
 def _settings_label(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> str:
@@ -106,41 +165,10 @@ def _varying_settings(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> 
     return [case[key] for key in keys]
 
 
-def _plot_against_size(
-    by_settings: dict[str, list[dict[str, Any]]],
-    name: str,
-    title: str,
-    directory: Path,
-    value: Callable[[dict[str, Any]], float],
-    limit: Callable[[dict[str, Any]], float] | None = None,
-) -> None:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    for label, cases in by_settings.items():
-        sizes = [case["atoms"] for case in cases]
-        (line,) = axis.plot(sizes, [value(case) for case in cases], "o-", markersize=4, label=label)
-        if limit is not None:
-            limits = [limit(case) for case in cases]
-            axis.plot(sizes, limits, "_--", color=line.get_color(), linewidth=1, label=f"limit, {label}")
-    axis.set(xscale="log", yscale="log", xlabel="Atoms")
-    for scale in (axis.xaxis, axis.yaxis):
-        scale.set_major_formatter(LogFormatter())
-        scale.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-    axis.set_title(title, loc="left", fontsize="medium")
-    axis.grid(which="both", alpha=0.2)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize="small", frameon=False)
-    figure.savefig(directory / name, dpi=150)
-
-
-def _plot_stages(cases: Sequence[dict[str, Any]], image: Path) -> None:
-    """Stacked bars, one for each case with the most threads; stages under one per cent everywhere are one."""
-    most = max(case["threads"] for case in cases)
-    bars = [case for case in cases if case["threads"] == most]
+def plot_stages(bars: Sequence[dict[str, Any]], names: Sequence[str], title: str, image: Path) -> None:
+    """Stacked bars, one for each case of a benchmark; stages under one per cent everywhere are one."""
     stages = {stage for case in bars for stage, share in case["stage_shares"].items() if share >= 0.01}
     ordered = sorted(stages, key=lambda stage: -bars[-1]["stage_shares"].get(stage, 0))
-    labels = [", ".join([f"{case['system']} {case['atoms']}", *_varying_settings(case, cases)]) for case in bars]
     places = range(len(bars))
     figure = Figure(figsize=(8, 1.6 + 0.35 * len(bars)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -152,9 +180,9 @@ def _plot_stages(cases: Sequence[dict[str, Any]], image: Path) -> None:
         left += shares
     axis.barh(places, 100 - left, left=left, label="rest", color="0.85")
     axis.invert_yaxis()
-    axis.set_yticks(places, labels)
+    axis.set_yticks(places, names)
     axis.set(xlim=(0, 100))
-    axis.set_title(f"Share of each stage (%), {threads_text(most)}", loc="left", fontsize="medium")
+    axis.set_title(title, loc="left", fontsize="medium")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=6, fontsize="small", frameon=False)
     figure.savefig(image, dpi=150)

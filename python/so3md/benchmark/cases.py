@@ -105,10 +105,20 @@ def _hint(run: subprocess.CompletedProcess[str]) -> str:
     return " (was there too little memory?)" if run.returncode == -9 else ""
 
 
-def figures(case: Case, answer: Record, hyperparameters: Record) -> Record:
-    """The record of a case: what was measured, in the usual units, and the counted work."""
+def describe_model(model: Model) -> Record:
+    """What a report says of a model, and `figures` counts work from."""
+    document = json.loads(model.metadata)
+    return {**{key: document[key] for key in ("name", "architecture", "hyperparameters")}, "path": model.path}
+
+
+def figures(case: Case, answer: Record, model: Record) -> Record:
+    """The record of a case: what was measured, in the usual units, and the counted work.
+
+    model: from `describe_model`.
+    """
     atoms, seconds = case.system.atoms, answer["seconds_per_step"]
-    work = count_work(hyperparameters, case.system.neighbours, tables=case.precision == "mixed")
+    tables = case.precision == "mixed"
+    work = count_work(model["hyperparameters"], case.system.neighbours, tables, model["architecture"])
     memory = answer["memory"]
     return {
         "system": case.system.name,

@@ -27,6 +27,7 @@ from so3md.benchmark.cases import (
     System,
     add_limits,
     add_ratios,
+    describe_model,
     figures,
     measure_product,
     threads_text,
@@ -154,13 +155,12 @@ def _cases(systems: list[System], options: dict[str, Any]) -> Iterator[Case]:
 
 
 def _header(model: Any, options: dict[str, Any], seconds: float) -> Record:
-    document = json.loads(model.metadata)
     return {
         "benchmark": "energy, forces and virial, all terms, while atoms move as in MD",
         "date": datetime.date.today().isoformat(),
         "machine": describe_machine(),
         "versions": {"so3md": so3md.__version__, "numpy": version("numpy")},
-        "model": {"name": document["name"], "path": model.path, "hyperparameters": document["hyperparameters"]},
+        "model": describe_model(model),
         "lr_cutoff": None if options["lr_cutoff"] == "none" else options["lr_cutoff"],
         "seconds": seconds,
         "timestep_fs": TIMESTEP_FS,
@@ -182,7 +182,7 @@ def _measure(cases: list[Case], report: Record, seconds: float, stop: GracefulSt
                 if stop.requested:  # Ctrl-C has ended the process that measured, too
                     return
                 raise
-            record = figures(case, answer, report["model"]["hyperparameters"])
+            record = figures(case, answer, report["model"])
             report["cases"].append(record)
             show(case.describe(), record)
             if stop.requested:
