@@ -163,6 +163,9 @@ VARIANTS_2022: dict[str, dict[str, Any]] = {
 #: Steep radial filters make forces of order one; the spherical filters see chi squared and would make it explode.
 _WEIGHT_SCALES = {"radial1": 3.0, "radial2": 3.0, "spherical1": 0.3, "spherical2": 0.3}
 
+#: The network of the paper multiplies coordinates with each other in every layer, so that its weights must be smaller.
+_WEIGHT_SCALES_2022 = {"spherical1": 0.5, "spherical2": 0.5, "exchange": 0.5}
+
 
 #: Keys that a model may have and the default toy model has not.
 _OPTIONAL = {
@@ -225,7 +228,7 @@ def _random_tensor(
     if name in ("energy.scale", "hirshfeld.shift") or kind == "scale":
         return 1 + 0.1 * normal
     if kind == "coefficients":
-        return 0.3 * normal
+        return 0.2 * normal
     if kind in ("bias", "shift") or kind.endswith("_bias") or name == "charge.element":
         return 0.2 * normal
     if name == "hirshfeld.query":
@@ -233,7 +236,8 @@ def _random_tensor(
     if ".attention." in name:
         return normal / np.sqrt(shape[1])
     if kind == "weight":
-        return _WEIGHT_SCALES.get(name.split(".")[-2], 1.0) * normal / np.sqrt(shape[-1])
+        scales = _WEIGHT_SCALES_2022 if "nonlocal" in hyper else _WEIGHT_SCALES
+        return scales.get(name.split(".")[-2], 1.0) * normal / np.sqrt(shape[-1])
     if kind.startswith("mlp"):
         return normal / np.sqrt(shape[-1])
     return normal

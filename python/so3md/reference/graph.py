@@ -95,7 +95,8 @@ def nearest_images(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.
     offset = np.zeros((len(centre), 3))
     if not structure.pbc.any():
         return centre, neighbour, offset
-    cell = Cell(structure.cell).complete().array
+    # A cell vector that repeats nothing must not skew the cell: which image is nearest does not depend on it.
+    cell = Cell(np.where(structure.pbc[:, None], structure.cell, 0.0)).complete().array
     height = (1 / np.linalg.norm(np.linalg.inv(cell), axis=0))[structure.pbc].min()
     if cutoff >= height / 2:
         raise ValueError(
