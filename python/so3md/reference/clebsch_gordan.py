@@ -1,4 +1,4 @@
-"""Clebsch-Gordan coefficients between real spherical harmonics, eqs. (67) and (68) of docs/theory.md."""
+"""Clebsch-Gordan coefficients between real spherical harmonics, eq. (68) of docs/theory.md."""
 
 from __future__ import annotations
 

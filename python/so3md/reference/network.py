@@ -127,7 +127,7 @@ class ResidualMlp(Mlp):
 
 
 class ThreeLayerResidualMlp(nn.Module):
-    """M3 act(x + M2 act(M1 act(x))), eq. (24a)."""
+    """M3 act(x + M2 act(M1 act(x))), eq. (54)."""
 
     def __init__(self, features: int, activation: str) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ def norms(coordinates: Tensor, degrees: list[int]) -> Tensor:
 class Pairs:
     """The pairs that the network sees, with everything about them that no layer changes.
 
-    centre, neighbour, phi (pairs); radial (pairs, K): basis times phi; harmonics (pairs, sum of 2l+1). inside: which
+    centre, neighbour, phi (pairs); radial (pairs, K): e_ij, eq. (57); harmonics (pairs, sum of 2l+1). inside: which
     pairs are closer than the cutoff, all of them (None) where the network is local.
     """
 
@@ -75,7 +75,7 @@ class Pairs:
 
 
 class ChargeSpinEmbedding2022(ChargeSpinEmbedding):
-    """Eq. (14) and e_i = W2 silu(W1 t_i), eq. (53)."""
+    """Eqs. (14) and (58)."""
 
     def transform(self, v: Tensor) -> Tensor:
         return self.activation(v @ self.mlp1.T) @ self.mlp2.T
@@ -88,7 +88,7 @@ class Embedding2022(Embedding):
 
 
 class RadialBasis2022(nn.Module):
-    """g_k(r), eqs. (7), (9), (10) and (54)."""
+    """g_k(r), eqs. (7), (9), (10) and (56)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class RadialBasis2022(nn.Module):
 
 
 class Attention2022(Attention):
-    """Queries, keys and values with biases, eq. (57)."""
+    """Queries, keys and values with biases, eq. (62)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__(hyper)
@@ -124,14 +124,14 @@ class Attention2022(Attention):
         return self.project(x, getattr(self, name)) + getattr(self, f"{name}_bias")
 
     def edge_weights(self, block: str, x: Tensor, filters: Tensor, centre: Tensor, neighbour: Tensor) -> Tensor:
-        """Eqs. (58) and (60) without cutoffs: (pairs, heads)."""
+        """Eqs. (63) and (66) without cutoffs: (pairs, heads)."""
         q, k = self.head_values(f"query_{block}", x), self.head_values(f"key_{block}", x)
         w = filters.unflatten(-1, q.shape[1:])
         return (q[centre] * k[neighbour] * w).sum(-1) / math.sqrt(q.shape[-1])
 
 
 class CoordinateNorm(nn.Module):
-    """chi_l to s_l chi_l / |chi_l|, eq. (63); zero stays zero."""
+    """chi_l to s_l chi_l / |chi_l|, eq. (67); zero stays zero."""
 
     def __init__(self, degrees: list[int]) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class CoordinateNorm(nn.Module):
 
 
 class SelfMix(nn.Module):
-    """Coordinates of an atom coupled with each other, eq. (64), and the gate that their norms open, eq. (65)."""
+    """Coordinates of an atom coupled with each other, eq. (69), and the gate that their norms open, eq. (70)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class SelfMix(nn.Module):
 
 
 def _couplings(degrees: list[int], parity: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs (first, second) of coordinates with l1 < l2, and C (pairs, sum of 2l+1) of eq. (64) with its filter P."""
+    """Pairs (first, second) of coordinates with l1 < l2, and their P C (pairs, sum of 2l+1), eqs. (68) and (69)."""
     starts = [sum(2 * degree + 1 for degree in degrees[:index]) for index in range(len(degrees) + 1)]
     blocks = [
         (a, b, first, second)
@@ -194,7 +194,7 @@ def _couplings(degrees: list[int], parity: bool) -> tuple[Tensor, Tensor, Tensor
 
 
 class Layer2022(nn.Module):
-    """One update of features x (n, F) and coordinates chi (n, sum of 2l+1), eqs. (55) to (66)."""
+    """One update of features x (n, F) and coordinates chi (n, sum of 2l+1), eqs. (60) to (71)."""
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class Layer2022(nn.Module):
         self.exchange = nn.Linear(width, 2 * width)
 
     def nonlocal_cutoff(self, difference: Tensor, pairs: Pairs, num_atoms: int) -> Tensor:
-        """f_ij (pairs), eq. (59), from chi_i - chi_j."""
+        """f_ij (pairs), eqs. (64) and (65), from chi_i - chi_j."""
         share = pairs.softmax(safe_sqrt((difference**2).sum(-1)), num_atoms)
         if self.nonlocal_options["type"] == "dynamic":
             u = share * pairs.num_atoms_of_structure
@@ -221,7 +221,7 @@ class Layer2022(nn.Module):
         return functions.cutoff_function("polynomial", u, 1.0, NONLOCAL_EXPONENT)
 
     def attend_features(self, x: Tensor, deltas: Tensor, pairs: Pairs, note: Note) -> Tensor:
-        """The sum over neighbours in eq. (58)."""
+        """The sum over neighbours in eq. (63)."""
         centre, neighbour, phi, radial = pairs.centre, pairs.neighbour, pairs.phi, pairs.radial
         if pairs.inside is not None:
             parts = (centre, neighbour, phi, radial, deltas)
@@ -235,7 +235,7 @@ class Layer2022(nn.Module):
     def attend_coordinates(
         self, x: Tensor, chi: Tensor, deltas: Tensor, weight: Tensor, pairs: Pairs, note: Note
     ) -> Tensor:
-        """The sum over neighbours in eq. (60); weight = phi + f (pairs)."""
+        """The sum over pairs in eq. (66); weight = phi + f (pairs)."""
         centre, neighbour, radial, harmonics = pairs.centre, pairs.neighbour, pairs.radial, pairs.harmonics
         if pairs.inside is not None:
             active = torch.nonzero(weight).squeeze(-1)
@@ -251,7 +251,7 @@ class Layer2022(nn.Module):
         return x if norm is None else norm(x), chi if coordinate_norm is None else coordinate_norm(chi)
 
     def interact(self, x: Tensor, chi: Tensor) -> tuple[Tensor, Tensor]:
-        """Eqs. (64) to (66)."""
+        """Eqs. (69) to (71)."""
         mixed = self.self_mix(chi)
         degrees = len(self.degrees)
         both = self.exchange(torch.cat([x, norms(chi, self.degrees)], dim=-1))
@@ -278,7 +278,7 @@ class Layer2022(nn.Module):
 
 
 class Paper2022Model(ReferenceModel, architecture=PAPER_2022):
-    """Section 8 of docs/theory.md."""
+    """Section 9 of docs/theory.md."""
 
     def __init__(self, hyperparameters: dict[str, Any], elements: Sequence[int]) -> None:
         super().__init__(hyperparameters, elements)
@@ -295,7 +295,7 @@ class Paper2022Model(ReferenceModel, architecture=PAPER_2022):
         self.energy = EnergyHead(hyper, len(elements))
 
     def initial_coordinates(self, num_atoms: int, pairs: Pairs) -> Tensor:
-        """chi (n, sum of 2l+1), the mean harmonics of the neighbours, eq. (55)."""
+        """chi (n, sum of 2l+1), the mean harmonics of the neighbours, eq. (59)."""
         chi = pairs.harmonics.new_zeros(num_atoms, pairs.harmonics.shape[-1])
         chi = chi.index_add(0, pairs.centre, pairs.phi[:, None] * pairs.harmonics)
         total = pairs.phi.new_zeros(num_atoms).index_add(0, pairs.centre, pairs.phi)

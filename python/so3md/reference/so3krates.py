@@ -26,7 +26,7 @@ from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_ener
 
 
 class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
-    """Sections 1 to 5 of docs/theory.md."""
+    """Sections 1 to 5 and 8 of docs/theory.md."""
 
     def __init__(self, hyperparameters: dict[str, Any], elements: Sequence[int]) -> None:
         super().__init__(hyperparameters, elements)
@@ -68,7 +68,7 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
         return x, phi
 
     def initial_coordinates(self, num_atoms: int, edges: Edges, phi: Tensor, harmonics: Tensor) -> Tensor:
-        """chi (n, sum of 2l+1) before the first layer, eq. (13) or (13a)."""
+        """chi (n, sum of 2l+1) before the first layer, eq. (13) or (53)."""
         chi, options = harmonics.new_zeros(num_atoms, harmonics.shape[-1]), self.hyperparameters["initial_coordinates"]
         if options["type"] == "zero":
             return chi
