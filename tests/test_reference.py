@@ -151,9 +151,10 @@ class TestOptions:
 
 
 class TestSymmetries:
-    @pytest.fixture
-    def model(self) -> ReferenceModel:
-        return ReferenceModel.from_model_file(make_toy_model(seed=7, degrees=[1, 2, 3, 4]))
+    @pytest.fixture(params=["default", "neighbour_sum", "pre_norm_attention_only"])
+    def model(self, request: pytest.FixtureRequest) -> ReferenceModel:
+        overrides = {"degrees": [1, 2, 3, 4]} | EVERY_VARIANT[request.param]
+        return ReferenceModel.from_model_file(make_toy_model(seed=7, **overrides))
 
     def test_rotation_and_translation(self, model: ReferenceModel) -> None:
         atoms = molecule("CH3COOH")

@@ -204,6 +204,21 @@ class TestBatches:
         slope = (shifted(step) - shifted(-step)) / (2 * step)
         assert expected == pytest.approx(slope, rel=1e-5)
 
+    @pytest.mark.parametrize("variant", VARIANTS_2022)
+    def test_training_in_single_precision(self, variant: str) -> None:
+        """The gradient of a loss on forces is that of double precision, to what single precision leaves of it."""
+        atoms, found = rattled("H2CO", 1), []
+        for dtype in (torch.float64, torch.float32):
+            model = toy(seed=3, dtype=dtype, **VARIANTS_2022[variant])
+            positions = torch.tensor(atoms.positions, dtype=dtype, requires_grad=True)
+            graph = model.make_graph([Structure(atoms.numbers, atoms.positions, charge=1.0, spin=0.5)], positions)
+            gradient = torch.autograd.grad(model(graph)["energy"].sum(), positions, create_graph=True)[0]
+            parameters = [p for name, p in model.named_parameters() if name.endswith("weight")]
+            parts = torch.autograd.grad((gradient**2).sum(), parameters, allow_unused=True)
+            found.append(torch.cat([part.flatten().double() for part in parts if part is not None]))
+        assert found[0].norm() > 1e-3
+        assert (found[1] - found[0]).norm() < SINGLE_PRECISION * found[0].norm()
+
     def test_single_precision_is_close(self) -> None:
         atoms = rattled("CH3COOH")
         double, single = (evaluate(toy(dtype=dtype), atoms) for dtype in (torch.float64, torch.float32))
