@@ -247,6 +247,7 @@ PYBIND11_MODULE(_engine, module) {
   so3md::bind_geometry(module);
   so3md::bind_domain(module);
   so3md::bind_physics(module);
+  so3md::bind_functions(module);
   so3md::bind_engine(module);
   so3md::bind_batch(module);
 }

@@ -54,13 +54,18 @@ void gather_adjoint(const LayerStep<Real>& step, int begin, int end, Real*) {
 }
 
 template <class Real>
+void exponentials(int count, const Real* x, Real* value) {
+  for (int i = 0; i < count; i += kWidth<Real>) store<Real>(value + i, exponential<Real>(load<Real>(x + i)));
+}
+
+template <class Real>
 KernelTable<Real> make_table() {
 #define SO3MD_NAME_OF(token) #token
 #define SO3MD_STRING_OF(macro) SO3MD_NAME_OF(macro)
   return {SO3MD_STRING_OF(SO3MD_ISA),     scratch_size<Real>,      project<Real>,           first_layer_forward_step<Real>,
           first_layer_adjoint_step<Real>, attention_forward<Real>, attention_adjoint<Real>, gather_forward<Real>,
           gather_adjoint<Real>,           node_forward<Real>,      node_adjoint<Real>,      readout_forward<Real>,
-          readout_adjoint<Real>,          long_range<Real>};
+          readout_adjoint<Real>,          long_range<Real>,        exponentials<Real>,      activate_keep_slope<Real>};
 }
 
 }  // namespace

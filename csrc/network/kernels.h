@@ -119,6 +119,10 @@ struct KernelTable {
   void (*readout_forward)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*readout_adjoint)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*long_range)(const LongRange<Real>&, int begin, int end) = nullptr;
+
+  // The functions that kernels approximate, for tests of their errors; counts are multiples of the length of a vector.
+  void (*exponentials)(int count, const Real* x, Real* value) = nullptr;
+  void (*activations)(Activation, int count, Real* x_then_slope, Real* value) = nullptr;  ///< leaves act'(x) in the place of x
 };
 
 /// Most atoms that a node kernel takes at once.
