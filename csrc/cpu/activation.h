@@ -1,6 +1,8 @@
 // Activation functions on rows of numbers; lengths are multiples of a panel.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/vector_math.h"
 #include "model/hyperparameters.h"
 
@@ -8,7 +10,7 @@ namespace SO3MD_CPU_NAMESPACE {
 
 /// act(x) and act'(x); formulas as in csrc/network/activation.h.
 template <class Real>
-inline Vec<Real> activation(Activation type, Vec<Real> x, Vec<Real>& derivative) {
+inline __attribute__((always_inline)) Vec<Real> activation(Activation type, Vec<Real> x, Vec<Real>& derivative) {
   switch (type) {
     case Activation::identity:
       derivative = broadcast<Real>(1);
@@ -37,21 +39,34 @@ inline Vec<Real> activation(Activation type, Vec<Real> x, Vec<Real>& derivative)
   return x;
 }
 
+/// Calls body with a type that the compiler knows for the most frequent one: the choice is made once, not for every register.
+template <class Body>
+inline __attribute__((always_inline)) void with_activation(Activation type, const Body& body) {
+  if (type == Activation::silu)
+    body(std::integral_constant<Activation, Activation::silu>{});
+  else
+    body(type);
+}
+
 /// out = act(in); in and out may be the same.
 template <class Real>
 inline void activate_rows(Activation type, int count, const Real* in, Real* out) {
-  Vec<Real> unused;
-  for (int i = 0; i < count; i += kWidth<Real>) store<Real>(out + i, activation<Real>(type, load<Real>(in + i), unused));
+  with_activation(type, [&](auto kind) {
+    Vec<Real> unused;
+    for (int i = 0; i < count; i += kWidth<Real>) store<Real>(out + i, activation<Real>(kind, load<Real>(in + i), unused));
+  });
 }
 
 /// value = act(z) and z = act'(z) in place.
 template <class Real>
 inline void activate_keep_slope(Activation type, int count, Real* z, Real* value) {
-  for (int i = 0; i < count; i += kWidth<Real>) {
-    Vec<Real> slope;
-    store<Real>(value + i, activation<Real>(type, load<Real>(z + i), slope));
-    store<Real>(z + i, slope);
-  }
+  with_activation(type, [&](auto kind) {
+    for (int i = 0; i < count; i += kWidth<Real>) {
+      Vec<Real> slope;
+      store<Real>(value + i, activation<Real>(kind, load<Real>(z + i), slope));
+      store<Real>(z + i, slope);
+    }
+  });
 }
 
 /// gradient *= slope.

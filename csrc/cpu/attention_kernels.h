@@ -11,53 +11,51 @@
 //   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l D_i.Y_l(u) + beta_ji^l D_j.Y_l(-u)
 #pragma once
 
-#include "cpu/edge_tile.h"
+#include "cpu/filter_kernels.h"
+#include "cpu/head_kernels.h"
 #include "cpu/node_kernels.h"
 
 namespace SO3MD_CPU_NAMESPACE {
 
 /// Buffers of one tile.
 template <class Real>
-struct AttentionBuffers {
-  Real *filter, *filter_gradient;                         // [edge][features_padded + coordinates_padded]
-  Real *hidden, *slope;                                   // [edge][2 spherical_hidden]
-  Real *harmonics, *chi_difference, *harmonics_gradient;  // [coordinate][lane]
-  Real *chi_gradient_i, *chi_gradient_j;                  // [coordinate][lane] D of both atoms
-  Real* invariant;                                        // [degree][lane]
-  Real *features, *chi;                                   // sums over edges of one atom; chi: [coordinate][lane]
-  Real *edge_rows, *edge_rows_j;                          // [lane][chi_stride]
-  Real *projection, *x;                                   // [kNodeBlock] rows
-  Real* unused_row;                                       // where a partner of another process gains nothing
-  Real* radial;
-  Real* projection_gradient;  // [rows of a block][projection_stride]
+struct AttentionBuffers : FilterBuffers<Real> {
+  Real *harmonics, *harmonics_gradient;   // [coordinate][lane]
+  Real *chi_gradient_i, *chi_gradient_j;  // [coordinate][lane] D of both atoms
+  Real *features, *chi;                   // sums over edges of one atom; chi: [coordinate][lane]
+  Real *edge_rows, *edge_rows_j;          // [lane][chi_stride]
+  Real *projection, *x;                   // [kNodeBlock] rows
+  Real* unused_row;                       // where a partner of another process gains nothing
+  Real* projection_gradient;              // [rows of a block][projection_stride]
   std::size_t used = 0;
 
   /// Without scratch memory only `used`, the size, is set.
   AttentionBuffers(const Layout& layout, int block_rows, Real* scratch) {
-    const int channels = layout.features_padded + layout.coordinates_padded;
+    const int coordinates = coordinate_lanes(layout);
     auto take = [this, scratch](int count) {
       Real* at = scratch == nullptr ? nullptr : scratch + used;
       used += static_cast<std::size_t>(padded<Real>(count));
       return at;
     };
-    filter = take(kTile * channels);
-    filter_gradient = take(kTile * channels);
-    hidden = take(kTile * 2 * layout.spherical_hidden);
-    slope = take(kTile * 2 * layout.spherical_hidden);
-    harmonics = take(kTile * layout.num_coordinates);
-    chi_difference = take(kTile * layout.num_coordinates);
-    chi_gradient_i = take(kTile * layout.num_coordinates);
-    chi_gradient_j = take(kTile * layout.num_coordinates);
-    harmonics_gradient = take(kTile * layout.num_coordinates);
-    invariant = take(kTile * layout.num_degrees);
+    this->filter = take(this->part_size(layout));
+    this->filter_slope = take(this->part_size(layout));
+    this->hidden = take(kTile * 2 * layout.spherical_hidden);
+    this->slope = take(kTile * 2 * layout.spherical_hidden);
+    this->chi_difference = take(coordinates);
+    this->invariant = take(kTile * layout.num_degrees);
+    harmonics = take(coordinates);
+    chi_gradient_i = take(coordinates);
+    chi_gradient_j = take(coordinates);
+    harmonics_gradient = take(coordinates);
     features = take(layout.features_padded);
-    chi = take(kTile * layout.num_coordinates);
+    this->chi_gradient = chi = take(coordinates);
     edge_rows = take(kTile * layout.chi_stride);
     edge_rows_j = take(kTile * layout.chi_stride);
     projection = take(kNodeBlock * layout.projection_stride);
     x = take(kNodeBlock * layout.feature_stride);
     unused_row = take(layout.projection_stride);
-    radial = take(static_cast<int>(RadialBuffers<Real>::size(layout)));
+    Real* networks = take(static_cast<int>(RadialBuffers<Real>::size(layout)));
+    if (scratch != nullptr) this->radial = RadialBuffers<Real>(layout, networks);
     projection_gradient = take(block_rows * layout.projection_stride);
   }
 
@@ -69,80 +67,16 @@ inline void set_zero(int count, Real* values) {
   for (int i = 0; i < count; ++i) values[i] = Real(0);
 }
 
-/// to[coordinate][lane] = rows of `from` at the slots.
-template <class Real>
-inline void gather_coordinates(const Layout& layout, const int* slots, const Real* from, Real* to) {
-  for (int p = 0; p < kTile; ++p) {
-    const Real* row = from + static_cast<std::ptrdiff_t>(slots[p]) * layout.chi_stride;
-    for (int c = 0; c < layout.num_coordinates; ++c) to[c * kTile + p] = row[c];
-  }
-}
-
 /// to[lane][coordinate], in rows of chi_stride, from lanes.
 template <class Real>
 inline void lanes_to_rows(const Layout& layout, const Real* from, Real* to) {
-  for (int c = 0; c < layout.num_coordinates; ++c)
-    for (int p = 0; p < kTile; ++p) to[p * layout.chi_stride + c] = from[c * kTile + p];
-}
-
-/// to[coordinate][lane] = chi_j - chi_i.
-template <class Real>
-inline void gather_differences(const LayerStep<Real>& step, const EdgeTile<Real>& tile, Real* to) {
-  const Layout& layout = *step.layout;
-  for (int p = 0; p < kTile; ++p) {
-    const Real* other = step.chi + static_cast<std::ptrdiff_t>(tile.slot[p]) * layout.chi_stride;
-    const Real* own = step.chi + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.chi_stride;
-    for (int c = 0; c < layout.num_coordinates; ++c) to[c * kTile + p] = other[c] - own[c];
-  }
-}
-
-/// b.filter of every edge of the tile; b.slope and b.hidden keep what the adjoint needs.
-template <class Real>
-inline void filters(const LayerStep<Real>& step, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b, RadialBuffers<Real>& radial) {
-  const Layout& layout = *step.layout;
-  const LayerParameters<Real>& parameters = *step.parameters;
-  gather_differences<Real>(step, tile, b.chi_difference);
-  for (int index = 0; index < layout.num_degrees; ++index) {
-    const int count = 2 * layout.degree[index] + 1;
-    const Real norm = Real(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(count)));
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
-      Vec<Real> squares = Vec<Real>{};
-      for (int m = 0; m < count; ++m) {
-        const Vec<Real> c = load<Real>(b.chi_difference + (layout.degree_offset[index] + m) * kTile + lane);
-        squares += c * c;
-      }
-      store<Real>(b.invariant + index * kTile + lane, squares * norm);
+  for (int c = 0; c < layout.num_coordinates; c += 4)
+    for (int p = 0; p < kTile; p += 4) {
+      Four<Real> rows[4];
+      for (int k = 0; k < 4; ++k) load_four<Real>(from + (c + k) * kTile + p, rows[k]);
+      transpose<Real>(rows);
+      for (int k = 0; k < 4; ++k) store_four<Real>(to + (p + k) * layout.chi_stride + c, rows[k]);
     }
-  }
-  const int hidden = 2 * layout.spherical_hidden;
-  for (int p = 0; p < tile.count; ++p)
-    for (int k = 0; k < hidden; k += kWidth<Real>) {
-      Vec<Real> z = load<Real>(parameters.spherical1_bias + k);
-      for (int index = 0; index < layout.num_degrees; ++index)
-        z += b.invariant[index * kTile + p] * load<Real>(parameters.spherical1_weight + index * hidden + k);
-      store<Real>(b.slope + p * hidden + k, z);
-    }
-  activate_keep_slope<Real>(layout.activation, tile.count * hidden, b.slope, b.hidden);
-  radial_values<Real>(step, tile, b.filter, radial);
-  const int channels = layout.features_padded + layout.coordinates_padded;
-  add_product<Real>(parameters.spherical2_features.forward, tile.count, b.hidden, hidden, b.filter, channels);
-  add_product<Real>(parameters.spherical2_coordinates.forward, tile.count, b.hidden + layout.spherical_hidden, hidden,
-                    b.filter + layout.features_padded, channels);
-}
-
-/// sum_e a_e b_e c_e over one head.
-template <class Real>
-inline Real triple_product(int count, const Real* a, const Real* b, const Real* c) {
-  Vec<Real> sums = Vec<Real>{};
-  for (int e = 0; e < count; e += kWidth<Real>) sums += load<Real>(a + e) * load<Real>(b + e) * load<Real>(c + e);
-  return sum<Real>(sums);
-}
-
-template <class Real>
-inline Real dot(int count, const Real* a, const Real* b) {
-  Vec<Real> sums = Vec<Real>{};
-  for (int e = 0; e < count; e += kWidth<Real>) sums += load<Real>(a + e) * load<Real>(b + e);
-  return sum<Real>(sums);
 }
 
 /// x_attended and chi_attended of atom i from the sums over its edges (features in head layout).
@@ -200,54 +134,75 @@ inline void add_pair_harmonics(const LayerStep<Real>& step, const PairBlock& blo
   }
 }
 
+/// Feature heads of the pair in lane p: weighted values are added to the sums of both atoms.
+template <class Real, bool kCommon>
+inline void feature_heads(const Layout& layout, const Real* own, const Real* other, const Real* filter, Real scale, Real* own_sum,
+                          Real* other_sum) {
+  const HeadShape shape = features_shape<kCommon>(layout);
+  for (int head = 0; head < shape.heads; ++head) {
+    const int at = head * shape.width, query = shape.query + at, key = shape.key + at, value = shape.value + at;
+    const BothEnds<Real> alpha = attention_weights<Real>(shape.width, {own + query, own + key}, {other + query, other + key}, filter + at);
+    add_head<Real>(shape.width, scale * alpha.own, other + value, own_sum + at);
+    add_head<Real>(shape.width, scale * alpha.other, own + value, other_sum + at);
+  }
+}
+
+/// Coordinate heads of the pair in lane p: beta of both directions, that of the second with the sign of Y_l(-u).
+template <class Real, bool kCommon>
+inline void coordinate_heads(const Layout& layout, const Real* own, const Real* other, const Real* filter, Real scale, int p,
+                             Real* own_beta, Real* other_beta) {
+  const HeadShape shape = coordinates_shape<kCommon>(layout);
+  for (int index = 0; index < shape.heads; ++index) {
+    const int at = index * shape.width, query = shape.query + at, key = shape.key + at;
+    const BothEnds<Real> beta = attention_weights<Real>(shape.width, {own + query, own + key}, {other + query, other + key}, filter + at);
+    own_beta[index * kTile + p] = scale * beta.own;
+    other_beta[index * kTile + p] = layout.degree[index] % 2 == 0 ? scale * beta.other : -scale * beta.other;
+  }
+}
+
 /// One tile of pairs: sums of value vectors, and of harmonics.
-template <class Real>
-inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b,
-                         RadialBuffers<Real>& radial) {
+template <class Real, bool kCommon>
+inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  const int channels = layout.features_padded + layout.coordinates_padded, count = layout.head_padded;
+  const FilterPart<Real> features = features_part<Real>(layout, *step.parameters);
+  const FilterPart<Real> coordinates = coordinates_part<Real>(layout, *step.parameters);
   const Real features_norm = static_cast<Real>(layout.features_normalizer);
   const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
+  const auto projection = [&](int slot) { return step.projection + static_cast<std::ptrdiff_t>(slot) * layout.projection_stride; };
   alignas(64) Real beta[2][kMaxDegrees * kTile] = {};
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  filters<Real>(step, tile, b, radial);
+  spherical_hidden<Real, false>(step, tile, b);
+  const TileRadial<Real> radial(step, tile, b);
+  filter_values<Real>(step, tile, features, radial, b);
   for (int p = 0; p < tile.count; ++p) {
-    const Real* own = step.projection + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.projection_stride;
-    const Real* other = step.projection + static_cast<std::ptrdiff_t>(tile.slot[p]) * layout.projection_stride;
-    const Real* filter = b.filter + p * channels;
     Real* own_sum = step.gradient_attended + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
     Real* other_sum = tile.row[p] < 0
                           ? b.unused_row
                           : block_row<Real>(block, tile.row[p], step.gradient_attended, step.rim.features, layout.features_padded);
-    for (int head = 0; head < layout.heads; ++head) {
-      const int at = head * count, query = layout.query_offset + at, key = layout.key_offset + at, value = layout.value_offset + at;
-      const Real scale = tile.cutoff[p] * features_norm;
-      const Real own_alpha = scale * triple_product<Real>(count, own + query, other + key, filter + at);
-      const Real other_alpha = scale * triple_product<Real>(count, other + query, own + key, filter + at);
-      scale_and_add<Real>(count, own_alpha, other + value, own_sum + at);
-      scale_and_add<Real>(count, other_alpha, own + value, other_sum + at);
-    }
-    for (int index = 0; index < layout.num_degrees; ++index) {
-      const int at = index * layout.coordinate_head_padded, width = layout.coordinate_head_padded;
-      const int query = layout.coordinate_query_offset + at, key = layout.coordinate_key_offset + at;
-      const Real* head_filter = filter + layout.features_padded + at;
-      const Real scale = tile.cutoff[p] * coordinates_norm, parity = layout.degree[index] % 2 == 0 ? scale : -scale;
-      beta[0][index * kTile + p] = scale * triple_product<Real>(width, own + query, other + key, head_filter);
-      beta[1][index * kTile + p] = parity * triple_product<Real>(width, other + query, own + key, head_filter);
-    }
+    feature_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]), b.filter + p * features.channels,
+                                 tile.cutoff[p] * features_norm, own_sum, other_sum);
   }
+  filter_values<Real>(step, tile, coordinates, radial, b);
+  for (int p = 0; p < tile.count; ++p)
+    coordinate_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]), b.filter + p * coordinates.channels,
+                                    tile.cutoff[p] * coordinates_norm, p, beta[0], beta[1]);
   add_pair_harmonics<Real>(step, block, tile, beta[0], beta[1], b);
 }
 
 template <class Real>
 inline void general_forward(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  RadialBuffers<Real> radial(layout, b.radial);
   for (int row = 0; row < block.num_rows(); ++row) {
     set_zero(layout.features_padded, block_row<Real>(block, row, step.gradient_attended, step.rim.features, layout.features_padded));
     set_zero(layout.chi_stride, block_row<Real>(block, row, step.gradient_chi_attended, step.rim.chi, layout.chi_stride));
   }
-  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { forward_tile<Real>(step, block, tile, b, radial); });
+  const bool common = has_common_heads(layout);
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
+    if (common)
+      forward_tile<Real, true>(step, block, tile, b);
+    else
+      forward_tile<Real, false>(step, block, tile, b);
+  });
 }
 
 /// The sums of atom i, its own row and those of the rim.
@@ -308,30 +263,6 @@ inline void coordinate_harmonics_gradient(const Layout& layout, const Coordinate
     }
 }
 
-/// Queries and keys, or their gradients, of one head and one atom.
-template <class Real>
-struct QueryKey {
-  Real *query, *key;
-};
-
-/// One head of a pair, backwards from dE/dalpha_ij = own_factor and dE/dalpha_ji = other_factor (times s): the gradient of the filter is
-/// set, those of queries and keys of both atoms are added to (eq. 45, 46).
-template <class Real>
-inline void query_key_adjoint(int count, Real own_factor, Real other_factor, QueryKey<const Real> own, QueryKey<const Real> other,
-                              const Real* filter, Real* filter_gradient, QueryKey<Real> own_gradient, QueryKey<Real> other_gradient) {
-  for (int e = 0; e < count; e += kWidth<Real>) {
-    const Vec<Real> w = load<Real>(filter + e);
-    const Vec<Real> own_query = load<Real>(own.query + e), own_key = load<Real>(own.key + e);
-    const Vec<Real> key = own_factor * load<Real>(other.key + e), query = other_factor * load<Real>(other.query + e);
-    store<Real>(filter_gradient + e, key * own_query + query * own_key);
-    const Vec<Real> own_w = own_factor * w, other_w = other_factor * w;
-    store<Real>(own_gradient.query + e, load<Real>(own_gradient.query + e) + key * w);
-    store<Real>(own_gradient.key + e, load<Real>(own_gradient.key + e) + query * w);
-    store<Real>(other_gradient.key + e, load<Real>(other_gradient.key + e) + own_w * own_query);
-    store<Real>(other_gradient.query + e, load<Real>(other_gradient.query + e) + other_w * own_key);
-  }
-}
-
 /// One end of a pair in the adjoint.
 template <class Real>
 struct PairEnd {
@@ -342,74 +273,45 @@ struct PairEnd {
   QueryKey<Real> gradients(int query, int key) const { return {gradient + query, gradient + key}; }
 };
 
-/// Feature heads of a pair: gradient of the filter, of q, k and v of both atoms (eq. 45, 46); returns dE/ds of the heads.
-template <class Real>
-inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, const Real* filter,
-                                  Real scale, Real* filter_gradient) {
-  const int count = layout.head_padded;
+/// Feature heads of a pair: the filter becomes its gradient, those of q, k and v of both atoms are added to (eq. 45, 46); returns dE/ds of
+/// the heads.
+template <class Real, bool kCommon>
+inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, Real scale, Real* filter,
+                                  const Real* filter_slope, Vec<Real>& radial) {
+  const HeadShape shape = features_shape<kCommon>(layout);
   Real along = Real(0);
-  for (int head = 0; head < layout.heads; ++head) {
-    const int at = head * count, query = layout.query_offset + at, key = layout.key_offset + at, value = layout.value_offset + at;
-    const Real own_alpha = triple_product<Real>(count, own.projection + query, other.projection + key, filter + at);
-    const Real other_alpha = triple_product<Real>(count, other.projection + query, own.projection + key, filter + at);
-    const Real own_product = dot<Real>(count, own.gradient_attended + at, other.projection + value);
-    const Real other_product = dot<Real>(count, other.gradient_attended + at, own.projection + value);
-    along += own_alpha * own_product + other_alpha * other_product;
-    query_key_adjoint<Real>(count, scale * own_product, scale * other_product, own.inputs(query, key), other.inputs(query, key),
-                            filter + at, filter_gradient + at, own.gradients(query, key), other.gradients(query, key));
-    scale_and_add<Real>(count, scale * other_alpha, other.gradient_attended + at, own.gradient + value);
-    scale_and_add<Real>(count, scale * own_alpha, own.gradient_attended + at, other.gradient + value);
+  for (int head = 0; head < shape.heads; ++head) {
+    const int at = head * shape.width, query = shape.query + at, key = shape.key + at, value = shape.value + at;
+    const BothEnds<Real> product = value_products<Real>(shape.width, own.gradient_attended + at, own.projection + value,
+                                                        other.gradient_attended + at, other.projection + value);
+    const BothEnds<Real> alpha =
+        head_adjoint<Real>(shape.width, {scale * product.own, scale * product.other}, own.inputs(query, key), other.inputs(query, key),
+                           filter + at, filter_slope + at, own.gradients(query, key), other.gradients(query, key), radial);
+    along += alpha.own * product.own + alpha.other * product.other;
+    add_head<Real>(shape.width, scale * alpha.other, other.gradient_attended + at, own.gradient + value);
+    add_head<Real>(shape.width, scale * alpha.own, own.gradient_attended + at, other.gradient + value);
   }
   return along;
 }
 
-/// Coordinate heads of the pair in lane p: gradient of the filter, of q' and k' of both atoms (eq. 45, 46), and both beta; returns dE/ds.
-template <class Real>
-inline Real coordinate_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, int p, const Real* filter,
-                                     Real scale, CoordinateLanes<Real>& c, Real* filter_gradient) {
-  const int count = layout.coordinate_head_padded;
+/// Coordinate heads of the pair in lane p: the filter becomes its gradient, those of q' and k' of both atoms are added to (eq. 45, 46), and
+/// both beta are set; returns dE/ds.
+template <class Real, bool kCommon>
+inline Real coordinate_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, int p, Real scale,
+                                     CoordinateLanes<Real>& c, Real* filter, const Real* filter_slope, Vec<Real>& radial) {
+  const HeadShape shape = coordinates_shape<kCommon>(layout);
   Real along = Real(0);
-  for (int index = 0; index < layout.num_degrees; ++index) {
-    const int at = index * count, query = layout.coordinate_query_offset + at, key = layout.coordinate_key_offset + at;
-    const int lane = index * kTile + p;
-    const Real own_beta = triple_product<Real>(count, own.projection + query, other.projection + key, filter + at);
-    const Real other_beta = triple_product<Real>(count, other.projection + query, own.projection + key, filter + at);
-    along += own_beta * c.own_product[lane] + other_beta * c.other_product[lane];
-    c.own_beta[lane] = scale * own_beta;
-    c.other_beta[lane] = scale * other_beta;
-    query_key_adjoint<Real>(count, scale * c.own_product[lane], scale * c.other_product[lane], own.inputs(query, key),
-                            other.inputs(query, key), filter + at, filter_gradient + at, own.gradients(query, key),
-                            other.gradients(query, key));
+  for (int index = 0; index < shape.heads; ++index) {
+    const int at = index * shape.width, lane = index * kTile + p, query = shape.query + at, key = shape.key + at;
+    const Real own_product = c.own_product[lane], other_product = c.other_product[lane];
+    const BothEnds<Real> beta =
+        head_adjoint<Real>(shape.width, {scale * own_product, scale * other_product}, own.inputs(query, key), other.inputs(query, key),
+                           filter + at, filter_slope + at, own.gradients(query, key), other.gradients(query, key), radial);
+    along += beta.own * own_product + beta.other * other_product;
+    c.own_beta[lane] = scale * beta.own;
+    c.other_beta[lane] = scale * beta.other;
   }
   return along;
-}
-
-/// From dE/dw back through the spherical filter networks to chi_i, by lanes in b.chi: dE/dchi_i = -2 (2l+1)^(-1/2) (chi_j - chi_i)
-/// dE/dm (eq. 47); dE/dchi_j is the opposite.
-template <class Real>
-inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
-  const Layout& layout = *step.layout;
-  const LayerParameters<Real>& parameters = *step.parameters;
-  const int channels = layout.features_padded + layout.coordinates_padded, hidden = 2 * layout.spherical_hidden;
-  apply<Real>(parameters.spherical2_features.adjoint, tile.count, b.filter_gradient, channels, b.hidden, hidden);
-  apply<Real>(parameters.spherical2_coordinates.adjoint, tile.count, b.filter_gradient + layout.features_padded, channels,
-              b.hidden + layout.spherical_hidden, hidden);
-  multiply_rows<Real>(tile.count * hidden, b.slope, b.hidden);
-  set_zero(kTile * layout.num_degrees, b.invariant);
-  for (int p = 0; p < tile.count; ++p)
-    for (int index = 0; index < layout.num_degrees; ++index)
-      b.invariant[index * kTile + p] = dot<Real>(hidden, b.hidden + p * hidden, parameters.spherical1_weight + index * hidden);
-  for (int index = 0; index < layout.num_degrees; ++index) {
-    const int count = 2 * layout.degree[index] + 1;
-    const Real norm = Real(-2) / static_cast<Real>(__builtin_sqrt(static_cast<double>(count)));
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
-      const Vec<Real> factor = norm * load<Real>(b.invariant + index * kTile + lane);
-      for (int m = 0; m < count; ++m) {
-        const int place = (layout.degree_offset[index] + m) * kTile + lane;
-        store<Real>(b.chi + place, factor * load<Real>(b.chi_difference + place));
-      }
-    }
-  }
 }
 
 /// Before the first tile of a block: rows that forces are added to. Those of own atoms keep what they hold.
@@ -450,43 +352,58 @@ inline void add_pair_gradients(const LayerStep<Real>& step, const PairBlock& blo
 }
 
 /// One tile of the adjoint: adds to b.projection_gradient and to what add_pair_gradients fills.
-template <class Real>
-inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b,
-                         RadialBuffers<Real>& radial) {
+template <class Real, bool kCommon>
+inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  const int channels = layout.features_padded + layout.coordinates_padded;
+  const FilterPart<Real> features = features_part<Real>(layout, *step.parameters);
+  const FilterPart<Real> coordinates = coordinates_part<Real>(layout, *step.parameters);
   const Real features_norm = static_cast<Real>(layout.features_normalizer);
   const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
   CoordinateLanes<Real> c;
   set_zero(kMaxDegrees * kTile, c.own_beta);
   set_zero(kMaxDegrees * kTile, c.other_beta);
-  alignas(64) Real along[kTile] = {}, radial_slope[kTile] = {};
+  alignas(64) Real along[kTile] = {}, by_distance[kTile] = {};
   const auto end = [&](int slot, Real* gradient) -> PairEnd<Real> {
     return {step.projection + static_cast<std::ptrdiff_t>(slot) * layout.projection_stride,
             step.gradient_attended + static_cast<std::ptrdiff_t>(slot) * layout.features_padded, gradient};
   };
+  const auto own = [&](int p) {
+    return end(tile.centre[p], b.projection_gradient + (tile.centre[p] - block.begin) * layout.projection_stride);
+  };
+  const auto other = [&](int p) {
+    return end(tile.slot[p], tile.row[p] < 0 ? b.unused_row : b.projection_gradient + tile.row[p] * layout.projection_stride);
+  };
 
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  filters<Real>(step, tile, b, radial);
+  spherical_hidden<Real, true>(step, tile, b);
+  const TileRadial<Real> radial(step, tile, b);
+  filter_values_and_slopes<Real>(step, tile, features, radial, b);
+  for (int p = 0; p < tile.count; ++p) {
+    const int at = p * features.channels;
+    Vec<Real> slopes = Vec<Real>{};
+    along[p] = features_norm * feature_heads_adjoint<Real, kCommon>(layout, own(p), other(p), tile.cutoff[p] * features_norm, b.filter + at,
+                                                                    b.filter_slope + at, slopes);
+    by_distance[p] = sum<Real>(slopes);
+  }
+  filter_adjoint<Real>(step, tile, features, b);
+
   gather_coordinates<Real>(layout, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
   gather_coordinates<Real>(layout, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
   coordinate_products<Real>(layout, b, c);
+  filter_values_and_slopes<Real>(step, tile, coordinates, radial, b);
   for (int p = 0; p < tile.count; ++p) {
-    const int row = tile.row[p];
-    const PairEnd<Real> own = end(tile.centre[p], b.projection_gradient + (tile.centre[p] - block.begin) * layout.projection_stride);
-    const PairEnd<Real> other = end(tile.slot[p], row < 0 ? b.unused_row : b.projection_gradient + row * layout.projection_stride);
-    const Real* filter = b.filter + p * channels;
-    Real* filter_gradient = b.filter_gradient + p * channels;
-    const Real features_along = feature_heads_adjoint<Real>(layout, own, other, filter, tile.cutoff[p] * features_norm, filter_gradient);
-    const Real coordinates_along =
-        coordinate_heads_adjoint<Real>(layout, own, other, p, filter + layout.features_padded, tile.cutoff[p] * coordinates_norm, c,
-                                       filter_gradient + layout.features_padded);
-    along[p] = (features_along * features_norm + coordinates_along * coordinates_norm) * tile.cutoff_derivative[p];
+    const int at = p * coordinates.channels;
+    Vec<Real> slopes = Vec<Real>{};
+    along[p] += coordinates_norm * coordinate_heads_adjoint<Real, kCommon>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm,
+                                                                           c, b.filter + at, b.filter_slope + at, slopes);
+    by_distance[p] += sum<Real>(slopes);
   }
-  radial_derivative<Real>(step, tile, b.filter_gradient, radial, radial_slope);
+  filter_adjoint<Real>(step, tile, coordinates, b);
+
+  if (step.parameters->table.rows == nullptr) radial_derivative<Real>(step, tile, b.radial, by_distance);
   spherical_adjoint<Real>(step, tile, b);
   coordinate_harmonics_gradient<Real>(layout, c, b);
-  for (int p = 0; p < kTile; ++p) along[p] += radial_slope[p];
+  for (int p = 0; p < kTile; ++p) along[p] = along[p] * tile.cutoff_derivative[p] + by_distance[p];
   add_pair_gradients<Real>(step, block, tile, along, b);
 }
 
@@ -535,9 +452,14 @@ inline void rim_input_gradients(const LayerStep<Real>& step, int begin, int rows
 template <class Real>
 inline void general_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  RadialBuffers<Real> radial(layout, b.radial);
   prepare_adjoint<Real>(step, block, b);
-  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { adjoint_tile<Real>(step, block, tile, b, radial); });
+  const bool common = has_common_heads(layout);
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
+    if (common)
+      adjoint_tile<Real, true>(step, block, tile, b);
+    else
+      adjoint_tile<Real, false>(step, block, tile, b);
+  });
   const int own = block.end - block.begin, rim = block.rim_end - block.rim_begin;
   for (int first = 0; first < own; first += kNodeBlock)
     own_input_gradients<Real>(step, block.begin + first, own - first < kNodeBlock ? own - first : kNodeBlock,

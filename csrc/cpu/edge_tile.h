@@ -88,14 +88,17 @@ inline void for_pair_tiles(const EdgeView<Real>& edges, const PairBlock& block, 
   body(tile);
 }
 
-/// Interval of a spline and its weights at distance r.
+/// Interval of a spline and its weights at a distance.
 template <class Real>
 struct SplinePlace {
   int interval;
   Real value[kSplineRows];
   Real difference[kSplineRows - 1];  ///< of consecutive rows, for the derivative with respect to r
 
-  __attribute__((always_inline)) SplinePlace(const RadialTable<Real>& table, double r) {
+  SplinePlace() = default;
+  __attribute__((always_inline)) SplinePlace(const RadialTable<Real>& table, double r) { find(table, r); }
+
+  __attribute__((always_inline)) void find(const RadialTable<Real>& table, double r) {
     const double inverse = 1.0 / (r + table.half);
     const double place = r * inverse * table.intervals_per_unit;
     interval = static_cast<int>(place);
@@ -129,6 +132,41 @@ inline Vec<Real> spline_derivative(const SplinePlace<Real>& place, const Real* r
   return total;
 }
 
+/// value[c] = the spline for `count` channels, rows of which begin at `row`. Weights are held in registers: a store to `value` might change
+/// them in memory, for all that the compiler knows.
+template <class Real>
+inline void spline_values(const SplinePlace<Real>& place, const Real* row, int stride, int count, Real* value) {
+  Vec<Real> weight[kSplineRows];
+  for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(place.value[s]);
+  for (int c = 0; c < count; c += kWidth<Real>) {
+    Vec<Real> even = weight[0] * load<Real>(row + c), odd = weight[1] * load<Real>(row + stride + c);
+    for (int s = 2; s < kSplineRows; s += 2) {
+      even += weight[s] * load<Real>(row + s * stride + c);
+      odd += weight[s + 1] * load<Real>(row + (s + 1) * stride + c);
+    }
+    store<Real>(value + c, even + odd);
+  }
+}
+
+/// The same, and its derivative with respect to r.
+template <class Real>
+inline void spline_values_and_slopes(const SplinePlace<Real>& place, const Real* row, int stride, int count, Real* value, Real* slope) {
+  Vec<Real> weight[kSplineRows], difference[kSplineRows - 1];
+  for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(place.value[s]);
+  for (int s = 0; s < kSplineRows - 1; ++s) difference[s] = broadcast<Real>(place.difference[s]);
+  for (int c = 0; c < count; c += kWidth<Real>) {
+    Vec<Real> below = load<Real>(row + c), total = weight[0] * below, derivative = Vec<Real>{};
+    for (int s = 1; s < kSplineRows; ++s) {
+      const Vec<Real> above = load<Real>(row + s * stride + c);
+      total += weight[s] * above;
+      derivative += difference[s - 1] * (above - below);
+      below = above;
+    }
+    store<Real>(value + c, total);
+    store<Real>(slope + c, derivative);
+  }
+}
+
 /// Buffers of the radial filter networks, used where they are not tabulated.
 template <class Real>
 struct RadialBuffers {
@@ -136,6 +174,7 @@ struct RadialBuffers {
   static std::size_t size(const Layout& layout) {
     return static_cast<std::size_t>(kTile) * static_cast<std::size_t>(2 * layout.radial_stride + 4 * layout.radial_hidden);
   }
+  RadialBuffers() = default;
   RadialBuffers(const Layout& layout, Real* scratch) {
     basis = scratch;
     basis_derivative = basis + kTile * layout.radial_stride;
@@ -144,9 +183,9 @@ struct RadialBuffers {
   }
 };
 
-/// Fills the basis and its derivative for every edge of the tile.
+/// Hidden values of the radial networks of both filters, and what radial_derivative needs.
 template <class Real>
-inline void radial_basis(const LayerStep<Real>& step, const EdgeTile<Real>& tile, RadialBuffers<Real>& b) {
+inline void radial_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& tile, RadialBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   double value[kMostRadial], derivative[kMostRadial];
   for (int p = 0; p < tile.count; ++p) {
@@ -156,62 +195,23 @@ inline void radial_basis(const LayerStep<Real>& step, const EdgeTile<Real>& tile
       b.basis_derivative[p * layout.radial_stride + k] = static_cast<Real>(derivative[k]);
     }
   }
-}
-
-/// filter[p][channel] = radial part of both filters. Untabulated, b keeps what radial_derivative needs.
-template <class Real>
-inline void radial_values(const LayerStep<Real>& step, const EdgeTile<Real>& tile, Real* filter, RadialBuffers<Real>& b) {
-  const Layout& layout = *step.layout;
-  const int channels = layout.features_padded + layout.coordinates_padded;
-  const RadialTable<Real>& table = step.parameters->table;
-  if (table.rows != nullptr) {
-    for (int p = 0; p < tile.count; ++p) {
-      const SplinePlace<Real> place(table, tile.r[p]);
-      const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
-      for (int c = 0; c < channels; c += kWidth<Real>) store<Real>(filter + p * channels + c, spline_value<Real>(place, row + c, channels));
-    }
-    return;
-  }
-  const RadialNetwork<Real>& network = step.parameters->radial;
   const int hidden = 2 * layout.radial_hidden;
-  radial_basis<Real>(step, tile, b);
-  apply<Real>(network.dense1.forward, tile.count, b.basis, layout.radial_stride, b.slope, hidden);
+  apply<Real>(step.parameters->radial.dense1.forward, tile.count, b.basis, layout.radial_stride, b.slope, hidden);
   activate_keep_slope<Real>(layout.activation, tile.count * hidden, b.slope, b.hidden);
-  apply<Real>(network.dense2_features.forward, tile.count, b.hidden, hidden, filter, channels);
-  apply<Real>(network.dense2_coordinates.forward, tile.count, b.hidden + layout.radial_hidden, hidden, filter + layout.features_padded,
-              channels);
 }
 
-/// derivative[p] = sum_c gradient[p][c] dw_c/dr.
+/// derivative[p] += dE/dr by way of the radial networks, from the gradients of their hidden values, in b.hidden.
 template <class Real>
-inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const Real* gradient, RadialBuffers<Real>& b,
-                              Real* derivative) {
+inline void radial_derivative(const LayerStep<Real>& step, const EdgeTile<Real>& tile, RadialBuffers<Real>& b, Real* derivative) {
   const Layout& layout = *step.layout;
-  const int channels = layout.features_padded + layout.coordinates_padded;
-  const RadialTable<Real>& table = step.parameters->table;
-  if (table.rows != nullptr) {
-    for (int p = 0; p < tile.count; ++p) {
-      const SplinePlace<Real> place(table, tile.r[p]);
-      const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
-      Vec<Real> sums = Vec<Real>{};
-      for (int c = 0; c < channels; c += kWidth<Real>)
-        sums += load<Real>(gradient + p * channels + c) * spline_derivative<Real>(place, row + c, channels);
-      derivative[p] = sum<Real>(sums);
-    }
-    return;
-  }
-  const RadialNetwork<Real>& network = step.parameters->radial;
   const int hidden = 2 * layout.radial_hidden;
-  apply<Real>(network.dense2_features.adjoint, tile.count, gradient, channels, b.hidden, hidden);
-  apply<Real>(network.dense2_coordinates.adjoint, tile.count, gradient + layout.features_padded, channels, b.hidden + layout.radial_hidden,
-              hidden);
   multiply_rows<Real>(tile.count * hidden, b.slope, b.hidden);
-  apply<Real>(network.dense1.adjoint, tile.count, b.hidden, hidden, b.basis, layout.radial_stride);
+  apply<Real>(step.parameters->radial.dense1.adjoint, tile.count, b.hidden, hidden, b.basis, layout.radial_stride);
   for (int p = 0; p < tile.count; ++p) {
     Real total = Real(0);
     for (int k = 0; k < layout.num_radial; ++k)
       total += b.basis[p * layout.radial_stride + k] * b.basis_derivative[p * layout.radial_stride + k];
-    derivative[p] = total;
+    derivative[p] += total;
   }
 }
 

@@ -13,10 +13,7 @@ namespace SO3MD_CPU_NAMESPACE {
 template <class Real>
 inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>& place, Real* value, Real* derivative) {
   const Real* row = table + static_cast<std::ptrdiff_t>(place.interval) * stride;
-  for (int c = 0; c < stride; c += kWidth<Real>) {
-    store<Real>(value + c, spline_value<Real>(place, row + c, stride));
-    store<Real>(derivative + c, spline_derivative<Real>(place, row + c, stride));
-  }
+  spline_values_and_slopes<Real>(place, row, stride, stride, value, derivative);
 }
 
 /// b.chi += beta Y with beta[degree][lane].

@@ -25,6 +25,7 @@ inline void matmul_tile(int depth, const Real* a, int lda, const Real* panel, co
       else
         sums[row][v] = Vec<Real>{};
     }
+#pragma GCC unroll 8
   for (int k = 0; k < depth; ++k) {
     Vec<Real> b[vectors];
     for (int v = 0; v < vectors; ++v) b[v] = load<Real>(panel + k * kPanel<Real> + v * kWidth<Real>);

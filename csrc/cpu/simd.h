@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #ifndef SO3MD_ISA
 #error "csrc/cpu/simd.h belongs to files that are compiled once per instruction set with SO3MD_ISA defined"
@@ -80,6 +81,35 @@ inline __attribute__((always_inline)) Real sum(Vector value) {
   } else {
     return value[0] + value[1];
   }
+}
+
+/// Four numbers, in which rows are turned into columns whatever the width of registers.
+template <class Real>
+using Four __attribute__((vector_size(4 * sizeof(Real)))) = Real;
+
+// By reference: registers of this length do not exist everywhere, so no function may return one.
+template <class Real>
+inline void load_four(const Real* from, Four<Real>& value) {
+  __builtin_memcpy(&value, from, sizeof(value));
+}
+
+template <class Real>
+inline void store_four(Real* to, const Four<Real>& value) {
+  __builtin_memcpy(to, &value, sizeof(value));
+}
+
+/// Turns four rows of four into columns.
+template <class Real>
+inline __attribute__((always_inline)) void transpose(Four<Real> (&rows)[4]) {
+  typedef std::conditional_t<sizeof(Real) == sizeof(float), std::int32_t, std::int64_t> Index;
+  typedef Index Order __attribute__((vector_size(4 * sizeof(Real))));
+  constexpr Order low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+  const Four<Real> a = __builtin_shuffle(rows[0], rows[1], low), b = __builtin_shuffle(rows[2], rows[3], low);
+  const Four<Real> c = __builtin_shuffle(rows[0], rows[1], high), d = __builtin_shuffle(rows[2], rows[3], high);
+  rows[0] = __builtin_shuffle(a, b, first);
+  rows[1] = __builtin_shuffle(a, b, second);
+  rows[2] = __builtin_shuffle(c, d, first);
+  rows[3] = __builtin_shuffle(c, d, second);
 }
 
 template <class Real>

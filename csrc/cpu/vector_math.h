@@ -8,7 +8,7 @@ namespace SO3MD_CPU_NAMESPACE {
 /// exp(x): x = n ln 2 + f with |f| <= ln 2 / 2, exp(f) by its Taylor series, 2^n by the exponent bits. Arguments are clamped to the range
 /// of normal numbers: below it the result is about 1e-38 (float) or 1e-308 (double) instead of 0, above it the largest power of two.
 template <class Real>
-inline Vec<Real> exponential(Vec<Real> x) {
+inline __attribute__((always_inline)) Vec<Real> exponential(Vec<Real> x) {
   constexpr bool single = sizeof(Real) == sizeof(float);
   constexpr Real limit = single ? Real(87.0) : Real(708.0);
   // Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits.
@@ -35,7 +35,7 @@ inline Vec<Real> exponential(Vec<Real> x) {
 
 /// 1 / (1 + exp(-x)).
 template <class Real>
-inline Vec<Real> logistic(Vec<Real> x) {
+inline __attribute__((always_inline)) Vec<Real> logistic(Vec<Real> x) {
   return Real(1) / (Real(1) + exponential<Real>(-x));
 }
 

@@ -1,0 +1,119 @@
+// Attention heads of one pair, both directions at once (eq. 17, 18, 45, 46 of docs/theory.md). With t_ij = q_i k_j, channel by channel,
+//   alpha_ij = s sum_e w_e t_ij,e    and    dE/dw = p_ij t_ij + p_ji t_ji  with  p_ij = dE/dalpha_ij s.
+// Where the heads lie is known to the compiler for the common shape (HeadShape); else these are variables.
+#pragma once
+
+#include "cpu/simd.h"
+#include "network/layout.h"
+
+namespace SO3MD_CPU_NAMESPACE {
+
+/// The heads of the published models: 128 features in four heads, and four degrees.
+inline constexpr int kCommonHeads = 4, kCommonWidth = 32;
+
+inline bool has_common_heads(const Layout& layout) {
+  return layout.heads == kCommonHeads && layout.head_padded == kCommonWidth && layout.num_degrees == kCommonHeads &&
+         layout.coordinate_head_padded == kCommonWidth;
+}
+
+/// Heads of one of the two attentions, and where their queries, keys and values begin in a row of projections.
+struct HeadShape {
+  int heads, width, query, key, value;
+  int channels() const { return heads * width; }
+};
+
+template <bool kCommon>
+inline __attribute__((always_inline)) HeadShape features_shape(const Layout& layout) {
+  constexpr int channels = kCommonHeads * kCommonWidth;
+  if constexpr (kCommon)
+    return {kCommonHeads, kCommonWidth, 0, channels, 2 * channels};
+  else
+    return {layout.heads, layout.head_padded, layout.query_offset, layout.key_offset, layout.value_offset};
+}
+
+template <bool kCommon>
+inline __attribute__((always_inline)) HeadShape coordinates_shape(const Layout& layout) {
+  constexpr int channels = kCommonHeads * kCommonWidth;
+  if constexpr (kCommon)
+    return {kCommonHeads, kCommonWidth, 3 * channels, 4 * channels, 0};
+  else
+    return {layout.num_degrees, layout.coordinate_head_padded, layout.coordinate_query_offset, layout.coordinate_key_offset, 0};
+}
+
+/// A number of each end of a pair: of the direction whose centre that is.
+template <class Real>
+struct BothEnds {
+  Real own = Real(0), other = Real(0);
+};
+
+/// Queries and keys, or their gradients, of one head and one atom.
+template <class Real>
+struct QueryKey {
+  Real *query, *key;
+};
+
+/// sum_e w_e t_e of one head.
+template <class Real>
+inline __attribute__((always_inline)) BothEnds<Real> attention_weights(int width, QueryKey<const Real> own, QueryKey<const Real> other,
+                                                                       const Real* filter) {
+  Vec<Real> forth = Vec<Real>{}, back = Vec<Real>{};
+#pragma GCC unroll 8
+  for (int e = 0; e < width; e += kWidth<Real>) {
+    const Vec<Real> w = load<Real>(filter + e);
+    forth += w * (load<Real>(own.query + e) * load<Real>(other.key + e));
+    back += w * (load<Real>(other.query + e) * load<Real>(own.key + e));
+  }
+  return {sum<Real>(forth), sum<Real>(back)};
+}
+
+/// sum_e G_i v_j and sum_e G_j v_i of one head.
+template <class Real>
+inline __attribute__((always_inline)) BothEnds<Real> value_products(int width, const Real* own_gradient, const Real* own_value,
+                                                                    const Real* other_gradient, const Real* other_value) {
+  Vec<Real> forth = Vec<Real>{}, back = Vec<Real>{};
+#pragma GCC unroll 8
+  for (int e = 0; e < width; e += kWidth<Real>) {
+    forth += load<Real>(own_gradient + e) * load<Real>(other_value + e);
+    back += load<Real>(other_gradient + e) * load<Real>(own_value + e);
+  }
+  return {sum<Real>(forth), sum<Real>(back)};
+}
+
+/// to += factor from, of one head.
+template <class Real>
+inline __attribute__((always_inline)) void add_head(int width, Real factor, const Real* from, Real* to) {
+#pragma GCC unroll 8
+  for (int e = 0; e < width; e += kWidth<Real>) {
+    store<Real>(to + e, load<Real>(to + e) + factor * load<Real>(from + e));
+  }
+}
+
+/// One head backwards from the factors p: the filter becomes its gradient, whose product with the filter's slope is added to `radial`, and
+/// the gradients of queries and keys of both atoms are added to. Returns the attention weights of attention_weights().
+template <class Real>
+inline __attribute__((always_inline)) BothEnds<Real> head_adjoint(int width, BothEnds<Real> factor, QueryKey<const Real> own,
+                                                                  QueryKey<const Real> other, Real* filter, const Real* filter_slope,
+                                                                  QueryKey<Real> own_gradient, QueryKey<Real> other_gradient,
+                                                                  Vec<Real>& radial) {
+  Vec<Real> forth = Vec<Real>{}, back = Vec<Real>{};
+#pragma GCC unroll 8
+  for (int e = 0; e < width; e += kWidth<Real>) {
+    const Vec<Real> w = load<Real>(filter + e);
+    const Vec<Real> own_query = load<Real>(own.query + e), own_key = load<Real>(own.key + e);
+    const Vec<Real> other_query = load<Real>(other.query + e), other_key = load<Real>(other.key + e);
+    const Vec<Real> own_product = own_query * other_key, other_product = other_query * own_key;
+    forth += w * own_product;
+    back += w * other_product;
+    const Vec<Real> gradient = factor.own * own_product + factor.other * other_product;
+    store<Real>(filter + e, gradient);
+    radial += gradient * load<Real>(filter_slope + e);
+    const Vec<Real> own_w = factor.own * w, other_w = factor.other * w;
+    store<Real>(own_gradient.query + e, load<Real>(own_gradient.query + e) + own_w * other_key);
+    store<Real>(own_gradient.key + e, load<Real>(own_gradient.key + e) + other_w * other_query);
+    store<Real>(other_gradient.key + e, load<Real>(other_gradient.key + e) + own_w * own_query);
+    store<Real>(other_gradient.query + e, load<Real>(other_gradient.query + e) + other_w * own_key);
+  }
+  return {sum<Real>(forth), sum<Real>(back)};
+}
+
+}  // namespace SO3MD_CPU_NAMESPACE
