@@ -26,7 +26,7 @@ std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 using Key = std::tuple<double, double, std::vector<int>>;
 
 Key key_of(const Model& model, const System& system) {
-  const auto& [charge, spin] = system.totals;
+  const double charge = system.totals.charge, spin = system.totals.spin;
   std::vector<int> numbers;
   if ((model.hyper.charge_embedding && charge != 0.0) || (model.hyper.spin_embedding && spin != 0.0)) {
     numbers.assign(system.numbers, system.numbers + system.n);
@@ -66,7 +66,7 @@ class BatchEvaluator::Worker {
     while (!batch.empty()) {
       join(task, batch);
       try {
-        const SystemRanges ranges{static_cast<int>(batch.size()), domain_.first().data()};
+        const SystemRanges ranges{static_cast<int>(batch.size()), domain_.first().data(), cell_pointers_.data()};
         if (!batch.empty())
           store(task, batch,
                 engine_->evaluate(domain_.domain(), species_.data(), task.systems[index_of(batch[0])].totals, halo_, task.forces, nullptr,
@@ -86,6 +86,7 @@ class BatchEvaluator::Worker {
     domain_.clear();
     order_.clear();
     species_.clear();
+    cells_.clear();
     std::erase_if(batch, [&](int number) {
       try {
         add(task.systems[index_of(number)]);
@@ -96,6 +97,8 @@ class BatchEvaluator::Worker {
       }
     });
     domain_.finish();
+    cell_pointers_.clear();
+    for (const Cell& cell : cells_) cell_pointers_.push_back(&cell);
   }
 
   void add(const System& system) {
@@ -104,7 +107,9 @@ class BatchEvaluator::Worker {
     // A list of its own for each: what an old one leaves to a new one, such as its order of atoms, would depend on the division of the
     // work.
     NeighbourList neighbours(model_.hyper.cutoff, cutoff, 0.0);
-    neighbours.update(system.n, system.positions, Cell(system.cell, system.periodic), pool_);
+    const Cell cell(system.cell, system.periodic);
+    neighbours.update(system.n, system.positions, cell, pool_);
+    cells_.push_back(cell);
     domain_.add(neighbours.domain(), std::isinf(cutoff));
     order_.insert(order_.end(), neighbours.order().begin(), neighbours.order().end());
     for (int atom : neighbours.order()) species_.push_back(model_.species_of(system.numbers[atom]));
@@ -136,6 +141,8 @@ class BatchEvaluator::Worker {
   JoinedDomain domain_;
   std::vector<int> order_;    // of each owned atom: its number in its system
   std::vector<int> species_;  // of each owned atom
+  std::vector<Cell> cells_;   // of each system
+  std::vector<const Cell*> cell_pointers_;
 };
 
 BatchEvaluator::BatchEvaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads)

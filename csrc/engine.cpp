@@ -24,44 +24,42 @@ template <class Real>
 class EngineOf final : public Engine {
  public:
   EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
-      : EngineOf(model, options,
-                 std::make_shared<Parameters<Real>>(*model, options.tabulate.value_or(options.precision == Precision::mixed)), pool) {}
+      : EngineOf(
+            model, options,
+            create_network<Real>(*model, options.tabulate.value_or(options.precision == Precision::mixed), options.skip_nonlocal, pool),
+            pool) {}
 
-  EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, std::shared_ptr<const Parameters<Real>> parameters,
-           ThreadPool& pool)
+  EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, std::unique_ptr<AnyNetwork<Real>> network, ThreadPool& pool)
       : model_(std::move(model)),
         options_(options),
         pool_(pool),
-        network_(std::move(parameters), pool),
+        network_(std::move(network)),
         kernels_(kernels<Real>()),
         cutoff_(model_->hyper),
         zbl_(*model_) {}
 
   std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
-    return std::make_unique<EngineOf>(model_, options_, network_.shared_parameters(), pool);
+    return std::make_unique<EngineOf>(model_, options_, network_->create_sibling(pool), pool);
   }
 
   const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
                                 std::vector<LayerFeatures>* features, ChargePotential* coulomb, const SystemRanges* systems) override {
     watch_.start();
-    if (systems != nullptr)
-      first_.assign(systems->first, systems->first + systems->count + 1);
-    else
-      first_ = {0, domain.n_owned};
+    set_systems(domain, totals, systems);
     domain_ = &domain;
     species_ = species;
     coulomb_ = coulomb;
     clear();
     const std::exception_ptr failure = build_edges();
     count_species(totals, halo, failure);
-    network_.forward(domain, species, composition_, halo, readouts_, watch_, features);
+    network_->forward(domain, species, composition_, systems_, halo, readouts_, watch_, features);
     atomic_energies();
     conserve_charge(halo);
     hirshfeld_ratios();
     long_range(halo);
     if (forces) {
       charge_gradients(halo);
-      network_.adjoint(gradients_, halo, results_.forces.data(), results_.virials.data(), watch_);
+      network_->adjoint(gradients_, halo, results_.forces.data(), results_.virials.data(), watch_);
     } else {
       std::fill(results_.forces.begin(), results_.forces.end(), 0.0);
       std::fill(results_.virials.begin(), results_.virials.end(), 0.0);
@@ -70,19 +68,33 @@ class EngineOf final : public Engine {
     return results_;
   }
 
-  const char* instruction_set() const override { return network_.instruction_set(); }
-  bool tabulated() const override { return network_.parameters().tabulated; }
-  const TableError& table_error() const override { return network_.parameters().table_error; }
+  const char* instruction_set() const override { return network_->instruction_set(); }
+  bool tabulated() const override { return network_->tabulated(); }
+  const TableError& table_error() const override { return network_->table_error(); }
   const Stopwatch& stopwatch() const override { return watch_; }
+  NonlocalPairs nonlocal_pairs() const override { return network_->nonlocal_pairs(); }
 
  private:
   int owned() const { return domain_->n_owned; }
   int species_of(int slot) const { return species_[slot]; }
-  int num_systems() const { return static_cast<int>(first_.size()) - 1; }
+  int num_systems() const { return static_cast<int>(systems_.first.size()) - 1; }
 
   template <class Body>
   void for_atoms(int system, const Body& body) const {
-    for (int i = first_[index_of(system)]; i < first_[index_of(system) + 1]; ++i) body(index_of(i));
+    for (int i = systems_.first[index_of(system)]; i < systems_.first[index_of(system) + 1]; ++i) body(index_of(i));
+  }
+
+  void set_systems(const Domain& domain, const SystemTotals& totals, const SystemRanges* ranges) {
+    if (ranges == nullptr) {
+      systems_.first = {0, domain.n_owned};
+      systems_.cells = {totals.cell};
+      return;
+    }
+    systems_.first.assign(ranges->first, ranges->first + ranges->count + 1);
+    if (ranges->cells != nullptr)
+      systems_.cells.assign(ranges->cells, ranges->cells + ranges->count);
+    else
+      systems_.cells.assign(index_of(ranges->count), nullptr);
   }
 
   void clear() {
@@ -108,11 +120,11 @@ class EngineOf final : public Engine {
     composition_.total_charge = totals.charge;
     composition_.num_unpaired_electrons = 2.0 * totals.spin;
     if (num_systems() == 1) {
-      num_atoms_ = {0.0};
-      for (double count : composition_.counts) num_atoms_[0] += count;
+      systems_.num_atoms = {0.0};
+      for (double count : composition_.counts) systems_.num_atoms[0] += count;
     } else {
-      num_atoms_.clear();
-      for (int s = 0; s < num_systems(); ++s) num_atoms_.push_back(first_[index_of(s) + 1] - first_[index_of(s)]);
+      systems_.num_atoms.clear();
+      for (int s = 0; s < num_systems(); ++s) systems_.num_atoms.push_back(systems_.first[index_of(s) + 1] - systems_.first[index_of(s)]);
       for (double& count : counts) count /= num_systems();  // of one system, where that matters
     }
   }
@@ -133,13 +145,13 @@ class EngineOf final : public Engine {
     const double reach = model_->hyper.zbl ? zbl_.switch_off() : 0.0;
     std::exception_ptr failure;
     try {
-      network_.edges().build(*domain_, model_->hyper.cutoff, cutoff_, pool_,
-                             [&](int i, int slot, const double* d, double r, double phi, double slope) {
-                               if (r >= reach) return;
-                               double derivative;
-                               zbl_energy_[index_of(i)] += zbl_.energy(species_of(i), species_of(slot), r, phi, slope, &derivative);
-                               add_pair_force(i, d, 2.0 * derivative / r);
-                             });
+      network_->edges().build(*domain_, model_->hyper.cutoff, cutoff_, pool_,
+                              [&](int i, int slot, const double* d, double r, double phi, double slope) {
+                                if (r >= reach) return;
+                                double derivative;
+                                zbl_energy_[index_of(i)] += zbl_.energy(species_of(i), species_of(slot), r, phi, slope, &derivative);
+                                add_pair_force(i, d, 2.0 * derivative / r);
+                              });
     } catch (...) {
       failure = std::current_exception();
     }
@@ -169,7 +181,7 @@ class EngineOf final : public Engine {
     for (int i = 0; i < owned(); ++i) results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
     const std::vector<double> totals = sum_by_system(results_.charges, halo);
     for (int s = 0; s < num_systems(); ++s) {
-      const double shift = (composition_.total_charge - totals[index_of(s)]) / num_atoms_[index_of(s)];
+      const double shift = (composition_.total_charge - totals[index_of(s)]) / systems_.num_atoms[index_of(s)];
       for_atoms(s, [&](std::size_t i) { results_.charges[i] += shift; });
     }
   }
@@ -239,7 +251,7 @@ class EngineOf final : public Engine {
     if (model_->hyper.electrostatics) {
       const std::vector<double> totals = sum_by_system(charge_gradient_, halo);
       for (int s = 0; s < num_systems(); ++s) {
-        const double mean = totals[index_of(s)] / num_atoms_[index_of(s)];
+        const double mean = totals[index_of(s)] / systems_.num_atoms[index_of(s)];
         for_atoms(s, [&](std::size_t i) { gradients_.charge.push_back(charge_gradient_[i] - mean); });
       }
     }
@@ -287,7 +299,7 @@ class EngineOf final : public Engine {
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
   ThreadPool& pool_;
-  Network<Real> network_;
+  std::unique_ptr<AnyNetwork<Real>> network_;
   const KernelTable<Real>& kernels_;
   Cutoff cutoff_;
   Zbl zbl_;
@@ -297,10 +309,9 @@ class EngineOf final : public Engine {
   const int* species_ = nullptr;
   ChargePotential* coulomb_ = nullptr;
   Composition composition_;
-  std::vector<int> first_;         // owned atoms of each system
-  std::vector<double> num_atoms_;  // of each system, over all processes
-  Readouts readouts_;              // of the network
-  Readouts gradients_;             // of the energy with respect to them
+  Systems systems_;
+  Readouts readouts_;   // of the network
+  Readouts gradients_;  // of the energy with respect to them
   std::vector<double> zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
   std::vector<Real> charge_, alpha_, c6_factor_;  // by slot
   DomainResults results_;
@@ -309,14 +320,23 @@ class EngineOf final : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
-  if (model->hyper.architecture == Architecture::so3krates_2022)
-    throw ModelError(model->path + ": architecture \"so3krates-2022\" cannot be evaluated by this version of the engine: update so3md");
   if (options.precision == Precision::mixed) return std::make_unique<EngineOf<float>>(std::move(model), options, pool);
   return std::make_unique<EngineOf<double>>(std::move(model), options, pool);
 }
 
 double long_range_cutoff(const Model& model, const EngineOptions& options) {
   return model.hyper.electrostatics || model.hyper.dispersion ? options.long_range_cutoff : 0.0;
+}
+
+void check_nonlocal_cell(const Model& model, const Cell& cell) {
+  if (model.hyper.nonlocal_attention == NonlocalAttention::none) return;
+  for (int k = 0; k < 3; ++k) {
+    if (!cell.periodic(k) || cell.height(k) > 2.0 * model.hyper.cutoff) continue;
+    throw std::invalid_argument(
+        "the cell is " + number_text(cell.height(k)) + " A high along lattice vector " + std::to_string(k) +
+        ", but non-local attention sees only the nearest image of every atom, so that it needs more than twice the " + "cutoff, which is " +
+        number_text(2.0 * model.hyper.cutoff) + " A: repeat the cell, or switch periodic boundaries off");
+  }
 }
 
 void check_options(const EngineOptions& options) {

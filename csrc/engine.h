@@ -12,7 +12,7 @@
 #include "geometry/domain.h"
 #include "halo/halo_exchange.h"
 #include "model/model.h"
-#include "network/network.h"
+#include "networks.h"
 
 namespace so3md {
 
@@ -27,12 +27,14 @@ struct EngineOptions {
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
   double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
   std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` only
+  bool skip_nonlocal = true;        ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
 };
 
 /// What the host knows about the whole system, over all processes.
 struct SystemTotals {
-  double charge = 0.0;  ///< e
-  double spin = 0.0;    ///< total spin S, half the number of unpaired electrons
+  double charge = 0.0;         ///< e
+  double spin = 0.0;           ///< total spin S, half the number of unpaired electrons
+  const Cell* cell = nullptr;  ///< needed by attention in the space of chi only; null: no direction is periodic
 };
 
 /// Several independent systems in one domain: the owned atoms of one after those of the other, and no pair of two systems in any list.
@@ -41,7 +43,8 @@ struct SystemTotals {
 /// For a process alone.
 struct SystemRanges {
   int count = 0;
-  const int* first = nullptr;  ///< [count + 1] the owned atoms of system s are first[s] .. first[s + 1] - 1, at least one
+  const int* first = nullptr;          ///< [count + 1] the owned atoms of system s are first[s] .. first[s + 1] - 1, at least one
+  const Cell* const* cells = nullptr;  ///< [count] in place of SystemTotals::cell
 };
 
 /// Electrostatics that the host computes, in place of the engine's sum over pairs (LAMMPS: Ewald summation).
@@ -98,10 +101,15 @@ class Engine {
   virtual bool tabulated() const = 0;
   virtual const TableError& table_error() const = 0;
   virtual const Stopwatch& stopwatch() const = 0;
+  virtual NonlocalPairs nonlocal_pairs() const = 0;  ///< of the last evaluation, on this process
 };
 
 /// Long-range cutoff that the model's physics needs with these options: 0 if it has no such term.
 double long_range_cutoff(const Model& model, const EngineOptions& options);
+
+/// Attention in the space of chi sees one image of every atom, the nearest. Throws std::invalid_argument with a finished message where the
+/// cell is so small that others are within the short cutoff.
+void check_nonlocal_cell(const Model& model, const Cell& cell);
 
 /// Throws std::invalid_argument for lengths that make no sense, with a finished message.
 void check_options(const EngineOptions& options);

@@ -39,6 +39,7 @@ void check_system(const Model& model, const EngineOptions& options, const System
   if (periodic && std::isinf(long_range_cutoff(model, options)))
     throw std::invalid_argument(
         "a periodic system needs a long-range cutoff: set lr_cutoff (12 A is the default), or switch periodic boundaries off");
+  if (periodic && model.hyper.nonlocal_attention != NonlocalAttention::none) check_nonlocal_cell(model, Cell(system.cell, system.periodic));
   for (int i = 0; i < system.n; ++i) {
     if (model.species_of(system.numbers[i]) >= 0) continue;
     std::string known;
@@ -106,8 +107,11 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   update_lists(system);
   set_species(system);
   HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
+  const Cell cell(system.cell, system.periodic);
+  SystemTotals totals = system.totals;
+  totals.cell = &cell;
   try {
-    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), system.totals, halo, forces, features));
+    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), totals, halo, forces, features));
   } catch (const OverlappingAtoms& overlap) {
     throw overlap_error(overlap, neighbours_.local().point_of_slot());
   }

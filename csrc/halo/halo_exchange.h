@@ -1,6 +1,8 @@
 // How processes share what they own.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <span>
 
 namespace so3md {
@@ -15,6 +17,12 @@ struct Rows {
 
 /// Which rows of other processes' atoms an exchange fills: those with features, or all.
 enum class Reach { near, all };
+
+/// The owned atoms of all processes as rows, one process after the other.
+struct AllRows {
+  int first = 0;  ///< row of the first owned atom of this process
+  int total = 0;
+};
 
 /// The engine calls these at fixed points of an evaluation; all processes call them in the same order, also those without atoms.
 ///
@@ -32,7 +40,22 @@ class HaloExchange {
 
   /// Replaces every value by its sum over all processes; the same bits on each.
   virtual void sum(double* values, int count) = 0;
+
+  /// Where the owned atoms of this process stand among those of all.
+  virtual AllRows all_rows(int n_owned) const = 0;
+
+  /// Copies the rows of the owned atoms of all processes, without gaps, to `all` ([AllRows::total][width]).
+  virtual void gather(int n_owned, const Rows<const float>& rows, float* all) = 0;
+  virtual void gather(int n_owned, const Rows<const double>& rows, double* all) = 0;
 };
+
+/// Rows without the gaps between them.
+template <class Real>
+void copy_rows(int count, const Rows<const Real>& rows, Real* to) {
+  for (int row = 0; row < count; ++row)
+    std::copy_n(rows.values + static_cast<std::ptrdiff_t>(row) * rows.stride, rows.width,
+                to + static_cast<std::ptrdiff_t>(row) * rows.width);
+}
 
 /// One process that owns all atoms: nothing to do.
 class SerialHalo final : public HaloExchange {
@@ -41,6 +64,9 @@ class SerialHalo final : public HaloExchange {
   void start(Reach, std::span<const Rows<double>>) override {}
   void finish() override {}
   void sum(double*, int) override {}
+  AllRows all_rows(int n_owned) const override { return {0, n_owned}; }
+  void gather(int n_owned, const Rows<const float>& rows, float* all) override { copy_rows(n_owned, rows, all); }
+  void gather(int n_owned, const Rows<const double>& rows, double* all) override { copy_rows(n_owned, rows, all); }
 };
 
 }  // namespace so3md

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -89,6 +90,8 @@ void PlannedHalo::plan(int n_owned, int n_near, const std::vector<AtomOwner>& ha
   }
   transport_.transpose(n_asked, n_wanted);
   transport_.transpose(n_near_asked, n_near_wanted);
+  owned_by_.resize(processes);
+  transport_.transpose(std::vector<int>(processes, n_owned), owned_by_);
 
   std::map<int, Request> wanted;  // of this process
   std::vector<Message> sends, receives;
@@ -155,5 +158,39 @@ void PlannedHalo::sum(double* values, int count) {
   traffic_.wait_seconds += now() - begin;
   ++traffic_.sums;
 }
+
+AllRows PlannedHalo::all_rows(int) const {
+  const auto own = owned_by_.begin() + transport_.process();
+  return {std::accumulate(owned_by_.begin(), own, 0), std::accumulate(owned_by_.begin(), owned_by_.end(), 0)};
+}
+
+template <class Real>
+void PlannedHalo::gather_rows(int n_owned, const Rows<const Real>& rows, Real* all) {
+  const double begin = now();
+  const std::size_t row_size = index_of(rows.width) * sizeof(Real);
+  std::vector<Message> sends, receives;
+  Real* next = all;
+  Real* own = nullptr;
+  for (int process = 0; process < transport_.num_processes(); ++process) {
+    const int count = owned_by_[index_of(process)];
+    if (process == transport_.process())
+      own = next;
+    else if (count > 0)
+      receives.push_back({process, next, index_of(count) * row_size});
+    next += index_of(count) * index_of(rows.width);
+  }
+  copy_rows(n_owned, rows, own);
+  for (int process = 0; process < transport_.num_processes() && n_owned > 0; ++process)
+    if (process != transport_.process()) sends.push_back({process, own, index_of(n_owned) * row_size});
+  transport_.start(sends, receives);
+  transport_.finish();
+  ++traffic_.exchanges;
+  traffic_.messages += static_cast<std::int64_t>(sends.size());
+  traffic_.bytes += static_cast<std::int64_t>(sends.size() * index_of(n_owned) * row_size);
+  traffic_.wait_seconds += now() - begin;
+}
+
+template void PlannedHalo::gather_rows(int, const Rows<const float>&, float*);
+template void PlannedHalo::gather_rows(int, const Rows<const double>&, double*);
 
 }  // namespace so3md

@@ -47,6 +47,9 @@ class PlannedHalo final : public HaloExchange {
   void start(Reach reach, std::span<const Rows<double>> arrays) override { start_rows(reach, arrays); }
   void finish() override;
   void sum(double* values, int count) override;
+  AllRows all_rows(int n_owned) const override;
+  void gather(int n_owned, const Rows<const float>& rows, float* all) override { gather_rows(n_owned, rows, all); }
+  void gather(int n_owned, const Rows<const double>& rows, double* all) override { gather_rows(n_owned, rows, all); }
 
   const HaloPlan& near() const { return near_; }
   const HaloPlan& all() const { return all_; }
@@ -55,9 +58,12 @@ class PlannedHalo final : public HaloExchange {
  private:
   template <class Real>
   void start_rows(Reach reach, std::span<const Rows<Real>> arrays);
+  template <class Real>
+  void gather_rows(int n_owned, const Rows<const Real>& rows, Real* all);
 
   Transport& transport_;
   HaloPlan near_, all_;
+  std::vector<int> owned_by_;  // process: its number of atoms
   HaloTraffic traffic_;
   std::vector<std::byte> send_buffer_, receive_buffer_;
   std::function<void()> unpack_;  // what finish() does once the data is here

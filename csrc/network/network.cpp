@@ -1,9 +1,9 @@
 #include "network/network.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 #include <utility>
+
+#include "network/harmonics_table.h"
 
 namespace so3md {
 
@@ -11,19 +11,6 @@ namespace {
 
 // Small enough to share the work of small systems, large enough that fetching a task costs nothing.
 constexpr int kAtomsPerTask = kNodeBlock;
-
-template <class Real>
-HarmonicsTable<Real> make_harmonics_table(const Hyperparameters& hyper) {
-  HarmonicsTable<Real> table;
-  table.max_degree = hyper.degrees.back();
-  for (int l = 0; l <= table.max_degree; ++l)
-    for (int m = 0; m <= l; ++m) {
-      const double ratio = std::exp(std::lgamma(l - m + 1.0) - std::lgamma(l + m + 1.0));
-      const double norm = std::sqrt((2.0 * l + 1.0) / (4.0 * std::numbers::pi) * ratio);
-      table.prefactor[l][m] = static_cast<Real>(m == 0 ? norm : norm * std::numbers::sqrt2);
-    }
-  return table;
-}
 
 template <class Real>
 void resize_rows(AlignedVector<Real>& array, int rows, int stride) {

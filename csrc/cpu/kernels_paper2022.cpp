@@ -1,0 +1,62 @@
+// The kernels of the architecture so3krates-2022 for one instruction set; compiled once for each, with SO3MD_ISA naming it.
+#include "cpu/paper2022_edges.h"
+#include "cpu/paper2022_nodes.h"
+#include "cpu/paper2022_nonlocal.h"
+
+namespace SO3MD_CPU_NAMESPACE {
+
+namespace {
+
+template <class Real>
+std::size_t paper_scratch_size(const paper2022::Parameters<Real>& parameters) {
+  auto larger = [](std::size_t a, std::size_t b) { return a > b ? a : b; };
+  // The sums of the last lie in double behind its buffers.
+  const std::size_t nonlocal = paper::NonlocalBuffers<Real>::size(parameters) +
+                               static_cast<std::size_t>(2 * parameters.layout.coordinates_padded) * (sizeof(double) / sizeof(Real)) +
+                               kPanel<Real>;
+  return larger(larger(paper::edge_scratch_size<Real>(parameters), nonlocal),
+                larger(paper::NodeBlock<Real>::size(parameters), ReadoutBuffers<Real>::size(parameters.layout)));
+}
+
+template <class Real>
+void paper_initial_forward(const paper2022::InitialStep<Real>& step, int begin, int end, Real* scratch) {
+  for (int i = begin; i < end; ++i) paper::initial_coordinates<Real>(step, i, scratch);
+}
+
+template <class Real>
+void paper_initial_adjoint(const paper2022::InitialStep<Real>& step, int begin, int end, Real* scratch) {
+  for (int i = begin; i < end; ++i) paper::initial_coordinates_adjoint<Real>(step, i, scratch);
+}
+
+template <class Real>
+void paper_attention_forward(const paper2022::LayerStep<Real>& step, int begin, int end, Real* scratch) {
+  for (int i = begin; i < end; ++i) paper::attend<Real>(step, i, scratch);
+}
+
+template <class Real>
+void paper_attention_adjoint(const paper2022::LayerStep<Real>& step, int begin, int end, Real* scratch) {
+  for (int i = begin; i < end; ++i) paper::attend_adjoint<Real>(step, i, scratch);
+}
+
+template <class Real>
+paper2022::KernelTable<Real> make_paper_table() {
+  return {paper_scratch_size<Real>,           paper_initial_forward<Real>,        paper_initial_adjoint<Real>,
+          paper::project_step<Real>,          paper_attention_forward<Real>,      paper_attention_adjoint<Real>,
+          paper::node_forward_step<Real>,     paper::node_adjoint_step<Real>,     paper::project_adjoint_step<Real>,
+          paper::energy_forward<Real>,        paper::energy_adjoint<Real>,        paper::normalise_step<Real>,
+          paper::nonlocal_forward_step<Real>, paper::nonlocal_adjoint_step<Real>, paper::normalise_adjoint_step<Real>};
+}
+
+}  // namespace
+
+const paper2022::KernelTable<float>& float_paper_kernels() {
+  static const paper2022::KernelTable<float> table = make_paper_table<float>();
+  return table;
+}
+
+const paper2022::KernelTable<double>& double_paper_kernels() {
+  static const paper2022::KernelTable<double> table = make_paper_table<double>();
+  return table;
+}
+
+}  // namespace SO3MD_CPU_NAMESPACE

@@ -1,0 +1,284 @@
+#include "paper2022/network.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "network/harmonics_table.h"
+
+namespace so3md::paper2022 {
+
+namespace {
+
+constexpr int kAtomsPerTask = kNodeBlock;
+constexpr int kCentresPerTask = 8;
+
+std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
+
+template <class Real>
+void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
+  array.assign(index_of(rows) * index_of(stride), Real(0));
+}
+
+template <class Real>
+void exchange(HaloExchange& halo, std::initializer_list<Rows<Real>> arrays) {
+  halo.start(Reach::near, std::span<const Rows<Real>>(arrays.begin(), arrays.size()));
+  halo.finish();
+}
+
+}  // namespace
+
+template <class Real>
+Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, bool skip_nonlocal, ThreadPool& pool)
+    : parameters_(std::move(parameters)),
+      kernels_(kernels<Real>()),
+      skip_nonlocal_(skip_nonlocal),
+      pool_(pool),
+      harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
+      atoms_(*parameters_),
+      scratch_(index_of(pool.size())) {
+  const std::size_t layers = parameters_->layers.size();
+  x_.resize(layers + 1);
+  chi_.resize(layers + 1);
+  x_attended_.resize(layers);
+  chi_attended_.resize(layers);
+  radius_.resize(layers);
+  for (auto& scratch : scratch_) scratch.resize(kernels_.scratch_size(*parameters_));
+}
+
+template <class Real>
+template <class Kernel, class Step>
+void Network<Real>::run(Kernel kernel, const Step& step, int count, int grain) {
+  pool_.parallel_for(count, grain, [&](int begin, int end, int thread) { kernel(step, begin, end, scratch_[index_of(thread)].data()); });
+}
+
+template <class Real>
+void Network<Real>::allocate(int owned, int slots) {
+  if (owned == owned_ && slots == slots_) return;
+  owned_ = owned;
+  slots_ = slots;
+  const Layout& layout = parameters_->layout;
+  for (std::size_t layer = 0; layer < x_.size(); ++layer) {
+    resize_rows(x_[layer], slots, layout.feature_stride);
+    resize_rows(chi_[layer], slots, layout.chi_stride);
+  }
+  for (std::size_t layer = 0; layer < radius_.size(); ++layer) {
+    resize_rows(x_attended_[layer], owned, layout.feature_stride);
+    resize_rows(chi_attended_[layer], owned, layout.chi_stride);
+    if (nonlocal()) radius_[layer].assign(index_of(slots), 0.0);
+  }
+  resize_rows(weight_, slots, 1);
+  resize_rows(projection_, slots, layout.projection_stride);
+  resize_rows(sum_features_, owned, layout.features_padded);
+  resize_rows(sum_chi_, owned, layout.chi_stride);
+  resize_rows(gradient_x_, owned, layout.feature_stride);
+  resize_rows(gradient_chi_, slots, layout.chi_stride);
+  resize_rows(gradient_attended_, slots, layout.features_padded);
+  resize_rows(gradient_chi_attended_, slots, layout.chi_stride);
+  resize_rows(gradient_projection_, owned, layout.projection_stride);
+  log_sum_.assign(index_of(owned), 0.0);
+  gradient_softmax_.assign(index_of(owned), 0.0);
+}
+
+template <class Real>
+void Network<Real>::embed(const int* species, const Composition& composition) {
+  const Layout& layout = parameters_->layout;
+  const Matrix features = species_features(parameters_->model(), composition);
+  for (int slot = 0; slot < slots_; ++slot)
+    for (int f = 0; f < layout.features; ++f)
+      x_[0][index_of(slot) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(species[slot], f));
+}
+
+template <class Real>
+InitialStep<Real> Network<Real>::initial_step() {
+  InitialStep<Real> out;
+  out.layout = &parameters_->layout;
+  out.harmonics = &harmonics_;
+  out.edges = edges_.view();
+  out.chi = chi_[0].data();
+  out.weight = weight_.data();
+  out.gradient = gradient_chi_.data();
+  return out;
+}
+
+template <class Real>
+LayerStep<Real> Network<Real>::step(int layer) {
+  const std::size_t at = index_of(layer);
+  LayerStep<Real> out;
+  out.layout = &parameters_->layout;
+  out.parameters = &parameters_->layers[at];
+  out.all_parameters = parameters_.get();
+  out.harmonics = &harmonics_;
+  out.edges = edges_.view();
+  out.x = x_[at].data();
+  out.chi = chi_[at].data();
+  out.projection = projection_.data();
+  out.radius = nonlocal() ? radius_[at].data() : nullptr;
+  out.sum_features = sum_features_.data();
+  out.sum_chi = sum_chi_.data();
+  out.x_attended = x_attended_[at].data();
+  out.chi_attended = chi_attended_[at].data();
+  out.x_next = x_[at + 1].data();
+  out.chi_next = chi_[at + 1].data();
+  out.gradient_x = gradient_x_.data();
+  out.gradient_chi = gradient_chi_.data();
+  out.gradient_attended = gradient_attended_.data();
+  out.gradient_chi_attended = gradient_chi_attended_.data();
+  out.gradient_projection = gradient_projection_.data();
+  out.gradient_softmax = gradient_softmax_.data();
+  return out;
+}
+
+template <class Real>
+NonlocalStep<Real> Network<Real>::nonlocal_step(const LayerStep<Real>& layer) {
+  NonlocalStep<Real> out = atoms_.view();
+  out.layer = layer;
+  out.skip = skip_nonlocal_;
+  out.log_sum = log_sum_.data();
+  out.evaluated = evaluated_.data();
+  out.measured = measured_.data();
+  ++searches_;
+  return out;
+}
+
+template <class Real>
+void Network<Real>::project(const LayerStep<Real>& step) {
+  pool_.parallel_for(slots_, kAtomsPerTask, [&](int begin, int end, int) { kernels_.project(step, begin, end, projection_.data()); });
+}
+
+// The normalisers of the softmax of every owned atom, and from them the radius of its ball.
+template <class Real>
+void Network<Real>::normalise(int layer, NonlocalStep<Real>& step) {
+  run(kernels_.normalise, step, atoms_.num_centres(), kCentresPerTask);
+  std::vector<double>& radius = radius_[index_of(layer)];
+  for (int i = 0; i < owned_; ++i) radius[index_of(i)] = log_sum_[index_of(i)] + atoms_.log_cutoff()[index_of(i)];
+}
+
+template <class Real>
+void Network<Real>::initial_coordinates(HaloExchange& halo) {
+  run(kernels_.initial_forward, initial_step(), owned_, kAtomsPerTask);
+  const Layout& layout = parameters_->layout;
+  exchange<Real>(halo, {{chi_[0].data(), layout.num_coordinates, layout.chi_stride}, {weight_.data(), 1, 1}});
+}
+
+template <class Real>
+void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, const Systems& systems,
+                            HaloExchange& halo, Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) {
+  const Layout& layout = parameters_->layout;
+  const int layers = static_cast<int>(parameters_->layers.size());
+  allocate(domain.n_owned, domain.n_feature_slots());
+  evaluated_.assign(index_of(owned_), 0);
+  measured_.assign(index_of(owned_), 0);
+  searches_ = 0;
+  embed(species, composition);
+  initial_coordinates(halo);
+  if (nonlocal()) atoms_.start(domain, systems, halo);
+  watch.lap("embedding");
+  for (int layer = 0; layer < layers; ++layer) {
+    const LayerStep<Real> s = step(layer);
+    project(s);
+    watch.lap("node products");
+    if (nonlocal()) {
+      atoms_.fill(s.chi, projection_.data(), halo, pool_);
+      NonlocalStep<Real> global = nonlocal_step(s);
+      normalise(layer, global);
+      watch.lap("nonlocal normalisers");
+    }
+    run(kernels_.attention_forward, s, owned_, kAtomsPerTask);
+    watch.lap("attention");
+    if (nonlocal()) {
+      run(kernels_.nonlocal_forward, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
+      watch.lap("nonlocal attention");
+    }
+    run(kernels_.node_forward, s, owned_, kAtomsPerTask);
+    if (features != nullptr) record(layer, features->emplace_back());
+    watch.lap("node products");
+    if (layer + 1 == layers) break;
+    exchange<Real>(halo, {{s.x_next, layout.features, layout.feature_stride}, {s.chi_next, layout.num_coordinates, layout.chi_stride}});
+    watch.lap("exchange");
+  }
+  out.energy.resize(index_of(owned_));
+  out.charge.clear();
+  out.hirshfeld.clear();
+  pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
+    kernels_.readout_forward(*parameters_, x_.back().data(), begin, end, out.energy.data(), scratch_[index_of(thread)].data());
+  });
+  watch.lap("readouts");
+}
+
+template <class Real>
+void Network<Real>::nonlocal_adjoint(LayerStep<Real>& s, HaloExchange& halo) {
+  atoms_.fill(s.chi, projection_.data(), halo, pool_);
+  atoms_.fill_adjoint(gradient_chi_attended_.data(), s.radius, halo);
+  run(kernels_.nonlocal_adjoint, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
+  atoms_.fill_softmax(gradient_softmax_.data(), halo);
+  run(kernels_.normalise_adjoint, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
+}
+
+template <class Real>
+void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) {
+  const Layout& layout = parameters_->layout;
+  pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
+    kernels_.readout_adjoint(*parameters_, x_.back().data(), begin, end, gradients.energy.data(), gradient_x_.data(),
+                             scratch_[index_of(thread)].data());
+  });
+  std::fill(gradient_chi_.begin(), gradient_chi_.end(), Real(0));
+  watch.lap("readouts");
+  for (int layer = static_cast<int>(parameters_->layers.size()) - 1; layer >= 0; --layer) {
+    LayerStep<Real> s = step(layer);
+    s.forces = forces;
+    s.virial = virial;
+    project(s);
+    run(kernels_.node_adjoint, s, owned_, kAtomsPerTask);
+    watch.lap("node products");
+    exchange<Real>(halo, {{s.gradient_attended, layout.features_padded, layout.features_padded},
+                          {s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}});
+    if (nonlocal()) exchange<double>(halo, {{radius_[index_of(layer)].data(), 1, 1}});
+    watch.lap("exchange");
+    run(kernels_.attention_adjoint, s, owned_, kAtomsPerTask);
+    watch.lap("attention adjoint");
+    if (nonlocal()) {
+      nonlocal_adjoint(s, halo);
+      watch.lap("nonlocal adjoint");
+    }
+    run(kernels_.project_adjoint, s, owned_, kAtomsPerTask);
+    watch.lap("node products");
+  }
+  exchange<Real>(halo, {{gradient_chi_.data(), layout.num_coordinates, layout.chi_stride}});
+  InitialStep<Real> initial = initial_step();
+  initial.forces = forces;
+  initial.virial = virial;
+  run(kernels_.initial_adjoint, initial, owned_, kAtomsPerTask);
+  watch.lap("embedding");
+}
+
+template <class Real>
+void Network<Real>::record(int layer, LayerFeatures& out) const {
+  const Layout& layout = parameters_->layout;
+  const std::size_t at = index_of(layer);
+  const auto copy = [&](const AlignedVector<Real>& rows, int width, int stride, std::vector<double>& to) {
+    for (int i = 0; i < owned_; ++i)
+      for (int c = 0; c < width; ++c) to.push_back(static_cast<double>(rows[index_of(i) * index_of(stride) + index_of(c)]));
+  };
+  copy(x_[at], layout.features, layout.feature_stride, out.x_in);
+  copy(chi_[at], layout.num_coordinates, layout.chi_stride, out.chi_in);
+  copy(x_attended_[at], layout.features, layout.feature_stride, out.x_attended);
+  copy(chi_attended_[at], layout.num_coordinates, layout.chi_stride, out.chi_attended);
+  copy(x_[at + 1], layout.features, layout.feature_stride, out.x_out);
+  copy(chi_[at + 1], layout.num_coordinates, layout.chi_stride, out.chi_out);
+}
+
+template <class Real>
+NonlocalPairs Network<Real>::nonlocal_pairs() const {
+  NonlocalPairs out;
+  if (!nonlocal()) return out;
+  out.all = atoms_.num_pairs() * searches_;
+  out.measured = std::accumulate(measured_.begin(), measured_.end(), std::int64_t{0});
+  out.evaluated = std::accumulate(evaluated_.begin(), evaluated_.end(), std::int64_t{0});
+  return out;
+}
+
+template class Network<float>;
+template class Network<double>;
+
+}  // namespace so3md::paper2022

@@ -1,0 +1,221 @@
+#include "paper2022/nonlocal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace so3md::paper2022 {
+
+namespace {
+
+constexpr int kAtomsPerTask = 256;
+
+std::size_t index_of(std::ptrdiff_t value) { return static_cast<std::size_t>(value); }
+
+MinimumImage make_image(const Cell* cell) {
+  MinimumImage out;
+  if (cell == nullptr || !cell->any_periodic()) return out;
+  out.any = true;
+  for (int a = 0; a < 3; ++a) {
+    out.periodic[a] = cell->periodic(a);
+    for (int b = 0; b < 3; ++b) {
+      out.vectors[a][b] = cell->vectors()[index_of(a)][index_of(b)];
+      out.inverse[a][b] = cell->inverse()[index_of(a)][index_of(b)];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+template <class Real>
+template <class Value>
+void NonlocalAtoms<Real>::gather(const Value* rows, int width, int stride, HaloExchange& halo, std::vector<Value>& all) {
+  all.resize(index_of(rows_.total) * index_of(width));
+  halo.gather(owned_, Rows<const Value>{rows, width, stride}, all.data());
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::start(const Domain& domain, const Systems& systems, HaloExchange& halo) {
+  const Hyperparameters& hyper = parameters_.model().hyper;
+  owned_ = domain.n_owned;
+  rows_ = halo.all_rows(owned_);
+  first_ = systems.count() == 1 ? std::vector<int>{0, rows_.total} : systems.first;  // several systems have a process of their own
+  images_.clear();
+  log_cutoff_.clear();
+  log_cutoff_of_system_.clear();
+  num_pairs_ = 0;
+  for (int s = 0; s < systems.count(); ++s) {
+    const double atoms = systems.num_atoms[index_of(s)];
+    images_.push_back(make_image(systems.cells[index_of(s)]));
+    log_cutoff_of_system_.push_back(hyper.nonlocal_attention == NonlocalAttention::dynamic ? -std::log(atoms)
+                                                                                           : std::log(hyper.nonlocal_cutoff));
+    const int count = systems.first[index_of(s) + 1] - systems.first[index_of(s)];
+    log_cutoff_.insert(log_cutoff_.end(), index_of(count), log_cutoff_of_system_.back());
+    num_pairs_ += static_cast<std::int64_t>(count) * static_cast<std::int64_t>(atoms - 1.0);
+  }
+  gather(domain.positions, 3, 3, halo, all_positions_);
+
+  std::vector<double> numbers(index_of(domain.n_feature_slots()));
+  std::iota(numbers.begin(), numbers.begin() + owned_, static_cast<double>(rows_.first));
+  const Rows<double> sent[] = {{numbers.data(), 1, 1}};
+  halo.start(Reach::near, sent);
+  halo.finish();
+  row_of_slot_.assign(numbers.begin(), numbers.end());
+}
+
+// Blocks of neighbours in the space of chi: halves along the coordinate in which a set is widest, until it is small enough.
+template <class Real>
+void NonlocalAtoms<Real>::split(int begin, int end, int system) {
+  if (end - begin <= kLargestChiBlock) {
+    if (end > begin) blocks_.push_back({begin, end});
+    return;
+  }
+  const int width = layout_.num_coordinates;
+  int widest = 0;
+  Real extent = Real(-1);
+  for (int m = 0; m < width; ++m) {
+    Real low = std::numeric_limits<Real>::max(), high = std::numeric_limits<Real>::lowest();
+    for (int place = begin; place < end; ++place) {
+      const Real value = all_[index_of(order_[index_of(place)]) * index_of(width) + index_of(m)];
+      low = std::min(low, value);
+      high = std::max(high, value);
+    }
+    if (high - low > extent) {
+      extent = high - low;
+      widest = m;
+    }
+  }
+  // A whole number of full blocks on the left, so that few blocks are small. Ties by number keep the order the same everywhere.
+  const int blocks = (end - begin + kLargestChiBlock - 1) / kLargestChiBlock;
+  const int middle = begin + blocks / 2 * kLargestChiBlock;
+  const auto key = [&](int row) { return all_[index_of(row) * index_of(width) + index_of(widest)]; };
+  std::nth_element(order_.begin() + begin, order_.begin() + middle, order_.begin() + end,
+                   [&](int a, int b) { return key(a) != key(b) ? key(a) < key(b) : a < b; });
+  split(begin, middle, system);
+  split(middle, end, system);
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::fill(const Real* chi, const Real* projection, HaloExchange& halo, ThreadPool& pool) {
+  gather(chi, layout_.num_coordinates, layout_.chi_stride, halo, all_);
+  order_.resize(index_of(rows_.total));
+  std::iota(order_.begin(), order_.end(), 0);
+  blocks_.clear();
+  first_block_ = {0};
+  for (int s = 0; s + 1 < static_cast<int>(first_.size()); ++s) {
+    split(first_[index_of(s)], first_[index_of(s) + 1], s);
+    first_block_.push_back(static_cast<int>(blocks_.size()));
+  }
+  for (const ChiBlock& block : blocks_) std::sort(order_.begin() + block.begin, order_.begin() + block.end);
+  place_columns(pool);
+  set_centres();
+
+  const int width = 2 * layout_.coordinates_padded;
+  gather(projection + layout_.coordinate_query_offset, width, layout_.projection_stride, halo, all_);
+  query_key_.resize(index_of(rows_.total) * index_of(width));
+  positions_.resize(3 * index_of(rows_.total));
+  pool.parallel_for(rows_.total, kAtomsPerTask, [&](int begin, int end, int) {
+    for (int place = begin; place < end; ++place) {
+      const auto row = index_of(order_[index_of(place)]);
+      std::copy_n(all_.begin() + static_cast<std::ptrdiff_t>(row) * width, width, query_key_.begin() + std::ptrdiff_t{place} * width);
+      std::copy_n(all_positions_.begin() + 3 * static_cast<std::ptrdiff_t>(row), 3, positions_.begin() + 3 * std::ptrdiff_t{place});
+    }
+  });
+}
+
+// Rows and columns of chi in the order of places, and the boxes of the blocks.
+template <class Real>
+void NonlocalAtoms<Real>::place_columns(ThreadPool& pool) {
+  const int width = layout_.num_coordinates, stride = layout_.chi_stride;
+  column_stride_ = padded<Real>(rows_.total) + kPanel<Real>;  // kernels read whole registers from any place on
+  columns_.assign(index_of(width) * index_of(column_stride_), Real(0));
+  chi_.assign(index_of(rows_.total) * index_of(stride), Real(0));
+  box_low_.assign(blocks_.size() * index_of(stride), Real(0));
+  box_high_.assign(blocks_.size() * index_of(stride), Real(0));
+  pool.parallel_for(static_cast<int>(blocks_.size()), 4, [&](int begin, int end, int) {
+    for (int number = begin; number < end; ++number) {
+      const ChiBlock& block = blocks_[index_of(number)];
+      for (int m = 0; m < width; ++m) {
+        Real low = std::numeric_limits<Real>::max(), high = std::numeric_limits<Real>::lowest();
+        for (int place = block.begin; place < block.end; ++place) {
+          const Real value = all_[index_of(order_[index_of(place)]) * index_of(width) + index_of(m)];
+          chi_[index_of(place) * index_of(stride) + index_of(m)] = value;
+          columns_[index_of(m) * index_of(column_stride_) + index_of(place)] = value;
+          low = std::min(low, value);
+          high = std::max(high, value);
+        }
+        box_low_[index_of(number) * index_of(stride) + index_of(m)] = low;
+        box_high_[index_of(number) * index_of(stride) + index_of(m)] = high;
+      }
+    }
+  });
+}
+
+// Owned atoms in the order of places, so that those that are worked on one after the other read the same blocks.
+template <class Real>
+void NonlocalAtoms<Real>::set_centres() {
+  centres_.clear();
+  int system = 0;
+  for (int place = 0; place < rows_.total; ++place) {
+    while (place >= first_[index_of(system) + 1]) ++system;
+    const int owned = order_[index_of(place)] - rows_.first;
+    if (owned < 0 || owned >= owned_) continue;
+    centres_.push_back({owned, place, first_block_[index_of(system)], first_block_[index_of(system) + 1],
+                        log_cutoff_of_system_[index_of(system)], &images_[index_of(system)]});
+  }
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::fill_adjoint(const Real* gradient_chi_attended, const double* radius, HaloExchange& halo) {
+  const int width = layout_.num_coordinates, stride = layout_.chi_stride;
+  gather(gradient_chi_attended, width, stride, halo, all_);
+  gradient_chi_.assign(index_of(rows_.total) * index_of(stride), Real(0));
+  gather(radius, 1, 1, halo, all_double_);
+  radius_.resize(index_of(rows_.total));
+  for (int place = 0; place < rows_.total; ++place) {
+    const int row = order_[index_of(place)];
+    std::copy_n(all_.begin() + std::ptrdiff_t{row} * width, width, gradient_chi_.begin() + std::ptrdiff_t{place} * stride);
+    radius_[index_of(place)] = all_double_[index_of(row)];
+  }
+  block_radius_.clear();
+  for (const ChiBlock& block : blocks_)
+    block_radius_.push_back(*std::max_element(radius_.begin() + block.begin, radius_.begin() + block.end));
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::fill_softmax(const double* gradient_softmax, HaloExchange& halo) {
+  gather(gradient_softmax, 1, 1, halo, all_double_);
+  softmax_.resize(index_of(rows_.total));
+  for (int s = 0; s + 1 < static_cast<int>(first_.size()); ++s)
+    for (int place = first_[index_of(s)]; place < first_[index_of(s) + 1]; ++place)
+      softmax_[index_of(place)] = std::exp(log_cutoff_of_system_[index_of(s)]) * all_double_[index_of(order_[index_of(place)])];
+}
+
+template <class Real>
+NonlocalStep<Real> NonlocalAtoms<Real>::view() const {
+  NonlocalStep<Real> out;
+  out.centres = centres_.data();
+  out.blocks = blocks_.data();
+  out.box_low = box_low_.data();
+  out.box_high = box_high_.data();
+  out.block_radius = block_radius_.data();
+  out.row = order_.data();
+  out.row_of_slot = row_of_slot_.data();
+  out.positions = positions_.data();
+  out.cutoff = parameters_.model().hyper.cutoff;
+  out.chi = chi_.data();
+  out.chi_columns = columns_.data();
+  out.column_stride = column_stride_;
+  out.query_key = query_key_.data();
+  out.radius = radius_.data();
+  out.gradient_softmax = softmax_.data();
+  out.gradient_chi_attended = gradient_chi_.data();
+  return out;
+}
+
+template class NonlocalAtoms<float>;
+template class NonlocalAtoms<double>;
+
+}  // namespace so3md::paper2022

@@ -1,0 +1,68 @@
+// All atoms of all processes, in an order in which those that are close in the space of chi stand together.
+#pragma once
+
+#include <vector>
+
+#include "networks.h"
+#include "paper2022/kernels.h"
+
+namespace so3md::paper2022 {
+
+/// What the attention in the space of chi needs of atoms everywhere. Memory grows with the number of atoms, not of pairs.
+template <class Real>
+class NonlocalAtoms {
+ public:
+  explicit NonlocalAtoms(const Parameters<Real>& parameters) : parameters_(parameters), layout_(parameters.layout) {}
+
+  /// Collective: positions and numbers, for one evaluation.
+  void start(const Domain& domain, const Systems& systems, HaloExchange& halo);
+
+  /// Collective: chi, queries and keys of a layer; atoms are put in order.
+  void fill(const Real* chi, const Real* projection, HaloExchange& halo, ThreadPool& pool);
+
+  /// Collective: what the adjoint needs too. Rows by slot.
+  void fill_adjoint(const Real* gradient_chi_attended, const double* radius, HaloExchange& halo);
+
+  /// Collective: the sums of u dE/du of the owned atoms.
+  void fill_softmax(const double* gradient_softmax, HaloExchange& halo);
+
+  /// ln c of each owned atom.
+  const std::vector<double>& log_cutoff() const { return log_cutoff_; }
+  int num_centres() const { return static_cast<int>(centres_.size()); }
+  std::int64_t num_pairs() const { return num_pairs_; }  ///< directed, of owned atoms with all others
+
+  NonlocalStep<Real> view() const;
+
+ private:
+  struct Range {
+    int begin, end, system;
+  };
+  void split(int begin, int end, int system);
+  void place_columns(ThreadPool& pool);
+  void set_centres();
+  template <class Value>
+  void gather(const Value* rows, int width, int stride, HaloExchange& halo, std::vector<Value>& all);
+
+  const Parameters<Real>& parameters_;
+  const Layout& layout_;
+  AllRows rows_;
+  int owned_ = 0;
+  std::vector<int> first_;  // [systems + 1] rows of a system
+  std::vector<MinimumImage> images_;
+  std::vector<double> log_cutoff_, log_cutoff_of_system_;
+  std::vector<int> row_of_slot_;
+  std::vector<double> all_positions_;
+  std::int64_t num_pairs_ = 0;
+
+  std::vector<int> order_;  // row by place
+  std::vector<ChiBlock> blocks_;
+  std::vector<int> first_block_;  // [systems + 1]
+  std::vector<NonlocalCentre> centres_;
+  std::vector<Real> all_;           // rows of all processes, scratch
+  std::vector<double> all_double_;  // the same
+  AlignedVector<Real> chi_, columns_, query_key_, gradient_chi_, box_low_, box_high_;
+  std::ptrdiff_t column_stride_ = 0;
+  std::vector<double> positions_, radius_, block_radius_, softmax_;
+};
+
+}  // namespace so3md::paper2022

@@ -1,0 +1,75 @@
+// The weights of a model of the architecture so3krates-2022 in the form that kernels read.
+#pragma once
+
+#include <vector>
+
+#include "geometry/radial.h"
+#include "model/model.h"
+#include "network/layout.h"
+#include "network/parameters.h"
+#include "paper2022/packing.h"
+
+namespace so3md::paper2022 {
+
+/// One product of two coordinates in the self-interaction: out += coefficient * chi[first] * chi[second].
+template <class Real>
+struct CoordinateProduct {
+  int first = 0, second = 0, out = 0;
+  Real coefficient = Real(0);
+};
+
+/// Filters lie in rows of channels: those of the feature attention, then those of the coordinate attention, in head layout.
+template <class Real>
+struct LayerParameters {
+  LinearPair<Real> projection;  ///< x to [q, k, v, q', k'] in head layout; 1 / sqrt(head width) is in q and q'
+
+  LinearPair<Real> radial1;                                ///< both filters side by side
+  LinearPair<Real> radial2_features, radial2_coordinates;  ///< their bias holds that of spherical2 too
+  RadialTable<Real> table;                                 ///< in place of radial1 and radial2
+  LinearPair<Real> spherical1;                             ///< both filters side by side
+  LinearPair<Real> spherical2_features, spherical2_coordinates;
+  LinearPair<Real> spherical1_coordinates;  ///< of the coordinate attention alone
+  const Real* beyond = nullptr;             ///< [coordinates_padded] radial part of the coordinate filter beyond the cutoff
+
+  NormParameters<Real> norm1, norm2;
+  const Real* coordinate_norm1 = nullptr;  ///< [degrees] scales, or null
+  const Real* coordinate_norm2 = nullptr;
+  const CoordinateProduct<Real>* products = nullptr;  ///< of the self-interaction
+  int num_products = 0;
+  LinearPair<Real> gate;      ///< degrees to F
+  LinearPair<Real> exchange;  ///< F + degrees to (a1, a2, b1, b2)
+};
+
+template <class Real>
+class Parameters {
+ public:
+  /// `tabulate`: radial parts of the filters from splines, else from their networks.
+  Parameters(const Model& model, bool tabulate);
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
+
+  const Model& model() const { return model_; }
+
+  Layout layout;
+  int exchange_out = 0;   ///< 2 F + 2 degrees, padded
+  int degree_stride = 0;  ///< number of degrees, padded
+  std::vector<LayerParameters<Real>> layers;
+  HeadParameters<Real> energy;
+  RadialFunctions radial_functions;
+  Cutoff cutoff;
+  bool tabulated = false;
+  TableError table_error;
+
+ private:
+  void pack_projection(const LayerWeights& weights, LayerParameters<Real>& out);
+  void pack_filters(const LayerWeights& weights, LayerParameters<Real>& out);
+  void pack_node(const LayerWeights& weights, LayerParameters<Real>& out);
+  void pack_self_mix(const std::vector<double>& kappa, LayerParameters<Real>& out);
+  LinearPair<Real> pack_dense(const Dense& dense);
+
+  const Model& model_;
+  PackedMemory<Real> memory_;
+  std::deque<std::vector<CoordinateProduct<Real>>> products_;
+};
+
+}  // namespace so3md::paper2022
