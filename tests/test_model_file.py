@@ -453,14 +453,15 @@ class TestBrokenFiles:
         with pytest.raises(ModelFileError, match="truncated, altered or not a model file"):
             ModelFile.read(path)
 
+    @pytest.mark.parametrize("architecture", [SO3KRATES, PAPER_2022])
     @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(choose=st.data())
-    def test_altered_headers_fail_cleanly(self, tmp_path: Path, choose: st.DataObject) -> None:
+    def test_altered_headers_fail_cleanly(self, tmp_path: Path, architecture: str, choose: st.DataObject) -> None:
         """Whatever happens to the header: a valid model is read, or the file is refused with a message."""
-        path = tmp_path / "altered.safetensors"
-        if not (tmp_path / "whole.safetensors").exists():
-            write_toy_model(tmp_path / "whole.safetensors")
-        data = bytearray((tmp_path / "whole.safetensors").read_bytes())
+        path, whole = tmp_path / "altered.safetensors", tmp_path / "whole.safetensors"
+        if not whole.exists():
+            make_toy_model(architecture=architecture).write(whole)
+        data = bytearray(whole.read_bytes())
         header = struct.unpack("<Q", data[:8])[0]
         for _ in range(choose.draw(st.integers(1, 3))):
             data[choose.draw(st.integers(0, header + 7))] = choose.draw(st.integers(0, 255))

@@ -253,6 +253,21 @@ class TestFunctions:
         assert_close(slope[2:], 0.0, 1e-4)
         assert (phi[3:] == 0).all()
 
+    @pytest.mark.parametrize("kind", ["phys", "cosine", "polynomial", "exponential"])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_cutoff_functions_just_below_the_cutoff(self, kind: str, dtype: torch.dtype) -> None:
+        """The last numbers before the cutoff, with two derivatives, as training needs them."""
+        cutoff = 4.7
+        r = [torch.tensor(cutoff, dtype=dtype)]
+        for _ in range(50):
+            r.append(torch.nextafter(r[-1], torch.zeros((), dtype=dtype)))
+        r = torch.stack(r).requires_grad_()
+        phi = cutoff_function(kind, r, cutoff, 6.0)
+        slope = torch.autograd.grad(phi.sum(), r, create_graph=True)[0]
+        curvature = torch.autograd.grad(slope.sum(), r)[0]
+        assert torch.isfinite(torch.stack([phi, slope, curvature])).all()
+        assert phi.abs().max() < 16 * torch.finfo(dtype).eps
+
     def test_switch(self) -> None:
         r = torch.tensor([-1.0, 0.0, 1.0, 1.5, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
         found = switch(r, 1.0, 2.0)

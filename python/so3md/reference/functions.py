@@ -21,9 +21,10 @@ ACTIVATIONS = {
 
 def cutoff_function(kind: str, distance: Tensor, cutoff: float, exponent: float = 0.0) -> Tensor:
     """phi(r), eqs. (3) to (6): 1 at r = 0, exactly 0 from the cutoff on. Same shape as `distance` (A)."""
-    inside = distance < cutoff
+    t = distance / cutoff
+    inside = t < 1  # asked of t and not of the distance, as the exponential form must not divide by 1 - t = 0
     # Beyond the cutoff the formulas diverge or wrap around; a constant there keeps the gradient finite.
-    t = torch.where(inside, distance, torch.zeros_like(distance)) / cutoff
+    t = torch.where(inside, t, torch.zeros_like(t))
     if kind == "phys":
         phi = 1 - 6 * t**5 + 15 * t**4 - 10 * t**3
     elif kind == "cosine":
