@@ -19,7 +19,7 @@ from so3md.model_file import ModelFile
 from so3md.training.batches import join
 from so3md.training.data import Sample
 from so3md.training.model import make_model
-from so3md.training.run import MODEL, SUMMARY, Run, _make_items
+from so3md.training.run import MODEL, SUMMARY, Run, make_model_items
 
 #: Largest difference between engine and PyTorch, both in double precision: eV for each atom, eV/A.
 TOLERANCE = 1e-7
@@ -80,7 +80,7 @@ def assess(run: Run) -> Assessment:
 def _differences(path: Path, file: ModelFile, samples: Sequence[Sample]) -> tuple[float, float]:
     """Largest difference of energies (eV/atom) and forces (eV/A) between engine and PyTorch in double precision."""
     model = make_model(copy.deepcopy(file), file.long_range_cutoff)
-    items = _make_items(model, samples)
+    items = make_model_items(model, samples)
     batch = join(items, model.hyper if model.takes_geometry else None, torch.device("cpu"), torch.float64)
     prediction = model.predict(batch)
     forces = np.split(prediction.forces.numpy(force=True), np.cumsum(batch.counts.numpy())[:-1])

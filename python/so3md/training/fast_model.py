@@ -19,22 +19,24 @@ from torch.nn import functional
 
 from so3md.architectures import with_defaults
 from so3md.reference.functions import ACTIVATIONS
+from so3md.training.edge_functions import messages, scores, silu_filter, with_slope
 from so3md.training.smooth import layer_norm, silu
 
 
 class Inputs:
     """What the layers are given of a batch: see `Batch` and `Geometry`; every quantity once for each pair.
 
-    radial (pairs, K), phi (pairs), harmonics (pairs, M); centre and neighbour (2 pairs): each pair in both directions,
-    all first-to-second edges before all second-to-first ones.
+    basis (2 pairs, K): the radial basis, then its slope; distance, phi (pairs) and harmonics (pairs, M) carry the
+    gradient of the positions; centre and neighbour (2 pairs): each pair in both directions, all first-to-second edges
+    before all second-to-first ones.
     """
 
     def __init__(
-        self, first: Tensor, second: Tensor, radial: Tensor, phi: Tensor, harmonics: Tensor, hyper: Any
+        self, first: Tensor, second: Tensor, basis: Tensor, distance: Tensor, phi: Tensor, harmonics: Tensor, hyper: Any
     ) -> None:
         self.first, self.second = first, second
         self.centre, self.neighbour = torch.cat([first, second]), torch.cat([second, first])
-        self.radial, self.phi = radial, phi
+        self.basis, self.distance, self.phi = basis, distance, phi
         degrees = hyper["degrees"]
         self.phi_both = torch.cat([phi, phi])[:, None]
         sign = harmonics.new_tensor([(-1.0) ** degree for degree in degrees for _ in range(2 * degree + 1)])
@@ -80,9 +82,8 @@ class FastLayer(nn.Module):
                         new(f"mlp{number}_dense{dense}_bias", features)
         new("exchange_weight", features + len(degrees), features + len(degrees))
         new("exchange_bias", features + len(degrees))
-        self.register_buffer("sum_features", _sum_over_heads(features, heads, hyper), persistent=False)
-        self.register_buffer("sum_coordinates", _sum_over_heads(features, len(degrees), hyper), persistent=False)
-        self.register_buffer("spread_features", _sum_over_heads(features, heads, None).T.contiguous(), persistent=False)
+        self.heads = heads, len(degrees)
+        self.factors = tuple(1 / _normaliser(features // number, hyper) for number in self.heads)
         self.register_buffer("repeat", _repeat_degrees(degrees), persistent=False)
         self.register_buffer("invariant", _invariant_sums(degrees), persistent=False)
 
@@ -114,52 +115,56 @@ class FastLayer(nn.Module):
         x = self._residual(2, x)
         return (x if self.pre_norm else self._norm(2, x)), chi
 
-    def _filters(self, chi: Tensor | None, inputs: Inputs) -> Tensor:
-        """Eq. (17) for each pair and both blocks: (2, pairs, F)."""
-        pairs = len(inputs.radial)
-        bias = (self.radial2_bias + self.spherical2_bias)[:, None]
-        hidden = functional.linear(inputs.radial, self.radial1_weight.flatten(0, 1), self.radial1_bias.flatten())
-        hidden = self.activation(hidden).view(pairs, 2, -1).transpose(0, 1)
+    def _filters(self, chi: Tensor | None, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Eq. (17) for each pair: of the feature and the coordinate block, (pairs, F) each."""
+        bias = self.radial2_bias + self.spherical2_bias
         if chi is None:  # all invariants are zero, so the spherical part is one vector
             constant = torch.bmm(self.spherical2_weight, self.activation(self.spherical1_bias)[:, :, None])
-            return torch.baddbmm(bias + constant.transpose(1, 2), hidden, self.radial2_weight.transpose(1, 2))
-        difference = chi[inputs.second] - chi[inputs.first]
+            bias = bias + constant.squeeze(-1)
+        values, slopes, *coordinates = self._radial_filters(inputs.basis, bias)
+        blocks = with_slope(values, slopes, inputs.distance), with_slope(*coordinates, inputs.distance)
+        if chi is None:
+            return blocks
+        difference = chi.index_select(0, inputs.second) - chi.index_select(0, inputs.first)
         m = (difference * difference) @ self.invariant
-        spherical = functional.linear(m, self.spherical1_weight.flatten(0, 1), self.spherical1_bias.flatten())
-        spherical = self.activation(spherical).view(pairs, 2, -1).transpose(0, 1)
-        w = torch.baddbmm(bias, hidden, self.radial2_weight.transpose(1, 2))
-        return torch.baddbmm(w, spherical, self.spherical2_weight.transpose(1, 2))
+        hidden = functional.linear(m, self.spherical1_weight.flatten(0, 1), self.spherical1_bias.flatten())
+        hidden = self.activation(hidden).chunk(2, dim=1)
+        return tuple(
+            torch.addmm(block, part, weight.T)
+            for block, part, weight in zip(blocks, hidden, self.spherical2_weight.unbind(), strict=True)
+        )
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Eq. (18): queries and keys of both blocks (2, n, F), values (n, F)."""
+    def _radial_filters(self, basis: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        """The radial part and its slope, (pairs, F) each, of the feature block, then of the coordinate block."""
+        if self.activation is silu:
+            return silu_filter(basis, self.radial1_weight, self.radial1_bias, self.radial2_weight, bias)
+        pairs = len(basis) // 2
+        z = torch.matmul(basis, self.radial1_weight.transpose(1, 2))
+        hidden = torch.func.jvp(self.activation, (z[:, :pairs] + self.radial1_bias[:, None],), (z[:, pairs:],))
+        values, slopes = (torch.bmm(part, self.radial2_weight.transpose(1, 2)) for part in hidden)
+        values = values + bias[:, None]
+        return values[0], slopes[0], values[1], slopes[1]
 
-        def product(matrices: Tensor) -> Tensor:
-            heads, width = matrices.shape[:2]
-            by_head = x.view(len(x), heads, width).transpose(0, 1)
-            result = torch.bmm(by_head, matrices.flatten(2)).view(heads, len(x), -1, width)
-            return result.permute(2, 1, 0, 3).reshape(-1, len(x), heads * width)
-
-        q, k, v = product(self.query_key_value).unbind()
-        q_coordinates, k_coordinates = product(self.query_key_coordinates).unbind()
-        q, k = torch.stack([q, q_coordinates]), torch.stack([k, k_coordinates])
-        if self.query_key_activation != "identity":
-            act = activation(self.query_key_activation)
-            q, k = act(q), act(k)
-        return q, k, v
+    def _project(self, x: Tensor, matrices: Tensor) -> tuple[Tensor, ...]:
+        """Eq. (18): queries, keys and, of the feature block, values, (n, F) each."""
+        heads, width = matrices.shape[:2]
+        by_head = x.view(len(x), heads, width).transpose(0, 1)
+        result = torch.bmm(by_head, matrices.flatten(2)).view(heads, len(x), -1, width)
+        return result.permute(2, 1, 0, 3).reshape(-1, len(x), heads * width).unbind()
 
     def _attend(self, x: Tensor, chi: Tensor | None, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """The sums over neighbours in eqs. (20) and (22)."""
-        w = self._filters(chi, inputs)
-        q, k, v = self._project(x)
         i, j = inputs.centre, inputs.neighbour
-        product = q.index_select(1, i) * k.index_select(1, j)
-        product = (product.view(2, 2, -1, self.features) * w[:, None]).view(2, -1, self.features)
-        alpha = (product[0] @ self.sum_features) * inputs.phi_both
-        beta = product[1] @ self.sum_coordinates
-        messages = (alpha @ self.spread_features) * v.index_select(0, j)
-        dx = torch.zeros_like(x).index_add(0, i, messages)
-        dchi = (beta @ self.repeat) * inputs.phi_harmonics
-        return dx, dchi.new_zeros(len(x), dchi.shape[1]).index_add(0, i, dchi)
+        w, w_coordinates = self._filters(chi, inputs)
+        q, k, v = self._project(x, self.query_key_value)
+        q_coordinates, k_coordinates = self._project(x, self.query_key_coordinates)
+        if self.query_key_activation != "identity":
+            act = activation(self.query_key_activation)
+            q, k, q_coordinates, k_coordinates = act(q), act(k), act(q_coordinates), act(k_coordinates)
+        alpha = scores(q, k, w, i, j, self.heads[0]) * (inputs.phi_both * self.factors[0])
+        beta = scores(q_coordinates, k_coordinates, w_coordinates, i, j, self.heads[1])
+        dchi = (beta @ (self.repeat * self.factors[1])) * inputs.phi_harmonics
+        return messages(alpha, v, i, j), dchi.new_zeros(len(x), dchi.shape[1]).index_add(0, i, dchi)
 
     def _norm(self, number: int, x: Tensor) -> Tensor:
         if not self.hyper[f"layer_norm_{number}"]:
@@ -184,13 +189,10 @@ def activation(name: str) -> Any:
     return silu if name == "silu" else ACTIVATIONS[name]
 
 
-def _sum_over_heads(features: int, heads: int, hyper: dict[str, Any] | None) -> Tensor:
-    """(features, heads): sums the channels of each head, divided by the normaliser of eqs. (19) and (21) if wanted."""
-    width = features // heads
-    result = torch.eye(heads).repeat_interleave(width, dim=0)
-    kind = {"type": "none"} if hyper is None else hyper["attention_normalization"]
-    value = {"constant": kind.get("value"), "sqrt_head_width": math.sqrt(width), "none": 1.0}[kind["type"]]
-    return result.double() / value
+def _normaliser(width: int, hyper: dict[str, Any]) -> float:
+    """N and N' of eqs. (19) and (21)."""
+    kind = hyper["attention_normalization"]
+    return {"constant": kind.get("value"), "sqrt_head_width": math.sqrt(width), "none": 1.0}[kind["type"]]
 
 
 def _repeat_degrees(degrees: list[int]) -> Tensor:

@@ -106,12 +106,12 @@ class TrainableModel(nn.Module):
 
 @dataclass
 class Leaves:
-    """Functions of the positions that enter the network: displacements (pairs), and, with known derivatives, phi,
-    radial and harmonics of the geometry; None where the network does not use one."""
+    """Functions of the positions that enter the network: displacements (pairs, 3), and, with known derivatives,
+    distance, phi and harmonics of the geometry; None where the network does not use one."""
 
     displacement: Tensor | None = None
+    distance: Tensor | None = None
     phi: Tensor | None = None
-    radial: Tensor | None = None
     harmonics: Tensor | None = None
     long_displacement: Tensor | None = None
 
@@ -143,9 +143,7 @@ class Leaves:
         geometry = batch.geometry
         total = gradients.get("displacement")
         if "phi" in gradients:
-            slope = gradients["phi"] * geometry.phi_slope
-            if "radial" in gradients:
-                slope = slope + (gradients["radial"] * geometry.radial_slope).sum(-1)
+            slope = gradients["phi"] * geometry.phi_slope + gradients["distance"]
             direct = slope[:, None] * geometry.unit
             direct = direct + torch.bmm(gradients["harmonics"][:, None], geometry.harmonics_gradient).squeeze(1)
             total = direct if total is None else total + direct
@@ -200,20 +198,19 @@ class FastSo3krates(TrainableModel):
 
     def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
         hyper, geometry = self.hyper, batch.geometry
-        leaves = Leaves(phi=_leaf(geometry.phi, track), harmonics=_leaf(geometry.harmonics, track))
-        trained_basis = hyper["radial_basis"]["type"] == "gaussian"
-        if trained_basis or self.zbl is not None:
-            leaves.displacement = _leaf(batch.pairs.displacement, track)
-        if trained_basis:
-            radial = self.radial_basis(torch.linalg.vector_norm(leaves.displacement, dim=-1))
-        else:
-            radial = leaves.radial = _leaf(geometry.radial, track)
+        leaves = Leaves(
+            distance=_leaf(geometry.distance, track),
+            phi=_leaf(geometry.phi, track),
+            harmonics=_leaf(geometry.harmonics, track),
+        )
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, None, None)
-        inputs = Inputs(batch.pairs.first, batch.pairs.second, radial, leaves.phi, leaves.harmonics, hyper)
+        pairs, basis = batch.pairs, self._basis(batch)
+        inputs = Inputs(pairs.first, pairs.second, basis, leaves.distance, leaves.phi, leaves.harmonics, hyper)
         x = self._represent(graph, inputs)
         result = Prediction(graph.sum_structures(self.energy(x, graph)))
         if self.zbl is not None:
-            self._add_pairs(result, batch.pairs, self._repulsion(leaves, inputs, batch), batch)
+            leaves.displacement = _leaf(pairs.displacement, track)
+            self._add_pairs(result, pairs, self._repulsion(leaves, inputs, batch), batch)
         if self.charge is not None:
             result.charges = self.charge(x, graph, lambda *_: None)
         if self.hirshfeld is not None:
@@ -222,6 +219,14 @@ class FastSo3krates(TrainableModel):
             leaves.long_displacement = _leaf(batch.long_pairs.displacement, track)
             self._add_long_range(result, leaves.long_displacement, batch)
         return result, leaves
+
+    def _basis(self, batch: Batch) -> Tensor:
+        """The radial basis, then its slope: (2 pairs, K)."""
+        geometry = batch.geometry
+        if self.hyper["radial_basis"]["type"] != "gaussian":
+            return torch.cat([geometry.radial, geometry.radial_slope])
+        distance = geometry.distance  # centres and widths are trained
+        return torch.cat(torch.func.jvp(self.radial_basis, (distance,), (torch.ones_like(distance),)))
 
     def _represent(self, graph: Graph, inputs: Inputs) -> Tensor:
         x, chi = self.embedding(graph, lambda *_: None), None

@@ -176,13 +176,13 @@ class Run:
         return file
 
     def _items(self, samples: Sequence[Sample]) -> list[Item]:
-        items = _make_items(self.model, samples)
+        items = make_model_items(self.model, samples)
         if self.model.takes_geometry:
             cache_geometry(items, self.model.hyper, _dtype(self.config))
         return items
 
 
-def _make_items(model: TrainableModel, samples: Sequence[Sample]) -> list[Item]:
+def make_model_items(model: TrainableModel, samples: Sequence[Sample]) -> list[Item]:
     return make_items(
         samples,
         model.elements,
@@ -197,7 +197,7 @@ def _make_items(model: TrainableModel, samples: Sequence[Sample]) -> list[Item]:
 def _energies(file: ModelFile, samples: Sequence[Sample]) -> np.ndarray:
     """Energies (eV) of structures by a model, without the shifts of the atoms."""
     model = make_model(file, file.long_range_cutoff)
-    items = _make_items(model, samples)
+    items = make_model_items(model, samples)
     hyper = model.hyper if model.takes_geometry else None
     parts = []
     for start in range(0, len(items), 50):

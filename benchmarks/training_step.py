@@ -1,0 +1,155 @@
+"""Compare a training step of so3md with one of so3krates-torch: the same model, batch, loss and optimiser, interleaved.
+
+    python benchmarks/training_step.py
+
+A step is energies, forces, loss, its gradient, clipping and AdamW, float32, for 10 rattled ethanol molecules, F = 128,
+3 layers. It checks that both programs see the same losses while they train, then times them in turns. Prints a table
+and writes results/training_step.json. Leave the machine alone while it runs: times are wall-clock times.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from ase.build import molecule
+from machine import describe_machine, matrix_product_gflops
+from peer_environment import peer_python, peer_versions
+from rich.console import Console
+from rich.table import Table
+from sides import WorkerProcess
+
+from so3md.convert import convert
+
+RESULTS = Path(__file__).parent / "results" / "training_step.json"
+WORKER = Path(__file__).parent / "training_worker.py"
+OWN, PEER = "so3md", "so3krates-torch"
+MOLECULES = 10
+STEPS_COMPARED = 5
+
+Record = dict[str, Any]
+console = Console()
+
+
+def save_batch(file: Path) -> None:
+    """Rattled ethanol molecules with made-up reference values: numbers, positions (A), energy (eV), forces (eV/A)."""
+    rng = np.random.default_rng(0)
+    ethanol = molecule("CH3CH2OH")
+    shape = (MOLECULES, len(ethanol), 3)
+    positions = ethanol.positions + 0.05 * rng.standard_normal(shape)
+    np.savez(
+        file,
+        numbers=ethanol.numbers,
+        positions=positions,
+        energy=0.1 * rng.standard_normal(MOLECULES),
+        forces=rng.standard_normal(shape),
+    )
+
+
+def start_sides(stack: ExitStack, threads: int, folder: Path) -> dict[str, WorkerProcess]:
+    """Both programs with the same model, ready to train."""
+    processes = {
+        name: stack.enter_context(
+            WorkerProcess(name, [python, str(WORKER), name, str(folder), "--threads", str(threads)], threads)
+        )
+        for name, python in ((OWN, sys.executable), (PEER, peer_python()))
+    }
+    processes[PEER].ask("save_model")
+    convert(folder / "peer.model", folder / "model.safetensors", elements=["H", "C", "O"])
+    for process in processes.values():
+        process.ask("start")
+    return processes
+
+
+def compare_losses(processes: dict[str, WorkerProcess], threads: int) -> Record:
+    """Losses of the first steps: equal at the first, and still nearly so after steps along the same gradients."""
+    losses = {name: process.ask("steps", count=STEPS_COMPARED)["losses"] for name, process in processes.items()}
+    deviation = max(abs(a - b) / abs(b) for a, b in zip(losses[OWN], losses[PEER], strict=True))
+    return {"threads": threads, "losses": losses, "largest_relative_difference": deviation}
+
+
+def time_steps(processes: dict[str, WorkerProcess], threads: int, rounds: int, steps: int) -> list[Record]:
+    """Milliseconds per step: the median of the turns, each turn's being the median of its steps."""
+    turns: dict[str, list[float]] = {name: [] for name in processes}
+    for number in range(rounds):
+        for name in sorted(processes, reverse=bool(number % 2)):
+            turns[name].append(1e3 * statistics.median(processes[name].ask("steps", count=steps)["seconds"]))
+    return [
+        {
+            "threads": threads,
+            "side": name,
+            "median_ms": statistics.median(values),
+            "min_ms": min(values),
+            "max_ms": max(values),
+            "turns": rounds,
+            "steps_of_a_turn": steps,
+        }
+        for name, values in turns.items()
+    ]
+
+
+def run(threads: tuple[int, ...], rounds: int, steps: int) -> Record:
+    report: Record = {
+        "benchmark": "a training step on 10 ethanol molecules, so3md and so3krates-torch interleaved",
+        "date": datetime.date.today().isoformat(),
+        "machine": describe_machine(),
+        "versions": {**{name: version(name) for name in ("so3md", "torch")}, **peer_versions("so3krates-torch")},
+        **{key: [] for key in ("agreement", "timings", "ratios", "limit")},
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_batch(folder / "batch.npz")
+        for count in threads:
+            report["limit"].append({"threads": count, "gflops": matrix_product_gflops(count)})
+            with ExitStack() as stack:
+                processes = start_sides(stack, count, folder)
+                report["agreement"].append(compare_losses(processes, count))
+                timings = time_steps(processes, count, rounds, steps)
+            report["timings"] += timings
+            medians = {row["side"]: row["median_ms"] for row in timings}
+            report["ratios"].append({"threads": count, "times_faster": medians[PEER] / medians[OWN]})
+    return report
+
+
+def print_tables(report: Record) -> None:
+    for row in report["agreement"]:
+        console.print(
+            f"{row['threads']} threads: losses of {STEPS_COMPARED} steps differ by at most "
+            f"{row['largest_relative_difference']:.1e} of themselves"
+        )
+    table = Table("threads", "side", "ms/step", "min .. max", title="training step, 10 ethanol, F = 128, 3 layers")
+    for row in report["timings"]:
+        spread = f"{row['min_ms']:.1f} .. {row['max_ms']:.1f}"
+        table.add_row(str(row["threads"]), row["side"], f"{row['median_ms']:.1f}", spread)
+    console.print(table)
+    for row in report["ratios"]:
+        console.print(f"{row['threads']} threads: so3md is {row['times_faster']:.1f} times faster")
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True, help="threads of each side")
+@click.option("--rounds", type=int, default=9, show_default=True, help="turns of each side")
+@click.option("--steps", type=int, default=10, show_default=True, help="steps of a turn")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="results as JSON")
+def main(threads: tuple[int, ...], rounds: int, steps: int, output: Path) -> None:
+    report = run(threads, rounds, steps)
+    load = report["machine"]["load_average_before"]
+    if load > 0.5:
+        console.print(f"[yellow]the machine was busy (load average {load}): only ratios mean something[/yellow]")
+    print_tables(report)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"written: {output}")
+
+
+if __name__ == "__main__":
+    main()
