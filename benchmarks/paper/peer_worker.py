@@ -1,22 +1,28 @@
 """One program in one turn: builds its model with random weights, times it on ethanol, prints one line of JSON.
 
-    python peer_worker.py PROGRAM --threads 1 --seconds 5
+    python peer_worker.py PROGRAM --seconds 5
 
-Runs under the Python of the program, which need not have so3md. Every program gets the same molecules and does the
-same: energies and forces of 1 and of 10 molecules, and a training step (loss of energies and forces, Adam) on these 10.
+Uses one thread. Runs under the Python of the program, which need not have so3md. Every program gets the same molecules
+and does the same: energies and forces of 1 and of 10 molecules, and a training step (loss of both, Adam) on these 10.
 Neighbour lists and batches of the peers are made beforehand and not timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
+import itertools
 import json
 import os
+import shutil
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,11 +36,13 @@ ENERGY_WEIGHT, FORCES_WEIGHT = 0.01, 0.99
 
 @dataclass
 class Program:
-    """What is timed: `evaluate[n]()` gives energies and forces of n molecules, `step()` makes a training step."""
+    """What is timed. evaluate[n] gives energies and forces of n molecules, `repeats` times over in one call for the
+    batch; step makes a training step."""
 
     parameters: int
     evaluate: dict[int, Callable[[], Any]]
     step: Callable[[], Any]
+    repeats: int = 1
 
 
 def molecules(count: int) -> list[Atoms]:
@@ -108,8 +116,58 @@ def painn() -> Program:
     return torch_program(model, energy_and_forces, {n: convert(molecules(n)) for n in (1, BATCH)})
 
 
+#: So3krates in the size of the paper of 2022, otherwise as so3md trains it unless told otherwise.
+FEATURES, LAYERS, DEGREES, CUTOFF, RADIAL_FUNCTIONS = 132, 3, [1, 2, 3], 5.0, 32
+
+
+def so3md(**model: Any) -> Program:
+    """So3krates in so3md: inference by the engine in its default precision, and the training step of `so3md train`.
+
+    Other than for the peers, making batches and neighbour lists counts. model: what differs from the size above.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    from so3md import So3kratesCalculator
+    from so3md.batch import evaluate_many
+    from so3md.training.config import Config
+    from so3md.training.run import START, Run
+    from so3md.training.schema import build
+
+    structures = molecules(2 * BATCH)
+    energies, forces = labels(2 * BATCH)
+    for atoms, energy, force in zip(structures, energies, np.split(forces, 2 * BATCH), strict=True):
+        atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=force)
+    size = {"num_features": FEATURES, "num_layers": LAYERS, "degrees": DEGREES, "cutoff": CUTOFF}
+    document = {
+        "data": {"files": "molecules.xyz", "split": {"train": f"0:{BATCH}", "validation": f"{BATCH}:{2 * BATCH}"}},
+        "model": size | model,
+        "loss": {"energy": ENERGY_WEIGHT, "forces": FORCES_WEIGHT},
+        "training": {"epochs": 10**6, "validation_interval": 10**6, "batch_size": BATCH},
+    }
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    write(folder / "molecules.xyz", structures)
+    run = Run.start(build(Config, document), folder, folder / "run")
+    file = folder / "run" / START
+    turns = itertools.cycle(structures)
+    repeats = 50  # evaluate_many is made for data sets: it loads the model in each call
+    calculator = So3kratesCalculator(str(file), threads=1, lr_cutoff=None)
+
+    def evaluate_one() -> None:
+        calculator.calculate(next(turns), ["energy", "forces"])
+
+    def evaluate_batch() -> None:
+        list(evaluate_many(structures[:BATCH] * repeats, file, threads=1, lr_cutoff=None))
+
+    # The trainer stops after each step.
+    step = partial(run.trainer.run, should_stop=lambda: True)
+    parameters = run.trainer.parameters.values.numel()
+    return Program(parameters, {1: evaluate_one, BATCH: evaluate_batch}, step, repeats)
+
+
 def so3krates_torch() -> Program:
-    """So3krates in so3krates-torch: the local network of 2023 in the size of the paper of 2022."""
+    """So3krates in so3krates-torch: the same network as so3md's."""
     import torch
     from so3krates_torch.data.atomic_data import AtomicData
     from so3krates_torch.data.utils import KeySpecification, config_from_atoms
@@ -117,14 +175,20 @@ def so3krates_torch() -> Program:
     from so3krates_torch.tools import torch_geometric, utils
 
     model = So3krates(
-        r_max=5.0,
-        num_radial_basis_fn=32,
-        degrees=[1, 2, 3],
-        num_features=132,
+        r_max=CUTOFF,
+        num_radial_basis_fn=RADIAL_FUNCTIONS,
+        degrees=DEGREES,
+        num_features=FEATURES,
         num_heads=4,
-        num_layers=3,
+        num_layers=LAYERS,
         radial_basis_fn="bernstein",
-        message_normalization="sqrt_num_features",
+        avg_num_neighbors=8.0,
+        layer_normalization_1=True,
+        layer_normalization_2=True,
+        residual_mlp_1=True,
+        energy_regression_dim=FEATURES,
+        energy_learn_atomic_type_shifts=True,
+        energy_learn_atomic_type_scales=True,
         cutoff_fn="phys",
     ).to(torch.float32)
     table = utils.AtomicNumberTable(list(range(1, 119)))
@@ -132,7 +196,7 @@ def so3krates_torch() -> Program:
     def batch(count: int) -> dict[str, Any]:
         keys = KeySpecification(info_keys={}, arrays_keys={})
         configurations = [config_from_atoms(atoms, key_specification=keys) for atoms in molecules(count)]
-        data = [AtomicData.from_config(c, z_table=table, cutoff=5.0, cutoff_lr=None) for c in configurations]
+        data = [AtomicData.from_config(c, z_table=table, cutoff=CUTOFF, cutoff_lr=None) for c in configurations]
         return next(iter(torch_geometric.dataloader.DataLoader(data, batch_size=count))).to_dict()
 
     def energy_and_forces(inputs: dict[str, Any], training: bool) -> tuple[Any, Any]:
@@ -248,25 +312,34 @@ def _fresh(inputs: dict[str, Any]) -> dict[str, Any]:
     return {key: value.detach() if hasattr(value, "detach") else value for key, value in inputs.items()}
 
 
-PROGRAMS = {"painn": painn, "so3krates-torch": so3krates_torch, "mace": mace, "nequip": nequip}
+PROGRAMS = {
+    "so3md": so3md,
+    "so3md-2022": partial(so3md, architecture="so3krates-2022"),
+    "so3md-2022-nonlocal": partial(so3md, architecture="so3krates-2022", **{"nonlocal": {"type": "dynamic"}}),
+    "painn": painn,
+    "so3krates-torch": so3krates_torch,
+    "mace": mace,
+    "nequip": nequip,
+}
 
 
 def median_seconds(call: Callable[[], Any], budget: float) -> float:
-    """Median over calls that take `budget` seconds in all, after two that warm up."""
-    call()
+    """Median over calls that take `budget` seconds in all, after one that warms up and does not count.
+
+    Time of the processor, which for one thread is the time that passes on a machine with nothing else to do.
+    """
     call()
     seconds: list[float] = []
-    while sum(seconds) < budget or len(seconds) < 3:
-        begin = time.perf_counter()
+    while sum(seconds) < budget or len(seconds) < 2:
+        begin = time.process_time()
         call()
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     return statistics.median(seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", choices=PROGRAMS)
-    parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True, help="for each of the three things timed")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -275,6 +348,7 @@ def main() -> None:
     os.dup2(2, 1)
     program = PROGRAMS[arguments.program]()
     times = {f"inference_{n}": median_seconds(call, arguments.seconds) for n, call in program.evaluate.items()}
+    times[f"inference_{BATCH}"] /= program.repeats
     times["training_step"] = median_seconds(program.step, arguments.seconds)
     answers.write(json.dumps({"parameters": program.parameters, "seconds": times}) + "\n")
 
