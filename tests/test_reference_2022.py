@@ -293,6 +293,15 @@ class TestPeriodicStructures:
         assert len(centre) == 12 * 11
         assert_close(np.linalg.norm(difference + offset, axis=1), best, 1e-12)
 
+    def test_a_chain_without_a_volume_has_no_stress(self) -> None:
+        atoms = rattled("H2CO")
+        alone = evaluate(toy(), atoms)
+        atoms.cell[0, 0], atoms.pbc = 30.0, (True, False, False)
+        found = evaluate(toy(), atoms)
+        assert "stress" not in found
+        assert_close(found["energies"], alone["energies"], EXACT.energy_per_atom)
+        assert_close(found["virial"], alone["virial"], EXACT.forces)
+
     def test_a_cell_that_is_too_small_is_refused(self) -> None:
         model, atoms = toy(), bulk("C", "diamond", a=3.4, cubic=True)
         with pytest.raises(ValueError, match=r"expected heights above 8 A along periodic .* found 3\.4 A; repeat the"):

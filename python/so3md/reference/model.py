@@ -104,7 +104,7 @@ class ReferenceModel(nn.Module, ABC):
         """Everything about one structure, as NumPy arrays and floats; arguments as in `Structure`.
 
         Returns energy (float, eV), energies (n), forces (n, 3) eV/A, virial (3, 3) = dE/d(strain) eV, stress (3, 3)
-        eV/A^3 with ASE's sign (periodic structures only), charges (n) e, dipole (3) e A, hirshfeld_ratios (n),
+        eV/A^3 with ASE's sign (periodic with a volume only), charges (n) e, dipole (3) e A, hirshfeld_ratios (n),
         energy_components (nn, zbl, electrostatics, dispersion, zero where the model lacks a term), and with
         `intermediates` a dict of every intermediate quantity, edges included.
         """
@@ -128,8 +128,9 @@ class ReferenceModel(nn.Module, ABC):
             "virial": _array(virial[0]),
             "energy_components": {name: sums.get(name, 0.0) for name in terms},
         }
-        if structure.pbc.any():
-            result["stress"] = result["virial"] / abs(np.linalg.det(structure.cell))
+        volume = abs(np.linalg.det(structure.cell))
+        if structure.pbc.any() and volume > 0:
+            result["stress"] = result["virial"] / volume
         for name in ("charges", "hirshfeld_ratios"):
             if name in out:
                 result[name] = _array(out[name])
