@@ -69,9 +69,9 @@ inline void set_zero(int count, Real* values) {
 
 /// to[lane][coordinate], in rows of chi_stride, from lanes.
 template <class Real>
-inline void lanes_to_rows(const Layout& layout, const Real* from, Real* to) {
+inline void lanes_to_rows(const Layout& layout, int lanes, const Real* from, Real* to) {
   for (int c = 0; c < layout.num_coordinates; c += 4)
-    for (int p = 0; p < kTile; p += 4) {
+    for (int p = 0; p < lanes; p += 4) {
       Four<Real> rows[4];
       for (int k = 0; k < 4; ++k) load_four<Real>(from + (c + k) * kTile + p, rows[k]);
       transpose<Real>(rows);
@@ -114,7 +114,7 @@ inline void add_pair_harmonics(const LayerStep<Real>& step, const PairBlock& blo
   Real* own_lanes = b.chi_gradient_i;  // free in the forward pass
   Real* other_lanes = b.chi_gradient_j;
   for (int index = 0; index < layout.num_degrees; ++index)
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
       const Vec<Real> own = load<Real>(own_beta + index * kTile + lane), other = load<Real>(other_beta + index * kTile + lane);
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = (layout.degree_offset[index] + m) * kTile + lane;
@@ -123,8 +123,8 @@ inline void add_pair_harmonics(const LayerStep<Real>& step, const PairBlock& blo
         store<Real>(other_lanes + place, other * y);
       }
     }
-  lanes_to_rows<Real>(layout, own_lanes, b.edge_rows);
-  lanes_to_rows<Real>(layout, other_lanes, b.edge_rows_j);
+  lanes_to_rows<Real>(layout, tile.lanes, own_lanes, b.edge_rows);
+  lanes_to_rows<Real>(layout, tile.lanes, other_lanes, b.edge_rows_j);
   for (int p = 0; p < tile.count; ++p) {
     const std::ptrdiff_t centre = tile.centre[p];
     add_rows<Real>(layout.chi_stride, b.edge_rows + p * layout.chi_stride, step.gradient_chi_attended + centre * layout.chi_stride);
@@ -232,9 +232,9 @@ struct CoordinateLanes {
 
 /// Products of the coordinate gradients with the harmonics (eq. 44); Y_l(-u) = (-1)^l Y_l(u).
 template <class Real>
-inline void coordinate_products(const Layout& layout, const AttentionBuffers<Real>& b, CoordinateLanes<Real>& c) {
+inline void coordinate_products(const Layout& layout, int lanes, const AttentionBuffers<Real>& b, CoordinateLanes<Real>& c) {
   for (int index = 0; index < layout.num_degrees; ++index)
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    for (int lane = 0; lane < lanes; lane += kWidth<Real>) {
       Vec<Real> own = Vec<Real>{}, other = Vec<Real>{};
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = layout.degree_offset[index] + m;
@@ -249,9 +249,9 @@ inline void coordinate_products(const Layout& layout, const AttentionBuffers<Rea
 
 /// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji (eq. 49).
 template <class Real>
-inline void coordinate_harmonics_gradient(const Layout& layout, const CoordinateLanes<Real>& c, AttentionBuffers<Real>& b) {
+inline void coordinate_harmonics_gradient(const Layout& layout, int lanes, const CoordinateLanes<Real>& c, AttentionBuffers<Real>& b) {
   for (int index = 0; index < layout.num_degrees; ++index)
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    for (int lane = 0; lane < lanes; lane += kWidth<Real>) {
       const Vec<Real> own = load<Real>(c.own_beta + index * kTile + lane);
       const Vec<Real> beta = load<Real>(c.other_beta + index * kTile + lane);
       const Vec<Real> other = layout.degree[index] % 2 == 0 ? beta : -beta;
@@ -339,7 +339,7 @@ inline void add_pair_gradients(const LayerStep<Real>& step, const PairBlock& blo
                                AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const EdgeGradients<Real> gradients(step, tile, along, b.harmonics_gradient);
-  lanes_to_rows<Real>(layout, b.chi, b.edge_rows);
+  lanes_to_rows<Real>(layout, tile.lanes, b.chi, b.edge_rows);
   for (int p = 0; p < tile.count; ++p) {
     const std::ptrdiff_t centre = tile.centre[p];
     const Real* chi = b.edge_rows + p * layout.chi_stride;
@@ -387,9 +387,9 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
   }
   filter_adjoint<Real>(step, tile, features, b);
 
-  gather_coordinates<Real>(layout, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
-  gather_coordinates<Real>(layout, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
-  coordinate_products<Real>(layout, b, c);
+  gather_coordinates<Real>(layout, tile.lanes, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
+  gather_coordinates<Real>(layout, tile.lanes, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
+  coordinate_products<Real>(layout, tile.lanes, b, c);
   filter_values_and_slopes<Real>(step, tile, coordinates, radial, b);
   for (int p = 0; p < tile.count; ++p) {
     const int at = p * coordinates.channels;
@@ -402,8 +402,8 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
 
   if (step.parameters->table.rows == nullptr) radial_derivative<Real>(step, tile, b.radial, by_distance);
   spherical_adjoint<Real>(step, tile, b);
-  coordinate_harmonics_gradient<Real>(layout, c, b);
-  for (int p = 0; p < kTile; ++p) along[p] = along[p] * tile.cutoff_derivative[p] + by_distance[p];
+  coordinate_harmonics_gradient<Real>(layout, tile.lanes, c, b);
+  for (int p = 0; p < tile.lanes; ++p) along[p] = along[p] * tile.cutoff_derivative[p] + by_distance[p];
   add_pair_gradients<Real>(step, block, tile, along, b);
 }
 

@@ -9,17 +9,22 @@
 
 namespace SO3MD_CPU_NAMESPACE {
 
-/// Edges that are worked on together; a multiple of every register width.
-inline constexpr int kTile = 16;
+/// Edges that are worked on together: enough for the weights of the filter networks to be worth their way from the second cache, few enough
+/// for what is kept of each to stay near. Whole register tiles of matmul.h, and a multiple of every register width.
+inline constexpr int kTile = 48;
 
-/// Up to kTile edges, of one atom or of several. Lanes behind `count` hold a harmless direction and a cutoff value of zero, and the
-/// atoms of the first edge.
+/// Lanes come in groups of so many: registers of any width fit.
+inline constexpr int kLaneGroup = 16;
+
+/// Up to kTile edges, of one atom or of several. Lanes from `count` to `lanes` hold a harmless direction and a cutoff value of zero, and
+/// the atoms of the first edge.
 template <class Real>
 struct EdgeTile {
   int count = 0;
-  int centre[kTile] = {};  ///< slot
-  int slot[kTile] = {};    ///< of the neighbour
-  int row[kTile] = {};     ///< of the neighbour in the centre's block
+  int lanes = kTile;  ///< whole groups
+  int centre[kTile];  ///< slot
+  int slot[kTile];    ///< of the neighbour
+  int row[kTile];     ///< of the neighbour in the centre's block
   alignas(64) Real x[kTile];
   alignas(64) Real y[kTile];
   alignas(64) Real z[kTile];
@@ -42,7 +47,8 @@ struct EdgeTile {
 
   /// After the last edge.
   void fill_up() {
-    for (int p = count; p < kTile; ++p) {
+    lanes = (count + kLaneGroup - 1) / kLaneGroup * kLaneGroup;
+    for (int p = count; p < lanes; ++p) {
       centre[p] = centre[0];
       slot[p] = slot[0];
       x[p] = y[p] = Real(0);
@@ -54,7 +60,7 @@ struct EdgeTile {
 
   /// values[coordinate][lane].
   void spherical_harmonics(const Layout& layout, const HarmonicsTable<Real>& table, Real* values) const {
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>)
+    for (int lane = 0; lane < lanes; lane += kWidth<Real>)
       harmonics<Real>(layout, table, load<Real>(x + lane), load<Real>(y + lane), load<Real>(z + lane), values + lane, kTile);
   }
 };
@@ -224,8 +230,8 @@ struct EdgeGradients {
 
   EdgeGradients(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const Real* along, const Real* harmonics_gradient) {
     alignas(64) Real inverse_r[kTile];
-    for (int lane = 0; lane < kTile; ++lane) inverse_r[lane] = static_cast<Real>(1.0 / tile.r[lane]);
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    for (int lane = 0; lane < tile.lanes; ++lane) inverse_r[lane] = static_cast<Real>(1.0 / tile.r[lane]);
+    for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
       const Vec<Real> ux = load<Real>(tile.x + lane), uy = load<Real>(tile.y + lane), uz = load<Real>(tile.z + lane);
       Vec<Real> tx, ty, tz;
       harmonics_adjoint<Real>(*step.layout, *step.harmonics, ux, uy, uz, harmonics_gradient + lane, kTile, tx, ty, tz);

@@ -75,8 +75,8 @@ inline int coordinate_lanes(const Layout& layout) { return kTile * ((layout.num_
 
 /// to[coordinate][lane] = rows of `from` at the slots.
 template <class Real>
-inline void gather_coordinates(const Layout& layout, const int* slots, const Real* from, Real* to) {
-  for (int p = 0; p < kTile; p += 4) {
+inline void gather_coordinates(const Layout& layout, int lanes, const int* slots, const Real* from, Real* to) {
+  for (int p = 0; p < lanes; p += 4) {
     const Real* row[4];
     for (int k = 0; k < 4; ++k) row[k] = from + static_cast<std::ptrdiff_t>(slots[p + k]) * layout.chi_stride;
     for (int c = 0; c < layout.num_coordinates; c += 4) {
@@ -92,7 +92,7 @@ inline void gather_coordinates(const Layout& layout, const int* slots, const Rea
 template <class Real>
 inline void gather_differences(const LayerStep<Real>& step, const EdgeTile<Real>& tile, Real* to) {
   const Layout& layout = *step.layout;
-  for (int p = 0; p < kTile; p += 4) {
+  for (int p = 0; p < tile.lanes; p += 4) {
     const Real *own[4], *other[4];
     for (int k = 0; k < 4; ++k) own[k] = step.chi + static_cast<std::ptrdiff_t>(tile.centre[p + k]) * layout.chi_stride;
     for (int k = 0; k < 4; ++k) other[k] = step.chi + static_cast<std::ptrdiff_t>(tile.slot[p + k]) * layout.chi_stride;
@@ -118,9 +118,9 @@ inline Real invariant_norm(int degree) {
 
 /// Squared norms of chi_j - chi_i by degree (eq. 15).
 template <class Real>
-inline void invariants_of_differences(const Layout& layout, FilterBuffers<Real>& b) {
+inline void invariants_of_differences(const Layout& layout, int lanes, FilterBuffers<Real>& b) {
   for (int index = 0; index < layout.num_degrees; ++index)
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    for (int lane = 0; lane < lanes; lane += kWidth<Real>) {
       Vec<Real> squares = Vec<Real>{};
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const Vec<Real> c = load<Real>(b.chi_difference + (layout.degree_offset[index] + m) * kTile + lane);
@@ -152,7 +152,7 @@ template <class Real, bool kSlopes>
 inline void spherical_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& tile, FilterBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   gather_differences<Real>(step, tile, b.chi_difference);
-  invariants_of_differences<Real>(layout, b);
+  invariants_of_differences<Real>(layout, tile.lanes, b);
   with_activation(layout.activation, [&](auto kind) __attribute__((always_inline)) {
     if (layout.num_degrees == kCommonHeads)
       spherical_first<Real, kCommonHeads, kSlopes>(step, tile.count, kind, b);
@@ -246,7 +246,7 @@ inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>&
     spherical_first_adjoint<Real, 0>(step, tile.count, b);
   for (int index = 0; index < layout.num_degrees; ++index) {
     const Real norm = Real(-2) * invariant_norm<Real>(layout.degree[index]);
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
+    for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
       const Vec<Real> factor = norm * load<Real>(b.invariant + index * kTile + lane);
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = (layout.degree_offset[index] + m) * kTile + lane;

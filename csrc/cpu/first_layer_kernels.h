@@ -16,27 +16,23 @@ inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>&
   spline_values_and_slopes<Real>(place, row, stride, stride, value, derivative);
 }
 
-/// b.chi += beta Y with beta[degree][lane].
+/// b.chi += beta Y with beta[degree][lane], one register for each coordinate.
 template <class Real>
-inline void add_harmonics(const Layout& layout, const Real* beta, AttentionBuffers<Real>& b) {
+inline void add_harmonics(const Layout& layout, int lanes, const Real* beta, AttentionBuffers<Real>& b) {
   for (int index = 0; index < layout.num_degrees; ++index)
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) {
-      const Vec<Real> weight = load<Real>(beta + index * kTile + lane);
-      for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
-        const int place = (layout.degree_offset[index] + m) * kTile + lane;
-        store<Real>(b.chi + place, load<Real>(b.chi + place) + weight * load<Real>(b.harmonics + place));
-      }
+    for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
+      const int place = layout.degree_offset[index] + m;
+      Vec<Real> total = load<Real>(b.chi + place * kWidth<Real>);
+      for (int lane = 0; lane < lanes; lane += kWidth<Real>)
+        total += load<Real>(beta + index * kTile + lane) * load<Real>(b.harmonics + place * kTile + lane);
+      store<Real>(b.chi + place * kWidth<Real>, total);
     }
 }
 
-/// sums[coordinate] over the lanes of b.chi.
+/// sums[coordinate] over the registers of b.chi.
 template <class Real>
 inline void sum_lanes(const Layout& layout, const AttentionBuffers<Real>& b, Real* sums) {
-  for (int c = 0; c < layout.num_coordinates; ++c) {
-    Vec<Real> lanes = Vec<Real>{};
-    for (int lane = 0; lane < kTile; lane += kWidth<Real>) lanes += load<Real>(b.chi + c * kTile + lane);
-    sums[c] = sum<Real>(lanes);
-  }
+  for (int c = 0; c < layout.num_coordinates; ++c) sums[c] = sum<Real>(load<Real>(b.chi + c * kWidth<Real>));
 }
 
 template <class Real>
@@ -48,7 +44,7 @@ inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end,
   for (int i = begin; i < end; ++i) {
     const Real* const* tables = first.tables + static_cast<std::ptrdiff_t>(first.species[i]) * first.num_species;
     set_zero(first.num_species * layout.heads, sums);
-    set_zero(kTile * layout.num_coordinates, b.chi);
+    set_zero(kWidth<Real> * layout.num_coordinates, b.chi);
     for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) {
       tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
       set_zero(kMaxDegrees * kTile, beta);
@@ -59,7 +55,7 @@ inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end,
         for (int head = 0; head < layout.heads; ++head) sums[species * layout.heads + head] += tile.cutoff[p] * weights[head];
         for (int index = 0; index < layout.num_degrees; ++index) beta[index * kTile + p] = tile.cutoff[p] * weights[layout.heads + index];
       }
-      add_harmonics<Real>(layout, beta, b);
+      add_harmonics<Real>(layout, tile.lanes, beta, b);
     });
     set_zero(layout.features_padded, b.features);
     for (int species = 0; species < first.num_species; ++species)
@@ -88,9 +84,9 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBloc
   set_zero(kMaxDegrees * kTile, c.own_beta);
   set_zero(kMaxDegrees * kTile, c.other_beta);
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  gather_coordinates<Real>(layout, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
-  gather_coordinates<Real>(layout, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
-  coordinate_products<Real>(layout, b, c);
+  gather_coordinates<Real>(layout, tile.lanes, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
+  gather_coordinates<Real>(layout, tile.lanes, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
+  coordinate_products<Real>(layout, tile.lanes, b, c);
   for (int p = 0; p < tile.count; ++p) {
     const int own_species = first.species[tile.centre[p]], species = first.species[tile.slot[p]];
     const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
@@ -113,7 +109,7 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBloc
     }
     along[p] = by_cutoff * tile.cutoff_derivative[p] + by_distance * tile.cutoff[p];
   }
-  coordinate_harmonics_gradient<Real>(layout, c, b);
+  coordinate_harmonics_gradient<Real>(layout, tile.lanes, c, b);
   const EdgeGradients<Real> gradients(step, tile, along, b.harmonics_gradient);
   for (int p = 0; p < tile.count; ++p) add_pair_force<Real>(step, block, tile, p, gradients);
 }
