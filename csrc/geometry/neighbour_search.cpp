@@ -31,6 +31,13 @@ Thresholds thresholds(const NeighbourRows& list, const BinGrid& grid) {
 constexpr unsigned char kInAnyList = 1;
 constexpr unsigned char kInShortList = 2;
 
+// Working memory of a thread.
+struct Scratch {
+  std::vector<BinGrid::NearbyBin> nearby;  // of the bin at hand
+  std::vector<int> first;                  // [nearby bins] where the atoms of a nearby bin start in `closest`
+  std::vector<float> closest;              // smallest squared distance of a site from the owned points of the bin at hand
+};
+
 class Search {
  public:
   Search(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists)
@@ -47,9 +54,9 @@ class Search {
   }
 
   // The three steps of a search, the first and last of them for every bin.
-  void count(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby);
+  void count(const BinGrid::Bin& bin, Scratch& scratch);
   FoundSites number_sites();
-  void fill(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby);
+  void fill(const BinGrid::Bin& bin, Scratch& scratch);
 
  private:
   struct Point {
@@ -64,11 +71,14 @@ class Search {
 
   PointRole role(int internal) const { return roles_.empty() ? PointRole::owned : roles_[static_cast<std::size_t>(internal)]; }
   bool any_owned(const BinGrid::Bin& bin) const;
-  void mark(const Point& centre, const BinGrid::NearbyBin& near, const float* squared, int first, int count);
+  bool is_marked(const BinGrid::NearbyBin& near) const;
+  void prepare_marks(Scratch& scratch) const;
+  void mark(const Scratch& scratch);
+  bool has_remote(const float* squared, int first, int count) const;
   void set_offsets(const FoundSites& found);
 
-  // Calls body(nearby bin, squared distance to its box, squared distances to some of its atoms, the first of them, how many) for all
-  // bins near a point. The distance of the point to itself is replaced by infinity.
+  // Calls body(number of a nearby bin, squared distance to its box, squared distances to some of its atoms, the first of them, how many)
+  // for all bins near a point. The distance of the point to itself is replaced by infinity.
   template <class Body>
   void for_blocks(const Point& point, const std::vector<BinGrid::NearbyBin>& nearby, const Body& body) const;
 
@@ -131,7 +141,8 @@ int count_close(const float* squared, float accept, int count) {
 template <class Body>
 void Search::for_blocks(const Point& point, const std::vector<BinGrid::NearbyBin>& nearby, const Body& body) const {
   alignas(64) float squared[kBlock];
-  for (const BinGrid::NearbyBin& near : nearby) {
+  for (std::size_t number = 0; number < nearby.size(); ++number) {
+    const BinGrid::NearbyBin& near = nearby[number];
     const float gap = squared_gap(point.position, near);
     if (gap > far_) continue;
     const BinGrid::Bin& bin = grid_.bins()[near.bin];
@@ -142,7 +153,7 @@ void Search::for_blocks(const Point& point, const std::vector<BinGrid::NearbyBin
                         squared);
       const int self = point.internal - bin.first - first;
       if (near.shift == grid_.zero_shift() && self >= 0 && self < count) squared[self] = std::numeric_limits<float>::infinity();
-      body(near, gap, squared, bin.first + first, count);
+      body(number, gap, squared, bin.first + first, count);
     }
   }
 }
@@ -153,37 +164,63 @@ bool Search::any_owned(const BinGrid::Bin& bin) const {
   return std::find(first, first + bin.count, PointRole::owned) != first + bin.count;
 }
 
-// Marks what of a block is in a list. Several threads may meet the same site.
-void Search::mark(const Point& centre, const BinGrid::NearbyBin& near, const float* squared, int first, int count) {
-  unsigned char* marks = marks_.data() + first_of_shift(near.shift) + first;
-  for (int j = 0; j < count; ++j) {
-    unsigned char bits = 0;
-    for (std::size_t l = 0; l < lists_.size(); ++l)
-      if (squared[j] <= thresholds_[l].accept) bits |= l == 0 ? kInAnyList | kInShortList : kInAnyList;
-    if (bits == 0) continue;
-    if ((bits & kInShortList) != 0 && role(first + j) == PointRole::remote) near_remote_[static_cast<std::size_t>(centre.internal)] = 1;
-    std::atomic_ref<unsigned char> shared(marks[j]);
-    if ((shared.load(std::memory_order_relaxed) & bits) != bits) shared.fetch_or(bits, std::memory_order_relaxed);
+// Without roles, the points themselves are sites in any case.
+bool Search::is_marked(const BinGrid::NearbyBin& near) const { return !roles_.empty() || near.shift != grid_.zero_shift(); }
+
+void Search::prepare_marks(Scratch& scratch) const {
+  scratch.first.clear();
+  int size = 0;
+  for (const BinGrid::NearbyBin& near : scratch.nearby) {
+    scratch.first.push_back(size);
+    if (is_marked(near)) size += grid_.bins()[static_cast<std::size_t>(near.bin)].count;
+  }
+  scratch.closest.assign(static_cast<std::size_t>(size), std::numeric_limits<float>::infinity());
+}
+
+// Marks the sites that are close enough to any point of a bin. Several threads may meet the same site.
+void Search::mark(const Scratch& scratch) {
+  for (std::size_t number = 0; number < scratch.nearby.size(); ++number) {
+    const BinGrid::NearbyBin& near = scratch.nearby[number];
+    if (!is_marked(near)) continue;
+    const BinGrid::Bin& bin = grid_.bins()[static_cast<std::size_t>(near.bin)];
+    const float* closest = scratch.closest.data() + scratch.first[number];
+    unsigned char* marks = marks_.data() + first_of_shift(near.shift) + bin.first;
+    for (int j = 0; j < bin.count; ++j) {
+      unsigned char bits = 0;
+      for (std::size_t l = 0; l < lists_.size(); ++l)
+        if (closest[j] <= thresholds_[l].accept) bits |= l == 0 ? kInAnyList | kInShortList : kInAnyList;
+      std::atomic_ref<unsigned char> shared(marks[j]);
+      if ((shared.load(std::memory_order_relaxed) & bits) != bits) shared.fetch_or(bits, std::memory_order_relaxed);
+    }
   }
 }
 
-void Search::count(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby) {
+// Whether a remote point of a block is in the first list.
+bool Search::has_remote(const float* squared, int first, int count) const {
+  for (int j = 0; j < count; ++j)
+    if (squared[j] <= thresholds_[0].accept && role(first + j) == PointRole::remote) return true;
+  return false;
+}
+
+void Search::count(const BinGrid::Bin& bin, Scratch& scratch) {
   if (!any_owned(bin)) return;
-  grid_.find_nearby(bin, nearby);
+  grid_.find_nearby(bin, scratch.nearby);
+  prepare_marks(scratch);
   for (int index = 0; index < bin.count; ++index) {
     const Point centre = point(bin, index);
     if (role(centre.internal) != PointRole::owned) continue;
-    for_blocks(centre, nearby, [&](const BinGrid::NearbyBin& near, float, const float* squared, int first, int count) {
-      bool any = false;
-      for (std::size_t l = 0; l < lists_.size(); ++l) {
-        const int found = count_close(squared, thresholds_[l].accept, count);
-        counts(l)[centre.internal] += found;
-        any |= found > 0;
-      }
-      const bool all_owned = roles_.empty() && near.shift == grid_.zero_shift();  // these sites are there in any case
-      if (any && !all_owned) mark(centre, near, squared, first, count);
+    for_blocks(centre, scratch.nearby, [&](std::size_t number, float gap, const float* squared, int first, int count) {
+      for (std::size_t l = 0; l < lists_.size(); ++l)
+        if (gap <= thresholds_[l].look) counts(l)[centre.internal] += count_close(squared, thresholds_[l].accept, count);
+      const BinGrid::NearbyBin& near = scratch.nearby[number];
+      if (!is_marked(near)) return;
+      // Sites are marked bin by bin and not pair by pair: that would take longer than all the rest.
+      float* closest = scratch.closest.data() + scratch.first[number] + (first - grid_.bins()[static_cast<std::size_t>(near.bin)].first);
+      for (int j = 0; j < count; ++j) closest[j] = std::min(closest[j], squared[j]);
+      if (!roles_.empty() && has_remote(squared, first, count)) near_remote_[static_cast<std::size_t>(centre.internal)] = 1;
     });
   }
+  mark(scratch);
 }
 
 FoundSites Search::number_sites() {
@@ -230,17 +267,17 @@ void Search::set_offsets(const FoundSites& found) {
   }
 }
 
-void Search::fill(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& nearby) {
+void Search::fill(const BinGrid::Bin& bin, Scratch& scratch) {
   if (!any_owned(bin)) return;
-  grid_.find_nearby(bin, nearby);
+  grid_.find_nearby(bin, scratch.nearby);
   std::vector<int*> next(lists_.size());
   for (int index = 0; index < bin.count; ++index) {
     const Point centre = point(bin, index);
     if (role(centre.internal) != PointRole::owned) continue;
     const int row = row_[static_cast<std::size_t>(centre.internal)];
     for (std::size_t l = 0; l < lists_.size(); ++l) next[l] = lists_[l].sites.data() + lists_[l].offsets[static_cast<std::size_t>(row)];
-    for_blocks(centre, nearby, [&](const BinGrid::NearbyBin& near, float gap, const float* squared, int first, int count) {
-      const int* sites = site_.data() + first_of_shift(near.shift) + first;
+    for_blocks(centre, scratch.nearby, [&](std::size_t number, float gap, const float* squared, int first, int count) {
+      const int* sites = site_.data() + first_of_shift(scratch.nearby[number].shift) + first;
       for (std::size_t l = 0; l < lists_.size(); ++l) {
         if (gap > thresholds_[l].look) continue;
         const float accept = thresholds_[l].accept;
@@ -256,15 +293,15 @@ void Search::fill(const BinGrid::Bin& bin, std::vector<BinGrid::NearbyBin>& near
 
 FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists, ThreadPool& pool) {
   Search search(grid, roles, lists);
-  std::vector<std::vector<BinGrid::NearbyBin>> nearby(static_cast<std::size_t>(pool.size()));  // per thread
+  std::vector<Scratch> scratch(static_cast<std::size_t>(pool.size()));  // per thread
   const auto for_bins = [&](auto work) {
     pool.parallel_for(static_cast<int>(grid.bins().size()), kGrain, [&](int begin, int end, int thread) {
-      for (int bin = begin; bin < end; ++bin) work(grid.bins()[static_cast<std::size_t>(bin)], nearby[static_cast<std::size_t>(thread)]);
+      for (int bin = begin; bin < end; ++bin) work(grid.bins()[static_cast<std::size_t>(bin)], scratch[static_cast<std::size_t>(thread)]);
     });
   };
-  for_bins([&](const auto& bin, auto& scratch) { search.count(bin, scratch); });
+  for_bins([&](const auto& bin, Scratch& of_thread) { search.count(bin, of_thread); });
   FoundSites found = search.number_sites();
-  for_bins([&](const auto& bin, auto& scratch) { search.fill(bin, scratch); });
+  for_bins([&](const auto& bin, Scratch& of_thread) { search.fill(bin, of_thread); });
   return found;
 }
 
