@@ -47,10 +47,11 @@ py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::
 class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
-               double lr_damping, double skin, std::optional<bool> tabulate, std::unique_ptr<Transport> transport)
+               double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, std::unique_ptr<Transport> transport)
       : precision_(precision),
         transport_(transport.get()),
-        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate), threads, skin, std::move(transport)) {}
+        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal), threads, skin,
+                   std::move(transport)) {}
 
   py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                     double charge, double spin, bool forces) {
@@ -115,6 +116,14 @@ class PythonEngine {
     stages["neighbours"] = evaluator_.neighbour_seconds();
     for (const auto& [stage, seconds] : engine.stopwatch().seconds()) stages[stage.c_str()] = seconds;
     out["stage_seconds"] = stages;
+    if (evaluator_.model().hyper.nonlocal_attention != NonlocalAttention::none) {
+      const NonlocalPairs pairs = engine.nonlocal_pairs();
+      py::dict nonlocal;
+      nonlocal["all"] = pairs.all;
+      nonlocal["measured"] = pairs.measured;
+      nonlocal["evaluated"] = pairs.evaluated;
+      out["nonlocal_pairs"] = nonlocal;
+    }
     if (evaluator_.halo() != nullptr) out["halo"] = halo_info(*evaluator_.halo());
     return out;
   }
@@ -159,12 +168,13 @@ class PythonEngine {
   py::array_t<int> atoms() const { return py::array_t<int>(rows(), evaluator_.atoms().data()); }
 
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
-                               std::optional<bool> tabulate) {
+                               std::optional<bool> tabulate, bool skip_nonlocal) {
     EngineOptions out;
     out.precision = parse_precision(precision);
     out.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
     out.dispersion_damping = lr_damping;
     out.tabulate = tabulate;
+    out.skip_nonlocal = skip_nonlocal;
     return out;
   }
 
@@ -216,8 +226,8 @@ class PythonEngine {
 
 std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, int threads,
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
-                                          const py::object& transport) {
-  return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate,
+                                          const py::object& transport, bool skip_nonlocal) {
+  return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate, skip_nonlocal,
                                         transport.is_none() ? nullptr : make_python_transport(transport));
 }
 
@@ -228,7 +238,8 @@ void bind_engine(py::module_& module) {
                            "so3md.parallel), one of several that share the work: evaluate is collective, all give the same "
                            "structure, and each gets the rows of its atoms, whose numbers are in \"atoms\", and the sums over all.")
       .def(py::init(&make_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0,
-           py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none())
+           py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none(),
+           py::arg("skip_nonlocal") = true)
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

@@ -9,6 +9,7 @@
 #include "atom.h"
 #include "collective_error.h"
 #include "comm.h"
+#include "domain.h"
 #include "error.h"
 #include "exceptions.h"
 #include "force.h"
@@ -85,14 +86,30 @@ std::string PairSo3krates::name_of_atom(int index) const {
   return "atom " + std::to_string(atom->tag[index]);
 }
 
+// LAMMPS's box, which may have changed since the last step; all processes have the same.
+Cell PairSo3krates::cell() const {
+  const double* h = domain->h;
+  const double vectors[9] = {h[0], 0.0, 0.0, h[5], h[1], 0.0, h[4], h[3], h[2]};
+  const Cell box(vectors, {domain->xperiodic != 0, domain->yperiodic != 0, domain->zperiodic != 0});
+  try {
+    check_nonlocal_cell(*model_, box);
+  } catch (const std::invalid_argument& small) {
+    stop(small.what());
+  }
+  return box;
+}
+
 const DomainResults& PairSo3krates::evaluate() {
   const Domain domain_now = atoms_->local().domain();
+  const Cell box = cell();
+  SystemTotals totals = settings_.totals;
+  totals.cell = &box;
   if (kspace_) kspace_->set_rows(atoms_->owned());
   bool failed = false;
   std::string message;
   try {
     const HaloTraffic before = halo_->traffic();
-    const DomainResults& results = engine_->evaluate(domain_now, atoms_->species(), settings_.totals, *halo_, true, nullptr, kspace_.get());
+    const DomainResults& results = engine_->evaluate(domain_now, atoms_->species(), totals, *halo_, true, nullptr, kspace_.get());
     components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
     components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
     return results;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "geometry/cell.h"
 #include "halo/planned_halo.h"
 #include "kspace_potential.h"
 #include "local_atoms.h"
@@ -66,6 +67,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   bool lists_are_old() const;
   void build_lists();
   void require_finite_positions() const;
+  Cell cell() const;
   const DomainResults& evaluate();
   void add_forces(const DomainResults& results);
   void add_energies(const DomainResults& results);

@@ -165,6 +165,28 @@ inline bool has_edge(const Nonlocal<Real>& step, int owned, int place) {
   return false;
 }
 
+/// r becomes its nearest image.
+inline void take_nearest_image(const paper2022::MinimumImage& image, double* r) {
+  double shift[3];
+  for (int k = 0; k < 3; ++k) {
+    const double fraction = r[0] * image.inverse[0][k] + r[1] * image.inverse[1][k] + r[2] * image.inverse[2][k];
+    shift[k] = image.periodic[k] ? __builtin_rint(fraction) : 0.0;
+  }
+  for (int k = 0; k < 3; ++k) r[k] -= shift[0] * image.vectors[0][k] + shift[1] * image.vectors[1][k] + shift[2] * image.vectors[2][k];
+  int nearest = -1;
+  double shortest = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+  for (int number = 0; number < image.num_others; ++number) {
+    const double* other = image.others[number];
+    const double x = r[0] + other[0], y = r[1] + other[1], z = r[2] + other[2];
+    const double squared = x * x + y * y + z * z;
+    if (squared >= shortest) continue;
+    shortest = squared;
+    nearest = number;
+  }
+  if (nearest < 0) return;
+  for (int k = 0; k < 3; ++k) r[k] += image.others[nearest][k];
+}
+
 /// Adds the pair of a centre with the atom at a place to the tile, unless it is within the cutoff.
 template <class Real>
 inline void add_beyond_cutoff(const Nonlocal<Real>& step, const paper2022::NonlocalCentre& centre, int place, bool adjoint,
@@ -172,15 +194,7 @@ inline void add_beyond_cutoff(const Nonlocal<Real>& step, const paper2022::Nonlo
   const double* own = step.positions + 3 * static_cast<std::ptrdiff_t>(centre.place);
   const double* other = step.positions + 3 * static_cast<std::ptrdiff_t>(place);
   double r[3] = {own[0] - other[0], own[1] - other[1], own[2] - other[2]};
-  if (centre.image->any) {
-    const paper2022::MinimumImage& image = *centre.image;
-    double shift[3];
-    for (int k = 0; k < 3; ++k) {
-      const double fraction = r[0] * image.inverse[0][k] + r[1] * image.inverse[1][k] + r[2] * image.inverse[2][k];
-      shift[k] = image.periodic[k] ? __builtin_rint(fraction) : 0.0;
-    }
-    for (int k = 0; k < 3; ++k) r[k] -= shift[0] * image.vectors[0][k] + shift[1] * image.vectors[1][k] + shift[2] * image.vectors[2][k];
-  }
+  if (centre.image->any) take_nearest_image(*centre.image, r);
   const double distance = __builtin_sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);
   if (distance < step.cutoff * (1.0 - kCutoffMargin)) return;
   if (distance < step.cutoff * (1.0 + kCutoffMargin) && has_edge<Real>(step, centre.owned, place)) return;

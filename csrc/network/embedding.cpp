@@ -22,10 +22,12 @@ void activate_all(Activation type, std::vector<double>& values) {
   for (double& value : values) value = activate(type, value);
 }
 
-// With y = softplus(q.k / sqrt(F)) and a = psi y / (sum of y over all atoms): e = v + W2 act(W1 act(v)), v = a value.
+// With y = softplus(q.k / sqrt(F)) and a = psi y / (sum of y over all atoms): e = v + W2 act(W1 act(v)), v = a value; in the original paper
+// e = W2 act(W1 v).
 void add_charge_or_spin(const Model& model, const ChargeSpinWeights& weights, double psi, const std::vector<double>& counts, Matrix& out) {
   if (psi == 0.0) return;
   const int features = model.hyper.num_features, species = out.rows, sign = psi < 0.0 ? 1 : 0;
+  const bool residual = model.hyper.architecture == Architecture::so3krates;
   std::vector<double> score(static_cast<std::size_t>(species));
   double total = 0.0;
   for (int s = 0; s < species; ++s) {
@@ -41,13 +43,13 @@ void add_charge_or_spin(const Model& model, const ChargeSpinWeights& weights, do
     std::vector<double> value(static_cast<std::size_t>(features));
     for (int f = 0; f < features; ++f) value[static_cast<std::size_t>(f)] = share * weights.value(sign, f);
     std::vector<double> hidden = value;
-    activate_all(model.hyper.activation, hidden);
+    if (residual) activate_all(model.hyper.activation, hidden);
     hidden = multiply(weights.mlp1, hidden);
     activate_all(model.hyper.activation, hidden);
     hidden = multiply(weights.mlp2, hidden);
     for (int f = 0; f < features; ++f) {
       const auto at = static_cast<std::size_t>(f);
-      out.data[static_cast<std::size_t>(s * features) + at] += value[at] + hidden[at];
+      out.data[static_cast<std::size_t>(s * features) + at] += (residual ? value[at] : 0.0) + hidden[at];
     }
   }
 }

@@ -13,11 +13,14 @@ namespace so3md::paper2022 {
 inline constexpr int kLargestChiBlock = 64;  ///< atoms
 inline constexpr int kMostCoordinates = kMaxDegrees * kMaxDegrees;
 
-/// A cell that repeats: r - (nearest integers of r . inverse) . vectors is the smallest image of r.
+/// The nearest image of a vector r in a cell that repeats: in a cell of the shortest vectors, it is
+/// r - (nearest integers of r . inverse) . vectors, or that plus one of the `others`.
 struct MinimumImage {
   bool any = false;
   bool periodic[3] = {};
   double vectors[3][3] = {}, inverse[3][3] = {};
+  int num_others = 0;  ///< 0 in rectangular cells
+  double others[26][3] = {};
 };
 
 /// Coordinates before the first layer. Rows by slot.

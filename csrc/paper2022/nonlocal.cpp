@@ -13,16 +13,66 @@ constexpr int kAtomsPerTask = 256;
 
 std::size_t index_of(std::ptrdiff_t value) { return static_cast<std::size_t>(value); }
 
+double length_squared(const Vec3& v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
+
+Vec3 combined(const Vec3& a, double i, const Vec3& b, double j, const Vec3& c) {
+  return {a[0] + i * b[0] + j * c[0], a[1] + i * b[1] + j * c[1], a[2] + i * b[2] + j * c[2]};
+}
+
+// Minkowski reduction: no vector that repeats becomes shorter by adding or subtracting others.
+Matrix3 shortest_vectors(const Cell& cell) {
+  constexpr double kShorter = 1.0 - 1e-12;  // lengths that only differ by rounding are the same
+  Matrix3 v = cell.vectors();
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int k = 0; k < 3; ++k) {
+      const int first = (k + 1) % 3, second = (k + 2) % 3;
+      if (!cell.periodic(k)) continue;
+      for (int i = cell.periodic(first) ? -1 : 0; i <= (cell.periodic(first) ? 1 : 0); ++i)
+        for (int j = cell.periodic(second) ? -1 : 0; j <= (cell.periodic(second) ? 1 : 0); ++j) {
+          const Vec3 other = combined(v[index_of(k)], i, v[index_of(first)], j, v[index_of(second)]);
+          if (length_squared(other) >= kShorter * length_squared(v[index_of(k)])) continue;
+          v[index_of(k)] = other;
+          changed = true;
+        }
+    }
+  }
+  return v;
+}
+
+bool is_rectangular(const Matrix3& v) {
+  for (std::size_t a = 0; a < 3; ++a)
+    for (std::size_t b = 0; b < a; ++b) {
+      const double product = v[a][0] * v[b][0] + v[a][1] * v[b][1] + v[a][2] * v[b][2];
+      if (product * product > 1e-24 * length_squared(v[a]) * length_squared(v[b])) return false;
+    }
+  return true;
+}
+
 MinimumImage make_image(const Cell* cell) {
   MinimumImage out;
   if (cell == nullptr || !cell->any_periodic()) return out;
   out.any = true;
+  const Matrix3 v = shortest_vectors(*cell);
+  double flat[9];
+  for (std::size_t k = 0; k < 9; ++k) flat[k] = v[k / 3][k % 3];
+  const Cell reduced(flat, {cell->periodic(0), cell->periodic(1), cell->periodic(2)});
   for (int a = 0; a < 3; ++a) {
     out.periodic[a] = cell->periodic(a);
     for (int b = 0; b < 3; ++b) {
-      out.vectors[a][b] = cell->vectors()[index_of(a)][index_of(b)];
-      out.inverse[a][b] = cell->inverse()[index_of(a)][index_of(b)];
+      out.vectors[a][b] = v[index_of(a)][index_of(b)];
+      out.inverse[a][b] = reduced.inverse()[index_of(a)][index_of(b)];
     }
+  }
+  if (is_rectangular(reduced.vectors())) return out;
+  for (int number = 0; number < 27; ++number) {
+    const int shift[3] = {number % 3 - 1, number / 3 % 3 - 1, number / 9 - 1};
+    bool repeats = number != 13;  // not the vector itself
+    for (int k = 0; k < 3; ++k) repeats = repeats && (shift[k] == 0 || cell->periodic(k));
+    if (!repeats) continue;
+    for (int c = 0; c < 3; ++c)
+      out.others[out.num_others][c] = shift[0] * out.vectors[0][c] + shift[1] * out.vectors[1][c] + shift[2] * out.vectors[2][c];
+    ++out.num_others;
   }
   return out;
 }
