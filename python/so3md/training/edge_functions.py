@@ -29,14 +29,16 @@ def messages(alpha: Tensor, v: Tensor, centre: Tensor, neighbour: Tensor) -> Ten
 
 
 def _by_head(values: Tensor, heads: int) -> Tensor:
-    return values.view(len(values), heads, -1)
+    return values.view(len(values), heads, values.shape[1] // heads)
 
 
 def _spread(values: Tensor, channels: Tensor) -> Tensor:
     """values (edges, heads) times channels (edges or pairs, F): (edges, F)."""
     edges, heads = values.shape
-    width = channels.shape[1] // heads
-    return (values.view(-1, len(channels), heads, 1) * channels.view(len(channels), heads, width)).view(edges, -1)
+    rows, features = channels.shape
+    directions = edges // rows if rows else 1
+    spread = values.view(directions, rows, heads, 1) * channels.view(rows, heads, features // heads)
+    return spread.view(edges, features)
 
 
 def _both(channels: Tensor, w: Tensor) -> Tensor:
@@ -228,7 +230,7 @@ class _SiluFilter(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         basis, weight1, weight2, z, hidden = ctx.saved_tensors
-        g = torch.cat(gradients).view(2, len(basis), -1)
+        g = torch.cat(gradients).view(2, len(basis), weight2.shape[1])
         pairs = len(basis) // 2
         by_hidden = torch.bmm(g, weight2)
         z, slope = z[:, :pairs], z[:, pairs:]

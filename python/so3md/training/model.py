@@ -290,9 +290,10 @@ class ReferenceNetwork(TrainableModel):
 
 def make_model(file: ModelFile, lr_cutoff: float | None) -> TrainableModel:
     """The quickest form of a model for training, in the precision of `double`; `.to` changes it."""
-    if file.architecture == SO3KRATES:
-        return FastSo3krates(file, lr_cutoff).double()
-    return ReferenceNetwork(file, lr_cutoff).double()
+    kind = FastSo3krates if file.architecture == SO3KRATES else ReferenceNetwork
+    model = kind(file, lr_cutoff).double()
+    model.load(file)  # again, as modules are made in single precision
+    return model
 
 
 def _leaf(value: Tensor, track: bool) -> Tensor:

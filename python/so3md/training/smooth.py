@@ -85,9 +85,9 @@ class _LayerNormAdjoint(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, to_x: Tensor | None, to_scale: Tensor | None, to_bias: Tensor | None) -> tuple[Any, ...]:
         if to_scale is not None or to_bias is not None:
-            raise NotImplementedError(
-                "second derivatives along scale and bias of a layer norm are not needed for forces"
-            )
+            raise NotImplementedError("forces need no second derivatives along scale and bias of a layer norm")
+        if to_x is None:
+            return (None,) * 5
         g, x, scale, mean, inverse = ctx.saved_tensors
         y = (x - mean) * inverse
         t = g * scale

@@ -76,19 +76,21 @@ def split_indices(
         values, counts = np.unique(taken, return_counts=True)
         raise ConfigError(f"data.split: structure {values[counts > 1][0]} is in two parts, or twice in one")
     free = np.random.default_rng([seed, 0x5B117]).permutation(np.setdiff1d(np.arange(count), taken))
-    start = 0
+    start, share = 0, 0.0
     for name in PARTS:
         value = wanted.get(name)
-        if isinstance(value, int | float):
-            size = value if isinstance(value, int) else round(value * count)
-            # Rounding may ask for one structure more than there is.
-            size = min(size, len(free) - start) if isinstance(value, float) and size == len(free) - start + 1 else size
-            if start + size > len(free):
-                raise ConfigError(
-                    f"data.split.{name}: {size} structures wanted, but only {len(free) - start} of {count} are left"
-                )
-            chosen[name] = free[start : start + size]
-            start += size
+        if not isinstance(value, int | float):
+            continue
+        size = value
+        if isinstance(value, float):
+            # Where the parts end is rounded, not their sizes, so that fractions that add to one use every structure.
+            size = round((share + value) * count) - round(share * count)
+            share += value
+        if start + size > len(free):
+            left = len(free) - start
+            raise ConfigError(f"data.split.{name}: {size} structures wanted, but only {left} of {count} are left")
+        chosen[name] = free[start : start + size]
+        start += size
     if wanted.get("train") is None and file is None:
         chosen["train"] = free[start:]
     return {name: np.empty(0, dtype=int) if chosen.get(name) is None else chosen[name] for name in PARTS}

@@ -1,0 +1,173 @@
+"""The models for training give the numbers of the reference model: energies, forces, and gradients of a loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch (extra 'torch')")
+
+from ase.build import molecule  # noqa: E402
+from toy_models import VARIANTS, make_toy_model  # noqa: E402
+
+from so3md.model_file import ModelFile  # noqa: E402
+from so3md.reference import ReferenceModel, Structure  # noqa: E402
+from so3md.reference.initial import new_model  # noqa: E402
+from so3md.training.batches import cache_geometry, join  # noqa: E402
+from so3md.training.data import Sample  # noqa: E402
+from so3md.training.model import FastSo3krates, Prediction, ReferenceNetwork, TrainableModel, make_model  # noqa: E402
+from so3md.training.run import make_model_items  # noqa: E402
+from so3md.training.smooth import layer_norm, silu  # noqa: E402
+
+LR_CUTOFF = 6.0
+OPTIONS_OF_2023 = {
+    "pre": {"layer_norm_position": "pre"},
+    "three_layers": {"residual_mlp_kind": "three_layers", "residual_mlp_2": True},
+    "neighbour_sum": {"initial_coordinates": {"type": "neighbour_sum", "normalization": 3.0}},
+    "final_norm": {"final_layer_norm": True},
+}
+
+
+def samples() -> list[Sample]:
+    """An ion with a spin, a small crystal with images of its own atoms, and a molecule."""
+    rng = np.random.default_rng(0)
+    result = []
+    for name, cell, charge, spin in (("CH3CH2OH", None, 1, 0.5), ("H2O", 3.5 * np.eye(3), 0, 0), ("CH4", None, 0, 0)):
+        atoms = molecule(name)
+        positions = atoms.positions + 0.05 * rng.standard_normal(atoms.positions.shape)
+        result.append(Sample(Structure(atoms.numbers, positions, cell, cell is not None, charge, spin)))
+    return result
+
+
+def predict(model: TrainableModel, structures: list[Sample], create_graph: bool = False) -> Prediction:
+    items = make_model_items(model, structures)
+    hyper = model.hyper if model.takes_geometry else None
+    batch = join(items, hyper, torch.device("cpu"), torch.float64)
+    return model.predict(batch, forces=True, virial=True, create_graph=create_graph)
+
+
+def loss_gradients(model: TrainableModel, prediction: Prediction) -> dict[str, torch.Tensor]:
+    """Gradients of a loss in which everything takes part, by the names of the tensors."""
+    rng = np.random.default_rng(1)
+    loss = 0.0
+    for name in ("energy", "forces", "virial", "dipole", "hirshfeld_ratios"):
+        value = getattr(prediction, name)
+        if value is not None:
+            loss = loss + (value**2).sum() + (value * torch.from_numpy(rng.standard_normal(value.shape))).sum()
+    loss.backward()
+    for parameter in model.parameters():
+        parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    return {name: value.clone() for name, value in model.views()}
+
+
+def random_model(overrides: dict[str, Any]) -> ModelFile:
+    """A toy model; with options that the toys do not have, a new model whose tensors are all random."""
+    known = {key: value for key, value in overrides.items() if key in make_toy_model().hyperparameters}
+    toy = make_toy_model(3, dtype=np.float64, **known)
+    if known == overrides:
+        return toy
+    model = new_model(toy.hyperparameters | overrides, toy.elements, 3, dtype=np.float64)
+    rng = np.random.default_rng(4)
+    for name, value in model.tensors.items():
+        if not name.startswith("dispersion."):
+            value += 0.1 * rng.standard_normal(value.shape)
+    return model
+
+
+@pytest.mark.parametrize("overrides", (VARIANTS | OPTIONS_OF_2023).values(), ids=(VARIANTS | OPTIONS_OF_2023).keys())
+def test_the_fast_model_is_the_reference_model(overrides: dict[str, Any]) -> None:
+    file = random_model(overrides)
+    fast, plain = FastSo3krates(file, LR_CUTOFF).double(), ReferenceNetwork(file, LR_CUTOFF).double()
+    fast.load(file)
+    plain.load(file)
+    results = [predict(model, samples(), create_graph=True) for model in (fast, plain)]
+    for name in ("energy", "forces", "virial", "charges", "dipole", "hirshfeld_ratios"):
+        own, other = (getattr(result, name) for result in results)
+        assert (own is None) == (other is None)
+        if own is not None:
+            np.testing.assert_allclose(own.detach(), other.detach(), rtol=1e-10, atol=1e-10, err_msg=name)
+    assert results[0].forces.abs().max() > 0.01
+    gradients, expected = loss_gradients(fast, results[0]), loss_gradients(plain, results[1])
+    assert gradients.keys() == expected.keys()
+    for name, value in expected.items():
+        tolerance = 1e-10 * max(1.0, value.abs().max().item())
+        np.testing.assert_allclose(gradients[name], value, rtol=0, atol=tolerance, err_msg=name)
+    assert gradients["layers.0.filter_coordinates.radial1.weight"].abs().max() > 0
+
+
+def test_a_batch_gives_what_its_structures_give_alone() -> None:
+    file = make_toy_model(3, dtype=np.float64)
+    model = make_model(file, None)
+    reference = ReferenceModel.from_model_file(file)
+    structures = [samples()[0], samples()[2]]
+    together = predict(model, structures)
+    forces = np.split(together.forces.numpy(force=True), [9])
+    for number, sample in enumerate(structures):
+        item = sample.structure
+        alone = reference.evaluate(item.numbers, item.positions, None, None, item.charge, item.spin, lr_cutoff=None)
+        shift = model.shift[np.searchsorted(file.elements, item.numbers)].sum()
+        assert together.energy[number].item() + shift == pytest.approx(alone["energy"], abs=1e-10)
+        np.testing.assert_allclose(forces[number], alone["forces"], atol=1e-10)
+        np.testing.assert_allclose(together.dipole[number].detach(), alone["dipole"], atol=1e-10)
+
+
+def test_a_kept_geometry_changes_nothing() -> None:
+    model = make_model(make_toy_model(3, dtype=np.float64), LR_CUTOFF)
+    items = make_model_items(model, samples())
+    batch = join(items, model.hyper, torch.device("cpu"), torch.float64)
+    cache_geometry(items, model.hyper, torch.float64)
+    assert items[0].batch.geometry is not None
+    kept = join(items, model.hyper, torch.device("cpu"), torch.float64)
+    np.testing.assert_allclose(model.predict(kept).forces.detach(), model.predict(batch).forces.detach(), atol=1e-12)
+
+
+def test_an_atom_alone_has_no_force() -> None:
+    file = make_toy_model(3, dtype=np.float64)
+    prediction = predict(make_model(file, None), [Sample(Structure([6], np.zeros((1, 3))))])
+    assert prediction.forces.abs().max() == 0
+    alone = ReferenceModel.from_model_file(file).evaluate([6], np.zeros((1, 3)), lr_cutoff=None)
+    assert prediction.energy.item() + file.tensors["energy.shift"][1] == pytest.approx(alone["energy"], abs=1e-10)
+
+
+@pytest.mark.parametrize("nonlocal_options", [None, {"type": "dynamic"}], ids=["local", "nonlocal"])
+def test_the_network_of_the_paper_trains_as_it_is(nonlocal_options: dict[str, Any] | None) -> None:
+    hyper = {
+        "num_features": 12,
+        "num_heads": 2,
+        "degrees": [1, 2],
+        "num_layers": 2,
+        "cutoff": 2.0,
+        "cutoff_function": {"type": "cosine"},
+        "radial_basis": {"type": "bernstein", "size": 6},
+        "radial_hidden": 8,
+        "spherical_hidden": 4,
+        "parity": True,
+        "layer_norm": False,
+        "coordinate_norm": False,
+        "layer_norm_epsilon": 1e-6,
+        "nonlocal": nonlocal_options,
+        "energy_head": {"hidden": 8, "activation": "silu"},
+    }
+    file = new_model(hyper, ["H", "C", "O"], 0, "so3krates-2022", dtype=np.float64)
+    model = make_model(file, None)
+    structures = [samples()[0], samples()[2]]
+    prediction = predict(model, structures, create_graph=True)
+    reference = ReferenceModel.from_model_file(file)
+    for part, sample in zip(np.split(prediction.forces.detach().numpy(), [9]), structures, strict=True):
+        alone = reference.evaluate(sample.structure.numbers, sample.structure.positions)
+        np.testing.assert_allclose(part, alone["forces"], atol=1e-10)
+    gradients = loss_gradients(model, prediction)
+    assert torch.isfinite(gradients["layers.0.self_mix.coefficients"]).all()
+    assert gradients["layers.0.self_mix.coefficients"].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["silu", "layer norm"])
+def test_written_derivatives_are_those_of_the_function(name: str) -> None:
+    torch.manual_seed(0)
+    x, scale, bias = torch.randn(4, 6).double(), torch.randn(6).double(), torch.randn(6).double()
+    x.requires_grad_()
+    function = silu if name == "silu" else lambda t: layer_norm(t, scale, bias, 1e-6)
+    assert torch.autograd.gradcheck(function, (x,))
+    assert torch.autograd.gradgradcheck(function, (x,))
