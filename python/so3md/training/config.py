@@ -14,7 +14,6 @@ SCHEDULES = ("exponential", "plateau", "cosine", "constant")
 QUANTITIES = ("energy", "forces", "stress", "dipole", "hirshfeld_ratios")
 PARTS = ("train", "validation", "test")
 REFERENCE_ENERGIES = ("fit", "model", "none")
-DERIVATIVES = ("double_backward", "directional")
 
 
 def _require(condition: bool, key: str, expected: str, found: Any) -> None:
@@ -154,7 +153,6 @@ class TrainingConfig:
     early_stopping: int | None = None
     time_limit: float | None = None
     freeze: list[str] = field(default_factory=list)
-    force_gradient: str = "double_backward"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validation_interval", "validation_batch_size"):
@@ -167,7 +165,6 @@ class TrainingConfig:
             _require(value is None or value > 0, name, "a positive number or null", value)
         decay = self.ema_decay
         _require(decay is None or 0 <= decay < 1, "ema_decay", "a number from 0 to below 1, or null", decay)
-        _one_of("force_gradient", self.force_gradient, DERIVATIVES)
 
 
 @dataclass
