@@ -119,7 +119,7 @@ def plot(lengths: dict[int, dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = 4
+    columns = min(4, len(lengths) + 1)
     rows = -(-(len(lengths) + 1) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(3.0 * columns, 2.6 * rows), layout="constrained")
     panels = list(np.ravel(axes))
@@ -129,7 +129,7 @@ def plot(lengths: dict[int, dict[str, Any]], path: Path) -> None:
         for kind, (colour, line) in styles.items():
             panel.plot(PROFILE, result[kind]["energies_eV"], line, color=colour, label=kind)
         panel.set(title=f"$\\mathrm{{C_{n}H_4}}$", xticks=(0, 45, 90, 135, 180))
-    panels[0].legend(fontsize="small")
+    panels[0].legend(fontsize="small", loc="upper center")
     for panel in panels[: len(lengths)]:
         panel.set(xlabel="torsion, degrees", ylabel="energy, eV")
     last = panels[len(lengths)]
