@@ -94,6 +94,17 @@ inline void for_pair_tiles(const EdgeView<Real>& edges, const PairBlock& block, 
   body(tile);
 }
 
+/// Interval of a spline that a distance is in, where in it (0 to 1), and the derivative of that with respect to the distance.
+template <class Real>
+inline __attribute__((always_inline)) Real find_interval(const RadialTable<Real>& table, double r, int& interval, Real& slope) {
+  const double inverse = 1.0 / (r + table.half);
+  const double place = r * inverse * table.intervals_per_unit;
+  interval = static_cast<int>(place);
+  if (interval > table.intervals - 1) interval = table.intervals - 1;
+  slope = static_cast<Real>(table.half * inverse * inverse * table.intervals_per_unit);
+  return static_cast<Real>(place - interval);
+}
+
 /// Interval of a spline and its weights at a distance.
 template <class Real>
 struct SplinePlace {
@@ -101,16 +112,9 @@ struct SplinePlace {
   Real value[kSplineRows];
   Real difference[kSplineRows - 1];  ///< of consecutive rows, for the derivative with respect to r
 
-  SplinePlace() = default;
-  __attribute__((always_inline)) SplinePlace(const RadialTable<Real>& table, double r) { find(table, r); }
-
-  __attribute__((always_inline)) void find(const RadialTable<Real>& table, double r) {
-    const double inverse = 1.0 / (r + table.half);
-    const double place = r * inverse * table.intervals_per_unit;
-    interval = static_cast<int>(place);
-    if (interval > table.intervals - 1) interval = table.intervals - 1;
-    spline_weights<Real>(static_cast<Real>(place - interval), value, difference);
-    const Real slope = static_cast<Real>(table.half * inverse * inverse * table.intervals_per_unit);
+  __attribute__((always_inline)) SplinePlace(const RadialTable<Real>& table, double r) {
+    Real slope;
+    spline_weights<Real>(find_interval<Real>(table, r, interval, slope), value, difference);
     for (int s = 0; s < kSplineRows - 1; ++s) difference[s] *= slope;
   }
 };
@@ -138,12 +142,12 @@ inline Vec<Real> spline_derivative(const SplinePlace<Real>& place, const Real* r
   return total;
 }
 
-/// value[c] = the spline for `count` channels, rows of which begin at `row`. Weights are held in registers: a store to `value` might change
-/// them in memory, for all that the compiler knows.
+/// value[c] = the spline for `count` channels, rows of which begin at `row`. Weights lie `step` apart; they are held in registers, because
+/// a store to `value` might change them in memory, for all that the compiler knows.
 template <class Real>
-inline void spline_values(const SplinePlace<Real>& place, const Real* row, int stride, int count, Real* value) {
+inline void spline_values(const Real* weights, int step, const Real* row, int stride, int count, Real* value) {
   Vec<Real> weight[kSplineRows];
-  for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(place.value[s]);
+  for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(weights[s * step]);
   for (int c = 0; c < count; c += kWidth<Real>) {
     Vec<Real> even = weight[0] * load<Real>(row + c), odd = weight[1] * load<Real>(row + stride + c);
     for (int s = 2; s < kSplineRows; s += 2) {
@@ -154,12 +158,13 @@ inline void spline_values(const SplinePlace<Real>& place, const Real* row, int s
   }
 }
 
-/// The same, and its derivative with respect to r.
+/// The same, and its derivative with respect to r from the weights of the differences between rows.
 template <class Real>
-inline void spline_values_and_slopes(const SplinePlace<Real>& place, const Real* row, int stride, int count, Real* value, Real* slope) {
+inline void spline_values_and_slopes(const Real* weights, const Real* differences, int step, const Real* row, int stride, int count,
+                                     Real* value, Real* slope) {
   Vec<Real> weight[kSplineRows], difference[kSplineRows - 1];
-  for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(place.value[s]);
-  for (int s = 0; s < kSplineRows - 1; ++s) difference[s] = broadcast<Real>(place.difference[s]);
+  for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(weights[s * step]);
+  for (int s = 0; s < kSplineRows - 1; ++s) difference[s] = broadcast<Real>(differences[s * step]);
   for (int c = 0; c < count; c += kWidth<Real>) {
     Vec<Real> below = load<Real>(row + c), total = weight[0] * below, derivative = Vec<Real>{};
     for (int s = 1; s < kSplineRows; ++s) {

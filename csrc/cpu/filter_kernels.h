@@ -161,17 +161,27 @@ inline void spherical_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& 
   });
 }
 
-/// The distances of a tile, as the radial filters want them: places in the table, or hidden values of the networks.
+/// The distances of a tile, as the radial filters want them: places in the table and weights of its rows, or hidden values of the networks.
 template <class Real>
 struct TileRadial {
-  SplinePlace<Real> place[kTile];
+  int interval[kTile];
+  alignas(64) Real weight[kSplineRows][kTile];
+  alignas(64) Real difference[kSplineRows - 1][kTile];
 
   TileRadial(const LayerStep<Real>& step, const EdgeTile<Real>& tile, FilterBuffers<Real>& b) {
     const RadialTable<Real>& table = step.parameters->table;
-    if (table.rows == nullptr)
+    if (table.rows == nullptr) {
       radial_hidden<Real>(step, tile, b.radial);
-    else
-      for (int p = 0; p < tile.count; ++p) place[p].find(table, tile.r[p]);
+      return;
+    }
+    alignas(64) Real within[kTile], slope[kTile];
+    for (int p = 0; p < tile.lanes; ++p) within[p] = find_interval<Real>(table, tile.r[p], interval[p], slope[p]);
+    for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
+      Vec<Real> value[kSplineRows], change[kSplineRows - 1];
+      spline_weights_of<Real>(load<Real>(within + lane), value, change);
+      for (int s = 0; s < kSplineRows; ++s) store<Real>(weight[s] + lane, value[s]);
+      for (int s = 0; s < kSplineRows - 1; ++s) store<Real>(difference[s] + lane, change[s] * load<Real>(slope + lane));
+    }
   }
 };
 
@@ -182,8 +192,8 @@ inline void filter_values(const LayerStep<Real>& step, const EdgeTile<Real>& til
   const Layout& layout = *step.layout;
   if (step.parameters->table.rows != nullptr)
     for (int p = 0; p < tile.count; ++p) {
-      const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.place[p].interval) * part.row + part.first_channel;
-      spline_values<Real>(radial.place[p], row, part.row, part.channels, b.filter + p * part.channels);
+      const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.interval[p]) * part.row + part.first_channel;
+      spline_values<Real>(radial.weight[0] + p, kTile, row, part.row, part.channels, b.filter + p * part.channels);
     }
   else
     apply<Real>(part.radial->forward, tile.count, b.radial.hidden + part.first_radial, 2 * layout.radial_hidden, b.filter, part.channels);
@@ -201,9 +211,10 @@ inline void filter_values_and_slopes(const LayerStep<Real>& step, const EdgeTile
     return;
   }
   for (int p = 0; p < tile.count; ++p) {
-    const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.place[p].interval) * part.row + part.first_channel;
+    const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.interval[p]) * part.row + part.first_channel;
     const int at = p * part.channels;
-    spline_values_and_slopes<Real>(radial.place[p], row, part.row, part.channels, b.filter + at, b.filter_slope + at);
+    spline_values_and_slopes<Real>(radial.weight[0] + p, radial.difference[0] + p, kTile, row, part.row, part.channels, b.filter + at,
+                                   b.filter_slope + at);
   }
   add_product<Real>(part.spherical->forward, tile.count, b.hidden + part.first_spherical, 2 * step.layout->spherical_hidden, b.filter,
                     part.channels);

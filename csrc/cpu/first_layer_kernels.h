@@ -13,7 +13,7 @@ namespace SO3MD_CPU_NAMESPACE {
 template <class Real>
 inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>& place, Real* value, Real* derivative) {
   const Real* row = table + static_cast<std::ptrdiff_t>(place.interval) * stride;
-  spline_values_and_slopes<Real>(place, row, stride, stride, value, derivative);
+  spline_values_and_slopes<Real>(place.value, place.difference, 1, row, stride, stride, value, derivative);
 }
 
 /// b.chi += beta Y with beta[degree][lane], one register for each coordinate.
