@@ -105,13 +105,10 @@ class _ScoresAdjoint(torch.autograd.Function):
     def backward(ctx: Any, to_q: Tensor | None, to_k: Tensor | None, to_w: Tensor | None) -> tuple[Any, ...]:
         """The derivative along (to_q, to_k, to_w), and its gradients with respect to q, k and w."""
         g, w, centre, neighbour, a, b = ctx.saved_tensors
-        along = torch.zeros_like(a)  # to_q_i k_j + q_i to_k_j for each edge
-        ta = tb = None
-        if to_q is not None:
-            ta = to_q.index_select(0, centre)
-            along.addcmul_(ta, b)
-        if to_k is not None:
-            tb = to_k.index_select(0, neighbour)
+        ta = None if to_q is None else to_q.index_select(0, centre)
+        tb = None if to_k is None else to_k.index_select(0, neighbour)
+        along = torch.zeros_like(a) if ta is None else ta * b  # to_q_i k_j + q_i to_k_j for each edge
+        if tb is not None:
             along.addcmul_(a, tb)
         by_w = _fold(_spread(g, along))
         gw = _spread(g, w)

@@ -17,7 +17,7 @@ from so3md.architectures import SO3KRATES
 from so3md.model_file import ModelFile
 from so3md.reference.graph import Edges, Graph
 from so3md.reference.model import ReferenceModel
-from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, RadialBasis
+from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, Mlp, RadialBasis
 from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
 from so3md.training.batches import Batch, Pairs
 from so3md.training.fast_model import FastLayer, Inputs, activation, complete_hyperparameters
@@ -207,7 +207,8 @@ class FastSo3krates(TrainableModel):
         pairs, basis = batch.pairs, self._basis(batch)
         inputs = Inputs(pairs.first, pairs.second, basis, leaves.distance, leaves.phi, leaves.harmonics, hyper)
         x = self._represent(graph, inputs)
-        result = Prediction(graph.sum_structures(self.energy(x, graph)))
+        energies = Mlp.forward(self.energy, x).squeeze(-1) * self.energy.scale.index_select(0, batch.species)
+        result = Prediction(graph.sum_structures(energies))
         if self.zbl is not None:
             leaves.displacement = _leaf(pairs.displacement, track)
             self._add_pairs(result, pairs, self._repulsion(leaves, inputs, batch), batch)
@@ -229,7 +230,11 @@ class FastSo3krates(TrainableModel):
         return torch.cat(torch.func.jvp(self.radial_basis, (distance,), (torch.ones_like(distance),)))
 
     def _represent(self, graph: Graph, inputs: Inputs) -> Tensor:
-        x, chi = self.embedding(graph, lambda *_: None), None
+        if self.embedding.charge is None and self.embedding.spin is None:
+            x = self.embedding.element.index_select(0, graph.species)  # its gradient is quicker than that of [...]
+        else:
+            x = self.embedding(graph, lambda *_: None)
+        chi = None
         start = self.hyper["initial_coordinates"]
         if start["type"] == "neighbour_sum":
             harmonics = inputs.phi_harmonics / start["normalization"]
