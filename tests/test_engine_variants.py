@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tolerances
-from toy_models import VARIANTS
+from toy_models import VARIANTS, VARIANTS_2023
 
 from so3md._engine import Engine, Model
 
@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="the reference model needs torch (ex
 from so3md.reference import ReferenceModel  # noqa: E402
 
 EXACT = tolerances.EXACT
+EVERY_VARIANT = VARIANTS | VARIANTS_2023
 
 
 def molecule() -> dict:
@@ -57,9 +58,9 @@ def crystal() -> dict:
 
 
 @pytest.mark.parametrize("structure", [molecule(), crystal()], ids=["molecule", "crystal"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY_VARIANT)
 def test_double_agrees_with_torch(toy_model: Callable[..., Path], variant: str, structure: dict) -> None:
-    path = toy_model(seed=3, **VARIANTS[variant])
+    path = toy_model(seed=3, **EVERY_VARIANT[variant])
     expected = ReferenceModel.from_file(path).evaluate(**structure, lr_cutoff=7.0, lr_damping=1.5)
     engine = Engine(Model(str(path)), precision="double", lr_cutoff=7.0, lr_damping=1.5)
     result = engine.evaluate(**structure)
@@ -73,10 +74,10 @@ def test_double_agrees_with_torch(toy_model: Callable[..., Path], variant: str, 
             np.testing.assert_allclose(result[key], expected[key], rtol=0, atol=EXACT.charges)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY_VARIANT)
 def test_mixed_and_tables_agree_with_double(toy_model: Callable[..., Path], variant: str) -> None:
     """`relu` makes kinks that a spline rounds off: there the tables only have to be as good as they say."""
-    model = Model(str(toy_model(seed=3, **VARIANTS[variant])))
+    model = Model(str(toy_model(seed=3, **EVERY_VARIANT[variant])))
     structure = crystal()
     options = {"lr_cutoff": 7.0, "lr_damping": 1.5}
     exact = Engine(model, precision="double", **options).evaluate(**structure)
@@ -91,12 +92,12 @@ def test_mixed_and_tables_agree_with_double(toy_model: Callable[..., Path], vari
 
 
 @pytest.mark.parametrize("precision_options", [{"tabulate": False}, {"tabulate": True}], ids=["exact", "tabulated"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY_VARIANT)
 def test_forces_and_virial_are_derivatives_of_the_energy(
     toy_model: Callable[..., Path], variant: str, precision_options: dict
 ) -> None:
     engine = Engine(
-        Model(str(toy_model(seed=4, **VARIANTS[variant]))),
+        Model(str(toy_model(seed=4, **EVERY_VARIANT[variant]))),
         precision="double",
         lr_cutoff=6.0,
         lr_damping=1.5,

@@ -427,13 +427,13 @@ inline void own_input_gradients(const LayerStep<Real>& step, int begin, int rows
   const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(begin) * layout.feature_stride;
   Real* gradient_x = step.gradient_x + offset;
   set_zero(rows * layout.feature_stride, gradient_x);
-  for (int row = 0; row < rows; ++row) {
+  for (int row = 0; row < rows && !layout.norm_input; ++row) {  // else input_norm_adjoint adds it
     const Real* attended = step.gradient_attended + static_cast<std::ptrdiff_t>(begin + row) * layout.features_padded;
     for (int head = 0; head < layout.heads; ++head)
       for (int d = 0; d < layout.head_width; ++d)
         gradient_x[row * layout.feature_stride + head * layout.head_width + d] = attended[head * layout.head_padded + d];
   }
-  project_adjoint<Real>(layout, *step.parameters, rows, step.x + offset, projection_gradient, b.projection, gradient_x);
+  project_adjoint<Real>(layout, *step.parameters, rows, step.projected + offset, projection_gradient, b.projection, gradient_x);
 }
 
 /// Likewise for rim rows, starting with `begin`; only what the attention gave back.
@@ -442,7 +442,8 @@ inline void rim_input_gradients(const LayerStep<Real>& step, int begin, int rows
   const Layout& layout = *step.layout;
   if (layout.query_key_activation != Activation::identity)  // else the input is not looked at
     for (int row = 0; row < rows; ++row)
-      copy_rows<Real>(layout.feature_stride, step.x + static_cast<std::ptrdiff_t>(step.rim.slots[begin + row]) * layout.feature_stride,
+      copy_rows<Real>(layout.feature_stride,
+                      step.projected + static_cast<std::ptrdiff_t>(step.rim.slots[begin + row]) * layout.feature_stride,
                       b.x + row * layout.feature_stride);
   Real* gradient_x = step.rim.features + static_cast<std::ptrdiff_t>(begin) * layout.feature_stride;
   set_zero(rows * layout.feature_stride, gradient_x);
@@ -469,13 +470,13 @@ inline void general_adjoint(const LayerStep<Real>& step, const PairBlock& block,
                               b.projection_gradient + (own + first) * layout.projection_stride, b);
 }
 
-/// Adds the rim rows of atom i to its gradients and forces; in a first layer with tables, only forces are wanted.
+/// Adds the rim rows of atom i to its gradients and forces; where gradients end, only forces are wanted.
 template <class Real>
 inline void gather_gradients(const LayerStep<Real>& step, int i) {
   const Layout& layout = *step.layout;
   for (int at = step.rim.gathered_first[i]; at < step.rim.gathered_first[i + 1]; ++at) {
     const std::ptrdiff_t row = step.rim.gathered[at], own = i;
-    if (step.first_layer == nullptr) {
+    if (step.gradient_x != nullptr) {
       add_rows<Real>(layout.feature_stride, step.rim.features + row * layout.feature_stride, step.gradient_x + own * layout.feature_stride);
       add_rows<Real>(layout.chi_stride, step.rim.chi + row * layout.chi_stride, step.gradient_chi + own * layout.chi_stride);
     }

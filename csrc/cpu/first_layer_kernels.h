@@ -120,4 +120,57 @@ inline void first_layer_adjoint(const LayerStep<Real>& step, const PairBlock& bl
   for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { first_layer_tile_adjoint<Real>(step, block, tile, b); });
 }
 
+// --- chi before the first layer (eq. 53), in models where it does not start at zero ---
+
+/// scale phi(r), the same for every degree.
+template <class Real>
+inline void initial_weights(const Layout& layout, const EdgeTile<Real>& tile, Real* weights) {
+  for (int index = 0; index < layout.num_degrees; ++index)
+    for (int p = 0; p < tile.lanes; ++p) weights[index * kTile + p] = static_cast<Real>(layout.initial_scale) * tile.cutoff[p];
+}
+
+template <class Real>
+inline void initial_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  alignas(64) Real weights[kMaxDegrees * kTile];
+  for (int i = begin; i < end; ++i) {
+    set_zero(kWidth<Real> * layout.num_coordinates, b.chi);
+    for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) {
+      tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
+      initial_weights<Real>(layout, tile, weights);
+      add_harmonics<Real>(layout, tile.lanes, weights, b);
+    });
+    sum_lanes<Real>(layout, b, step.chi_next + static_cast<std::ptrdiff_t>(i) * layout.chi_stride);
+  }
+}
+
+template <class Real>
+inline void initial_tile_adjoint(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile,
+                                 AttentionBuffers<Real>& b) {
+  const Layout& layout = *step.layout;
+  alignas(64) Real along[kTile] = {};
+  CoordinateLanes<Real> c;
+  tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
+  gather_coordinates<Real>(layout, tile.lanes, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
+  gather_coordinates<Real>(layout, tile.lanes, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
+  coordinate_products<Real>(layout, tile.lanes, b, c);
+  initial_weights<Real>(layout, tile, c.own_beta);
+  initial_weights<Real>(layout, tile, c.other_beta);
+  for (int p = 0; p < tile.count; ++p) {
+    Real product = Real(0);
+    for (int index = 0; index < layout.num_degrees; ++index)
+      product += c.own_product[index * kTile + p] + c.other_product[index * kTile + p];
+    along[p] = product * static_cast<Real>(layout.initial_scale) * tile.cutoff_derivative[p];
+  }
+  coordinate_harmonics_gradient<Real>(layout, tile.lanes, c, b);
+  const EdgeGradients<Real> gradients(step, tile, along, b.harmonics_gradient);
+  for (int p = 0; p < tile.count; ++p) add_pair_force<Real>(step, block, tile, p, gradients);
+}
+
+template <class Real>
+inline void initial_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
+  clear_rim_forces<Real>(step, block);
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { initial_tile_adjoint<Real>(step, block, tile, b); });
+}
+
 }  // namespace SO3MD_CPU_NAMESPACE

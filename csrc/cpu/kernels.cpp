@@ -15,6 +15,23 @@ std::size_t scratch_size(const Layout& layout, int most_block_rows) {
 }
 
 template <class Real>
+void layer_norm_rows(const Layout& layout, const NormParameters<Real>& norm, int rows, const Real* x, Real* out) {
+  layer_norm<Real>(layout, norm, rows, x, out);
+}
+
+template <class Real>
+void initial_forward_step(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
+  AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
+  initial_forward<Real>(step, begin, end, buffers);
+}
+
+template <class Real>
+void initial_adjoint_step(const LayerStep<Real>& step, int first_block, int last_block, Real* scratch) {
+  AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
+  for (int block = first_block; block < last_block; ++block) initial_adjoint<Real>(step, step.rim.blocks[block], buffers);
+}
+
+template <class Real>
 void first_layer_forward_step(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
   AttentionBuffers<Real> buffers(*step.layout, 0, scratch);
   first_layer_forward<Real>(step, begin, end, buffers);
@@ -62,10 +79,11 @@ template <class Real>
 KernelTable<Real> make_table() {
 #define SO3MD_NAME_OF(token) #token
 #define SO3MD_STRING_OF(macro) SO3MD_NAME_OF(macro)
-  return {SO3MD_STRING_OF(SO3MD_ISA),     scratch_size<Real>,      project<Real>,           first_layer_forward_step<Real>,
-          first_layer_adjoint_step<Real>, attention_forward<Real>, attention_adjoint<Real>, gather_forward<Real>,
-          gather_adjoint<Real>,           node_forward<Real>,      node_adjoint<Real>,      readout_forward<Real>,
-          readout_adjoint<Real>,          long_range<Real>,        exponentials<Real>,      activate_keep_slope<Real>};
+  return {SO3MD_STRING_OF(SO3MD_ISA),     scratch_size<Real>,         layer_norm_rows<Real>,      project<Real>,
+          input_norm_adjoint<Real>,       initial_forward_step<Real>, initial_adjoint_step<Real>, first_layer_forward_step<Real>,
+          first_layer_adjoint_step<Real>, attention_forward<Real>,    attention_adjoint<Real>,    gather_forward<Real>,
+          gather_adjoint<Real>,           node_forward<Real>,         node_adjoint<Real>,         readout_forward<Real>,
+          readout_adjoint<Real>,          long_range<Real>,           exponentials<Real>,         activate_keep_slope<Real>};
 }
 
 }  // namespace

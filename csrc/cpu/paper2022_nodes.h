@@ -110,7 +110,7 @@ inline void node_body(const Step<Real>& step, int first, int rows, NodeBlock<Rea
   const int degree_stride = step.all_parameters->degree_stride;
   const Real* x = step.x_attended + static_cast<std::ptrdiff_t>(first) * stride;
   const Real* chi = step.chi_attended + static_cast<std::ptrdiff_t>(first) * layout.chi_stride;
-  if (layout.layer_norm_1)
+  if (layout.norm_attended)
     layer_norm<Real>(layout, parameters.norm1, rows, x, b.y);
   else
     copy_rows<Real>(rows * stride, x, b.y);
@@ -176,7 +176,7 @@ void node_forward_step(const Step<Real>& step, int begin, int end, Real* scratch
     node_body<Real>(step, first, rows, b);
     Real* x = step.x_next + static_cast<std::ptrdiff_t>(first) * layout.feature_stride;
     Real* chi = step.chi_next + static_cast<std::ptrdiff_t>(first) * layout.chi_stride;
-    if (layout.layer_norm_2)
+    if (layout.norm_output)
       layer_norm<Real>(layout, step.parameters->norm2, rows, b.x_out, x);
     else
       copy_rows<Real>(rows * layout.feature_stride, b.x_out, x);
@@ -251,13 +251,13 @@ void node_adjoint_step(const Step<Real>& step, int begin, int end, Real* scratch
     Real* gradient_x = step.gradient_x + static_cast<std::ptrdiff_t>(first) * stride;
     Real* gradient_chi = step.gradient_chi + static_cast<std::ptrdiff_t>(first) * layout.chi_stride;
     node_body<Real>(step, first, rows, b);
-    if (layout.layer_norm_2) layer_norm_adjoint<Real>(layout, parameters.norm2, rows, b.x_out, gradient_x);
+    if (layout.norm_output) layer_norm_adjoint<Real>(layout, parameters.norm2, rows, b.x_out, gradient_x);
     if (parameters.coordinate_norm2 != nullptr)
       for (int row = 0; row < rows; ++row)
         normalise_chi_adjoint<Real>(layout, parameters.coordinate_norm2, b.chi_out + row * layout.chi_stride,
                                     gradient_chi + row * layout.chi_stride);
     node_body_adjoint<Real>(step, rows, gradient_x, gradient_chi, b);
-    if (layout.layer_norm_1)
+    if (layout.norm_attended)
       layer_norm_adjoint<Real>(layout, parameters.norm1, rows, step.x_attended + static_cast<std::ptrdiff_t>(first) * stride, gradient_x);
     for (std::ptrdiff_t row = 0; row < rows; ++row) {
       const Real* chi = step.chi_attended + (first + row) * layout.chi_stride;

@@ -1,5 +1,7 @@
 #include "network/first_layer.h"
 
+#include <cmath>
+
 #include "network/activation.h"
 #include "network/radial_filter.h"
 #include "network/spline_basis.h"
@@ -17,6 +19,22 @@ std::vector<double> project_species(const HeadMatrices& matrices, const Matrix& 
       for (int d = 0; d < matrices.width; ++d) sum += features(species, head * matrices.width + d) * matrices(head, d, e);
       out[static_cast<std::size_t>(head * head_padded + e)] = activate(type, sum);
     }
+  return out;
+}
+
+// What the projections act on: the features, after the norm that a layer may
+// have before them.
+Matrix projected_features(const Hyperparameters& hyper, const LayerNormWeights& norm, const Matrix& features) {
+  if (hyper.layer_norm_position != LayerNormPosition::pre || !hyper.layer_norm_1) return features;
+  Matrix out = features;
+  const auto width = static_cast<std::size_t>(features.cols);
+  for (std::size_t begin = 0; begin < out.data.size(); begin += width) {
+    double mean = 0.0, variance = 0.0;
+    for (std::size_t f = 0; f < width; ++f) mean += out.data[begin + f] / static_cast<double>(width);
+    for (std::size_t f = 0; f < width; ++f) variance += std::pow(out.data[begin + f] - mean, 2) / static_cast<double>(width);
+    for (std::size_t f = 0; f < width; ++f)
+      out.data[begin + f] = (out.data[begin + f] - mean) / std::sqrt(variance + hyper.layer_norm_epsilon) * norm.scale[f] + norm.bias[f];
+  }
   return out;
 }
 
@@ -42,11 +60,12 @@ void FirstLayerTables<Real>::update(const Parameters<Real>& parameters, const Co
 
 // Forgets all tables.
 template <class Real>
-void FirstLayerTables<Real>::set_features(const Parameters<Real>& parameters, const Matrix& features) {
+void FirstLayerTables<Real>::set_features(const Parameters<Real>& parameters, const Matrix& species_rows) {
   const Layout& layout = parameters.layout;
   const LayerWeights& weights = parameters.model().layers.front();
+  const Matrix features = projected_features(parameters.model().hyper, weights.norm1, species_rows);
   const Activation type = layout.query_key_activation;
-  features_ = features.data;
+  features_ = species_rows.data;
   num_species_ = features.rows;
   stride_ = padded<Real>(layout.heads + layout.num_degrees);
   storage_.clear();

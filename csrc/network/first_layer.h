@@ -23,7 +23,7 @@ class FirstLayerTables {
   FirstLayer<Real> view(const int* species) const;
 
  private:
-  void set_features(const Parameters<Real>& parameters, const Matrix& features);
+  void set_features(const Parameters<Real>& parameters, const Matrix& species_rows);
   void build_pair(const Parameters<Real>& parameters, const std::vector<double>& query, const std::vector<double>& key,
                   AlignedVector<Real>& rows) const;
 

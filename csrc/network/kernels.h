@@ -66,16 +66,19 @@ struct LayerStep {
 
   const Real* x = nullptr;           ///< owned rows: input of the layer
   Real* x_next = nullptr;            ///< owned rows: output of the layer; may be x itself where nothing needs the input later
+  const Real* projected = nullptr;   ///< what the projections act on: x, or x after a norm
   const Real* projection = nullptr;  ///< [q, k, v, q', k'] of the input
   const Real* chi = nullptr;         ///< input coordinates
   Real* x_attended = nullptr;        ///< owned rows: x + attention
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention
   Real* chi_next = nullptr;          ///< owned rows: output coordinates
+  Real* record = nullptr;            ///< what node_forward keeps for node_adjoint: Layout::record for every kNodeBlock atoms
 
   Real* gradient_attended = nullptr;      ///< dE/d(x_attended), head layout
   Real* gradient_chi_attended = nullptr;  ///< dE/d(chi_attended)
   Real* gradient_projected = nullptr;     ///< first layer only: gradient_attended . v_b per head, [slot][num_species * heads]
-  Real* gradient_x = nullptr;             ///< owned rows: dE/dx, of the output before node_adjoint, of the input after attention_adjoint
+  Real* gradient_x = nullptr;             ///< owned rows: dE/dx, of the output before node_adjoint, of the input after attention_adjoint;
+                                          ///< null in gather_adjoint: gradients end here
   Real* gradient_chi = nullptr;           ///< owned rows: likewise for chi
   double* forces = nullptr;               ///< owned rows [3], added to
   double* virial = nullptr;               ///< owned rows [9], added to; sum of d (x) dE/dd, half of each pair
@@ -103,11 +106,18 @@ struct ReadoutStep {
 /// The attention of a layer has two steps. The first runs over blocks of pairs: forward, it leaves sums of the atoms of a block in
 /// gradient_attended and gradient_chi_attended, which are free then, and of others in rim rows; in the adjoint, gradients of the layer's
 /// input likewise. The second gathers rim rows atom by atom. First layers with tables do all in the first step, over atoms.
+///
+/// initial_forward sets chi_next to sums over neighbours, which the first layer starts with; initial_adjoint takes their gradients, in
+/// gradient_chi_attended of all slots, back to forces, and leaves those of others in rim rows.
 template <class Real>
 struct KernelTable {
   const char* instruction_set = nullptr;
   std::size_t (*scratch_size)(const Layout& layout, int most_block_rows) = nullptr;
+  void (*normalise)(const Layout&, const NormParameters<Real>&, int rows, const Real* x, Real* out) = nullptr;
   void (*project)(const Layout&, const LayerParameters<Real>&, const Real* x, int rows, Real* projection) = nullptr;
+  void (*input_norm_adjoint)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*initial_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*initial_adjoint)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
   void (*first_layer_forward)(const LayerStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*first_layer_adjoint)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
   void (*attention_forward)(const LayerStep<Real>&, int first_block, int last_block, Real* scratch) = nullptr;
@@ -124,9 +134,6 @@ struct KernelTable {
   void (*exponentials)(int count, const Real* x, Real* value) = nullptr;
   void (*activations)(Activation, int count, Real* x_then_slope, Real* value) = nullptr;  ///< leaves act'(x) in the place of x
 };
-
-/// Most atoms that a node kernel takes at once.
-inline constexpr int kNodeBlock = 16;
 
 /// The kernels for this machine, or for the instruction set named by SO3MD_INSTRUCTION_SET (portable, avx2, avx512). Throws
 /// std::runtime_error for one that this build or this processor does not have.

@@ -4,6 +4,30 @@
 
 namespace so3md {
 
+namespace {
+
+template <class Real>
+NodeRecordLayout make_record(const Layout& layout, ResidualMlpKind kind) {
+  NodeRecordLayout out;
+  const auto take = [&out](int width, bool needed = true) {
+    const int at = out.size;
+    if (needed) out.size += padded<Real>(kNodeBlock * width);
+    return at;
+  };
+  const bool three = kind == ResidualMlpKind::three_layers;
+  out.output = take(layout.feature_stride);
+  out.exchange_input = take(layout.feature_stride, layout.norm_exchange);
+  out.mlp1_inner = take(layout.feature_stride, layout.residual_mlp_1);
+  out.mlp1_outer = take(layout.feature_stride, layout.residual_mlp_1 && three);
+  out.mlp2_input = take(layout.feature_stride, layout.residual_mlp_2);
+  out.mlp2_inner = take(layout.feature_stride, layout.residual_mlp_2);
+  out.mlp2_outer = take(layout.feature_stride, layout.residual_mlp_2 && three);
+  out.scale = take(layout.num_degrees);
+  return out;
+}
+
+}  // namespace
+
 template <class Real>
 Layout make_layout(const Hyperparameters& hyper) {
   Layout out;
@@ -61,11 +85,16 @@ Layout make_layout(const Hyperparameters& hyper) {
     case AttentionNormalization::none:
       break;
   }
-  out.layer_norm_1 = hyper.layer_norm_1;
-  out.layer_norm_2 = hyper.layer_norm_2;
+  if (hyper.initial_coordinates == InitialCoordinates::neighbour_sum) out.initial_scale = 1.0 / hyper.initial_coordinates_normalizer;
+  const bool pre = hyper.layer_norm_position == LayerNormPosition::pre;
+  out.norm_input = pre && hyper.layer_norm_1;
+  out.norm_attended = !pre && hyper.layer_norm_1;
+  out.norm_exchange = pre && hyper.layer_norm_2;
+  out.norm_output = !pre && hyper.layer_norm_2;
+  out.layer_norm_epsilon = hyper.layer_norm_epsilon;
   out.residual_mlp_1 = hyper.residual_mlp_1;
   out.residual_mlp_2 = hyper.residual_mlp_2;
-  out.layer_norm_epsilon = hyper.layer_norm_epsilon;
+  out.record = make_record<Real>(out, hyper.residual_mlp_kind);
   return out;
 }
 

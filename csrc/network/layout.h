@@ -10,6 +10,9 @@ inline constexpr int kMaxDegrees = kMaxDegree + 1;
 inline constexpr int kMostRadial = 1024;      ///< radial basis functions
 inline constexpr int kMostPairWeights = 128;  ///< heads and degrees together, padded
 
+/// Most atoms that a node kernel takes at once.
+inline constexpr int kNodeBlock = 16;
+
 /// Matrices are packed, and rows padded, in panels of 64 bytes: one cache line, a whole number of registers on every processor.
 template <class Real>
 inline constexpr int kPanel = 64 / static_cast<int>(sizeof(Real));
@@ -18,6 +21,17 @@ template <class Real>
 constexpr int padded(int count) {
   return (count + kPanel<Real> - 1) / kPanel<Real> * kPanel<Real>;
 }
+
+/// What the node steps of a layer keep for their adjoint, for a block of kNodeBlock atoms: where each part begins, in numbers. Parts that
+/// the model's options do not need are empty.
+struct NodeRecordLayout {
+  int output = 0;                                      ///< rows of features: what the last norm acts on
+  int exchange_input = 0;                              ///< what a norm before the exchange block acts on
+  int mlp1_inner = 0, mlp1_outer = 0;                  ///< slopes of activations; that of the input is cheap to compute again
+  int mlp2_input = 0, mlp2_inner = 0, mlp2_outer = 0;  ///< likewise
+  int scale = 0;                                       ///< rows of degrees: b of the exchange block
+  int size = 0;
+};
 
 /// Sizes, strides (in numbers, not bytes) and options of a network, for the precision that pads it.
 ///
@@ -57,8 +71,13 @@ struct Layout {
   Activation energy_activation = Activation::silu;
   double features_normalizer = 1.0;     ///< factor of alpha
   double coordinates_normalizer = 1.0;  ///< factor of beta
-  bool layer_norm_1 = false, layer_norm_2 = false, residual_mlp_1 = false, residual_mlp_2 = false;
+  double initial_scale = 0.0;           ///< chi before the first layer is this times the sum of phi Y over neighbours
+
+  // Layer norms: of what is projected, after the attention, before the exchange block, of what a layer puts out.
+  bool norm_input = false, norm_attended = false, norm_exchange = false, norm_output = false;
   double layer_norm_epsilon = 0.0;
+  bool residual_mlp_1 = false, residual_mlp_2 = false;
+  NodeRecordLayout record;
 };
 
 template <class Real>

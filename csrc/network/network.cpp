@@ -27,12 +27,14 @@ Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, Threa
       kernels_(kernels<Real>()),
       pool_(pool),
       harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
-      keeps_inputs_(parameters_->model().hyper.query_key_activation != Activation::identity),
+      keeps_inputs_(parameters_->layout.query_key_activation != Activation::identity || parameters_->layout.norm_input),
       scratch_(index_of(pool.size())) {
   const std::size_t layers = parameters_->layers.size();
   x_.resize(layers + 1);
   chi_.resize(layers + 1);
+  projected_.resize(layers);
   projection_.resize(layers);
+  record_.resize(layers);
   x_attended_.resize(layers);
   chi_attended_.resize(layers);
 }
@@ -49,7 +51,11 @@ void Network<Real>::allocate(int owned, int slots) {
     resize_rows(chi_[index_of(layer)], slots, layout.chi_stride);
   }
   for (int layer = 0; layer < layers; ++layer) {
-    if (layer > 0 || !parameters_->tabulated) resize_rows(projection_[index_of(layer)], slots, layout.projection_stride);
+    if (!is_by_species(layer)) {
+      resize_rows(projection_[index_of(layer)], slots, layout.projection_stride);
+      if (layout.norm_input) resize_rows(projected_[index_of(layer)], slots, layout.feature_stride);
+    }
+    resize_rows(record_[index_of(layer)], (owned + kNodeBlock - 1) / kNodeBlock, layout.record.size);
     resize_rows(x_attended_[index_of(layer)], owned, layout.feature_stride);
     resize_rows(chi_attended_[index_of(layer)], owned, layout.chi_stride);
   }
@@ -58,7 +64,7 @@ void Network<Real>::allocate(int owned, int slots) {
   resize_rows(gradient_chi_attended_, slots, layout.chi_stride);
   resize_rows(gradient_x_, owned, layout.feature_stride);
   resize_rows(gradient_chi_, owned, layout.chi_stride);
-  if (parameters_->tabulated)
+  if (parameters_->first_layer_by_species)
     resize_rows(gradient_projected_, slots, static_cast<int>(parameters_->model().elements.size()) * layout.heads);
 }
 
@@ -83,7 +89,7 @@ void Network<Real>::embed(const Composition& composition) {
   for (int slot = 0; slot < slots_; ++slot)
     for (int f = 0; f < layout.features; ++f)
       x_[0][index_of(slot) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(species_[slot], f));
-  if (parameters_->tabulated) {
+  if (parameters_->first_layer_by_species) {
     first_layer_tables_.update(*parameters_, composition, features);
     first_layer_ = first_layer_tables_.view(species_);
   }
@@ -92,8 +98,9 @@ void Network<Real>::embed(const Composition& composition) {
 template <class Real>
 LayerStep<Real> Network<Real>::step(int layer) {
   const std::size_t at = index_of(layer);
+  const Layout& layout = parameters_->layout;
   LayerStep<Real> out;
-  out.layout = &parameters_->layout;
+  out.layout = &layout;
   out.parameters = &parameters_->layers[at];
   out.radial_functions = &parameters_->radial_functions;
   out.harmonics = &harmonics_;
@@ -107,14 +114,16 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.rim.chi = rim_chi_.data();
   out.rim.forces = rim_forces_.data();
   out.rim.virial = rim_virial_.data();
-  out.first_layer = layer == 0 && parameters_->tabulated ? &first_layer_ : nullptr;
+  out.first_layer = is_by_species(layer) ? &first_layer_ : nullptr;
   out.x = x_[keeps_inputs_ ? at : 0].data();
   out.x_next = x_[keeps_inputs_ ? at + 1 : 0].data();
+  out.projected = layout.norm_input ? projected_[at].data() : out.x;
   out.projection = projection_[at].data();
   out.chi = chi_[at].data();
   out.x_attended = x_attended_[at].data();
   out.chi_attended = chi_attended_[at].data();
   out.chi_next = chi_[at + 1].data();
+  out.record = record_[at].data();
   out.gradient_attended = gradient_attended_.data();
   out.gradient_chi_attended = gradient_chi_attended_.data();
   out.gradient_projected = gradient_projected_.data();
@@ -150,9 +159,43 @@ void Network<Real>::project(int layer, int begin, int end) {
   if (s.first_layer != nullptr) return;
   pool_.parallel_for(end - begin, kAtomsPerTask, [&](int first, int last, int) {
     const auto row = static_cast<std::ptrdiff_t>(begin + first);
-    kernels_.project(layout, *s.parameters, s.x + row * layout.feature_stride, last - first,
-                     projection_[index_of(layer)].data() + row * layout.projection_stride);
+    const Real* projected = s.projected + row * layout.feature_stride;
+    if (layout.norm_input)
+      kernels_.normalise(layout, s.parameters->norm1, last - first, s.x + row * layout.feature_stride,
+                         projected_[index_of(layer)].data() + row * layout.feature_stride);
+    kernels_.project(layout, *s.parameters, projected, last - first, projection_[index_of(layer)].data() + row * layout.projection_stride);
   });
+}
+
+// chi before the first layer (eq. 53), where it does not start at zero.
+template <class Real>
+void Network<Real>::initialise_coordinates(HaloExchange& halo, Stopwatch& watch) {
+  const Layout& layout = parameters_->layout;
+  if (layout.initial_scale == 0.0) return;
+  LayerStep<Real> s = step(0);
+  s.chi_next = chi_[0].data();
+  run(kernels_.initial_forward, s, 0, owned_, kAtomsPerTask);
+  watch.lap("first layer");
+  const Rows<Real> sent[] = {{s.chi_next, layout.num_coordinates, layout.chi_stride}};
+  halo.start(Reach::near, sent);
+  halo.finish();
+  watch.lap("exchange");
+}
+
+// From gradient_chi_ of the first layer's input to forces.
+template <class Real>
+void Network<Real>::initial_adjoint(LayerStep<Real> s, HaloExchange& halo, Stopwatch& watch) {
+  const Layout& layout = parameters_->layout;
+  if (layout.initial_scale == 0.0) return;
+  std::copy(gradient_chi_.begin(), gradient_chi_.end(), gradient_chi_attended_.begin());
+  const Rows<Real> sent[] = {{s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}};
+  halo.start(Reach::near, sent);
+  halo.finish();
+  watch.lap("exchange");
+  run(kernels_.initial_adjoint, s, 0, static_cast<int>(edges_.pair_blocks().blocks().size()), 1);
+  s.gradient_x = nullptr;
+  run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
+  watch.lap("first layer");
 }
 
 template <class Real>
@@ -182,6 +225,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
   interior_ = domain.n_interior;
   embed(composition);
   watch.lap("embedding");
+  initialise_coordinates(halo, watch);
   project(0, owned_, slots_);
   for (int layer = 0; layer < static_cast<int>(parameters_->layers.size()); ++layer) {
     const LayerStep<Real> s = step(layer);
@@ -253,8 +297,11 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
     halo.finish();
     watch.lap("exchange");
     attend(s, false, false);
+    if (s.first_layer != nullptr) s.gradient_x = nullptr;
     run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
+    if (layout.norm_input && layer > 0) run(kernels_.input_norm_adjoint, s, 0, owned_, kAtomsPerTask);
     watch.lap(stage);
+    if (layer == 0) initial_adjoint(s, halo, watch);
   }
 }
 

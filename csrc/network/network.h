@@ -54,6 +54,9 @@ class Network {
   using Kernel = void (*)(const LayerStep<Real>&, int, int, Real*);
   void run(Kernel kernel, const LayerStep<Real>& step, int begin, int end, int grain);
   void attend(const LayerStep<Real>& step, bool forward, bool interior);
+  bool is_by_species(int layer) const { return layer == 0 && parameters_->first_layer_by_species; }
+  void initialise_coordinates(HaloExchange& halo, Stopwatch& watch);
+  void initial_adjoint(LayerStep<Real> step, HaloExchange& halo, Stopwatch& watch);
   void project(int layer, int begin, int end);
   ReadoutStep<Real> readout_step(Readouts& out);
   void record(int layer, LayerFeatures& out) const;
@@ -71,7 +74,7 @@ class Network {
   int interior_ = 0;  // owned atoms whose edges all end at owned atoms
   int slots_ = 0;     // with features
   const int* species_ = nullptr;
-  std::vector<AlignedVector<Real>> x_, projection_, chi_, x_attended_, chi_attended_;  // by layer
+  std::vector<AlignedVector<Real>> x_, projected_, projection_, chi_, x_attended_, chi_attended_, record_;  // by layer
   AlignedVector<Real> rim_features_, rim_chi_;
   std::vector<double> rim_forces_, rim_virial_;
   AlignedVector<Real> gradient_attended_, gradient_chi_attended_, gradient_projected_, gradient_x_, gradient_chi_;

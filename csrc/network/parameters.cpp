@@ -79,6 +79,11 @@ const Real* Parameters<Real>::store(const std::vector<double>& values, int padde
 }
 
 template <class Real>
+NormParameters<Real> Parameters<Real>::store(const LayerNormWeights& norm) {
+  return {store(norm.scale, layout.feature_stride), store(norm.bias, layout.feature_stride)};
+}
+
+template <class Real>
 LinearPair<Real> Parameters<Real>::pack(const Placed& matrix) {
   LinearPair<Real> out;
   const int columns = padded<Real>(matrix.columns), back = padded<Real>(matrix.depth);
@@ -199,7 +204,7 @@ void take_worse(TableError& total, const TableError& error) {
 template <class Real>
 void Parameters<Real>::pack_radial(const LayerWeights& weights, LayerParameters<Real>& out) {
   const bool first_layer = layers.empty();
-  const RadialFilter filter(weights, layout, radial_functions, first_layer && tabulated);
+  const RadialFilter filter(weights, layout, radial_functions, first_layer && first_layer_by_species);
   if (tabulated) {
     TableError error;
     const TableCoordinate coordinate{kHalfFraction * model_.hyper.cutoff};
@@ -239,16 +244,17 @@ void Parameters<Real>::pack_layer(const LayerWeights& weights, LayerParameters<R
 
   const int features = layout.features;
   auto square = [&](const Dense& dense) {
-    Placed placed(features, features, true);
+    Placed placed(features, features, !dense.bias.empty());
     placed.put(dense);
     return pack(placed);
   };
-  if (layout.layer_norm_1)
-    out.norm1 = {store(weights.norm1.scale, layout.feature_stride), store(weights.norm1.bias, layout.feature_stride)};
-  if (layout.layer_norm_2)
-    out.norm2 = {store(weights.norm2.scale, layout.feature_stride), store(weights.norm2.bias, layout.feature_stride)};
-  if (layout.residual_mlp_1) out.mlp1 = {square(weights.mlp1.dense1), square(weights.mlp1.dense2)};
-  if (layout.residual_mlp_2) out.mlp2 = {square(weights.mlp2.dense1), square(weights.mlp2.dense2)};
+  auto residual = [&](const ResidualWeights& mlp) -> ResidualParameters<Real> {
+    return {square(mlp.dense1), square(mlp.dense2), mlp.dense3.weight.rows > 0 ? square(mlp.dense3) : LinearPair<Real>{}};
+  };
+  if (model_.hyper.layer_norm_1) out.norm1 = store(weights.norm1);
+  if (model_.hyper.layer_norm_2) out.norm2 = store(weights.norm2);
+  if (layout.residual_mlp_1) out.mlp1 = residual(weights.mlp1);
+  if (layout.residual_mlp_2) out.mlp2 = residual(weights.mlp2);
   Placed exchange(features + layout.num_degrees, features + layout.num_degrees, true);
   exchange.put(weights.exchange);
   out.exchange = pack(exchange);
@@ -289,12 +295,14 @@ Parameters<Real>::Parameters(const Model& model, bool tabulate)
     : layout(make_layout<Real>(check_limits(model, padded<Real>(model.hyper.num_heads + model.hyper.num_degrees())).hyper)),
       radial_functions(model),
       tabulated(tabulate),
+      first_layer_by_species(tabulate && model.hyper.initial_coordinates == InitialCoordinates::zero),
       model_(model) {
   for (const LayerWeights& weights : model.layers) {
     LayerParameters<Real> packed;
     pack_layer(weights, packed);
     layers.push_back(packed);
   }
+  if (model.hyper.final_layer_norm) layers.back().final_norm = store(model.final_norm);
   energy = pack_readout(model.energy_dense1, model.energy_dense2);
   if (model.hyper.charge_head) charge = pack_readout(model.charge_dense1, model.charge_dense2);
   if (model.hyper.hirshfeld_head) {

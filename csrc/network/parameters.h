@@ -48,6 +48,7 @@ struct NormParameters {
 template <class Real>
 struct ResidualParameters {
   LinearPair<Real> dense1, dense2;
+  LinearPair<Real> dense3;  ///< of three layers, else without weights
 };
 
 /// Radial filters as a quintic B-spline (eq. 51 of docs/theory.md), uniform in the coordinate z = r / (r + half), which puts knots where
@@ -77,6 +78,7 @@ struct LayerParameters {
   RadialTable<Real> table;  ///< features then coordinates, in head layout; holds the biases of all filter networks
   RadialNetwork<Real> radial;
   NormParameters<Real> norm1, norm2;
+  NormParameters<Real> final_norm;  ///< of the last layer, if the model has one
   ResidualParameters<Real> mlp1, mlp2;
   LinearPair<Real> exchange;
 };
@@ -115,6 +117,8 @@ class Parameters {
   const Real* hirshfeld_query = nullptr;  ///< [elements][hirshfeld_size padded], divided by the square root of its length
   RadialFunctions radial_functions;
   bool tabulated = false;
+  bool first_layer_by_species = false;  ///< tabulated, and chi starts at zero: attention of the first
+                                        ///< layer has tables of its own
   TableError table_error;
 
  private:
@@ -123,6 +127,7 @@ class Parameters {
 
   Real* allocate(std::size_t count);
   const Real* store(const std::vector<double>& values, int padded_size);
+  NormParameters<Real> store(const LayerNormWeights& norm);
   struct Placed;
   LinearPair<Real> pack(const Placed& matrix);
   HeadLinear<Real> pack_heads(const HeadMatrices& matrices, int padded_width);

@@ -137,7 +137,7 @@ void Parameters<Real>::pack_self_mix(const std::vector<double>& kappa, LayerPara
 template <class Real>
 void Parameters<Real>::pack_node(const LayerWeights& weights, LayerParameters<Real>& out) {
   const Layer2022Weights& own = weights.of_2022;
-  if (layout.layer_norm_1) {
+  if (layout.norm_attended) {
     out.norm1 = {memory_.store(weights.norm1.scale, layout.feature_stride), memory_.store(weights.norm1.bias, layout.feature_stride)};
     out.norm2 = {memory_.store(weights.norm2.scale, layout.feature_stride), memory_.store(weights.norm2.bias, layout.feature_stride)};
   }
