@@ -56,6 +56,8 @@ def make_config(n: int, kind: str, steps: int, seed: int) -> dict[str, Any]:
             "degrees": [1, 2, 3],
             "num_layers": 2,
             "cutoff": 2.5,
+            # Steep: the hydrogen atoms, 2.06 A from the second carbon atom, keep a third of their weight there.
+            "cutoff_function": {"type": "polynomial", "exponent": 10},
             "radial_basis": {"type": "bernstein", "size": 16},
             "radial_hidden": 36,
             "spherical_hidden": 16,

@@ -1,0 +1,112 @@
+"""The studies of benchmarks/paper: their settings are valid, and committed results say what the plots and tables do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+PAPER = Path(__file__).parent.parent / "benchmarks" / "paper"
+sys.path.insert(0, str(PAPER))
+
+pytest.importorskip("torch", reason="training needs PyTorch")
+
+import accuracy  # noqa: E402
+import cumulenes  # noqa: E402
+import data_efficiency  # noqa: E402
+import peers  # noqa: E402
+import runs  # noqa: E402
+
+from so3md.training.config import Config  # noqa: E402
+from so3md.training.data import read_files  # noqa: E402
+from so3md.training.hyperparameters import complete  # noqa: E402
+from so3md.training.schema import build  # noqa: E402
+
+
+def checked(config: dict[str, Any]) -> Config:
+    return build(Config, config)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A directory with the names of all data files."""
+    for name in ("md17_ethanol.npz", "acac/train_300K.xyz", "acac/test_MD_300K.xyz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("molecule", accuracy.AIMS)
+def test_settings_for_accuracy_are_valid(molecule: str, data: Path) -> None:
+    config = accuracy.load_config(molecule, data)
+    settings = checked(config)
+    assert settings.training.epochs > 0
+    files = [v for k, v in config["data"].items() if k.endswith("files")]
+    assert files
+    assert all(Path(file).is_absolute() for file in files)
+
+
+def test_missing_data_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"md17_ethanol\.npz.*--data"):
+        accuracy.load_config("ethanol", tmp_path)
+
+
+@pytest.mark.parametrize("degrees", data_efficiency.DEGREES)
+def test_settings_for_data_efficiency_are_valid(degrees: tuple[int, ...], data: Path) -> None:
+    steps = []
+    for size in data_efficiency.SIZES:
+        config = checked(data_efficiency.make_config(degrees, size, 4000, 0, data))
+        complete(config.model, [])
+        steps.append(config.training.epochs * size / config.training.batch_size)
+        train, validation = (
+            range(*map(int, part.split(":"))) for part in (config.data.split.train, config.data.split.validation)
+        )
+        assert train.stop <= validation.start
+    np.testing.assert_allclose(steps, 4000, rtol=0.02)  # the same number of steps for every size
+
+
+@pytest.mark.parametrize("n", cumulenes.LENGTHS)
+def test_the_models_for_cumulenes_differ_in_non_local_attention_alone(n: int) -> None:
+    local, nonlocal_ = (cumulenes.make_config(n, kind, 1600, 0) for kind in cumulenes.KINDS)
+    assert local["model"].pop("nonlocal") is None
+    assert nonlocal_["model"].pop("nonlocal") == {"type": "dynamic"}
+    assert local == nonlocal_
+    config = checked(local)
+    assert len(read_files(config.data.files, config.data, PAPER)) == cumulenes.CONFIGURATIONS
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"steps": 7}')
+    assert runs.train({}, tmp_path) == {"steps": 7}
+
+
+def results(name: str) -> dict[str, Any]:
+    return json.loads((PAPER / "results" / name).read_text())
+
+
+def test_results_for_cumulenes_follow_from_their_profiles() -> None:
+    report = results("cumulenes.json")
+    profiles = cumulenes.read_profiles()
+    for length, result in report["lengths"].items():
+        reference = np.array([atoms.get_potential_energy() for atoms in profiles[int(length)]])
+        np.testing.assert_allclose(result["reference_eV"], reference - reference.mean(), atol=1e-4)
+        for kind in cumulenes.KINDS:
+            differences = np.array(result[kind]["energies_eV"]) - result["reference_eV"]
+            assert result[kind]["profile_rmse_eV"] == pytest.approx(differences.std(), abs=1e-4)
+
+
+def test_results_of_peers_are_complete_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    report = results("peers.json")
+    assert report["machine"]["processor"]
+    for name, program in report["programs"].items():
+        assert name in peers.PROGRAMS
+        assert program["parameters"] > 0
+        for key in peers.TIMES:
+            low, high = program["range"][key]
+            assert 0 < low <= program["seconds"][key] <= high
+    peers.print_table(report["programs"])
+    assert "PaiNN" in capsys.readouterr().out
