@@ -127,7 +127,10 @@ def test_ase_on_several_processes(variant: str, ranks: int, tmp_path: Path) -> N
         atoms = len(STRUCTURES[key.rsplit(" ", 1)[0]])
         exact = key.endswith("double")
         assert found["owners"] == min(ranks, atoms), key
-        assert found["energies"] < (RANKS.energy_per_atom if exact else tolerances.RANKS_MIXED_ENERGY_PER_ATOM), key
+        if exact:
+            assert found["energies"] < RANKS.energy_per_atom, key
+        else:  # the tolerance is that of the whole system, where errors of atoms average out
+            assert found["energy"] / atoms < tolerances.RANKS_MIXED_ENERGY_PER_ATOM, key
         assert found["forces"] < (RANKS.forces if exact else tolerances.RANKS_MIXED_FORCES), key
 
 
