@@ -243,6 +243,10 @@ class TestNonlocalSearch:
         Engine(toy(tmp_path, **VARIANTS_2022["local"])).evaluate(**structure_of(atoms))
 
 
+def test_filters_come_from_their_networks(tmp_path: Path) -> None:
+    assert Engine(toy(tmp_path), precision="mixed").info()["table_error"] is None
+
+
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_same_bits_for_any_number_of_threads(precision: str, tmp_path: Path) -> None:
     model, structure = toy(tmp_path, 1), structure_of(water(4))

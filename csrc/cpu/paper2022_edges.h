@@ -1,7 +1,6 @@
 // Coordinates before the first layer, and both attentions over the edges within the cutoff.
 #pragma once
 
-#include "cpu/edge_tile.h"
 #include "cpu/paper2022_tile.h"
 
 namespace SO3MD_CPU_NAMESPACE::paper {
@@ -63,15 +62,6 @@ struct EdgeFilters {
   }
 
   void radial_forward(const PairTile<Real>& tile) {
-    const RadialTable<Real>& table = step.parameters->table;
-    if (table.rows != nullptr) {
-      for (int p = 0; p < tile.count; ++p) {
-        const SplinePlace<Real> place(table, tile.r[p]);
-        const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
-        for (int c = 0; c < channels; c += kWidth<Real>) store<Real>(w + p * channels + c, spline_value<Real>(place, row + c, channels));
-      }
-      return;
-    }
     fill_basis(tile);
     apply<Real>(step.parameters->radial1.forward, tile.count, basis, layout.radial_stride, radial_slope, radial_hidden);
     activate_keep_slope<Real>(layout.activation, tile.count * radial_hidden, radial_slope, radial_value);
@@ -98,17 +88,6 @@ struct EdgeFilters {
                 spherical_value + layout.spherical_hidden, spherical_hidden);
     multiply_rows<Real>(tile.count * spherical_hidden, spherical_slope, spherical_value);
     apply<Real>(parameters.spherical1.adjoint, tile.count, spherical_value, spherical_hidden, gradient_delta, degree_stride);
-    if (parameters.table.rows != nullptr) {
-      for (int p = 0; p < tile.count; ++p) {
-        const SplinePlace<Real> place(parameters.table, tile.r[p]);
-        const Real* row = parameters.table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
-        Vec<Real> sums = Vec<Real>{};
-        for (int c = 0; c < channels; c += kWidth<Real>)
-          sums += load<Real>(gradient_w + p * channels + c) * spline_derivative<Real>(place, row + c, channels);
-        gradient_r[p] += sum<Real>(sums);
-      }
-      return;
-    }
     apply<Real>(parameters.radial2_features.adjoint, tile.count, gradient_w, channels, radial_value, radial_hidden);
     apply<Real>(parameters.radial2_coordinates.adjoint, tile.count, gradient_coordinates, channels, radial_value + layout.radial_hidden,
                 radial_hidden);

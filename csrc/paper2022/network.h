@@ -25,7 +25,7 @@ class Network final : public AnyNetwork<Real> {
     return std::make_unique<Network>(parameters_, skip_nonlocal_, pool);
   }
   const char* instruction_set() const override { return so3md::kernels<Real>().instruction_set; }
-  bool tabulated() const override { return parameters_->tabulated; }
+  bool tabulated() const override { return false; }  // radial filters from their networks in both precisions
   const TableError& table_error() const override { return parameters_->table_error; }
   NonlocalPairs nonlocal_pairs() const override;
 

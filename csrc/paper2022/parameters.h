@@ -25,7 +25,6 @@ struct LayerParameters {
 
   LinearPair<Real> radial1;                                ///< both filters side by side
   LinearPair<Real> radial2_features, radial2_coordinates;  ///< their bias holds that of spherical2 too
-  RadialTable<Real> table;                                 ///< in place of radial1 and radial2
   LinearPair<Real> spherical1;                             ///< both filters side by side
   LinearPair<Real> spherical2_features, spherical2_coordinates;
   LinearPair<Real> spherical1_coordinates;  ///< of the coordinate attention alone
