@@ -9,6 +9,7 @@ beside it; `--install` copies the model to examples/paper. Settings are in confi
 from __future__ import annotations
 
 import datetime
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -38,15 +39,19 @@ def load_config(molecule: str, data: Path) -> dict[str, Any]:
     return config
 
 
-def make_report(molecule: str, config: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+def make_report(molecule: str, directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """What is published: the settings are those of the run, which may have been gone on with differently."""
     kind, aim = AIMS[molecule]
+    config = json.loads((directory / "run.json").read_text())["config"]
+    for key, name in config["data"].items():
+        if name and (key == "files" or key.endswith("_files")):
+            config["data"][key] = Path(name).name
     return {
         "benchmark": f"test errors of So3krates for {molecule}",
         "date": datetime.date.today().isoformat(),
         "machine": describe_machine(),
-        "threads": config.get("threads", 1),
-        "config": config | {"data": {k: Path(v).name if k.endswith("files") else v for k, v in config["data"].items()}},
         "aim": {f"forces_{kind}_meV_per_A": aim},
+        "config": config,
         **summary,
     }
 
@@ -70,8 +75,8 @@ def print_table(report: dict[str, Any]) -> None:
 @click.option("--install", is_flag=True, help="copy the model to examples/paper")
 def main(molecule: str, data: Path, threads: int, install: bool) -> None:
     directory = RUNS / molecule
-    config = load_config(molecule, data)
-    report = make_report(molecule, config, train(config, directory, threads))
+    summary = train(load_config(molecule, data), directory, threads)
+    report = make_report(molecule, directory, summary)
     print_table(report)
     print(f"written: {write_results(f'accuracy_{molecule}.json', report)}")
     for name in ("learning_curve", "parity"):
