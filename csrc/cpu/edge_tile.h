@@ -119,29 +119,6 @@ struct SplinePlace {
   }
 };
 
-/// The spline for the channels of one register.
-template <class Real>
-inline Vec<Real> spline_value(const SplinePlace<Real>& place, const Real* row, int stride) {
-  Vec<Real> even = place.value[0] * load<Real>(row), odd = place.value[1] * load<Real>(row + stride);
-  for (int s = 2; s < kSplineRows; s += 2) {
-    even += place.value[s] * load<Real>(row + s * stride);
-    odd += place.value[s + 1] * load<Real>(row + (s + 1) * stride);
-  }
-  return even + odd;
-}
-
-/// Its derivative with respect to r.
-template <class Real>
-inline Vec<Real> spline_derivative(const SplinePlace<Real>& place, const Real* row, int stride) {
-  Vec<Real> total = Vec<Real>{}, below = load<Real>(row);
-  for (int s = 0; s < kSplineRows - 1; ++s) {
-    const Vec<Real> above = load<Real>(row + (s + 1) * stride);
-    total += place.difference[s] * (above - below);
-    below = above;
-  }
-  return total;
-}
-
 /// value[c] = the spline for `count` channels, rows of which begin at `row`. Weights lie `step` apart; they are held in registers, because
 /// a store to `value` might change them in memory, for all that the compiler knows.
 template <class Real>
