@@ -1,19 +1,29 @@
 """The parity data of the original programs of 2022 and 2023 (tests/data/README.md) as models and structures.
 
+Also what the engine has to make of them, and other structures to test these architectures with.
+
 write_parity_model(tmp_path / "model.safetensors", "dyn_parity_ethanol")
 data = load_parity("dyn_parity_ethanol")
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import pickle
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import tolerances
+from ase import Atoms
+from ase.build import molecule
+from parallel_runs import run_checks
 
+from so3md._engine import Engine, Model
 from so3md.convert import model_file_of
 from so3md.convert.paper_params import read_paper_params
 from so3md.model_file import ModelFile
@@ -25,6 +35,13 @@ DIRECTORIES = {
 NAMES_2022 = sorted(path.stem for path in DIRECTORIES["2022"].glob("*.npz"))
 NAMES_2023 = sorted(path.stem for path in DIRECTORIES["2023"].glob("*.npz"))
 NAMES = NAMES_2022 + NAMES_2023
+
+WITHOUT_CELL = {"cell": np.zeros((3, 3)), "pbc": [False] * 3}
+
+RANK_COUNTS = (1, 2, 3)
+needs_mpi4py = pytest.mark.skipif(
+    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install 'so3md[mpi]')"
+)
 
 #: The elements of the molecules. The tables of the sources have rows up to potassium.
 ELEMENTS = (1, 6, 8)
@@ -51,6 +68,17 @@ class ParityData:
     def structure(self) -> dict[str, np.ndarray]:
         """Arguments of an `evaluate`."""
         return {"numbers": self.numbers, "positions": self.positions}
+
+    @property
+    def layers(self) -> dict[str, np.ndarray]:
+        """Features and coordinates of every layer, by their names among the engine's intermediates."""
+        found = {
+            "layer0_x_in": self.arrays["inter/feature_embeddings_0"],
+            "layer0_chi_in": self.arrays["inter/geometry_embeddings_0/chi"],
+        }
+        for layer in range(self.config["n_layers"]):
+            found |= {f"layer{layer}_{key}_out": self.arrays[f"inter/layers_{layer}/{key}"] for key in ("x", "chi")}
+        return found
 
 
 @cache
@@ -100,3 +128,92 @@ def stack_net(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "stack_net": {"geometry_embeddings": [geometry], "layers": layers, "observables": [{"energy": energy}]},
     }
+
+
+def parity_engine(folder: Path, name: str, **options: Any) -> Engine:
+    """The engine with the model of a configuration."""
+    return Engine(Model(write_parity_model(folder / "model.safetensors", name)), **options)
+
+
+def assert_parity(folder: Path, name: str) -> None:
+    """The engine has the original's energy and forces."""
+    data = load_parity(name)
+    found = parity_engine(folder, name, precision="double").evaluate(**data.structure, **WITHOUT_CELL)
+    assert abs(found["energy"] - data.energy) < tolerances.PARITY.component
+    np.testing.assert_allclose(found["forces"], data.forces, rtol=0, atol=tolerances.PARITY.forces)
+
+
+def assert_parity_of_layers(folder: Path, name: str) -> None:
+    """The engine has the original's features and coordinates in every layer."""
+    data = load_parity(name)
+    found = parity_engine(folder, name, precision="double").intermediates(**data.structure, **WITHOUT_CELL)
+    for key, values in data.layers.items():
+        np.testing.assert_allclose(found[key], values, rtol=0, atol=tolerances.PARITY.features, err_msg=key)
+
+
+def assert_parity_of_instruction_set(folder: Path, name: str, instruction_set: str, precision: str) -> None:
+    """The engine says that it uses the instruction set, and has the original's forces."""
+    data = load_parity(name)
+    engine = parity_engine(folder, name, precision=precision)
+    assert engine.info()["instruction_set"] == instruction_set
+    found = engine.evaluate(**data.structure, **WITHOUT_CELL)["forces"]
+    relative = tolerances.SINGLE_RELATIVE * np.abs(data.forces).max()
+    allowed = tolerances.PARITY.forces if precision == "double" else relative
+    np.testing.assert_allclose(found, data.forces, rtol=0, atol=allowed)
+
+
+def structure_of(atoms: Atoms, charge: float = 0.0, spin: float = 0.0) -> dict[str, Any]:
+    """Arguments of an `evaluate`."""
+    about = {"cell": np.array(atoms.cell.array), "pbc": np.array(atoms.pbc), "charge": charge, "spin": spin}
+    return {"numbers": atoms.numbers, "positions": atoms.positions, **about}
+
+
+def random_gas(count: int, edge: float, seed: int = 0) -> Atoms:
+    """Hydrogen, carbon and oxygen at random places that are not too close, in a box that does not repeat."""
+    rng = np.random.default_rng(seed)
+    positions: list[np.ndarray] = []
+    while len(positions) < count:
+        place = rng.uniform(0, edge, 3)
+        if all(np.linalg.norm(place - other) > 1.1 for other in positions):
+            positions.append(place)
+    return Atoms(rng.choice([1, 6, 8], count), positions)
+
+
+def water(copies: int = 4, skew: float = 0.0) -> Atoms:
+    """A periodic box of copies^3 molecules, turned at random; skew: of the cell, A."""
+    rng = np.random.default_rng(2)
+    edge = 3.1 * copies
+    atoms = Atoms(cell=[[edge, 0, 0], [skew, edge, 0], [-skew, 0.5 * skew, edge]], pbc=True)
+    for place in np.ndindex(copies, copies, copies):
+        single = molecule("H2O")
+        single.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COM")
+        single.translate((np.array(place) + rng.uniform(0, 0.1, 3)) / copies @ atoms.cell.array)
+        atoms += single
+    return atoms
+
+
+def assert_same_bits_for_any_number_of_threads(model: Model, precision: str) -> None:
+    """Energies, forces and virial of a box of water."""
+    structure = structure_of(water(4))
+    expected = Engine(model, precision=precision, threads=1).evaluate(**structure)
+    for threads in (2, 3, 7):
+        found = Engine(model, precision=precision, threads=threads).evaluate(**structure)
+        for key in ("energies", "forces", "virial"):
+            assert np.array_equal(found[key], expected[key]), (key, threads)
+
+
+def differences_on_ranks(folder: Path, model: Path, structures: dict[str, Atoms], ranks: int) -> dict[str, Any]:
+    """Differences of an evaluation on several processes from one on one, by "structure precision", as
+    `parallel_paper2022.py` reports them."""
+    arguments = {name: structure_of(atoms) for name, atoms in structures.items()}
+    expected = {
+        (name, precision): Engine(Model(model), precision=precision, threads=1).evaluate(**structure)
+        for name, structure in arguments.items()
+        for precision in ("double", "mixed")
+    }
+    files = [folder / "structures.pickle", folder / "expected.pickle"]
+    for file, contents in zip(files, (arguments, expected), strict=True):
+        file.write_bytes(pickle.dumps(contents))
+    found = run_checks("parallel_paper2022.py", ranks, folder, model, *files)
+    assert set(found) == {f"{name} {precision}" for name, precision in expected}
+    return found

@@ -5,57 +5,50 @@ Derivatives and the comparison with the torch reference model are in `test_engin
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tolerances
 from ase import Atoms
 from lammps_runs import lmp, needs_lammps
-from paper_models import NAMES_2023, load_parity, write_parity_model
-from parallel_runs import run_checks
-from test_engine_paper2022 import random_gas, structure_of, water
-from test_engine_paper2022_parallel import RANK_COUNTS, needs_mpi4py, write_lammps
+from paper_models import (
+    NAMES_2023,
+    RANK_COUNTS,
+    WITHOUT_CELL,
+    assert_parity,
+    assert_parity_of_instruction_set,
+    assert_parity_of_layers,
+    assert_same_bits_for_any_number_of_threads,
+    differences_on_ranks,
+    load_parity,
+    needs_mpi4py,
+    parity_engine,
+    random_gas,
+    structure_of,
+    water,
+)
+from test_engine_paper2022_parallel import write_lammps
 from toy_models import VARIANTS_2023, write_toy_model
 
 from so3md import evaluate_many
 from so3md._engine import Engine, Model, instruction_sets
 
-EXACT, PARITY, RANKS = tolerances.EXACT, tolerances.PARITY, tolerances.RANKS
-WITHOUT_CELL = {"cell": np.zeros((3, 3)), "pbc": [False] * 3}
+EXACT, RANKS = tolerances.EXACT, tolerances.RANKS
 
 
 def toy_path(folder: Path, variant: str = "all_of_2023", seed: int = 1) -> Path:
     return write_toy_model(folder / "toy.safetensors", seed, **VARIANTS_2023[variant])
 
 
-def parity_engine(folder: Path, name: str, **options: Any) -> Engine:
-    return Engine(Model(write_parity_model(folder / "model.safetensors", name)), **options)
-
-
 class TestParity:
     @pytest.mark.parametrize("name", NAMES_2023)
     def test_energy_and_forces(self, name: str, tmp_path: Path) -> None:
-        data = load_parity(name)
-        found = parity_engine(tmp_path, name, precision="double").evaluate(**data.structure, **WITHOUT_CELL)
-        assert abs(found["energy"] - data.energy) < PARITY.component
-        np.testing.assert_allclose(found["forces"], data.forces, rtol=0, atol=PARITY.forces)
+        assert_parity(tmp_path, name)
 
     @pytest.mark.parametrize("name", NAMES_2023)
     def test_features_of_every_layer(self, name: str, tmp_path: Path) -> None:
-        data = load_parity(name)
-        found = parity_engine(tmp_path, name, precision="double").intermediates(**data.structure, **WITHOUT_CELL)
-        expected = {
-            "layer0_x_in": data.arrays["inter/feature_embeddings_0"],
-            "layer0_chi_in": data.arrays["inter/geometry_embeddings_0/chi"],
-        }
-        for layer in range(data.config["n_layers"]):
-            expected[f"layer{layer}_x_out"] = data.arrays[f"inter/layers_{layer}/x"]
-            expected[f"layer{layer}_chi_out"] = data.arrays[f"inter/layers_{layer}/chi"]
-        for key, values in expected.items():
-            np.testing.assert_allclose(found[key], values, rtol=0, atol=PARITY.features, err_msg=key)
+        assert_parity_of_layers(tmp_path, name)
 
     @pytest.mark.parametrize("name", NAMES_2023)
     def test_mixed(self, name: str, tmp_path: Path) -> None:
@@ -70,23 +63,13 @@ class TestParity:
         self, instruction_set: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SO3MD_INSTRUCTION_SET", instruction_set)
-        data = load_parity("sphcnorm_ln_res_C9H4")
-        engine = parity_engine(tmp_path, "sphcnorm_ln_res_C9H4", precision=precision)
-        assert engine.info()["instruction_set"] == instruction_set
-        found = engine.evaluate(**data.structure, **WITHOUT_CELL)["forces"]
-        allowed = PARITY.forces if precision == "double" else tolerances.SINGLE_RELATIVE * np.abs(data.forces).max()
-        np.testing.assert_allclose(found, data.forces, rtol=0, atol=allowed)
+        assert_parity_of_instruction_set(tmp_path, "sphcnorm_ln_res_C9H4", instruction_set, precision)
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 @pytest.mark.parametrize("variant", ["all_of_2023", "neighbour_sum", "pre_norm"])
 def test_same_bits_for_any_number_of_threads(variant: str, precision: str, tmp_path: Path) -> None:
-    model, structure = Model(toy_path(tmp_path, variant)), structure_of(water(4))
-    expected = Engine(model, precision=precision, threads=1).evaluate(**structure)
-    for threads in (2, 3, 7):
-        found = Engine(model, precision=precision, threads=threads).evaluate(**structure)
-        for key in ("energies", "forces", "virial"):
-            assert np.array_equal(found[key], expected[key]), (key, threads)
+    assert_same_bits_for_any_number_of_threads(Model(toy_path(tmp_path, variant)), precision)
 
 
 @pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectronsWarning")
@@ -113,17 +96,8 @@ STRUCTURES: dict[str, Atoms] = {
 @pytest.mark.parametrize("variant", ["all_of_2023", "neighbour_sum"])
 @pytest.mark.parametrize("ranks", RANK_COUNTS)
 def test_ase_on_several_processes(variant: str, ranks: int, tmp_path: Path) -> None:
-    model = toy_path(tmp_path, variant)
-    structures = {name: structure_of(atoms) for name, atoms in STRUCTURES.items()}
-    expected = {
-        (name, precision): Engine(Model(model), precision=precision, threads=1).evaluate(**structure)
-        for name, structure in structures.items()
-        for precision in ("double", "mixed")
-    }
-    files = [tmp_path / "structures.pickle", tmp_path / "expected.pickle"]
-    for file, contents in zip(files, (structures, expected), strict=True):
-        file.write_bytes(pickle.dumps(contents))
-    for key, found in run_checks("parallel_paper2022.py", ranks, tmp_path, model, *files).items():
+    found_on_ranks = differences_on_ranks(tmp_path, toy_path(tmp_path, variant), STRUCTURES, ranks)
+    for key, found in found_on_ranks.items():
         atoms = len(STRUCTURES[key.rsplit(" ", 1)[0]])
         exact = key.endswith("double")
         assert found["owners"] == min(ranks, atoms), key

@@ -11,15 +11,26 @@ import pytest
 import tolerances
 from ase import Atoms
 from ase.build import molecule
-from paper_models import NAMES_2022, load_parity, write_parity_model
+from paper_models import (
+    NAMES_2022,
+    WITHOUT_CELL,
+    assert_parity,
+    assert_parity_of_instruction_set,
+    assert_parity_of_layers,
+    assert_same_bits_for_any_number_of_threads,
+    load_parity,
+    parity_engine,
+    random_gas,
+    structure_of,
+    water,
+)
 from toy_models import VARIANTS_2022, make_toy_model, write_toy_model
 
 from so3md import evaluate_many
 from so3md._engine import Engine, Model, instruction_sets
 from so3md.model_file import PAPER_2022
 
-EXACT, PARITY = tolerances.EXACT, tolerances.PARITY
-WITHOUT_CELL = {"cell": np.zeros((3, 3)), "pbc": [False] * 3}
+EXACT = tolerances.EXACT
 
 #: A layer goes four times through all pairs: for the normalisers, for the attention, and for both in reverse.
 SEARCHES = 4
@@ -27,35 +38,6 @@ SEARCHES = 4
 
 def toy(folder: Path, seed: int = 0, **overrides: Any) -> Model:
     return Model(write_toy_model(folder / "toy.safetensors", seed, architecture=PAPER_2022, **overrides))
-
-
-def structure_of(atoms: Atoms, charge: float = 0.0, spin: float = 0.0) -> dict[str, Any]:
-    about = {"cell": np.array(atoms.cell.array), "pbc": np.array(atoms.pbc), "charge": charge, "spin": spin}
-    return {"numbers": atoms.numbers, "positions": atoms.positions, **about}
-
-
-def random_gas(count: int, edge: float, seed: int = 0) -> Atoms:
-    """Hydrogen, carbon and oxygen at random places that are not too close, in a box that does not repeat."""
-    rng = np.random.default_rng(seed)
-    positions: list[np.ndarray] = []
-    while len(positions) < count:
-        place = rng.uniform(0, edge, 3)
-        if all(np.linalg.norm(place - other) > 1.1 for other in positions):
-            positions.append(place)
-    return Atoms(rng.choice([1, 6, 8], count), positions)
-
-
-def water(copies: int = 4, skew: float = 0.0) -> Atoms:
-    """A periodic box of copies^3 molecules, turned at random; skew: of the cell, A."""
-    rng = np.random.default_rng(2)
-    edge = 3.1 * copies
-    atoms = Atoms(cell=[[edge, 0, 0], [skew, edge, 0], [-skew, 0.5 * skew, edge]], pbc=True)
-    for place in np.ndindex(copies, copies, copies):
-        single = molecule("H2O")
-        single.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COM")
-        single.translate((np.array(place) + rng.uniform(0, 0.1, 3)) / copies @ atoms.cell.array)
-        atoms += single
-    return atoms
 
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any], tolerance: tolerances.Tolerance) -> None:
@@ -69,32 +51,16 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any], tolerance: tole
 class TestParity:
     @pytest.mark.parametrize("name", NAMES_2022)
     def test_energy_and_forces(self, name: str, tmp_path: Path) -> None:
-        data = load_parity(name)
-        engine = Engine(Model(write_parity_model(tmp_path / "model.safetensors", name)), precision="double")
-        found = engine.evaluate(**data.structure, **WITHOUT_CELL)
-        assert abs(found["energy"] - data.energy) < PARITY.component
-        np.testing.assert_allclose(found["forces"], data.forces, rtol=0, atol=PARITY.forces)
+        assert_parity(tmp_path, name)
 
     @pytest.mark.parametrize("name", NAMES_2022)
     def test_features_of_every_layer(self, name: str, tmp_path: Path) -> None:
-        data = load_parity(name)
-        engine = Engine(Model(write_parity_model(tmp_path / "model.safetensors", name)), precision="double")
-        found = engine.intermediates(**data.structure, **WITHOUT_CELL)
-        expected = {
-            "layer0_x_in": data.arrays["inter/feature_embeddings_0"],
-            "layer0_chi_in": data.arrays["inter/geometry_embeddings_0/chi"],
-        }
-        for layer in range(data.config["n_layers"]):
-            expected[f"layer{layer}_x_out"] = data.arrays[f"inter/layers_{layer}/x"]
-            expected[f"layer{layer}_chi_out"] = data.arrays[f"inter/layers_{layer}/chi"]
-        for key, values in expected.items():
-            np.testing.assert_allclose(found[key], values, rtol=0, atol=PARITY.features, err_msg=key)
+        assert_parity_of_layers(tmp_path, name)
 
     @pytest.mark.parametrize("name", NAMES_2022)
     def test_mixed(self, name: str, tmp_path: Path) -> None:
         data = load_parity(name)
-        engine = Engine(Model(write_parity_model(tmp_path / "model.safetensors", name)), precision="mixed")
-        found = engine.evaluate(**data.structure, **WITHOUT_CELL)
+        found = parity_engine(tmp_path, name, precision="mixed").evaluate(**data.structure, **WITHOUT_CELL)
         # Coordinates that are normalised while they are small lose digits; then the bound for trained models must do.
         normalised = data.config["layer"].get("sphc_layer_norm", False)
         relative = tolerances.SINGLE_RELATIVE * np.abs(data.forces).max()
@@ -108,13 +74,7 @@ class TestParity:
         self, instruction_set: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SO3MD_INSTRUCTION_SET", instruction_set)
-        data = load_parity("dyn_C9H4")
-        engine = Engine(Model(write_parity_model(tmp_path / "model.safetensors", "dyn_C9H4")), precision=precision)
-        assert engine.info()["instruction_set"] == instruction_set
-        found = engine.evaluate(**data.structure, **WITHOUT_CELL)["forces"]
-        largest = np.abs(data.forces).max()
-        allowed = PARITY.forces if precision == "double" else tolerances.SINGLE_RELATIVE * largest
-        np.testing.assert_allclose(found, data.forces, rtol=0, atol=allowed)
+        assert_parity_of_instruction_set(tmp_path, "dyn_C9H4", instruction_set, precision)
 
 
 class TestAgainstReferenceModel:
@@ -249,12 +209,7 @@ def test_filters_come_from_their_networks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_same_bits_for_any_number_of_threads(precision: str, tmp_path: Path) -> None:
-    model, structure = toy(tmp_path, 1), structure_of(water(4))
-    expected = Engine(model, precision=precision, threads=1).evaluate(**structure)
-    for threads in (2, 3, 7):
-        found = Engine(model, precision=precision, threads=threads).evaluate(**structure)
-        for key in ("energies", "forces", "virial"):
-            assert np.array_equal(found[key], expected[key]), (key, threads)
+    assert_same_bits_for_any_number_of_threads(toy(tmp_path, 1), precision)
 
 
 def test_mixed_agrees_with_double(tmp_path: Path) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pickle
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 from lammps_runs import lmp, needs_lammps
 from lammps_runs import run as run_lammps
-from parallel_runs import run_checks
-from test_engine_paper2022 import random_gas, structure_of, water
+from paper_models import RANK_COUNTS, differences_on_ranks, needs_mpi4py, random_gas, structure_of, water
 from tolerances import RANKS, RANKS_MIXED_ENERGY_PER_ATOM, RANKS_MIXED_FORCES
 from toy_models import VARIANTS_2022, write_toy_model
 
@@ -22,11 +18,6 @@ from so3md._engine import Engine, Model
 from so3md.lammps_input import LammpsStructure
 from so3md.model_file import PAPER_2022
 
-needs_mpi4py = pytest.mark.skipif(
-    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install 'so3md[mpi]')"
-)
-
-RANK_COUNTS = (1, 2, 3)
 STRUCTURES: dict[str, Atoms] = {
     "gas": random_gas(150, 14.0),
     "water": water(3, 1.0),
@@ -38,25 +29,12 @@ def write_model(folder: Path, variant: str = "default") -> Path:
     return write_toy_model(folder / "toy.safetensors", 1, architecture=PAPER_2022, **VARIANTS_2022[variant])
 
 
-def evaluate(model: Path, atoms: Atoms, precision: str = "double") -> dict[str, Any]:
-    return Engine(Model(model), precision=precision, threads=1).evaluate(**structure_of(atoms))
-
-
 @needs_mpi4py
 @pytest.mark.parametrize("variant", ["default", "norms"])
 @pytest.mark.parametrize("ranks", RANK_COUNTS)
 def test_ase(variant: str, ranks: int, tmp_path: Path) -> None:
-    model = write_model(tmp_path, variant)
-    structures = {name: structure_of(atoms) for name, atoms in STRUCTURES.items()}
-    expected = {
-        (name, precision): evaluate(model, atoms, precision)
-        for name, atoms in STRUCTURES.items()
-        for precision in ("double", "mixed")
-    }
-    files = [tmp_path / "structures.pickle", tmp_path / "expected.pickle"]
-    for file, contents in zip(files, (structures, expected), strict=True):
-        file.write_bytes(pickle.dumps(contents))
-    for key, found in run_checks("parallel_paper2022.py", ranks, tmp_path, model, *files).items():
+    found_on_ranks = differences_on_ranks(tmp_path, write_model(tmp_path, variant), STRUCTURES, ranks)
+    for key, found in found_on_ranks.items():
         atoms = len(STRUCTURES[key.rsplit(" ", 1)[0]])
         exact = key.endswith("double")
         assert found["owners"] == min(ranks, atoms), key
@@ -94,7 +72,7 @@ def write_lammps(folder: Path, atoms: Atoms, model: Path, steps: int = 0) -> Lam
 @pytest.mark.parametrize("name", ["gas", "water"])
 def test_lammps(name: str, ranks: int, tmp_path: Path) -> None:
     atoms, model = STRUCTURES[name], write_model(tmp_path)
-    expected = evaluate(model, atoms)
+    expected = Engine(Model(model), precision="double", threads=1).evaluate(**structure_of(atoms))
     structure = write_lammps(tmp_path, atoms, model)
     output = lmp(tmp_path, "-in", "in.lammps", ranks=ranks)
     table = np.loadtxt((tmp_path / "forces.dump").read_text().splitlines()[-len(atoms) :])
