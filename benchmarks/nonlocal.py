@@ -2,6 +2,7 @@
 
     python benchmarks/nonlocal.py                       # 96 to 20,577 atoms, the largest takes minutes
     python benchmarks/nonlocal.py --sizes 4 6 8 --json nonlocal.json
+    python benchmarks/nonlocal.py --sizes 9 --cutoffs 1 0.9 0.5 0.1 --repeats 2     # what a smaller cutoff saves
 
 A model of the paper's architecture with random weights on periodic boxes of water, energies and forces in one
 evaluation, with bounds in the space of coordinates (blocks of atoms that are certainly too far are left out) and
@@ -12,6 +13,7 @@ search without bounds looks at; `memory`: the largest that the process has neede
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import tempfile
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import describe_machine
 
 from so3md._engine import Engine, Model
 from so3md.model_file import PAPER_2022, ModelFile, expected_tensors
@@ -81,12 +84,21 @@ def measure(model: Model, structure: dict[str, Any], repeats: int, **options: An
     }
 
 
+def print_row(row: dict[str, Any]) -> None:
+    cutoff = "1/n" if row["cutoff"] is None else f"{row['cutoff']:g}/n"
+    print(
+        f"{row['atoms']:7d} {cutoff:>7} {'yes' if row['bounds'] else 'no':>7} {row['seconds']:9.2f} "
+        f"{row['evaluated'] / row['all']:14.3f} {row['measured'] / row['all']:13.3f} {row['memory_mib']:5.0f} MiB",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Measure all sizes and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 6, 9, 13, 19], help="molecules along an edge")
     parser.add_argument("--features", type=int, default=48)
-    parser.add_argument("--cutoff", type=float, help="of the softmax, in units of 1/n; default: the paper's 1/n")
+    parser.add_argument("--cutoffs", type=float, nargs="+", help="static ones, in units of 1/n; default: dynamic, 1/n")
     parser.add_argument("--precision", choices=("mixed", "double"), default="mixed")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=1)
@@ -94,26 +106,23 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
     arguments = parser.parse_args()
     rows = []
-    print(f"{'atoms':>7} {'bounds':>7} {'seconds':>9} {'evaluated/all':>14} {'measured/all':>13} {'memory':>9}")
+    heads = f"{'atoms':>7} {'cutoff':>7} {'bounds':>7} {'seconds':>9} {'evaluated/all':>14} {'measured/all':>13}"
+    print(f"{heads} {'memory':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for size in arguments.sizes:
+        for size, cutoff in itertools.product(arguments.sizes, arguments.cutoffs or [None]):
             structure = water(size)
             atoms = len(structure["numbers"])
             path = Path(folder) / "model.safetensors"
-            write_model(path, arguments.features, arguments.cutoff and arguments.cutoff / atoms)
+            write_model(path, arguments.features, cutoff and cutoff / atoms)
             for skip in (True,) if arguments.no_comparison else (True, False):
                 options = {"precision": arguments.precision, "threads": arguments.threads, "skip_nonlocal": skip}
                 found = measure(Model(path), structure, arguments.repeats, **options)
-                rows.append({"atoms": atoms, "bounds": skip, **found})
-                print(
-                    f"{atoms:7d} {'yes' if skip else 'no':>7} {found['seconds']:9.2f} "
-                    f"{found['evaluated'] / found['all']:14.3f} {found['measured'] / found['all']:13.3f} "
-                    f"{found['memory_mib']:5.0f} MiB",
-                    flush=True,
-                )
+                rows.append({"atoms": atoms, "cutoff": cutoff, "bounds": skip, **found})
+                print_row(rows[-1])
     if arguments.json:
         settings = {key: str(value) for key, value in vars(arguments).items() if key != "json"}
-        arguments.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+        report = {"machine": describe_machine(), "settings": settings, "rows": rows}
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 makes an environment for every program by itself (once, some minutes and some gigabytes), then lets the programs take
 turns, several rounds, each at the settings that its own paper used for MD17 (NequIP, PaiNN) or for small molecules
-(MACE), with random weights. Writes results/peers.json. Leave the machine alone while it runs.
+(MACE), with random weights. Writes results/peers.json. Leave the machine alone while it runs; where that is possible
+for some minutes only, `--rounds 1`, and later `--rounds 1 --add` for each further round.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-from runs import write_results
+from runs import RESULTS, write_results
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from machine import describe_machine
@@ -77,13 +78,16 @@ def turn(program: str, seconds: float) -> dict[str, Any]:
     return json.loads(run.stdout)
 
 
-def measure(programs: list[str], rounds: int, seconds: float) -> dict[str, dict[str, Any]]:
-    """Program -> parameters and median seconds over the rounds, with the lowest and highest."""
-    answers: dict[str, list[dict[str, Any]]] = {program: [] for program in programs}
-    for number in range(rounds):
+def measure(
+    programs: list[str], rounds: int, seconds: float, earlier: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Program -> parameters and median seconds over the rounds, with the lowest and highest. earlier: such results."""
+    answers = {program: list(earlier[program]["rounds"]) if earlier else [] for program in programs}
+    done = len(answers[programs[0]])
+    for number in range(done, done + rounds):
         shift = number % len(programs)
         for program in programs[shift:] + programs[:shift]:
-            console.print(f"round {number + 1} of {rounds}: {PROGRAMS[program]} ...")
+            console.print(f"round {number + 1} of {done + rounds}: {PROGRAMS[program]} ...")
             answers[program].append(turn(program, seconds))
     results = {}
     for program, own in answers.items():
@@ -93,6 +97,7 @@ def measure(programs: list[str], rounds: int, seconds: float) -> dict[str, dict[
             "parameters": own[0]["parameters"],
             "seconds": {key: statistics.median(values) for key, values in times.items()},
             "range": {key: [min(values), max(values)] for key, values in times.items()},
+            "rounds": own,
         }
     return results
 
@@ -115,13 +120,17 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--program", "chosen", type=click.Choice(list(PROGRAMS)), multiple=True, help="Default: all.")
 @click.option("--rounds", type=int, default=3, show_default=True, help="turns of each program")
+@click.option("--add", is_flag=True, help="to the rounds of results/peers.json, which must be of the same programs")
 @click.option("--seconds", type=float, default=4.0, show_default=True, help="for each quantity of a turn")
-def main(chosen: tuple[str, ...], rounds: int, seconds: float) -> None:
+def main(chosen: tuple[str, ...], rounds: int, add: bool, seconds: float) -> None:
     programs = list(chosen or PROGRAMS)
+    earlier = json.loads((RESULTS / "peers.json").read_text())["programs"] if add else {}
+    if add and set(earlier) != set(programs):
+        raise click.UsageError(f"--add: results/peers.json has rounds of {', '.join(earlier)}; take the same programs")
     for program in programs:
         python_of(program)
     machine = describe_machine()
-    results = measure(programs, rounds, seconds)
+    results = measure(programs, rounds, seconds, earlier)
     print_table(results)
     report = {
         "benchmark": "parameters, inference and training step for ethanol: So3krates, PaiNN, NequIP, MACE",
@@ -129,7 +138,8 @@ def main(chosen: tuple[str, ...], rounds: int, seconds: float) -> None:
         "machine": machine,
         "versions": {"so3md": version("so3md"), "torch": TORCH.split("==")[1]}
         | dict(package.split("==") for package in PACKAGES.values()),
-        "settings": {"threads": 1, "precision": "float32 (so3md: inference mixed)", "rounds": rounds, "batch_size": 10},
+        "rounds": len(results[programs[0]]["rounds"]),
+        "settings": {"threads": 1, "precision": "float32 (so3md: inference mixed)", "batch_size": 10},
         "programs": results,
     }
     print(f"written: {write_results('peers.json', report)}")
