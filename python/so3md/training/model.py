@@ -20,8 +20,9 @@ from so3md.reference.model import ReferenceModel
 from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, Mlp, RadialBasis
 from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
 from so3md.training.batches import Batch, Pairs
-from so3md.training.fast_model import FastLayer, Inputs, activation, complete_hyperparameters
-from so3md.training.smooth import layer_norm
+from so3md.training.fast_model import FastLayer, activation, complete_hyperparameters
+from so3md.training.layer_steps import NetworkSteps, features, slopes
+from so3md.training.pair_steps import Edges as PairEdges
 
 LR_DAMPING = 2.0  # A, the default of the calculator
 
@@ -106,18 +107,21 @@ class TrainableModel(nn.Module):
 
 @dataclass
 class Leaves:
-    """Functions of the positions that enter the network: displacements (pairs, 3), and, with known derivatives,
-    distance, phi and harmonics of the geometry; None where the network does not use one."""
+    """What the energy is a function of, as far as it is moved by the positions; None where the network does not use it.
+
+    displacement, long_displacement (pairs, 3); phi (pairs) of the geometry; features (n, F) of the steps, which are in
+    turn functions of distance, phi and harmonics of the geometry.
+    """
 
     displacement: Tensor | None = None
-    distance: Tensor | None = None
     phi: Tensor | None = None
-    harmonics: Tensor | None = None
+    features: Tensor | None = None
     long_displacement: Tensor | None = None
+    steps: NetworkSteps | None = None
 
     def differentiate(self, result: Prediction, batch: Batch, virial: bool, create_graph: bool) -> None:
         """Add forces, and the virial if wanted, to the result."""
-        used = {name: value for name, value in vars(self).items() if value is not None}
+        used = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         gradients = dict(
             zip(
                 used,
@@ -142,10 +146,12 @@ class Leaves:
         """dE/d(displacement) of the short pairs, (pairs, 3)."""
         geometry = batch.geometry
         total = gradients.get("displacement")
-        if "phi" in gradients:
-            slope = gradients["phi"] * geometry.phi_slope + gradients["distance"]
-            direct = slope[:, None] * geometry.unit
-            direct = direct + torch.bmm(gradients["harmonics"][:, None], geometry.harmonics_gradient).squeeze(1)
+        if self.steps is not None:
+            by_distance, by_phi, by_harmonics = slopes(self.steps, gradients["features"], self.features)
+            if "phi" in gradients:
+                by_phi = by_phi + gradients["phi"]
+            direct = (by_phi * geometry.phi_slope + by_distance)[:, None] * geometry.unit
+            direct = direct + torch.bmm(by_harmonics[:, None], geometry.harmonics_gradient).squeeze(1)
             total = direct if total is None else total + direct
         return total
 
@@ -172,6 +178,7 @@ class FastSo3krates(TrainableModel):
         self.embedding = Embedding(hyper, elements)
         self.radial_basis = RadialBasis(hyper)
         self.layers = nn.ModuleList(FastLayer(hyper) for _ in range(hyper["num_layers"]))
+        self.final_norm = None
         if hyper["final_layer_norm"]:
             self.final_norm = nn.ParameterDict({name: torch.zeros(hyper["num_features"]) for name in ("scale", "bias")})
         self.energy = EnergyHead(hyper, elements)
@@ -197,21 +204,25 @@ class FastSo3krates(TrainableModel):
         return self.energy.shift
 
     def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
-        hyper, geometry = self.hyper, batch.geometry
-        leaves = Leaves(
-            distance=_leaf(geometry.distance, track),
-            phi=_leaf(geometry.phi, track),
-            harmonics=_leaf(geometry.harmonics, track),
-        )
+        geometry, pairs = batch.geometry, batch.pairs
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, None, None)
-        pairs, basis = batch.pairs, self._basis(batch)
-        inputs = Inputs(pairs.first, pairs.second, basis, leaves.distance, leaves.phi, leaves.harmonics, hyper)
-        x = self._represent(graph, inputs)
+        basis, degrees = self._basis(batch), self.hyper["degrees"]
+        edges = PairEdges(pairs.first, pairs.second, basis, geometry.phi, geometry.harmonics, degrees)
+        steps = NetworkSteps(self.layers, self.final_norm, edges, self.hyper)
+        x = features(steps, self._embed(graph), basis)
+        if not x.requires_grad:  # nothing of the network is trained
+            x = _leaf(x, track)
+        leaves = Leaves(features=x, steps=steps)
         energies = Mlp.forward(self.energy, x).squeeze(-1) * self.energy.scale.index_select(0, batch.species)
         result = Prediction(graph.sum_structures(energies))
         if self.zbl is not None:
-            leaves.displacement = _leaf(pairs.displacement, track)
-            self._add_pairs(result, pairs, self._repulsion(leaves, inputs, batch), batch)
+            leaves.displacement, leaves.phi = _leaf(pairs.displacement, track), _leaf(geometry.phi, track)
+            repulsion = self.zbl(
+                Edges(pairs.first, pairs.second, leaves.displacement),
+                leaves.phi,
+                self.numbers.to(x.dtype)[batch.species],
+            )
+            self._add_pairs(result, pairs, repulsion, batch)
         if self.charge is not None:
             result.charges = self.charge(x, graph, lambda *_: None)
         if self.hirshfeld is not None:
@@ -229,25 +240,10 @@ class FastSo3krates(TrainableModel):
         distance = geometry.distance  # centres and widths are trained
         return torch.cat(torch.func.jvp(self.radial_basis, (distance,), (torch.ones_like(distance),)))
 
-    def _represent(self, graph: Graph, inputs: Inputs) -> Tensor:
+    def _embed(self, graph: Graph) -> Tensor:
         if self.embedding.charge is None and self.embedding.spin is None:
-            x = self.embedding.element.index_select(0, graph.species)  # its gradient is quicker than that of [...]
-        else:
-            x = self.embedding(graph, lambda *_: None)
-        chi = None
-        start = self.hyper["initial_coordinates"]
-        if start["type"] == "neighbour_sum":
-            harmonics = inputs.phi_harmonics / start["normalization"]
-            chi = harmonics.new_zeros(len(x), harmonics.shape[1]).index_add(0, inputs.centre, harmonics)
-        for layer in self.layers:
-            x, chi = layer(x, chi, inputs)
-        if self.hyper["final_layer_norm"]:
-            x = layer_norm(x, self.final_norm["scale"], self.final_norm["bias"], self.hyper["layer_norm_epsilon"])
-        return x
-
-    def _repulsion(self, leaves: Leaves, inputs: Inputs, batch: Batch) -> Tensor:
-        edges = Edges(inputs.first, inputs.second, leaves.displacement)
-        return self.zbl(edges, inputs.phi, self.numbers.to(inputs.phi.dtype)[batch.species])
+            return self.embedding.element.index_select(0, graph.species)  # its gradient is quicker than that of [...]
+        return self.embedding(graph, lambda *_: None)
 
     def _add_long_range(self, result: Prediction, displacement: Tensor, batch: Batch) -> None:
         edges = Edges(batch.long_pairs.first, batch.long_pairs.second, displacement)
