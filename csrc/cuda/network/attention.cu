@@ -1,0 +1,87 @@
+#include <algorithm>
+#include <string>
+
+#include "cuda/network/attention.h"
+#include "cuda/network/initial_coordinates.h"
+#include "model/model.h"
+
+namespace so3md::cuda {
+
+namespace {
+
+// What a block may have on every device that so3md is compiled for (compute capability 8.0 and 9.0 have 163 and 227 kB).
+constexpr std::size_t kMostSharedBytes = std::size_t{163} * 1024;
+// So many warps share the second maps of the filters, in the kernels that keep them in shared memory: two blocks of six fill a
+// multiprocessor's 228 kB, and leave 168 registers to a thread.
+constexpr int kSharingWarps = 6;
+constexpr int kMostWarps = 4;
+// Enough blocks to fill any GPU several times over; beyond that, a warp takes several centres for the maps that its block has loaded.
+constexpr int kWantedWarps = 132 * 12 * 4;
+constexpr int kMostCentresPerWarp = 16;
+
+template <class Real>
+struct Launch {
+  void (*kernel)(AttentionStep<Real>);
+  bool shared;  // second maps
+};
+
+template <class Real>
+std::size_t second_maps_bytes(const NetworkLayout& layout) {
+  return 2 * static_cast<std::size_t>(layout.hidden_rows) * static_cast<std::size_t>(layout.filter_stride) * sizeof(Real);
+}
+
+template <class Real>
+std::size_t warp_bytes(const NetworkLayout& layout, bool adjoint) {
+  return TileMemory<Real>(layout, adjoint, nullptr).bytes;
+}
+
+template <class Real, int kPasses, bool kCommon, bool kShared>
+Launch<Real> pick(AttentionKernel kernel) {
+  if (kernel == AttentionKernel::forward) return {attention_forward<Real, kPasses, kCommon, kShared>, kShared};
+  return {attention_adjoint<Real, kPasses, kCommon, kShared>, kShared};
+}
+
+template <class Real>
+Launch<Real> choose(const NetworkLayout& layout, AttentionKernel kernel) {
+  if (kernel == AttentionKernel::initial_forward) return {initial_forward<Real>, false};
+  if (kernel == AttentionKernel::initial_adjoint) return {initial_adjoint<Real>, false};
+  if (layout.passes == 4) return pick<Real, 4, false, false>(kernel);
+  if (layout.passes == 2) return pick<Real, 2, false, false>(kernel);
+  const bool common = layout.feature_heads.lanes == kCommonHeadLanes && layout.degree_heads.lanes == kCommonHeadLanes;
+  if (!common) return pick<Real, 1, false, false>(kernel);
+  if constexpr (std::is_same_v<Real, float>)
+    if (second_maps_bytes<Real>(layout) + kSharingWarps * warp_bytes<Real>(layout, true) <= kMostSharedBytes)
+      return pick<Real, 1, true, true>(kernel);
+  return pick<Real, 1, true, false>(kernel);
+}
+
+}  // namespace
+
+template <class Real>
+void check_attention(const NetworkLayout& layout) {
+  if (warp_bytes<Real>(layout, true) > kMostSharedBytes)
+    throw ModelError("the model's filter networks have radial_basis size " + std::to_string(layout.num_radial) + ", radial_hidden " +
+                     std::to_string(layout.radial_hidden) + " and spherical_hidden " + std::to_string(layout.spherical_hidden) +
+                     ": what eight edges need does not fit into the shared memory of a GPU; use precision 'mixed', which tabulates the "
+                     "radial networks, or device='cpu'");
+}
+
+template <class Real>
+void run_attention(const Stream& stream, AttentionKernel kernel, AttentionStep<Real> step) {
+  const bool adjoint = kernel == AttentionKernel::adjoint || kernel == AttentionKernel::initial_adjoint;
+  const Launch<Real> chosen = choose<Real>(step.layout, kernel);
+  const std::size_t per_warp = warp_bytes<Real>(step.layout, adjoint);
+  const bool has_maps = chosen.shared && step.filter.second != nullptr;
+  const int warps = chosen.shared ? kSharingWarps : static_cast<int>(std::clamp<std::size_t>(kMostSharedBytes / per_warp, 1, kMostWarps));
+  step.centres_per_warp = std::clamp(step.n_owned / kWantedWarps, 1, kMostCentresPerWarp);
+  const std::size_t shared = (has_maps ? second_maps_bytes<Real>(step.layout) : 0) + static_cast<std::size_t>(warps) * per_warp;
+  launch(stream, chosen.kernel, dim3(count_blocks(step.n_owned, std::int64_t{warps} * step.centres_per_warp)),
+         dim3(static_cast<unsigned>(warps * kWarp)), shared, step);
+}
+
+template void check_attention<float>(const NetworkLayout&);
+template void check_attention<double>(const NetworkLayout&);
+template void run_attention<float>(const Stream&, AttentionKernel, AttentionStep<float>);
+template void run_attention<double>(const Stream&, AttentionKernel, AttentionStep<double>);
+
+}  // namespace so3md::cuda

@@ -1,0 +1,73 @@
+// chi before the first layer, in models where it does not start at zero: scale sum_j phi_ij Y(u_ij) (eq. 53 of docs/theory.md), and back.
+#pragma once
+
+#include "cuda/network/attention_adjoint.h"
+
+namespace so3md::cuda {
+
+/// Sets chi_attended. The step has no filters.
+template <class Real>
+__global__ void initial_forward(AttentionStep<Real> s) {
+  for_my_centres<Real, false>(s, false, [&](const TileMemory<Real>& m, const Real* none, int centre) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    AttentionTile<Real, 1, false> tile(s, m, none, lane);
+    Real sums[kCoordinatesPerLane] = {};
+    for (int at = 0; at < s.edges.count[centre]; at += kTile) {
+      const int rest = s.edges.count[centre] - at;
+      tile.template load<false>(centre, s.edges.first[centre] + at, rest < kTile ? rest : kTile);
+#pragma unroll
+      for (int k = 0; k < kCoordinatesPerLane; ++k) {
+        const int c = k * kWarp + lane;
+        if (c >= s.layout.num_coordinates) continue;
+        for (int e = 0; e < tile.count; ++e) sums[k] += m.cutoff[e] * m.harmonics[e * s.layout.chi_stride + c];
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kCoordinatesPerLane; ++k) {
+      const int c = k * kWarp + lane;
+      if (c < s.layout.num_coordinates)
+        s.chi_attended[static_cast<std::int64_t>(centre) * s.layout.chi_stride + c] = static_cast<Real>(s.layout.initial_scale) * sums[k];
+    }
+  });
+}
+
+template <class Real>
+struct InitialTile : AdjointTile<Real, 1, false> {
+  using Base = AdjointTile<Real, 1, false>;
+  using Base::Base;
+  using Base::s, Base::m;
+
+  __device__ void run() {
+    const Real scale = static_cast<Real>(s.layout.initial_scale);
+    const int e = Base::edge();
+    Base::coordinate_products();
+    Real along = Real(0);
+    for (int index = Base::quarter(); index < s.layout.num_degrees; index += kQuarters) {
+      const Real weight = scale * m.cutoff[e];
+      m.own_beta[index * kTile + e] = weight;
+      m.other_beta[index * kTile + e] = s.layout.degree[index] % 2 == 0 ? weight : -weight;
+      along += m.own_product[index * kTile + e] + m.other_product[index * kTile + e];
+    }
+    along = sum_lanes<kQuarters>(along) * scale * m.cutoff_derivative[e];
+    __syncwarp();
+    Base::harmonics_gradient();
+    __syncwarp();
+    Base::add_force(along);
+  }
+};
+
+/// From gradients of what initial_forward set, in gradient_chi_attended of all slots, to forces.
+template <class Real>
+__global__ void initial_adjoint(AttentionStep<Real> s) {
+  for_my_centres<Real, false>(s, true, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
+    InitialTile<Real> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
+    for (int at = 0; at < s.edges.count[centre]; at += kTile) {
+      const int rest = s.edges.count[centre] - at;
+      tile.template load<true>(centre, s.edges.first[centre] + at, rest < kTile ? rest : kTile);
+      tile.run();
+    }
+    tile.store(centre);
+  });
+}
+
+}  // namespace so3md::cuda

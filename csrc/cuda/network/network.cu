@@ -1,0 +1,239 @@
+#include <algorithm>
+#include <utility>
+
+#include "cuda/network/network.h"
+#include "network/harmonics_table.h"
+
+namespace so3md::cuda {
+
+template <class Real>
+CudaNetwork<Real>::CudaNetwork(std::shared_ptr<const Parameters<Real>> parameters, const Stream& stream)
+    : parameters_(std::move(parameters)),
+      stream_(stream),
+      weights_(*parameters_, stream),
+      harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
+      kept_(weights_.layers.size()) {
+  check_attention<Real>(weights_.layout);
+}
+
+// What stands behind the last channel of a head, or of a row, is never written, and has to be zero.
+template <class Real>
+void CudaNetwork<Real>::resize_rows(DeviceArray<Real>& array, std::int64_t rows, int stride) {
+  const std::size_t before = array.bytes();
+  array.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride));
+  if (array.bytes() != before) set_bytes(array.data(), 0, array.bytes(), stream_);
+}
+
+template <class Real>
+void CudaNetwork<Real>::allocate() {
+  const NetworkLayout& layout = weights_.layout;
+  const int f = layout.feature_stride;
+  const bool three =
+      weights_.layers.front().mlp1.dense3.forward.weight != nullptr || weights_.layers.front().mlp2.dense3.forward.weight != nullptr;
+  for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
+    Kept& kept = kept_[layer];
+    resize_rows(kept.x, slots_, f);
+    resize_rows(kept.chi, slots_, layout.chi_stride);
+    resize_rows(kept.x_attended, owned_, f);
+    resize_rows(kept.chi_attended, owned_, layout.chi_stride);
+    resize_rows(kept.scale, owned_, layout.num_degrees);
+    if (layout.residual_mlp_1) resize_rows(kept.mlp1_inner, owned_, f);
+    if (layout.residual_mlp_1 && three) resize_rows(kept.mlp1_outer, owned_, f);
+    if (layout.residual_mlp_1 && layout.norm_exchange) resize_rows(kept.exchange_input, owned_, f);
+    if (layout.residual_mlp_2) resize_rows(kept.mlp2_input, owned_, f);
+    if (layout.residual_mlp_2) resize_rows(kept.mlp2_inner, owned_, f);
+    if (layout.residual_mlp_2 && three) resize_rows(kept.mlp2_outer, owned_, f);
+    if (normalises_output(layer)) resize_rows(kept.output, owned_, f);
+  }
+  resize_rows(x_last_, owned_, f);
+  resize_rows(chi_last_, owned_, layout.chi_stride);
+  resize_rows(projection_, slots_, layout.projection_stride);
+  resize_rows(gradient_projection_, owned_, layout.projection_stride);
+  resize_rows(gradient_attended_, slots_, layout.channels);
+  resize_rows(gradient_chi_attended_, slots_, layout.chi_stride);
+  resize_rows(gradient_x_, owned_, f);
+  resize_rows(gradient_chi_, owned_, layout.chi_stride);
+  if (layout.norm_input) resize_rows(normalised_, slots_, f);
+  resize_rows(rows_, owned_, f);
+  if (three) resize_rows(other_rows_, owned_, f);
+  const Hyperparameters& hyper = parameters_->model().hyper;
+  const int widest = round_up(
+      std::max({layout.exchange_stride, hyper.energy_hidden, hyper.charge_hidden, hyper.hirshfeld_hidden, hyper.hirshfeld_size}), kQuad);
+  resize_rows(wide_in_, owned_, widest);
+  resize_rows(wide_out_, owned_, widest);
+}
+
+// Features before the first layer, of all atoms with features (eq. 13-15).
+template <class Real>
+void CudaNetwork<Real>::embed(const Composition& composition) {
+  const so3md::Matrix features = species_features(parameters_->model(), composition);
+  std::vector<Real> converted(features.data.size());
+  std::transform(features.data.begin(), features.data.end(), converted.begin(), [](double value) { return static_cast<Real>(value); });
+  if (converted != species_features_) {
+    stream_.synchronize();  // the last copy may still read the numbers
+    species_features_ = std::move(converted);
+    species_table_.upload(species_features_, stream_);
+  }
+  launch_rows(stream_, embed_species<Real>, slots_, weights_.layout, slots_, domain_.species,
+              static_cast<const Real*>(species_table_.data()), kept_[0].x.data());
+}
+
+template <class Real>
+void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Real>& edges, const Composition& composition,
+                                DeviceHalo& halo, const DeviceReadouts& out, StageTimer& timer, std::vector<LayerFeatures>* features) {
+  const NetworkLayout& layout = weights_.layout;
+  domain_ = domain;
+  edges_ = edges;
+  owned_ = domain.n_owned;
+  slots_ = domain.n_feature_slots();
+  allocate();
+  embed(composition);
+  kept_[0].chi.clear(stream_);
+  timer.lap("embedding");
+  initialise_coordinates(halo, timer);
+  for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
+    project(layer, true, 0, owned_);
+    timer.lap("node products");
+    if (layer > 0) halo.finish();
+    timer.lap("exchange");
+    project(layer, true, owned_, slots_);
+    timer.lap("node products");
+    AttentionStep<Real> step = attention_step(layer);
+    run_attention(stream_, AttentionKernel::forward, step);
+    timer.lap("attention");
+    node_forward(layer);
+    if (features != nullptr) record(layer, *features);
+    timer.lap("node products");
+    if (is_last(layer)) continue;
+    const Rows<Real> sent[] = {{x_out(layer), layout.features, layout.feature_stride},
+                               {chi_out(layer), layout.num_coordinates, layout.chi_stride}};
+    halo.start(Reach::near, sent);
+    timer.lap("exchange");
+  }
+  readout(weights_.energy, parameters_->layout.energy_activation, nullptr, out.energy);
+  if (weights_.charge.exists()) readout(weights_.charge, Activation::silu, nullptr, out.charge);
+  if (weights_.hirshfeld.exists()) readout(weights_.hirshfeld, Activation::silu, weights_.hirshfeld_query, out.hirshfeld);
+  timer.lap("readouts");
+}
+
+template <class Real>
+void CudaNetwork<Real>::adjoint(const DeviceReadouts& gradients, DeviceHalo& halo, double* forces, double* virial, StageTimer& timer) {
+  const NetworkLayout& layout = weights_.layout;
+  gradient_x_.clear(stream_);
+  gradient_chi_.clear(stream_);
+  readout_adjoint(weights_.energy, parameters_->layout.energy_activation, nullptr, gradients.energy);
+  if (weights_.charge.exists()) readout_adjoint(weights_.charge, Activation::silu, nullptr, gradients.charge);
+  if (weights_.hirshfeld.exists()) readout_adjoint(weights_.hirshfeld, Activation::silu, weights_.hirshfeld_query, gradients.hirshfeld);
+  timer.lap("readouts");
+  for (std::size_t layer = kept_.size(); layer-- > 0;) {
+    node_adjoint(layer);
+    timer.lap("node products");
+    const Rows<Real> sent[] = {{gradient_attended_.data(), layout.channels, layout.channels},
+                               {gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}};
+    halo.start(Reach::near, sent);
+    timer.lap("exchange");
+    if (!is_last(layer)) project(layer, true, 0, slots_);  // those of the last layer are still there
+    timer.lap("node products");
+    halo.finish();
+    timer.lap("exchange");
+    AttentionStep<Real> step = attention_step(layer);
+    step.forces = forces;
+    step.virial = virial;
+    if (layer > 0) step.gradient_projection = gradient_projection_.data();
+    run_attention(stream_, AttentionKernel::adjoint, step);
+    timer.lap("attention adjoint");
+    if (layer > 0) project_adjoint(layer);
+    timer.lap("node products");
+  }
+  initial_adjoint(halo, forces, virial, timer);
+}
+
+template <class Real>
+std::size_t CudaNetwork<Real>::bytes_per_atom() const {
+  std::size_t bytes = 0;
+  const auto add = [&bytes](const DeviceArray<Real>& array) { bytes += array.bytes(); };
+  for (const Kept& kept : kept_)
+    for (const auto* array : {&kept.x, &kept.chi, &kept.x_attended, &kept.chi_attended, &kept.mlp1_inner, &kept.mlp1_outer,
+                              &kept.exchange_input, &kept.mlp2_input, &kept.mlp2_inner, &kept.mlp2_outer, &kept.output, &kept.scale})
+      add(*array);
+  for (const auto* array : {&x_last_, &chi_last_, &projection_, &gradient_projection_, &normalised_, &gradient_attended_,
+                            &gradient_chi_attended_, &gradient_x_, &gradient_chi_, &wide_in_, &wide_out_, &rows_, &other_rows_})
+    add(*array);
+  return slots_ == 0 ? 0 : bytes / static_cast<std::size_t>(slots_);
+}
+
+template <class Real>
+void CudaNetwork<Real>::record(std::size_t layer, std::vector<LayerFeatures>& out) {
+  const NetworkLayout& layout = weights_.layout;
+  const auto copy = [&](const Real* from, int width, int stride) {
+    std::vector<Real> rows(static_cast<std::size_t>(owned_) * static_cast<std::size_t>(stride));
+    copy_to_host(rows.data(), from, rows.size() * sizeof(Real), stream_);
+    stream_.synchronize();
+    std::vector<double> to;
+    for (std::size_t row = 0; row < static_cast<std::size_t>(owned_); ++row)
+      for (int c = 0; c < width; ++c)
+        to.push_back(static_cast<double>(rows[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(c)]));
+    return to;
+  };
+  const auto features = [&](const Real* from) { return copy(from, layout.features, layout.feature_stride); };
+  const auto coordinates = [&](const Real* from) { return copy(from, layout.num_coordinates, layout.chi_stride); };
+  const Kept& kept = kept_[layer];
+  LayerFeatures& to = out.emplace_back();
+  to.x_in = features(kept.x.data());
+  to.chi_in = coordinates(kept.chi.data());
+  to.x_attended = features(kept.x_attended.data());
+  to.chi_attended = coordinates(kept.chi_attended.data());
+  to.x_out = features(x_out(layer));
+  to.chi_out = coordinates(chi_out(layer));
+}
+
+// --- readouts ---
+
+template <class Real>
+ReadoutRows<Real> CudaNetwork<Real>::readout_rows(const ReadoutMaps<Real>& head, const Real* query) const {
+  return {owned_, head.dense2.forward.columns, head.dense2.forward.stride, domain_.species, query};
+}
+
+template <class Real>
+void CudaNetwork<Real>::readout(const ReadoutMaps<Real>& head, Activation activation, const Real* query, double* values) {
+  if (values == nullptr) return;
+  const Real* x = x_last_.data();
+  int stride = weights_.layout.feature_stride;
+  Product<Real> second;
+  if (head.hidden()) {
+    product(head.dense1.forward, x, stride, wide_in_.data(), head.dense1.forward.stride);
+    x = wide_in_.data();
+    stride = head.dense1.forward.stride;
+    second.in_activation = activation;
+  }
+  product(head.dense2.forward, x, stride, wide_out_.data(), head.dense2.forward.stride, second);
+  launch_rows(stream_, reduce_outputs<Real>, owned_, readout_rows(head, query), static_cast<const Real*>(wide_out_.data()), values);
+}
+
+// Adds to gradient_x_.
+template <class Real>
+void CudaNetwork<Real>::readout_adjoint(const ReadoutMaps<Real>& head, Activation activation, const Real* query, const double* gradients) {
+  if (gradients == nullptr) return;
+  const int stride = weights_.layout.feature_stride;
+  launch_rows(stream_, spread_gradients<Real>, owned_, readout_rows(head, query), gradients, wide_out_.data());
+  Product<Real> added;
+  added.residual = gradient_x_.data();
+  added.residual_stride = stride;
+  if (!head.hidden()) {
+    product(head.dense2.adjoint, wide_out_.data(), head.dense2.forward.stride, gradient_x_.data(), stride, added);
+    return;
+  }
+  const int hidden_stride = head.dense1.forward.stride;
+  product(head.dense1.forward, x_last_.data(), stride, wide_in_.data(), hidden_stride);
+  Product<Real> with_slope;
+  with_slope.slope_of = wide_in_.data();
+  with_slope.slope_stride = hidden_stride;
+  with_slope.slope_activation = activation;
+  product(head.dense2.adjoint, wide_out_.data(), head.dense2.forward.stride, wide_in_.data(), hidden_stride, with_slope);
+  product(head.dense1.adjoint, wide_in_.data(), hidden_stride, gradient_x_.data(), stride, added);
+}
+
+template class CudaNetwork<float>;
+template class CudaNetwork<double>;
+
+}  // namespace so3md::cuda

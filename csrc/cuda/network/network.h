@@ -1,0 +1,103 @@
+// The message-passing network on the device: from edges to the numbers of the readouts, and gradients back to forces. What each step
+// computes is what so3md::Network computes (csrc/network/network.cpp); nothing of the size of the edge list is kept.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cuda/network/attention.h"
+#include "cuda/network/product.h"
+#include "cuda/network/readouts.h"
+#include "network/network.h"
+
+namespace so3md::cuda {
+
+template <class Real>
+class CudaNetwork {
+ public:
+  /// Returns when the weights are on the device. Throws ModelError, naming the option, for a model that the kernels do not take, and
+  /// DeviceError. The stream must live longer.
+  CudaNetwork(std::shared_ptr<const Parameters<Real>> parameters, const Stream& stream);
+
+  /// Fills the arrays of `out` that are given. Domain, edges and halo must stay until adjoint() is done. `features`: of the owned atoms,
+  /// copied to the host, for tests; waits for the stream.
+  void forward(const DeviceDomain& domain, const DeviceEdges<Real>& edges, const Composition& composition, DeviceHalo& halo,
+               const DeviceReadouts& out, StageTimer& timer, std::vector<LayerFeatures>* features = nullptr);
+
+  /// After forward(): takes gradients of the energy with respect to the readouts back to forces ([n_owned][3], eV/A) and virials
+  /// ([n_owned][9], eV; half of each pair), both added to. Null gradients: that head has none.
+  void adjoint(const DeviceReadouts& gradients, DeviceHalo& halo, double* forces, double* virial, StageTimer& timer);
+
+  /// Bytes of arrays that grow with the number of atoms, for each atom with features.
+  std::size_t bytes_per_atom() const;
+
+ private:
+  /// Kept of a layer for its adjoint. Rows of owned atoms, x and chi of all with features.
+  struct Kept {
+    DeviceArray<Real> x, chi;  ///< input
+    DeviceArray<Real> x_attended, chi_attended;
+    DeviceArray<Real> mlp1_inner, mlp1_outer;  ///< before their activations
+    DeviceArray<Real> exchange_input;          ///< what a norm before the exchange block acts on
+    DeviceArray<Real> mlp2_input, mlp2_inner, mlp2_outer;
+    DeviceArray<Real> output;  ///< what the last norms act on
+    DeviceArray<Real> scale;   ///< b of the exchange block
+  };
+
+  void allocate();
+  void resize_rows(DeviceArray<Real>& array, std::int64_t rows, int stride);
+  void embed(const Composition& composition);
+  bool is_last(std::size_t layer) const { return layer + 1 == weights_.layers.size(); }
+
+  // attention (network_attention.cu)
+  AttentionStep<Real> attention_step(std::size_t layer);
+  void initialise_coordinates(DeviceHalo& halo, StageTimer& timer);
+  void initial_adjoint(DeviceHalo& halo, double* forces, double* virial, StageTimer& timer);
+  void project(std::size_t layer, bool activated, std::int64_t begin, std::int64_t end);
+  void project_heads(const HeadMaps<Real>& maps, const HeadSplit& split, int first_part, int parts, bool activated, const Real* x,
+                     std::int64_t begin, std::int64_t end, int offset);
+  void project_adjoint(std::size_t layer);
+
+  // per atom (network_nodes.cu)
+  void product(const DeviceMatrix<Real>& matrix, const Real* a, int a_stride, Real* out, int out_stride, Product<Real> options = {});
+  void residual_forward(const ResidualMaps<Real>& maps, const Real* x, Real* inner, Real* outer, Real* out);
+  void residual_adjoint(const ResidualMaps<Real>& maps, const Real* x, const Real* inner, const Real* outer);
+  void norm(const NormWeights<Real>& weights, const Real* x, Real* out, std::int64_t rows);
+  void norm_adjoint(const NormWeights<Real>& weights, const Real* x, const Real* gradient, int stride, const Real* residual, Real* out);
+  const Real* block_input(std::size_t layer);
+  Real* x_out(std::size_t layer);
+  Real* chi_out(std::size_t layer);
+  bool normalises_output(std::size_t layer) const;
+  void node_forward(std::size_t layer);
+  void node_adjoint(std::size_t layer);
+  ExchangeStep<Real> exchange_step(std::size_t layer);
+  const Real* exchange_source(std::size_t layer) const;
+  void exchange_forward(std::size_t layer, const Real* x, Real* to);
+  void exchange_adjoint(std::size_t layer);
+  void output_norms_adjoint(std::size_t layer);
+
+  // readouts
+  ReadoutRows<Real> readout_rows(const ReadoutMaps<Real>& head, const Real* query) const;
+  void readout(const ReadoutMaps<Real>& head, Activation activation, const Real* query, double* values);
+  void readout_adjoint(const ReadoutMaps<Real>& head, Activation activation, const Real* query, const double* gradients);
+  void record(std::size_t layer, std::vector<LayerFeatures>& out);
+
+  std::shared_ptr<const Parameters<Real>> parameters_;
+  const Stream& stream_;
+  NetworkWeights<Real> weights_;
+  HarmonicsTable<Real> harmonics_;
+
+  DeviceDomain domain_;
+  DeviceEdges<Real> edges_;
+  std::int64_t owned_ = 0, slots_ = 0;
+  std::vector<Real> species_features_;  // on its way to the device
+  DeviceArray<Real> species_table_;
+  std::vector<Kept> kept_;
+  DeviceArray<Real> x_last_, chi_last_;  // output of the network
+  DeviceArray<Real> projection_, gradient_projection_, normalised_;
+  DeviceArray<Real> gradient_attended_, gradient_chi_attended_;  // of all with features; the first in lane order
+  DeviceArray<Real> gradient_x_, gradient_chi_;
+  DeviceArray<Real> wide_in_, wide_out_;  // scratch: rows that are wide enough for every product
+  DeviceArray<Real> rows_, other_rows_;   // scratch: rows of features
+};
+
+}  // namespace so3md::cuda
