@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from so3md.training.node_steps import Activation, Exchange, Gradients, LayerNorm, Projection, ResidualMlp
+from so3md.training.node_steps import Exchange, Gradients, LayerNorm, Projections, ResidualMlp
 from so3md.training.pair_steps import Edges, Filters, Messages, Scores
 
 
@@ -20,91 +20,92 @@ class Attention:
     """
 
     def __init__(self, module: nn.Module, edges: Edges, moves: bool, gradients: Gradients) -> None:
-        hyper = module.hyper
-        self.edges, self.moves = edges, moves
-        self.filters = Filters(module, edges, hyper["activation"], gradients)
-        self.projections = [
-            Projection(module, name, gradients) for name in ("query_key_value", "query_key_coordinates")
-        ]
-        identity = hyper["query_key_activation"] == "identity"
-        self.activations = None if identity else [Activation(hyper["query_key_activation"]) for _ in self.projections]
-        self.scores = [Scores(edges, heads) for heads in module.heads]
-        self.messages = Messages(edges)
-        self.factor = edges.phi * module.factors[0]
-        self.normaliser = module.factors[0]
-        self.repeat = module.repeat * module.factors[1]
+        self.edges, self.moves, self.heads = edges, moves, module.heads
+        self.filters = Filters(module, edges, module.hyper["activation"], gradients)
+        self.projections = Projections(module, gradients)
+        self.scores = Scores(moves), Scores(moves)
+        self.messages = Messages(edges, moves)
+        self.normaliser, self.repeat = module.factors[0], module.repeat * module.factors[1]
+        self.factor = edges.phi * self.normaliser
 
     def forward(self, x: Tensor, chi: Tensor | None) -> tuple[Tensor, Tensor]:
-        edges = self.edges
-        self.w = self.filters.forward(chi)
-        (q, k, v), (q_coordinates, k_coordinates) = self._upwards("forward", x)
-        self.s = self.scores[0].forward(q, k, self.w[0])
-        beta = self.scores[1].forward(q_coordinates, k_coordinates, self.w[1])
-        self.beta = beta @ self.repeat
-        dchi = edges.sum_at(edges.centre, self.beta * edges.phi_harmonics, len(x))
-        return self.messages.forward(self.s * self.factor, v), dchi
+        w, w_coordinates = self._filter_blocks(self.filters.forward(chi))
+        q, k, v, q_coordinates, k_coordinates = self._gather(self.projections.forward(x))
+        self.s = self.scores[0].forward(q, k, w)
+        self.beta = self.scores[1].forward(q_coordinates, k_coordinates, w_coordinates) @ self.repeat
+        dx = self.messages.forward(self.s * self.factor, v)
+        return dx, self.edges.sum_at_centre(self.beta * self.edges.phi_harmonics)
 
     def adjoint(self, by_x: Tensor, by_chi: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """To the derivatives with respect to x, if it moves, and chi, if it is not zero."""
         edges = self.edges
-        by_alpha, by_v = self.messages.adjoint(by_x, self.moves)
-        edges.by_phi.add_((by_alpha * self.s).sum(-1, keepdim=True), alpha=self.normaliser)
-        self.by_alpha = by_alpha
-        self.at_centre = by_chi.index_select(0, edges.centre)
+        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_x) if self.moves else (None, (None,) * 5)
+        self.by_alpha = self.messages.adjoint(by_x, by_v)
+        edges.by_phi.add_((self.by_alpha * self.s).sum(-1), alpha=self.normaliser)
+        self.at_centre = edges.at_centre(by_chi)
         edges.by_phi_harmonics.addcmul_(self.beta, self.at_centre)
+        by_w = by_x.new_empty(2, len(edges), by_x.shape[1])
+        block, coordinate_block = self._filter_blocks(by_w)
+        self.scores[0].adjoint(self.by_alpha * self.factor, by_q, by_k, block)
         by_beta = (self.at_centre * edges.phi_harmonics) @ self.repeat.T
-        by_w = torch.empty_like(self.w)
-        features = self.scores[0].adjoint(by_alpha * self.factor, by_w[0], self.moves)
-        coordinates = self.scores[1].adjoint(by_beta, by_w[1], self.moves)
+        self.scores[1].adjoint(by_beta, *by_coordinates, coordinate_block)
         by_chi = self.filters.adjoint(by_w)
-        if not self.moves:
-            return None, by_chi
-        return self._downwards("adjoint", [torch.stack([*features, by_v]), torch.stack(coordinates)]), by_chi
+        return (self.projections.adjoint(self._scatter(room)) if self.moves else None), by_chi
 
     def tangent(self, x: Tensor | None, chi: Tensor | None) -> tuple[Tensor, Tensor]:
         edges = self.edges
-        w = self.filters.tangent(chi)
-        (q, k, v), (q_coordinates, k_coordinates) = (
-            self._upwards("tangent", x) if self.moves else ((None,) * 3, (None,) * 2)
-        )
+        w, w_coordinates = self._filter_blocks(self.filters.tangent(chi))
+        moved = self._gather(self.projections.tangent(x)) if self.moves else (None,) * 5
+        q, k, v, q_coordinates, k_coordinates = moved
         self.phi_tangents = edges.phi_tangents * self.normaliser
-        alpha = (self.scores[0].tangent(q, k, w[0]) * self.factor).addcmul_(self.s, self.phi_tangents)
-        dx = self.messages.tangent(alpha, v)
-        beta = self.scores[1].tangent(q_coordinates, k_coordinates, w[1]) @ self.repeat
-        along = (beta * edges.phi_harmonics).addcmul_(self.beta, edges.phi_harmonics_tangents)
-        return dx, edges.sum_at(edges.centre, along, len(dx))
+        alpha = (self.scores[0].tangent(q, k, w) * self.factor).addcmul_(self.s, self.phi_tangents)
+        beta = self.scores[1].tangent(q_coordinates, k_coordinates, w_coordinates) @ self.repeat
+        along = beta.mul_(edges.phi_harmonics).addcmul_(self.beta, edges.phi_harmonics_tangents)
+        return self.messages.tangent(alpha, v), edges.sum_at_centre(along)
 
     def gradient(self, by_x: Tensor, by_chi: Tensor) -> tuple[Tensor, Tensor | None]:
         edges = self.edges
-        by_alpha, by_v = self.messages.gradient(by_x)
-        by_s = (by_alpha * self.factor).addcmul_(self.by_alpha, self.phi_tangents)
-        by_beta = by_chi.index_select(0, edges.centre).mul_(edges.phi_harmonics)
+        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_x)
+        by_alpha = self.messages.gradient(by_x, by_v)
+        by_s = by_alpha.mul_(self.factor).addcmul_(self.by_alpha, self.phi_tangents)
+        by_beta = edges.at_centre(by_chi).mul_(edges.phi_harmonics)
         by_beta = by_beta.addcmul_(self.at_centre, edges.phi_harmonics_tangents) @ self.repeat.T
-        pairs = len(edges.first)
-        by_w = self.w.new_empty(2, 2 * pairs, self.w.shape[2])
-        features = self.scores[0].gradient(by_s, by_w[0, :pairs])
-        coordinates = self.scores[1].gradient(by_beta, by_w[1, :pairs])
+        by_w = by_x.new_empty(2, 2 * len(edges), by_x.shape[1])
+        block, coordinate_block = self._filter_blocks(by_w[:, : len(edges)])
+        self.scores[0].gradient(by_s, by_q, by_k, block)
+        self.scores[1].gradient(by_beta, *by_coordinates, coordinate_block)
         by_chi = self.filters.gradient(by_w)
-        return self._downwards("gradient", [torch.stack([*features, by_v]), torch.stack(coordinates)]), by_chi
+        return self.projections.gradient(self._scatter(room)), by_chi
 
-    def _upwards(self, sweep: str, x: Tensor) -> list[Tensor]:
-        """Queries, keys and values of the features, queries and keys of the coordinates."""
-        return self._activate(sweep, [getattr(projection, sweep)(x) for projection in self.projections])
+    def _filter_blocks(self, w: Tensor) -> tuple[Tensor, ...]:
+        """(2, pairs, F) to (pairs, heads, width) of features and coordinates."""
+        pairs, features = w.shape[1:]
+        return tuple(b.view(pairs, heads, features // heads) for b, heads in zip(w.unbind(), self.heads, strict=True))
 
-    def _downwards(self, sweep: str, gradients: list[Tensor]) -> Tensor:
-        by_features, by_coordinates = (
-            getattr(projection, sweep)(g)
-            for projection, g in zip(self.projections, self._activate(sweep, gradients), strict=True)
+    def _edge_blocks(self, values: Tensor) -> tuple[Tensor, ...]:
+        """(5, 2 pairs, F) to (2, pairs, heads, width): three of features, two of coordinates."""
+        pairs, features = len(self.edges), values.shape[-1]
+        heads = self.heads[0], self.heads[1]
+        return (
+            *values[:3].view(3, 2, pairs, heads[0], features // heads[0]).unbind(),
+            *values[3:].view(2, 2, pairs, heads[1], features // heads[1]).unbind(),
         )
-        return by_features.add_(by_coordinates)
 
-    def _activate(self, sweep: str, values: list[Tensor]) -> list[Tensor]:
-        if self.activations is None:
-            return values
-        return [
-            torch.cat([getattr(activation, sweep)(value[:2]), value[2:]])
-            for activation, value in zip(self.activations, values, strict=True)
-        ]
+    def _gather(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Queries at the centre, keys and values at the neighbour of each edge, of (5, n, F)."""
+        rows = values.view(-1, values.shape[-1]).index_select(0, self.edges.rows)
+        return self._edge_blocks(rows.view(5, 2 * len(self.edges), values.shape[-1]))
+
+    def _room(self, like: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """An array for what `_scatter` takes, and its parts as `_gather` gives them."""
+        room = like.new_empty(5, 2 * len(self.edges), like.shape[1])
+        return room, self._edge_blocks(room)
+
+    def _scatter(self, values: Tensor) -> Tensor:
+        """The opposite of `_gather`: sums at the atoms, (5, n, F)."""
+        values = values.flatten(0, 1)
+        result = values.new_zeros(5 * self.edges.atoms, values.shape[1]).index_add_(0, self.edges.rows, values)
+        return result.view(5, self.edges.atoms, values.shape[1])
 
 
 class Identity:
@@ -209,10 +210,10 @@ class NetworkSteps:
     def forward(self, x: Tensor) -> Tensor:
         chi = None
         if self.start["type"] == "neighbour_sum":
-            chi = self._sum_harmonics(self.edges.phi_harmonics, len(x))
+            chi = self._sum_harmonics(self.edges.phi_harmonics)
         for layer in self.layers:
             x, chi = layer.forward(x, chi)
-        self.shape = len(x), self.edges.harmonics.shape[1]
+        self.shape = len(x), self.edges.harmonics.shape[-1]
         return self.final_norm.forward(x)
 
     def adjoint(self, by_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,8 +223,7 @@ class NetworkSteps:
         for layer in reversed(self.layers):
             by_x, by_chi = layer.adjoint(by_x, by_chi)
         if by_chi is not None:
-            at_centre = by_chi.index_select(0, self.edges.centre)
-            self.edges.by_phi_harmonics.add_(at_centre, alpha=1 / self.start["normalization"])
+            self.edges.by_phi_harmonics.add_(self.edges.at_centre(by_chi), alpha=1 / self.start["normalization"])
         return self.edges.adjoint()
 
     def tangent(self, distance: Tensor, phi: Tensor, harmonics: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ class NetworkSteps:
         self.edges.tangent(distance, phi, harmonics)
         x = chi = None
         if self.start["type"] == "neighbour_sum":
-            chi = self._sum_harmonics(self.edges.phi_harmonics_tangents, self.shape[0])
+            chi = self._sum_harmonics(self.edges.phi_harmonics_tangents)
         for layer in self.layers:
             x, chi = layer.tangent(x, chi)
         return self.final_norm.tangent(x)
@@ -249,8 +249,8 @@ class NetworkSteps:
             by_x, by_chi = layer.gradient(by_x, by_chi)
         return by_x
 
-    def _sum_harmonics(self, values: Tensor, atoms: int) -> Tensor:
-        return self.edges.sum_at(self.edges.centre, values, atoms) / self.start["normalization"]
+    def _sum_harmonics(self, values: Tensor) -> Tensor:
+        return self.edges.sum_at_centre(values) / self.start["normalization"]
 
 
 class _Features(torch.autograd.Function):

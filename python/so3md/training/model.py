@@ -23,6 +23,7 @@ from so3md.training.batches import Batch, Pairs
 from so3md.training.fast_model import FastLayer, activation, complete_hyperparameters
 from so3md.training.layer_steps import NetworkSteps, features, slopes
 from so3md.training.pair_steps import Edges as PairEdges
+from so3md.training.pair_steps import signs
 
 LR_DAMPING = 2.0  # A, the default of the calculator
 
@@ -188,12 +189,13 @@ class FastSo3krates(TrainableModel):
         self.hirshfeld = HirshfeldHead(hyper, elements) if hyper["hirshfeld_head"] else None
         self.zbl = ZblRepulsion(**hyper["zbl"]) if hyper["zbl"] else None
         self.dispersion = Dispersion(elements, hyper["dispersion"]["damping_scale"]) if hyper["dispersion"] else None
+        self.register_buffer("signs", signs(hyper["degrees"]), persistent=False)
         self.register_buffer("numbers", torch.tensor(file.elements, dtype=torch.float64), persistent=False)
         self.load(file)
 
     def views(self) -> Iterator[tuple[str, Tensor]]:
         for name, value in (*self.named_parameters(), *self.named_buffers()):
-            if not name.startswith("layers.") and name != "numbers":
+            if not name.startswith("layers.") and name not in ("numbers", "signs"):
                 yield name, value.data
         for t, layer in enumerate(self.layers):
             for name, value in layer.views():
@@ -206,8 +208,10 @@ class FastSo3krates(TrainableModel):
     def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
         geometry, pairs = batch.geometry, batch.pairs
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, None, None)
-        basis, degrees = self._basis(batch), self.hyper["degrees"]
-        edges = PairEdges(pairs.first, pairs.second, basis, geometry.phi, geometry.harmonics, degrees)
+        basis = self._basis(batch)
+        edges = PairEdges(
+            pairs.first, pairs.second, len(batch.species), basis, geometry.phi, geometry.harmonics, self.signs
+        )
         steps = NetworkSteps(self.layers, self.final_norm, edges, self.hyper)
         x = features(steps, self._embed(graph), basis)
         if not x.requires_grad:  # nothing of the network is trained

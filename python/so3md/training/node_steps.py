@@ -187,52 +187,78 @@ class ResidualMlp:
         return by_inner.add_(g)
 
 
-class Projection:
-    """Eq. (18): x (n, F) by one matrix for each head, kind (queries, keys, values): (kinds, n, F)."""
+class Projections:
+    """Eq. (18): x (n, F) to queries, keys and values of features, queries and keys of coordinates: (5, n, F)."""
 
-    def __init__(self, module: nn.Module, name: str, gradients: Gradients) -> None:
-        self.name, self.gradients = name, gradients
-        matrices = getattr(module, name)  # (heads, in, kinds, out)
-        self.heads, self.width, self.kinds, _ = matrices.shape
-        self.matrices = matrices.flatten(2)
+    blocks = (("query_key_value", slice(0, 3)), ("query_key_coordinates", slice(3, 5)))
+
+    def __init__(self, module: nn.Module, gradients: Gradients) -> None:
+        self.gradients, self.matrices = gradients, []
+        for name, _ in self.blocks:
+            self.matrices.append(getattr(module, name))  # (heads, in, kinds, out)
+        identity = module.hyper["query_key_activation"] == "identity"
+        self.activation = None if identity else Activation(module.hyper["query_key_activation"])
+        self.x: Tensor | None = None
         self.tangents: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        self.by_head = self._split(x)
-        return self._join(torch.bmm(self.by_head, self.matrices))
-
-    def adjoint(self, g: Tensor) -> Tensor:
-        self.g = self._split_kinds(g)
-        return self._backward(self.g)
+        self.x = x
+        return self._activate("forward", self._multiply(x))
 
     def tangent(self, x: Tensor) -> Tensor:
-        self.tangents = self._split(x)
-        return self._join(torch.bmm(self.tangents, self.matrices))
+        self.tangents = x
+        return self._activate("tangent", self._multiply(x))
+
+    def adjoint(self, g: Tensor) -> Tensor:
+        self.g = self._by_head(self._activate("adjoint", g))
+        return self._multiply_back(self.g)
 
     def gradient(self, m: Tensor) -> Tensor:
-        m = self._split_kinds(m)
-        gradient = torch.bmm(self.by_head.transpose(1, 2), m)
-        if self.tangents is not None:
-            gradient.baddbmm_(self.tangents.transpose(1, 2), self.g)
-        self.gradients[self.name] = gradient.view(self.heads, self.width, self.kinds, self.width)
-        return self._backward(m)
+        m = self._by_head(self._activate("gradient", m))
+        for block, (name, _) in enumerate(self.blocks):
+            matrices = self.matrices[block]
+            gradient = torch.bmm(self._split(self.x, matrices).transpose(1, 2), m[block])
+            if self.tangents is not None:
+                gradient.baddbmm_(self._split(self.tangents, matrices).transpose(1, 2), self.g[block])
+            self.gradients[name] = gradient.view(matrices.shape)
+        return self._multiply_back(m)
 
-    def _backward(self, g: Tensor) -> Tensor:
-        result = torch.bmm(g, self.matrices.transpose(1, 2))
-        return result.transpose(0, 1).reshape(result.shape[1], -1)
+    def _activate(self, sweep: str, values: Tensor) -> Tensor:
+        if self.activation is None:
+            return values
+        some = torch.tensor([0, 1, 3, 4], device=values.device)  # all but the values
+        return values.index_copy(0, some, getattr(self.activation, sweep)(values.index_select(0, some)))
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(len(x), self.heads, self.width).transpose(0, 1)
+    def _multiply(self, x: Tensor) -> Tensor:
+        result = x.new_empty(5, *x.shape)
+        for (_, kinds), matrices in zip(self.blocks, self.matrices, strict=True):
+            heads, width, count, _ = matrices.shape
+            product = torch.bmm(self._split(x, matrices), matrices.flatten(2)).view(heads, len(x), count, width)
+            result[kinds].view(count, len(x), heads, width).copy_(product.permute(2, 1, 0, 3))
+        return result
 
-    def _join(self, values: Tensor) -> Tensor:
-        atoms = values.shape[1]
-        values = values.view(self.heads, atoms, self.kinds, self.width).permute(2, 1, 0, 3)
-        return values.reshape(self.kinds, atoms, -1)
+    def _multiply_back(self, values: list[Tensor]) -> Tensor:
+        features, coordinates = (
+            torch.bmm(value, matrices.flatten(2).transpose(1, 2)).transpose(0, 1)
+            for value, matrices in zip(values, self.matrices, strict=True)
+        )
+        result = features.flatten(1)
+        result.view(coordinates.shape).add_(coordinates)
+        return result
 
-    def _split_kinds(self, values: Tensor) -> Tensor:
-        atoms = values.shape[1]
-        values = values.view(self.kinds, atoms, self.heads, self.width).permute(2, 1, 0, 3)
-        return values.reshape(self.heads, atoms, -1)
+    def _by_head(self, values: Tensor) -> list[Tensor]:
+        """(5, n, F) to (heads, n, kinds width) of either block."""
+        result = []
+        for (_, kinds), matrices in zip(self.blocks, self.matrices, strict=True):
+            heads, width, count, _ = matrices.shape
+            block = values[kinds].view(count, values.shape[1], heads, width).permute(2, 1, 0, 3)
+            result.append(block.reshape(heads, values.shape[1], count * width))
+        return result
+
+    @staticmethod
+    def _split(x: Tensor, matrices: Tensor) -> Tensor:
+        """(n, F) to (heads, n, width)."""
+        return x.view(len(x), *matrices.shape[:2]).transpose(0, 1)
 
 
 class Exchange:

@@ -15,57 +15,66 @@ from so3md.training.node_steps import Activation, Gradients
 class Edges:
     """What the layers are given of a batch: see `Batch` and `Geometry`.
 
-    first, second (pairs); centre, neighbour (2 pairs); basis (2 pairs, K): the radial basis of each pair, then its
-    slope; phi (2 pairs, 1) and phi_harmonics (2 pairs, M): of each edge.
+    Edges have two axes, (2, pairs): the direction first. centre, neighbour (2 pairs); basis (2 pairs, K): the radial
+    basis of each pair, then its slope; phi (2, pairs, 1), harmonics and phi_harmonics (2, pairs, M).
     """
 
     def __init__(
-        self, first: Tensor, second: Tensor, basis: Tensor, phi: Tensor, harmonics: Tensor, degrees: list[int]
+        self, first: Tensor, second: Tensor, atoms: int, basis: Tensor, phi: Tensor, harmonics: Tensor, sign: Tensor
     ) -> None:
-        self.first, self.second = first, second
+        self.first, self.second, self.atoms = first, second, atoms
         self.centre, self.neighbour = torch.cat([first, second]), torch.cat([second, first])
+        # Rows of queries, keys and values of features, queries and keys of coordinates (5, n, F), put below each other.
+        rows = (self.centre, self.neighbour, self.neighbour, self.centre, self.neighbour)
+        self.rows = torch.cat([index + atoms * number for number, index in enumerate(rows)])
         self.basis, self.basis_is_trained = basis.detach(), basis.requires_grad
         self.by_basis = torch.zeros_like(self.basis) if self.basis_is_trained else None
-        self.phi = torch.cat([phi, phi])[:, None]
-        sign = torch.tensor([(-1.0) ** degree for degree in degrees for _ in range(2 * degree + 1)])
-        self.sign = sign.to(harmonics)
+        self.sign = sign
+        self.phi = phi.expand(2, -1).unsqueeze(-1)
         self.harmonics = self.both(harmonics)
         self.phi_harmonics = self.harmonics * self.phi
-        self.by_phi, self.by_phi_harmonics = torch.zeros_like(self.phi), torch.zeros_like(self.harmonics)
+        self.by_phi, self.by_phi_harmonics = phi.new_zeros(2, len(phi)), torch.zeros_like(self.harmonics)
         self.by_distance = torch.zeros_like(phi)
 
     def __len__(self) -> int:
-        return len(self.centre)
+        """Number of pairs."""
+        return len(self.first)
 
     def both(self, harmonics: Tensor) -> Tensor:
         """Harmonics of pairs as those of edges: reversing a direction changes the sign of odd degrees."""
-        return torch.cat([harmonics, harmonics * self.sign])
+        return torch.stack([harmonics, harmonics * self.sign])
 
     def adjoint(self) -> tuple[Tensor, Tensor, Tensor]:
         """From what the steps have summed up: dE/d(distance) (pairs), dE/d(phi) (pairs), dE/d(harmonics) (pairs, M)."""
-        by_harmonics = (self.by_phi_harmonics * self.phi).view(2, len(self.first), len(self.sign))
-        by_phi = self.by_phi.squeeze(-1) + (self.by_phi_harmonics * self.harmonics).sum(-1)
-        return (
-            self.by_distance.clone(),
-            by_phi.view(2, len(self.first)).sum(0),
-            torch.addcmul(by_harmonics[0], by_harmonics[1], self.sign),
-        )
+        by_harmonics = self.by_phi_harmonics * self.phi
+        by_phi = self.by_phi + (self.by_phi_harmonics * self.harmonics).sum(-1)
+        by_harmonics = torch.addcmul(by_harmonics[0], by_harmonics[1], self.sign)
+        return self.by_distance.clone(), by_phi.sum(0), by_harmonics
 
     def tangent(self, distance: Tensor, phi: Tensor, harmonics: Tensor) -> None:
         """Derivatives along the direction, (pairs), (pairs) and (pairs, M)."""
         self.distance_tangents = distance[:, None]
-        self.phi_tangents = torch.cat([phi, phi])[:, None]
+        self.phi_tangents = phi.expand(2, -1).unsqueeze(-1)
         self.phi_harmonics_tangents = self.both(harmonics).mul_(self.phi).addcmul_(self.harmonics, self.phi_tangents)
 
-    def sum_at(self, index: Tensor, values: Tensor, atoms: int) -> Tensor:
-        """Sums of values (edges, ...) over the edges of each atom."""
-        return values.new_zeros(atoms, *values.shape[1:]).index_add_(0, index, values)
+    def at_centre(self, values: Tensor) -> Tensor:
+        """Values of atoms (n, C) at the centre of each edge: (2, pairs, C)."""
+        return values.index_select(0, self.centre).view(2, len(self), values.shape[1])
+
+    def sum_at_centre(self, values: Tensor) -> Tensor:
+        """Sums of values (2, pairs, ...) over the edges of each atom: (n, C)."""
+        values = values.flatten(2).flatten(0, 1)
+        return values.new_zeros(self.atoms, values.shape[1]).index_add_(0, self.centre, values)
 
 
-def _fold(values: Tensor, out: Tensor | None = None) -> Tensor:
-    """Sum over both directions: (2 pairs, F) to (pairs, F)."""
-    first, second = values.chunk(2)
-    return torch.add(first, second, out=out)
+def signs(degrees: list[int]) -> Tensor:
+    """Signs (M) that the harmonics get if the direction is reversed."""
+    return torch.tensor([(-1.0) ** degree for degree in degrees for _ in range(2 * degree + 1)])
+
+
+def _fold(values: Tensor, out: Tensor) -> None:
+    """Sum over both directions, (2, pairs, ...) to (pairs, ...)."""
+    torch.add(values[0], values[1], out=out)
 
 
 class Filters:
@@ -81,7 +90,7 @@ class Filters:
 
     def forward(self, chi: Tensor | None) -> Tensor:
         p, basis = self.module, self.edges.basis
-        pairs = len(self.edges.first)
+        pairs = len(self.edges)
         z = torch.bmm(basis.expand(2, *basis.shape), p.radial1_weight.transpose(1, 2))
         values, self.z_slopes = z[:, :pairs].add_(p.radial1_bias[:, None]), z[:, pairs:]
         self.hidden = torch.empty_like(z)
@@ -123,7 +132,7 @@ class Filters:
 
     def gradient(self, m: Tensor) -> Tensor | None:
         """m (2, 2 pairs, F): dL/dw in the first half of the rows, room in the second. Returns dL/d(chi) or None."""
-        pairs = len(self.edges.first)
+        pairs = len(self.edges)
         torch.mul(self.g, self.edges.distance_tangents, out=m[:, pairs:])
         self._radial_gradient(m)
         m = m[:, :pairs]
@@ -138,7 +147,7 @@ class Filters:
 
     def _radial_gradient(self, m: Tensor) -> None:
         p, edges = self.module, self.edges
-        pairs = len(edges.first)
+        pairs = len(edges)
         self.gradients["radial2_weight"] = torch.bmm(m.transpose(1, 2), self.hidden)
         by_hidden = torch.bmm(m, p.radial2_weight)
         by_value, by_slope = by_hidden[:, :pairs], by_hidden[:, pairs:]
@@ -179,113 +188,86 @@ class Filters:
 
 
 class Scores:
-    """Sums over the channels of each head of q_i k_j w_ij, eqs. (19) and (21) without their normaliser: (edges, heads).
+    """Sums over the channels of each head of q_i k_j w_ij, eqs. (19) and (21) without their normaliser.
 
-    q and k (n, F), w (pairs, F).
+    a and b (2, pairs, heads, width): q at the centre and k at the neighbour of each edge; w (pairs, heads, width).
+    Returns (2, pairs, heads). moves: whether a and b depend on positions.
     """
 
-    def __init__(self, edges: Edges, heads: int) -> None:
-        self.edges, self.heads = edges, heads
-        self.moves = False
+    def __init__(self, moves: bool) -> None:
+        self.moves = moves
 
-    def forward(self, q: Tensor, k: Tensor, w: Tensor) -> Tensor:
-        self.a, self.b, self.w = q.index_select(0, self.edges.centre), k.index_select(0, self.edges.neighbour), w
-        self.atoms = len(q)
-        self.products = self.a * self.b
-        return self._by_head(self._pairs(self.products) * w).sum(-1)
+    def forward(self, a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+        self.a, self.b, self.w = a, b, w
+        self.products = a * b
+        return (self.products * w).sum(-1)
 
-    def adjoint(self, g: Tensor, by_w: Tensor, atoms: bool = True) -> tuple[Tensor, Tensor] | None:
-        """Writes dE/dw to `by_w`; returns dE/dq and dE/dk if atoms."""
-        self.g = g[:, :, None]
-        _fold(self._times(self.products, self.g), out=by_w)
-        if not atoms:
-            return None
-        self.moves = True
-        self.weighted = self._weighted(self.w, self.g)
-        return self._sum(self.weighted * self.b, self.weighted * self.a)
+    def adjoint(self, g: Tensor, by_a: Tensor, by_b: Tensor, by_w: Tensor) -> None:
+        """Writes dE/dw to `by_w`, and dE/da and dE/db, if they move."""
+        self.g = g.unsqueeze(-1)
+        _fold(self.products * self.g, by_w)
+        if self.moves:
+            self.weighted = self.w * self.g
+            torch.mul(self.weighted, self.b, out=by_a)
+            torch.mul(self.weighted, self.a, out=by_b)
 
-    def tangent(self, q: Tensor | None, k: Tensor | None, w: Tensor) -> Tensor:
+    def tangent(self, a: Tensor | None, b: Tensor | None, w: Tensor) -> Tensor:
         self.w_tangents = w
-        along = self._pairs(self.products) * w
+        along = self.products * w
         if self.moves:
-            self.a_tangents = q.index_select(0, self.edges.centre)
-            self.b_tangents = k.index_select(0, self.edges.neighbour)
-            self.products_tangents = (self.a_tangents * self.b).addcmul_(self.a, self.b_tangents)
-            along.addcmul_(self._pairs(self.products_tangents), self.w)
-        return self._by_head(along).sum(-1)
+            self.a_tangents, self.b_tangents = a, b
+            self.products_tangents = (a * self.b).addcmul_(self.a, b)
+            along.addcmul_(self.products_tangents, self.w)
+        return along.sum(-1)
 
-    def gradient(self, m: Tensor, by_w: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes dL/dw to `by_w`; returns dL/dq and dL/dk."""
-        m = m[:, :, None]
-        by_products = self._times(self.products, m)
-        weighted = self._weighted(self.w, m).add_(self._weighted(self.w_tangents, self.g))
-        by_a, by_b = weighted * self.b, weighted.mul_(self.a)
+    def gradient(self, m: Tensor, by_a: Tensor, by_b: Tensor, by_w: Tensor) -> None:
+        """Writes dL/da, dL/db and dL/dw."""
+        m = m.unsqueeze(-1)
+        by_products = self.products * m
+        weighted = (self.w * m).addcmul_(self.w_tangents, self.g)
+        torch.mul(weighted, self.b, out=by_a)
+        torch.mul(weighted, self.a, out=by_b)
         if self.moves:
-            by_products.add_(self._times(self.products_tangents, self.g))
+            by_products.addcmul_(self.products_tangents, self.g)
             by_a.addcmul_(self.weighted, self.b_tangents)
             by_b.addcmul_(self.weighted, self.a_tangents)
-        _fold(by_products, out=by_w)
-        return self._sum(by_a, by_b)
-
-    def _sum(self, by_a: Tensor, by_b: Tensor) -> tuple[Tensor, Tensor]:
-        edges = self.edges
-        return edges.sum_at(edges.centre, by_a, self.atoms), edges.sum_at(edges.neighbour, by_b, self.atoms)
-
-    def _pairs(self, values: Tensor) -> Tensor:
-        """(2 pairs, F) to (2, pairs, F)."""
-        return values.view(2, len(self.edges) // 2, values.shape[1])
-
-    def _by_head(self, values: Tensor) -> Tensor:
-        return values.view(len(self.edges), self.heads, self.w.shape[1] // self.heads)
-
-    def _times(self, channels: Tensor, g: Tensor) -> Tensor:
-        """channels (edges, F) times g (edges, heads, 1)."""
-        return (self._by_head(channels) * g).view(channels.shape)
-
-    def _weighted(self, w: Tensor, g: Tensor) -> Tensor:
-        """w (pairs, F) times g (edges, heads, 1): (edges, F)."""
-        pairs, features = w.shape
-        spread = w.view(1, pairs, self.heads, features // self.heads) * g.view(2, pairs, self.heads, 1)
-        return spread.view(2 * pairs, features)
+        _fold(by_products, by_w)
 
 
 class Messages:
-    """Sums over the neighbours of alpha_ij v_j, eq. (20): alpha (edges, heads), v (n, F); (n, F)."""
+    """Sums over the neighbours of alpha_ij v_j, eq. (20).
 
-    def __init__(self, edges: Edges) -> None:
-        self.edges = edges
-        self.v_tangents: Tensor | None = None
+    alpha (2, pairs, heads), v (2, pairs, heads, width) of the neighbour of each edge; returns (n, F). moves: whether v
+    depends on positions.
+    """
+
+    def __init__(self, edges: Edges, moves: bool) -> None:
+        self.edges, self.moves = edges, moves
 
     def forward(self, alpha: Tensor, v: Tensor) -> Tensor:
-        self.alpha, self.atoms = alpha[:, :, None], len(v)
-        self.v = self._gather(v, self.edges.neighbour)
-        return self._sum(self.edges.centre, self.alpha * self.v)
+        self.alpha, self.v = alpha.unsqueeze(-1), v
+        return self.edges.sum_at_centre(self.alpha * v)
 
-    def adjoint(self, g: Tensor, atoms: bool = True) -> tuple[Tensor, Tensor | None]:
-        """dE/d(alpha), and dE/dv if atoms."""
-        self.g = self._gather(g, self.edges.centre)
-        by_v = self._sum(self.edges.neighbour, self.alpha * self.g) if atoms else None
-        return (self.g * self.v).sum(-1), by_v
+    def adjoint(self, g: Tensor, by_v: Tensor) -> Tensor:
+        """dE/d(alpha); writes dE/dv to `by_v`, if it moves."""
+        self.g = self.edges.at_centre(g).view(self.v.shape)
+        if self.moves:
+            torch.mul(self.alpha, self.g, out=by_v)
+        return (self.g * self.v).sum(-1)
 
     def tangent(self, alpha: Tensor, v: Tensor | None) -> Tensor:
-        self.alpha_tangents = alpha[:, :, None]
+        self.alpha_tangents = alpha.unsqueeze(-1)
         along = self.alpha_tangents * self.v
-        if v is not None:
-            self.v_tangents = self._gather(v, self.edges.neighbour)
-            along.addcmul_(self.alpha, self.v_tangents)
-        return self._sum(self.edges.centre, along)
+        if self.moves:
+            self.v_tangents = v
+            along.addcmul_(self.alpha, v)
+        return self.edges.sum_at_centre(along)
 
-    def gradient(self, m: Tensor) -> tuple[Tensor, Tensor]:
-        m = self._gather(m, self.edges.centre)
-        by_alpha = m * self.v
-        if self.v_tangents is not None:
+    def gradient(self, m: Tensor, by_v: Tensor) -> Tensor:
+        """dL/d(alpha); writes dL/dv."""
+        m = self.edges.at_centre(m).view(self.v.shape)
+        torch.mul(m, self.alpha, out=by_v).addcmul_(self.g, self.alpha_tangents)
+        by_alpha = m.mul_(self.v)
+        if self.moves:
             by_alpha.addcmul_(self.g, self.v_tangents)
-        by_v = m.mul_(self.alpha).addcmul_(self.g, self.alpha_tangents)
-        return by_alpha.sum(-1), self._sum(self.edges.neighbour, by_v)
-
-    def _gather(self, values: Tensor, index: Tensor) -> Tensor:
-        heads = self.alpha.shape[1]
-        return values.index_select(0, index).view(len(index), heads, values.shape[1] // heads)
-
-    def _sum(self, index: Tensor, values: Tensor) -> Tensor:
-        return self.edges.sum_at(index, values.flatten(1), self.atoms)
+        return by_alpha.sum(-1)
