@@ -171,21 +171,33 @@ inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, co
   const auto projection = [&](int slot) { return step.projection + static_cast<std::ptrdiff_t>(slot) * layout.projection_stride; };
   alignas(64) Real beta[2][kMaxDegrees * kTile] = {};
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  spherical_hidden<Real, false>(step, tile, b);
-  const TileRadial<Real> radial(step, tile, b);
-  filter_values<Real>(step, tile, features, radial, b);
+  const TileFilters<Real> filters(step, tile, b);
+  TileRadial<Real> radial;
+  radial.set(step, tile, b.radial);
+  b.tile_radial = &radial;
+  if (filters.kept) {
+    spherical_hidden<Real, true>(step, tile, filters.hidden_slope, b);
+    filter_values_and_slopes<Real>(step, tile, features, filters.features, b);
+  } else {
+    spherical_hidden<Real, false>(step, tile, nullptr, b);
+    filter_values<Real>(step, tile, features, filters.features.filter, b);
+  }
   for (int p = 0; p < tile.count; ++p) {
     Real* own_sum = step.gradient_attended + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
     Real* other_sum = tile.row[p] < 0
                           ? b.unused_row
                           : block_row<Real>(block, tile.row[p], step.gradient_attended, step.rim.features, layout.features_padded);
-    feature_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]), b.filter + p * features.channels,
-                                 tile.cutoff[p] * features_norm, own_sum, other_sum);
+    feature_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
+                                 filters.features.filter + p * features.channels, tile.cutoff[p] * features_norm, own_sum, other_sum);
   }
-  filter_values<Real>(step, tile, coordinates, radial, b);
+  if (filters.kept)
+    filter_values_and_slopes<Real>(step, tile, coordinates, filters.coordinates, b);
+  else
+    filter_values<Real>(step, tile, coordinates, filters.coordinates.filter, b);
   for (int p = 0; p < tile.count; ++p)
-    coordinate_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]), b.filter + p * coordinates.channels,
-                                    tile.cutoff[p] * coordinates_norm, p, beta[0], beta[1]);
+    coordinate_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
+                                    filters.coordinates.filter + p * coordinates.channels, tile.cutoff[p] * coordinates_norm, p, beta[0],
+                                    beta[1]);
   add_pair_harmonics<Real>(step, block, tile, beta[0], beta[1], b);
 }
 
@@ -375,33 +387,41 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
   };
 
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-  spherical_hidden<Real, true>(step, tile, b);
-  const TileRadial<Real> radial(step, tile, b);
-  filter_values_and_slopes<Real>(step, tile, features, radial, b);
+  const TileFilters<Real> filters(step, tile, b);
+  TileRadial<Real> radial;
+  if (filters.kept) {
+    gather_differences<Real>(step, tile, b.chi_difference);
+  } else {
+    spherical_hidden<Real, true>(step, tile, filters.hidden_slope, b);
+    radial.set(step, tile, b.radial);
+    b.tile_radial = &radial;
+    filter_values_and_slopes<Real>(step, tile, features, filters.features, b);
+  }
   for (int p = 0; p < tile.count; ++p) {
     const int at = p * features.channels;
     Vec<Real> slopes = Vec<Real>{};
-    along[p] = features_norm * feature_heads_adjoint<Real, kCommon>(layout, own(p), other(p), tile.cutoff[p] * features_norm, b.filter + at,
-                                                                    b.filter_slope + at, slopes);
+    along[p] = features_norm * feature_heads_adjoint<Real, kCommon>(layout, own(p), other(p), tile.cutoff[p] * features_norm,
+                                                                    filters.features.filter + at, filters.features.slope + at, slopes);
     by_distance[p] = sum<Real>(slopes);
   }
-  filter_adjoint<Real>(step, tile, features, b);
+  filter_adjoint<Real>(step, tile, features, filters.features.filter, b);
 
   gather_coordinates<Real>(layout, tile.lanes, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
   gather_coordinates<Real>(layout, tile.lanes, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
   coordinate_products<Real>(layout, tile.lanes, b, c);
-  filter_values_and_slopes<Real>(step, tile, coordinates, radial, b);
+  if (!filters.kept) filter_values_and_slopes<Real>(step, tile, coordinates, filters.coordinates, b);
   for (int p = 0; p < tile.count; ++p) {
     const int at = p * coordinates.channels;
     Vec<Real> slopes = Vec<Real>{};
-    along[p] += coordinates_norm * coordinate_heads_adjoint<Real, kCommon>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm,
-                                                                           c, b.filter + at, b.filter_slope + at, slopes);
+    along[p] +=
+        coordinates_norm * coordinate_heads_adjoint<Real, kCommon>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm, c,
+                                                                   filters.coordinates.filter + at, filters.coordinates.slope + at, slopes);
     by_distance[p] += sum<Real>(slopes);
   }
-  filter_adjoint<Real>(step, tile, coordinates, b);
+  filter_adjoint<Real>(step, tile, coordinates, filters.coordinates.filter, b);
 
   if (step.parameters->table.rows == nullptr) radial_derivative<Real>(step, tile, b.radial, by_distance);
-  spherical_adjoint<Real>(step, tile, b);
+  spherical_adjoint<Real>(step, tile, filters.hidden_slope, b);
   coordinate_harmonics_gradient<Real>(layout, tile.lanes, c, b);
   for (int p = 0; p < tile.lanes; ++p) along[p] = along[p] * tile.cutoff_derivative[p] + by_distance[p];
   add_pair_gradients<Real>(step, block, tile, along, b);

@@ -21,10 +21,11 @@ inline constexpr int kLaneGroup = 16;
 template <class Real>
 struct EdgeTile {
   int count = 0;
-  int lanes = kTile;  ///< whole groups
-  int centre[kTile];  ///< slot
-  int slot[kTile];    ///< of the neighbour
-  int row[kTile];     ///< of the neighbour in the centre's block
+  int lanes = kTile;       ///< whole groups
+  std::int64_t first = 0;  ///< pairs of a block: number of the first edge of the block, plus the pairs before this tile
+  int centre[kTile];       ///< slot
+  int slot[kTile];         ///< of the neighbour
+  int row[kTile];          ///< of the neighbour in the centre's block
   alignas(64) Real x[kTile];
   alignas(64) Real y[kTile];
   alignas(64) Real z[kTile];
@@ -81,12 +82,14 @@ inline void for_edge_tiles(const EdgeView<Real>& edges, int i, const Body& body)
 template <class Real, class Body>
 inline void for_pair_tiles(const EdgeView<Real>& edges, const PairBlock& block, const Body& body) {
   EdgeTile<Real> tile;
+  tile.first = edges.first[block.begin];
   for (int i = block.begin; i < block.end; ++i)
     for (std::int64_t edge = edges.first[i]; edge < edges.first[i] + edges.count[i]; ++edge) {
       if (edges.row[edge] == PairBlocks::kNotHere) continue;
       tile.add(edges, edge, i);
       if (tile.count < kTile) continue;
       body(tile);
+      tile.first += tile.count;
       tile.count = 0;
     }
   if (tile.count == 0) return;

@@ -50,10 +50,35 @@ inline FilterPart<Real> coordinates_part(const Layout& layout, const LayerParame
           &parameters.radial.dense2_coordinates};
 }
 
+/// The distances of a tile, as the radial filters want them: places in the table and weights of its rows, or hidden values of the networks.
+template <class Real>
+struct TileRadial {
+  int interval[kTile];
+  alignas(64) Real weight[kSplineRows][kTile];
+  alignas(64) Real difference[kSplineRows - 1][kTile];
+
+  void set(const LayerStep<Real>& step, const EdgeTile<Real>& tile, RadialBuffers<Real>& networks) {
+    const RadialTable<Real>& table = step.parameters->table;
+    if (table.rows == nullptr) {
+      radial_hidden<Real>(step, tile, networks);
+      return;
+    }
+    alignas(64) Real within[kTile], slope[kTile];
+    for (int p = 0; p < tile.lanes; ++p) within[p] = find_interval<Real>(table, tile.r[p], interval[p], slope[p]);
+    for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
+      Vec<Real> value[kSplineRows], change[kSplineRows - 1];
+      spline_weights_of<Real>(load<Real>(within + lane), value, change);
+      for (int s = 0; s < kSplineRows; ++s) store<Real>(weight[s] + lane, value[s]);
+      for (int s = 0; s < kSplineRows - 1; ++s) store<Real>(difference[s] + lane, change[s] * load<Real>(slope + lane));
+    }
+  }
+};
+
 template <class Real>
 struct FilterBuffers {
-  Real *filter, *filter_slope;          // [lane][channels of a part]; the filter becomes its gradient
-  Real *hidden, *slope;                 // [lane][2 spherical_hidden]
+  Real *filter, *filter_slope;  // [lane][channels of a part]; the filter becomes its gradient
+  Real *hidden, *slope;         // [lane][2 spherical_hidden]
+  TileRadial<Real>* tile_radial;
   Real *chi_difference, *chi_gradient;  // [coordinate][lane]
   Real* invariant;                      // [degree][lane]
   RadialBuffers<Real> radial;
@@ -132,7 +157,7 @@ inline void invariants_of_differences(const Layout& layout, int lanes, FilterBuf
 
 /// First linear map of the spherical networks of both filters, and its activation. kDegrees: their number, or 0 where it is a variable.
 template <class Real, int kDegrees, bool kSlopes, class Kind>
-inline void spherical_first(const LayerStep<Real>& step, int count, Kind activation_kind, FilterBuffers<Real>& b) {
+inline void spherical_first(const LayerStep<Real>& step, int count, Kind activation_kind, Real* slopes, FilterBuffers<Real>& b) {
   const int hidden = 2 * step.layout->spherical_hidden, degrees = kDegrees > 0 ? kDegrees : step.layout->num_degrees;
   for (int k = 0; k < hidden; k += kWidth<Real>) {
     const Vec<Real> bias = load<Real>(step.parameters->spherical1_bias + k);
@@ -142,102 +167,107 @@ inline void spherical_first(const LayerStep<Real>& step, int count, Kind activat
       Vec<Real> z = bias, slope;
       for (int index = 0; index < degrees; ++index) z += b.invariant[index * kTile + p] * weight[index];
       store<Real>(b.hidden + p * hidden + k, activation<Real>(activation_kind, z, slope));
-      if constexpr (kSlopes) store<Real>(b.slope + p * hidden + k, slope);
+      if constexpr (kSlopes) store<Real>(slopes + p * hidden + k, slope);
     }
   }
 }
 
 /// Hidden values of the spherical networks of both filters, and with kSlopes their slopes, which the adjoint wants.
 template <class Real, bool kSlopes>
-inline void spherical_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& tile, FilterBuffers<Real>& b) {
+inline void spherical_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& tile, Real* slope, FilterBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   gather_differences<Real>(step, tile, b.chi_difference);
   invariants_of_differences<Real>(layout, tile.lanes, b);
   with_activation(layout.activation, [&](auto kind) __attribute__((always_inline)) {
     if (layout.num_degrees == kCommonHeads)
-      spherical_first<Real, kCommonHeads, kSlopes>(step, tile.count, kind, b);
+      spherical_first<Real, kCommonHeads, kSlopes>(step, tile.count, kind, slope, b);
     else
-      spherical_first<Real, 0, kSlopes>(step, tile.count, kind, b);
+      spherical_first<Real, 0, kSlopes>(step, tile.count, kind, slope, b);
   });
 }
 
-/// The distances of a tile, as the radial filters want them: places in the table and weights of its rows, or hidden values of the networks.
+/// What the filters of a tile are worked out in: the buffers of one tile after the other, or memory where they last until the adjoint.
 template <class Real>
-struct TileRadial {
-  int interval[kTile];
-  alignas(64) Real weight[kSplineRows][kTile];
-  alignas(64) Real difference[kSplineRows - 1][kTile];
+struct TileFilters {
+  struct Part {
+    Real *filter, *slope;  ///< [lane][channels]; the filter becomes its gradient
+  };
+  Part features, coordinates;
+  Real* hidden_slope;  ///< [lane][2 spherical_hidden]
+  bool kept;
 
-  TileRadial(const LayerStep<Real>& step, const EdgeTile<Real>& tile, FilterBuffers<Real>& b) {
-    const RadialTable<Real>& table = step.parameters->table;
-    if (table.rows == nullptr) {
-      radial_hidden<Real>(step, tile, b.radial);
+  TileFilters(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterBuffers<Real>& b) {
+    const Layout& layout = *step.layout;
+    kept = step.kept != nullptr;
+    if (!kept) {
+      features = coordinates = {b.filter, b.filter_slope};
+      hidden_slope = b.slope;
       return;
     }
-    alignas(64) Real within[kTile], slope[kTile];
-    for (int p = 0; p < tile.lanes; ++p) within[p] = find_interval<Real>(table, tile.r[p], interval[p], slope[p]);
-    for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
-      Vec<Real> value[kSplineRows], change[kSplineRows - 1];
-      spline_weights_of<Real>(load<Real>(within + lane), value, change);
-      for (int s = 0; s < kSplineRows; ++s) store<Real>(weight[s] + lane, value[s]);
-      for (int s = 0; s < kSplineRows - 1; ++s) store<Real>(difference[s] + lane, change[s] * load<Real>(slope + lane));
-    }
+    Real* at = step.kept + static_cast<std::ptrdiff_t>(tile.first) * layout.kept_size;
+    features = {at, at + tile.count * layout.features_padded};
+    at += 2 * tile.count * layout.features_padded;
+    coordinates = {at, at + tile.count * layout.coordinates_padded};
+    hidden_slope = at + 2 * tile.count * layout.coordinates_padded;
   }
 };
 
-/// b.filter, without its slope.
+/// `filter`, without its slope.
 template <class Real>
-inline void filter_values(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterPart<Real>& part,
-                          const TileRadial<Real>& radial, FilterBuffers<Real>& b) {
+inline void filter_values(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterPart<Real>& part, Real* filter,
+                          FilterBuffers<Real>& b) {
   const Layout& layout = *step.layout;
+  const TileRadial<Real>& radial = *b.tile_radial;
   if (step.parameters->table.rows != nullptr)
     for (int p = 0; p < tile.count; ++p) {
       const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.interval[p]) * part.row + part.first_channel;
-      spline_values<Real>(radial.weight[0] + p, kTile, row, part.row, part.channels, b.filter + p * part.channels);
+      spline_values<Real>(radial.weight[0] + p, kTile, row, part.row, part.channels, filter + p * part.channels);
     }
   else
-    apply<Real>(part.radial->forward, tile.count, b.radial.hidden + part.first_radial, 2 * layout.radial_hidden, b.filter, part.channels);
-  add_product<Real>(part.spherical->forward, tile.count, b.hidden + part.first_spherical, 2 * layout.spherical_hidden, b.filter,
+    apply<Real>(part.radial->forward, tile.count, b.radial.hidden + part.first_radial, 2 * layout.radial_hidden, filter, part.channels);
+  add_product<Real>(part.spherical->forward, tile.count, b.hidden + part.first_spherical, 2 * layout.spherical_hidden, filter,
                     part.channels);
 }
 
-/// b.filter, and in b.filter_slope the derivative of its radial part with respect to r: zero without a table, see radial_derivative.
+/// Filters, and the derivatives of their radial part with respect to r: zero without a table, see radial_derivative.
 template <class Real>
 inline void filter_values_and_slopes(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterPart<Real>& part,
-                                     const TileRadial<Real>& radial, FilterBuffers<Real>& b) {
+                                     const typename TileFilters<Real>::Part& out, FilterBuffers<Real>& b) {
   if (step.parameters->table.rows == nullptr) {
-    for (int k = 0; k < tile.count * part.channels; ++k) b.filter_slope[k] = Real(0);
-    filter_values<Real>(step, tile, part, radial, b);
+    for (int k = 0; k < tile.count * part.channels; ++k) out.slope[k] = Real(0);
+    filter_values<Real>(step, tile, part, out.filter, b);
     return;
   }
+  const TileRadial<Real>& radial = *b.tile_radial;
   for (int p = 0; p < tile.count; ++p) {
     const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.interval[p]) * part.row + part.first_channel;
     const int at = p * part.channels;
-    spline_values_and_slopes<Real>(radial.weight[0] + p, radial.difference[0] + p, kTile, row, part.row, part.channels, b.filter + at,
-                                   b.filter_slope + at);
+    spline_values_and_slopes<Real>(radial.weight[0] + p, radial.difference[0] + p, kTile, row, part.row, part.channels, out.filter + at,
+                                   out.slope + at);
   }
-  add_product<Real>(part.spherical->forward, tile.count, b.hidden + part.first_spherical, 2 * step.layout->spherical_hidden, b.filter,
+  add_product<Real>(part.spherical->forward, tile.count, b.hidden + part.first_spherical, 2 * step.layout->spherical_hidden, out.filter,
                     part.channels);
 }
 
-/// From the gradient of the filter, in b.filter, back through the second linear maps of its networks.
+/// From the gradient of the filter back through the second linear maps of its networks.
 template <class Real>
-inline void filter_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterPart<Real>& part, FilterBuffers<Real>& b) {
-  apply<Real>(part.spherical->adjoint, tile.count, b.filter, part.channels, b.hidden + part.first_spherical,
+inline void filter_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterPart<Real>& part, const Real* gradient,
+                           FilterBuffers<Real>& b) {
+  apply<Real>(part.spherical->adjoint, tile.count, gradient, part.channels, b.hidden + part.first_spherical,
               2 * step.layout->spherical_hidden);
   if (step.parameters->table.rows == nullptr)
-    apply<Real>(part.radial->adjoint, tile.count, b.filter, part.channels, b.radial.hidden + part.first_radial,
+    apply<Real>(part.radial->adjoint, tile.count, gradient, part.channels, b.radial.hidden + part.first_radial,
                 2 * step.layout->radial_hidden);
 }
 
 /// b.invariant = dE/dm from dE/d(hidden values).
 template <class Real, int kDegrees>
-inline void spherical_first_adjoint(const LayerStep<Real>& step, int count, FilterBuffers<Real>& b) {
+inline void spherical_first_adjoint(const LayerStep<Real>& step, int count, const Real* slope, FilterBuffers<Real>& b) {
   const int hidden = 2 * step.layout->spherical_hidden, degrees = kDegrees > 0 ? kDegrees : step.layout->num_degrees;
   for (int p = 0; p < count; ++p) {
     Vec<Real> sums[kDegrees > 0 ? kDegrees : kMaxDegrees] = {};
     for (int k = 0; k < hidden; k += kWidth<Real>) {
-      const Vec<Real> gradient = load<Real>(b.hidden + p * hidden + k) * load<Real>(b.slope + p * hidden + k);
+      const Vec<Real> gradient = load<Real>(b.hidden + p * hidden + k) * load<Real>(slope + p * hidden + k);
       for (int index = 0; index < degrees; ++index)
         sums[index] += gradient * load<Real>(step.parameters->spherical1_weight + index * hidden + k);
     }
@@ -248,13 +278,13 @@ inline void spherical_first_adjoint(const LayerStep<Real>& step, int count, Filt
 /// After filter_adjoint of both parts: dE/dchi_i by lanes in b.chi_gradient, -2 (2l+1)^(-1/2) (chi_j - chi_i) dE/dm (eq. 47); dE/dchi_j is
 /// the opposite.
 template <class Real>
-inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, FilterBuffers<Real>& b) {
+inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const Real* slope, FilterBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   for (int k = 0; k < kTile * layout.num_degrees; ++k) b.invariant[k] = Real(0);
   if (layout.num_degrees == kCommonHeads)
-    spherical_first_adjoint<Real, kCommonHeads>(step, tile.count, b);
+    spherical_first_adjoint<Real, kCommonHeads>(step, tile.count, slope, b);
   else
-    spherical_first_adjoint<Real, 0>(step, tile.count, b);
+    spherical_first_adjoint<Real, 0>(step, tile.count, slope, b);
   for (int index = 0; index < layout.num_degrees; ++index) {
     const Real norm = Real(-2) * invariant_norm<Real>(layout.degree[index]);
     for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {

@@ -224,7 +224,8 @@ inline void store_gradient_attended(const LayerStep<Real>& step, int slot, const
   if (step.first_layer == nullptr) return;
   const FirstLayer<Real>& first = *step.first_layer;
   Real* projected = step.gradient_projected + static_cast<std::ptrdiff_t>(slot) * first.num_species * layout.heads;
-  for (int species = 0; species < first.num_species; ++species)
+  for (int species = 0; species < first.num_species; ++species) {
+    if (first.tables[species * first.num_species + species] == nullptr) continue;  // no such atoms: nobody will read it
     for (int head = 0; head < layout.heads; ++head) {
       const Real* value = first.values + species * layout.features_padded + head * layout.head_padded;
       Vec<Real> product = Vec<Real>{};
@@ -232,6 +233,7 @@ inline void store_gradient_attended(const LayerStep<Real>& step, int slot, const
         product += load<Real>(value + d) * load<Real>(out + head * layout.head_padded + d);
       projected[species * layout.heads + head] = sum<Real>(product);
     }
+  }
 }
 
 template <class Real>

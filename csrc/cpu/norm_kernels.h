@@ -17,21 +17,34 @@ inline void add_rows(int count, const Real* from, Real* to) {
   for (int i = 0; i < count; i += kWidth<Real>) store<Real>(to + i, load<Real>(to + i) + load<Real>(from + i));
 }
 
+/// Sum over whole registers, in four chains: one alone would wait for every addition.
+template <class Real, class Term>
+inline __attribute__((always_inline)) Real sum_of(int count, const Term& term) {
+  constexpr int w = kWidth<Real>;
+  Vec<Real> a = Vec<Real>{}, b = Vec<Real>{}, c = Vec<Real>{}, d = Vec<Real>{};
+  int i = 0;
+  for (; i + 4 * w <= count; i += 4 * w) {
+    a += term(i);
+    b += term(i + w);
+    c += term(i + 2 * w);
+    d += term(i + 3 * w);
+  }
+  for (; i < count; i += w) a += term(i);
+  return sum<Real>((a + b) + (c + d));
+}
+
 /// Mean and 1 / sqrt(variance + epsilon) of one row of `count` numbers that may end inside a register.
 template <class Real>
 inline void row_statistics(const Real* x, int count, Real epsilon, Real& mean, Real& inverse_deviation) {
   const int whole = count / kWidth<Real> * kWidth<Real>;
-  Vec<Real> sums = Vec<Real>{};
-  for (int i = 0; i < whole; i += kWidth<Real>) sums += load<Real>(x + i);
-  Real total = sum<Real>(sums);
+  Real total = sum_of<Real>(whole, [&](int i) __attribute__((always_inline)) { return load<Real>(x + i); });
   for (int i = whole; i < count; ++i) total += x[i];
   mean = total / static_cast<Real>(count);
-  Vec<Real> squares = Vec<Real>{};
-  for (int i = 0; i < whole; i += kWidth<Real>) {
-    const Vec<Real> difference = load<Real>(x + i) - mean;
-    squares += difference * difference;
-  }
-  Real variance = sum<Real>(squares);
+  const Real middle = mean;
+  Real variance = sum_of<Real>(whole, [&](int i) __attribute__((always_inline)) {
+    const Vec<Real> difference = load<Real>(x + i) - middle;
+    return difference * difference;
+  });
   for (int i = whole; i < count; ++i) variance += (x[i] - mean) * (x[i] - mean);
   variance /= static_cast<Real>(count);
   inverse_deviation = Real(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(variance + epsilon)));
@@ -60,15 +73,12 @@ inline void layer_norm_adjoint(const Layout& layout, const NormParameters<Real>&
     const Real* input = x + row * stride;
     Real mean, inverse;
     row_statistics<Real>(input, layout.features, static_cast<Real>(layout.layer_norm_epsilon), mean, inverse);
-    Vec<Real> sum_s = Vec<Real>{}, sum_sn = Vec<Real>{};
-    for (int i = 0; i < stride; i += kWidth<Real>) {
-      const Vec<Real> s = load<Real>(g + i) * load<Real>(norm.scale + i);
-      store<Real>(g + i, s);
-      sum_s += s;
-      sum_sn += s * (load<Real>(input + i) - mean) * inverse;
-    }
-    const Real mean_s = sum<Real>(sum_s) / static_cast<Real>(layout.features);
-    const Real mean_sn = sum<Real>(sum_sn) / static_cast<Real>(layout.features);
+    for (int i = 0; i < stride; i += kWidth<Real>) store<Real>(g + i, load<Real>(g + i) * load<Real>(norm.scale + i));
+    const Real sum_s = sum_of<Real>(stride, [&](int i) __attribute__((always_inline)) { return load<Real>(g + i); });
+    const Real sum_sn = sum_of<Real>(
+        stride, [&](int i) __attribute__((always_inline)) { return load<Real>(g + i) * (load<Real>(input + i) - mean) * inverse; });
+    const Real mean_s = sum_s / static_cast<Real>(layout.features);
+    const Real mean_sn = sum_sn / static_cast<Real>(layout.features);
     for (int i = 0; i < stride; i += kWidth<Real>) {
       const Vec<Real> n = (load<Real>(input + i) - mean) * inverse;
       store<Real>(g + i, (load<Real>(g + i) - mean_s - n * mean_sn) * inverse);

@@ -301,12 +301,12 @@ void project_adjoint_step(const Step<Real>& step, int begin, int end, Real*) {
 template <class Real>
 void energy_forward(const paper2022::Parameters<Real>& parameters, const Real* x, int begin, int end, double* energy, Real* scratch) {
   const Layout& layout = parameters.layout;
+  const int stride = layout.feature_stride;
   ReadoutBuffers<Real> buffers(parameters.energy, scratch);
   for (int first = begin; first < end; first += kNodeBlock) {
     const int rows = end - first < kNodeBlock ? end - first : kNodeBlock;
-    head_forward<Real>(parameters.energy, layout.energy_activation, rows, x + static_cast<std::ptrdiff_t>(first) * layout.feature_stride,
-                       layout.feature_stride, buffers);
-    for (int row = 0; row < rows; ++row) energy[first + row] = static_cast<double>(buffers.output[row * buffers.output_stride]);
+    scalar_head<Real>(parameters.energy, layout.energy_activation, rows, x + static_cast<std::ptrdiff_t>(first) * stride, stride, buffers,
+                      energy + first, nullptr, 0);
   }
 }
 
@@ -318,11 +318,13 @@ void energy_adjoint(const paper2022::Parameters<Real>& parameters, const Real* x
   ReadoutBuffers<Real> buffers(parameters.energy, scratch);
   for (int first = begin; first < end; first += kNodeBlock) {
     const int rows = end - first < kNodeBlock ? end - first : kNodeBlock;
-    const auto at = static_cast<std::ptrdiff_t>(first) * stride;
-    clear<Real>(rows * stride, gradient_x + at);
-    head_forward<Real>(parameters.energy, layout.energy_activation, rows, x + at, stride, buffers);
-    set_output_gradient<Real>(rows, gradient + first, buffers);
-    head_adjoint<Real>(parameters.energy, rows, buffers, gradient_x + at, stride);
+    Real* out = gradient_x + static_cast<std::ptrdiff_t>(first) * stride;
+    clear<Real>(rows * stride, out);
+    double energy[kNodeBlock];
+    scalar_head<Real>(parameters.energy, layout.energy_activation, rows, x + static_cast<std::ptrdiff_t>(first) * stride, stride, buffers,
+                      energy, out, stride);
+    for (int row = 0; row < rows; ++row)
+      for (int k = 0; k < stride; ++k) out[row * stride + k] *= static_cast<Real>(gradient[first + row]);
   }
 }
 

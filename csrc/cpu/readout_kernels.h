@@ -1,5 +1,5 @@
 // Readouts: atomic energy, raw partial charge and Hirshfeld ratio from the last features (eq. 26, 27, 30 of docs/theory.md), and
-// their gradients.
+// their gradients. What the energy gains by each of them is known later; the gradients of the readouts themselves are not.
 #pragma once
 
 #include "cpu/attention_kernels.h"
@@ -51,69 +51,94 @@ inline void head_adjoint(const HeadParameters<Real>& head, int rows, ReadoutBuff
   add_product<Real>(head.dense1.adjoint, rows, b.hidden, b.hidden_stride, x_gradient, stride);
 }
 
+/// A head with one output: value_r = w . act(dense1 x_r) + b, in place of the padded product of head_forward, and its gradient with respect
+/// to x_r; `gradient` null: not wanted.
+template <class Real>
+inline void scalar_head(const HeadParameters<Real>& head, Activation type, int rows, const Real* x, int stride, ReadoutBuffers<Real>& b,
+                        double* value, Real* gradient, int gradient_stride) {
+  const Real* w = head.dense2.adjoint.weight;  // of depth 1: one row
+  const int width = head.dense2.adjoint.columns;
+  const Real bias = head.dense2.forward.bias != nullptr ? head.dense2.forward.bias[0] : Real(0);
+  if (head.hidden) {
+    apply<Real>(head.dense1.forward, rows, x, stride, b.slope, b.hidden_stride);
+    activate_keep_slope<Real>(type, rows * b.hidden_stride, b.slope, b.hidden);
+  }
+  const Real* in = head.hidden ? b.hidden : x;
+  const int in_stride = head.hidden ? b.hidden_stride : stride;
+  for (int row = 0; row < rows; ++row) value[row] = static_cast<double>(dot<Real>(width, in + row * in_stride, w) + bias);
+  if (gradient == nullptr) return;
+  for (int row = 0; row < rows; ++row) {
+    if (head.hidden)
+      for (int k = 0; k < width; k += kWidth<Real>)
+        store<Real>(b.hidden + row * b.hidden_stride + k, load<Real>(b.slope + row * b.hidden_stride + k) * load<Real>(w + k));
+    else
+      copy_rows<Real>(width, w, gradient + row * gradient_stride);
+  }
+  if (head.hidden) apply<Real>(head.dense1.adjoint, rows, b.hidden, b.hidden_stride, gradient, gradient_stride);
+}
+
+/// h_r = dense2 act(dense1 x_r) . q of the element (eq. 30), and its gradient, which may take the place of x.
+template <class Real>
+inline void hirshfeld_head(const ReadoutStep<Real>& step, int first, int rows, const Real* x, Real* scratch) {
+  const Layout& layout = *step.layout;
+  const HeadParameters<Real>& head = step.parameters->hirshfeld;
+  const int stride = layout.feature_stride, size = layout.hirshfeld_size;
+  ReadoutBuffers<Real> b(head, scratch);
+  head_forward<Real>(head, Activation::silu, rows, x, stride, b);
+  for (int row = 0; row < rows; ++row) {
+    const Real* query = step.parameters->hirshfeld_query + static_cast<std::ptrdiff_t>(step.species[first + row]) * size;
+    Real* output = b.output + row * b.output_stride;
+    step.hirshfeld[first + row] = static_cast<double>(dot<Real>(size, output, query));
+    copy_rows<Real>(size, query, output);
+  }
+  if (step.hirshfeld_row == nullptr) return;
+  Real* gradient = step.hirshfeld_row + static_cast<std::ptrdiff_t>(first) * stride;
+  set_zero_rows<Real>(rows * stride, gradient);
+  head_adjoint<Real>(head, rows, b, gradient, stride);
+}
+
 template <class Real>
 void readout_forward(const ReadoutStep<Real>& step, int begin, int end, Real* scratch) {
-  const Layout& layout = *step.layout;
-  const Parameters<Real>& p = *step.parameters;
-  for (int first = begin; first < end; first += kNodeBlock) {
-    const int rows = end - first < kNodeBlock ? end - first : kNodeBlock;
-    const Real* x = step.x + static_cast<std::ptrdiff_t>(first) * layout.feature_stride;
-    ReadoutBuffers<Real> energy(p.energy, scratch);
-    head_forward<Real>(p.energy, layout.energy_activation, rows, x, layout.feature_stride, energy);
-    for (int row = 0; row < rows; ++row) step.energy[first + row] = static_cast<double>(energy.output[row * energy.output_stride]);
-    if (step.charge != nullptr) {
-      ReadoutBuffers<Real> charge(p.charge, scratch);
-      head_forward<Real>(p.charge, Activation::silu, rows, x, layout.feature_stride, charge);
-      for (int row = 0; row < rows; ++row) step.charge[first + row] = static_cast<double>(charge.output[row * charge.output_stride]);
-    }
-    if (step.hirshfeld != nullptr) {
-      ReadoutBuffers<Real> ratio(p.hirshfeld, scratch);
-      head_forward<Real>(p.hirshfeld, Activation::silu, rows, x, layout.feature_stride, ratio);
-      for (int row = 0; row < rows; ++row)
-        step.hirshfeld[first + row] = static_cast<double>(
-            dot<Real>(layout.hirshfeld_size, ratio.output + row * ratio.output_stride,
-                      p.hirshfeld_query + static_cast<std::ptrdiff_t>(step.species[first + row]) * layout.hirshfeld_size));
-    }
-  }
-}
-
-/// Puts one gradient per row into the first output of a head.
-template <class Real>
-inline void set_output_gradient(int rows, const double* gradient, ReadoutBuffers<Real>& b) {
-  for (int row = 0; row < rows; ++row)
-    for (int c = 0; c < b.output_stride; ++c) b.output[row * b.output_stride + c] = c == 0 ? static_cast<Real>(gradient[row]) : Real(0);
-}
-
-template <class Real>
-void readout_adjoint(const ReadoutStep<Real>& step, int begin, int end, Real* scratch) {
   const Layout& layout = *step.layout;
   const Parameters<Real>& p = *step.parameters;
   const int stride = layout.feature_stride;
   for (int first = begin; first < end; first += kNodeBlock) {
     const int rows = end - first < kNodeBlock ? end - first : kNodeBlock;
-    const Real* x = step.x + static_cast<std::ptrdiff_t>(first) * stride;
-    Real* gradient = step.gradient_x + static_cast<std::ptrdiff_t>(first) * stride;
-    for (int k = 0; k < rows * stride; ++k) gradient[k] = Real(0);
+    const auto place = static_cast<std::ptrdiff_t>(first);
+    const Real* x = step.x + place * stride;
     ReadoutBuffers<Real> energy(p.energy, scratch);
-    head_forward<Real>(p.energy, layout.energy_activation, rows, x, stride, energy);
-    set_output_gradient<Real>(rows, step.energy_gradient + first, energy);
-    head_adjoint<Real>(p.energy, rows, energy, gradient, stride);
-    if (step.charge_gradient != nullptr) {
+    scalar_head<Real>(p.energy, layout.energy_activation, rows, x, stride, energy, step.energy + first,
+                      step.energy_row == nullptr ? nullptr : step.energy_row + place * stride, stride);
+    if (step.charge != nullptr) {
       ReadoutBuffers<Real> charge(p.charge, scratch);
-      head_forward<Real>(p.charge, Activation::silu, rows, x, stride, charge);
-      set_output_gradient<Real>(rows, step.charge_gradient + first, charge);
-      head_adjoint<Real>(p.charge, rows, charge, gradient, stride);
+      scalar_head<Real>(p.charge, Activation::silu, rows, x, stride, charge, step.charge + first,
+                        step.charge_row == nullptr ? nullptr : step.charge_row + place * layout.features_padded, layout.features_padded);
     }
-    if (step.hirshfeld_gradient != nullptr) {
-      ReadoutBuffers<Real> ratio(p.hirshfeld, scratch);
-      head_forward<Real>(p.hirshfeld, Activation::silu, rows, x, stride, ratio);
-      for (int row = 0; row < rows; ++row) {
-        const Real* query = p.hirshfeld_query + static_cast<std::ptrdiff_t>(step.species[first + row]) * layout.hirshfeld_size;
-        for (int k = 0; k < layout.hirshfeld_size; ++k)
-          ratio.output[row * ratio.output_stride + k] = static_cast<Real>(step.hirshfeld_gradient[first + row]) * query[k];
-      }
-      head_adjoint<Real>(p.hirshfeld, rows, ratio, gradient, stride);
-    }
+    if (step.hirshfeld != nullptr) hirshfeld_head<Real>(step, first, rows, x, scratch);
+  }
+}
+
+/// gradient += factor row.
+template <class Real>
+inline void add_scaled(int count, double factor, const Real* row, Real* gradient) {
+  const Real scale = static_cast<Real>(factor);
+  for (int i = 0; i < count; i += kWidth<Real>) store<Real>(gradient + i, load<Real>(gradient + i) + scale * load<Real>(row + i));
+}
+
+template <class Real>
+void readout_adjoint(const ReadoutStep<Real>& step, int begin, int end, Real*) {
+  const Layout& layout = *step.layout;
+  const int count = padded<Real>(layout.features);
+  for (int i = begin; i < end; ++i) {
+    const auto place = static_cast<std::ptrdiff_t>(i);
+    const std::ptrdiff_t offset = place * layout.feature_stride;
+    Real* gradient = step.gradient_x + offset;
+    const Real scale = static_cast<Real>(step.energy_gradient[i]);
+    for (int k = 0; k < count; k += kWidth<Real>) store<Real>(gradient + k, scale * load<Real>(step.energy_row + offset + k));
+    if (step.charge_gradient != nullptr)
+      add_scaled<Real>(count, step.charge_gradient[i], step.charge_row + place * layout.features_padded, gradient);
+    if (step.hirshfeld_gradient != nullptr) add_scaled<Real>(count, step.hirshfeld_gradient[i], step.hirshfeld_row + offset, gradient);
+    for (int k = count; k < layout.feature_stride; ++k) gradient[k] = Real(0);
   }
 }
 

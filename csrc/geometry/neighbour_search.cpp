@@ -4,6 +4,8 @@
 #include <atomic>
 #include <limits>
 
+#include "common/discard.h"
+
 namespace so3md {
 
 namespace {
@@ -257,13 +259,7 @@ void Search::set_offsets(const FoundSites& found) {
     NeighbourRows& list = lists_[l];
     list.offsets.assign(1, 0);
     for (int internal : found.owned) list.offsets.push_back(list.offsets.back() + counts(l)[internal]);
-    const auto total = static_cast<std::size_t>(list.offsets.back());
-    if (total > list.sites.capacity()) {
-      // Some room, so that the few per cent by which lists differ do not reallocate every time; not the factor 2 of std::vector.
-      list.sites = {};
-      list.sites.reserve(total + total / 16);
-    }
-    list.sites.resize(total);
+    resize_discarding(list.sites, static_cast<std::size_t>(list.offsets.back()));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "common/discard.h"
 #include "common/thread_pool.h"
 #include "geometry/domain.h"
 #include "geometry/radial.h"
@@ -35,12 +36,13 @@ class Edges {
   template <class Visit>
   void build(const Domain& domain, double cutoff, const Cutoff& cutoff_function, ThreadPool& pool, const Visit& visit) {
     pair_blocks_.update(domain);
-    resize(domain);
+    place(domain, cutoff, pool);
     pool.parallel_for(domain.n_owned, kAtomsPerTask, [&](int begin, int end, int) {
       for (int i = begin; i < end; ++i) build_atom(domain, i, cutoff, cutoff_function, visit);
     });
   }
 
+  std::size_t size() const { return slot_.size(); }
   const PairBlocks& pair_blocks() const { return pair_blocks_; }
 
   EdgeView<Real> view() const {
@@ -61,21 +63,42 @@ class Edges {
  private:
   static constexpr int kAtomsPerTask = 64;
 
-  void resize(const Domain& domain) {
+  // Room for the edges alone, without that for listed neighbours beyond the cutoff, which may be half of the list.
+  void place(const Domain& domain, double cutoff, ThreadPool& pool) {
     const auto atoms = static_cast<std::size_t>(domain.n_owned);
-    const auto capacity = static_cast<std::size_t>(domain.short_offsets[domain.n_owned]);
-    first_.assign(domain.short_offsets, domain.short_offsets + domain.n_owned);
     count_.resize(atoms);
-    slot_.resize(capacity);
-    row_.resize(capacity);
-    r_.resize(capacity);
-    for (auto* values : {&ux_, &uy_, &uz_, &cutoff_, &cutoff_derivative_}) values->resize(capacity);
+    pool.parallel_for(domain.n_owned, kAtomsPerTask, [&](int begin, int end, int) {
+      for (int i = begin; i < end; ++i) count_[static_cast<std::size_t>(i)] = most_edges(domain, i, cutoff);
+    });
+    first_.resize(atoms);
+    std::int64_t next = 0;
+    for (std::size_t i = 0; i < atoms; ++i) {
+      first_[i] = next;
+      next += count_[i];
+    }
+    const auto capacity = static_cast<std::size_t>(next);
+    for (auto* values : {&slot_, &row_}) resize_discarding(*values, capacity);
+    resize_discarding(r_, capacity);
+    for (auto* values : {&ux_, &uy_, &uz_, &cutoff_, &cutoff_derivative_}) resize_discarding(*values, capacity);
+  }
+
+  // An upper bound, which a compiler that contracts sums of products in one place and not in another cannot break.
+  static int most_edges(const Domain& domain, int i, double cutoff) {
+    const double* center = domain.positions + 3 * static_cast<std::ptrdiff_t>(i);
+    const double bound = cutoff * cutoff * (1.0 + 1e-12);
+    int count = 0;
+    for (std::int64_t entry = domain.short_offsets[i]; entry < domain.short_offsets[i + 1]; ++entry) {
+      const double* other = domain.positions + 3 * static_cast<std::ptrdiff_t>(domain.short_sites[entry]);
+      const double d[3] = {other[0] - center[0], other[1] - center[1], other[2] - center[2]};
+      count += d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < bound ? 1 : 0;
+    }
+    return count;
   }
 
   template <class Visit>
   void build_atom(const Domain& domain, int i, double cutoff, const Cutoff& cutoff_function, const Visit& visit) {
     const double* center = domain.positions + 3 * static_cast<std::ptrdiff_t>(i);
-    auto at = static_cast<std::size_t>(domain.short_offsets[i]);
+    auto at = static_cast<std::size_t>(first_[static_cast<std::size_t>(i)]);
     const auto start = at;
     for (std::int64_t entry = domain.short_offsets[i]; entry < domain.short_offsets[i + 1]; ++entry) {
       const int site = domain.short_sites[entry];

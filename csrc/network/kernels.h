@@ -72,6 +72,8 @@ struct LayerStep {
   Real* x_attended = nullptr;        ///< owned rows: x + attention
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention
   Real* chi_next = nullptr;          ///< owned rows: output coordinates
+  Real* kept = nullptr;              ///< attention of small systems: rows of Layout::kept_size by edge; null: the adjoint works filters
+                                     ///< out again
   Real* record = nullptr;            ///< what node_forward keeps for node_adjoint: Layout::record for every kNodeBlock atoms
 
   Real* gradient_attended = nullptr;      ///< dE/d(x_attended), head layout
@@ -95,10 +97,15 @@ struct ReadoutStep {
   double* charge = nullptr;     ///< raw output of the charge head, without the element's offset; null: no head
   double* hirshfeld = nullptr;  ///< ratio before the absolute value, without the element's offset; null: no head
 
+  // Gradients of each readout with respect to x: rows that forward sets and adjoint combines, so that no product is done again.
+  Real* energy_row = nullptr;     ///< rows of feature_stride; null: no gradients are wanted
+  Real* charge_row = nullptr;     ///< rows of features_padded
+  Real* hirshfeld_row = nullptr;  ///< rows of feature_stride; may be x, which nothing needs afterwards
+
   const double* energy_gradient = nullptr;  ///< adjoint: dE/d(energy), that is the element's scale
   const double* charge_gradient = nullptr;
   const double* hirshfeld_gradient = nullptr;
-  Real* gradient_x = nullptr;  ///< set
+  Real* gradient_x = nullptr;  ///< set; may be energy_row
 };
 
 /// Ranges are of owned atoms unless stated; `scratch` belongs to the calling thread and has scratch_size() numbers.

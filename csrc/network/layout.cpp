@@ -62,6 +62,7 @@ Layout make_layout(const Hyperparameters& hyper) {
   out.projection_stride = 3 * out.features_padded + 2 * out.coordinates_padded;
 
   out.spherical_hidden = padded<Real>(hyper.spherical_hidden);
+  out.kept_size = 2 * (out.features_padded + out.coordinates_padded + out.spherical_hidden);
   out.radial_hidden = padded<Real>(hyper.radial_hidden);
   out.num_radial = hyper.num_radial;
   out.radial_stride = padded<Real>(hyper.num_radial);

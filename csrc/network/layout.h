@@ -62,6 +62,7 @@ struct Layout {
   int radial_hidden = 0;     ///< hidden width of one radial filter, padded
   int num_radial = 0;        ///< K
   int radial_stride = 0;     ///< K, padded
+  int kept_size = 0;         ///< filters of an edge, their slopes, and the slopes of the hidden values
   int exchange_stride = 0;   ///< F + number of degrees, padded
 
   int energy_hidden = 0, charge_hidden = 0, hirshfeld_hidden = 0, hirshfeld_size = 0;  ///< padded

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/discard.h"
 #include "network/harmonics_table.h"
 
 namespace so3md {
@@ -14,8 +15,11 @@ constexpr int kAtomsPerTask = kNodeBlock;
 
 template <class Real>
 void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
-  array.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride));
+  resize_discarding(array, static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride));
 }
+
+// Filters of so many edges of a layer lie in caches better than they are worked out twice.
+constexpr std::size_t kMostKeptEdges = 512;
 
 std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
@@ -34,6 +38,7 @@ Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, Threa
   chi_.resize(layers + 1);
   projected_.resize(layers);
   projection_.resize(layers);
+  kept_.resize(layers);
   record_.resize(layers);
   x_attended_.resize(layers);
   chi_attended_.resize(layers);
@@ -75,24 +80,38 @@ void Network<Real>::allocate_rim() {
   const std::size_t size = kernels_.scratch_size(layout, blocks.most_rows());
   for (auto& scratch : scratch_)
     if (scratch.size() < size) scratch.resize(size);
+  const std::size_t edges = edges_.size();
+  for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
+    const bool keep = edges <= kMostKeptEdges && parameters_->tabulated && !is_by_species(static_cast<int>(layer));
+    resize_discarding(kept_[layer], keep ? edges * index_of(layout.kept_size) : 0);
+  }
   resize_rows(rim_features_, blocks.num_rim_rows(), std::max(layout.feature_stride, layout.features_padded));
   resize_rows(rim_chi_, blocks.num_rim_rows(), layout.chi_stride);
-  rim_forces_.resize(3 * index_of(blocks.num_rim_rows()));
-  rim_virial_.resize(9 * index_of(blocks.num_rim_rows()));
+  resize_discarding(rim_forces_, 3 * index_of(blocks.num_rim_rows()));
+  resize_discarding(rim_virial_, 9 * index_of(blocks.num_rim_rows()));
+}
+
+// What depends on the composition alone, which seldom changes from one evaluation to the next.
+template <class Real>
+void Network<Real>::embed_species(const Composition& composition) {
+  if (!species_rows_.empty() && composition == composition_) return;
+  const Layout& layout = parameters_->layout;
+  const Matrix features = species_features(parameters_->model(), composition);
+  if (parameters_->first_layer_by_species) first_layer_tables_.update(*parameters_, composition, features);
+  species_rows_.assign(index_of(features.rows) * index_of(layout.feature_stride), Real(0));
+  for (int species = 0; species < features.rows; ++species)
+    for (int f = 0; f < layout.features; ++f)
+      species_rows_[index_of(species * layout.feature_stride + f)] = static_cast<Real>(features(species, f));
+  composition_ = composition;
 }
 
 template <class Real>
 void Network<Real>::embed(const Composition& composition) {
-  const Layout& layout = parameters_->layout;
-  const Matrix features = species_features(parameters_->model(), composition);
-  std::fill(x_[0].begin(), x_[0].end(), Real(0));
+  embed_species(composition);
+  const std::ptrdiff_t stride = parameters_->layout.feature_stride;
   for (int slot = 0; slot < slots_; ++slot)
-    for (int f = 0; f < layout.features; ++f)
-      x_[0][index_of(slot) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(species_[slot], f));
-  if (parameters_->first_layer_by_species) {
-    first_layer_tables_.update(*parameters_, composition, features);
-    first_layer_ = first_layer_tables_.view(species_);
-  }
+    std::copy_n(species_rows_.data() + species_[slot] * stride, stride, x_[0].data() + slot * stride);
+  if (parameters_->first_layer_by_species) first_layer_ = first_layer_tables_.view(species_);
 }
 
 template <class Real>
@@ -123,6 +142,7 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.x_attended = x_attended_[at].data();
   out.chi_attended = chi_attended_[at].data();
   out.chi_next = chi_[at + 1].data();
+  out.kept = kept_[at].empty() ? nullptr : kept_[at].data();
   out.record = record_[at].data();
   out.gradient_attended = gradient_attended_.data();
   out.gradient_chi_attended = gradient_chi_attended_.data();
@@ -200,11 +220,16 @@ void Network<Real>::initial_adjoint(LayerStep<Real> s, HaloExchange& halo, Stopw
 
 template <class Real>
 ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
+  AlignedVector<Real>& x = x_[keeps_inputs_ ? x_.size() - 1 : 0];
   ReadoutStep<Real> step;
   step.layout = &parameters_->layout;
   step.parameters = parameters_.get();
   step.species = species_;
-  step.x = x_[keeps_inputs_ ? x_.size() - 1 : 0].data();
+  step.x = x.data();
+  // Memory that nothing else uses between the last layer and the adjoint of it.
+  step.energy_row = gradient_x_.data();
+  step.charge_row = gradient_attended_.data();
+  step.hirshfeld_row = x.data();
   step.energy = out.energy.data();
   step.charge = out.charge.empty() ? nullptr : out.charge.data();
   step.hirshfeld = out.hirshfeld.empty() ? nullptr : out.hirshfeld.data();

@@ -48,6 +48,7 @@ class Network {
 
  private:
   void allocate(int owned, int slots);
+  void embed_species(const Composition& composition);
   void embed(const Composition& composition);
   LayerStep<Real> step(int layer);
   void allocate_rim();
@@ -68,13 +69,15 @@ class Network {
   Edges<Real> edges_;
   FirstLayerTables<Real> first_layer_tables_;
   FirstLayer<Real> first_layer_;
-  bool keeps_inputs_;  // of every layer, because the adjoint of the projections needs them
+  Composition composition_;           // of species_rows_ and the tables of the first layer
+  AlignedVector<Real> species_rows_;  // [species] features before the first layer
+  bool keeps_inputs_;                 // of every layer, because the adjoint of the projections needs them
 
   int owned_ = 0;
   int interior_ = 0;  // owned atoms whose edges all end at owned atoms
   int slots_ = 0;     // with features
   const int* species_ = nullptr;
-  std::vector<AlignedVector<Real>> x_, projected_, projection_, chi_, x_attended_, chi_attended_, record_;  // by layer
+  std::vector<AlignedVector<Real>> x_, projected_, projection_, chi_, x_attended_, chi_attended_, kept_, record_;  // by layer
   AlignedVector<Real> rim_features_, rim_chi_;
   std::vector<double> rim_forces_, rim_virial_;
   AlignedVector<Real> gradient_attended_, gradient_chi_attended_, gradient_projected_, gradient_x_, gradient_chi_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/discard.h"
+
 namespace so3md {
 
 namespace {
@@ -31,7 +33,7 @@ void PairBlocks::update(const Domain& domain) {
   if (domain.build != 0 && domain.build == build_) return;
   build_ = domain.build;
   cut(domain);
-  rows_.resize(static_cast<std::size_t>(domain.short_offsets[domain.n_owned]));
+  resize_discarding(rows_, static_cast<std::size_t>(domain.short_offsets[domain.n_owned]));
   rim_slots_.clear();
   most_rows_ = 0;
   place_.assign(index_of(domain.n_owned), kNotHere);
@@ -100,7 +102,7 @@ void PairBlocks::index_rim(int n_owned) {
   gathered_first_.assign(index_of(n_owned) + 1, 0);
   for (int slot : rim_slots_) ++gathered_first_[index_of(slot) + 1];
   for (int i = 0; i < n_owned; ++i) gathered_first_[index_of(i) + 1] += gathered_first_[index_of(i)];
-  gathered_.resize(rim_slots_.size());
+  resize_discarding(gathered_, rim_slots_.size());
   std::vector<int> next(gathered_first_.begin(), gathered_first_.end() - 1);
   for (int row = 0; row < static_cast<int>(rim_slots_.size()); ++row)
     gathered_[index_of(next[index_of(rim_slots_[index_of(row)])]++)] = row;
