@@ -4,8 +4,9 @@
 
 Energy and forces with all physics terms, precision `mixed`. One molecule after the other on one thread, its atoms moved
 before every call: the engine alone, which may take 0.3 ms, and what So3kratesCalculator.get_forces() takes beyond that,
-which may be 0.2 ms; the two take turns. Then evaluate_many, in molecules per second. Prints tables and writes
-results/small_systems.json. Leave the machine alone while it runs.
+which may be 0.2 ms; the two take turns with a large matrix product, whose rate tells what the machine gave meanwhile
+and what the counted operations would take at least. Then evaluate_many, in molecules per second. Prints tables and
+writes results/small_systems.json. Leave the machine alone while it runs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from so3md import So3kratesCalculator, _engine, evaluate_many, load_model
+from so3md.benchmark.machine import matrix_product_gflops
+from so3md.benchmark.work import count_work
 
 RESULTS = Path(__file__).parent / "results" / "small_systems.json"
 ENGINE_LIMIT = 0.3  # ms
@@ -36,6 +39,7 @@ CALLS = 200  # in a turn
 BATCH = 10_000  # molecules in a call of evaluate_many, which loads the model first
 BATCH_ROUNDS = 3
 DISPLACEMENT = 0.02  # A, standard deviation
+PRODUCT_SECONDS = 0.1  # of the matrix product, in a turn
 
 Record = dict[str, Any]
 console = Console()
@@ -84,9 +88,11 @@ def one_by_one(rounds: int) -> Record:
     structures = moved_ethanol(CALLS)
     calls = {"engine": engine_call(), "ase": ase_call()}
     turns: dict[str, list[float]] = {name: [] for name in calls}
+    rates = []
     for _ in range(rounds):
         for name, call in calls.items():
             turns[name].append(milliseconds(call, structures))
+        rates.append(matrix_product_gflops(1, seconds=PRODUCT_SECONDS))
     beyond = [ase - engine for engine, ase in zip(turns["engine"], turns["ase"], strict=True)]
     medians = {name: statistics.median(times) for name, times in turns.items()} | {
         "ase_beyond_engine": statistics.median(beyond)
@@ -95,7 +101,23 @@ def one_by_one(rounds: int) -> Record:
         "engine": medians["engine"] <= ENGINE_LIMIT,
         "ase_beyond_engine": medians["ase_beyond_engine"] <= ASE_LIMIT,
     }
-    return {"ms": medians, "ms_of_turns": turns, "within_limit": within}
+    gflops = statistics.median(rates)
+    least = len(structures[0]) * ethanol_work() / gflops
+    return {
+        "ms": medians,
+        "ms_of_turns": turns,
+        "within_limit": within,
+        "matrix_product_gflops": gflops,
+        "gflops_of_turns": rates,
+        "least_ms": least,
+        "share_of_limit": least / medians["engine"],
+    }
+
+
+def ethanol_work() -> float:
+    """Million operations per atom: all pairs of ethanol are within the cutoff."""
+    hyperparameters = json.loads(load_model("so3lr").metadata)["hyperparameters"]
+    return count_work(hyperparameters, neighbours=len(molecule("CH3CH2OH")) - 1).total
 
 
 def many_at_once(threads: Sequence[int], rounds: int) -> list[Record]:
@@ -120,6 +142,10 @@ def print_tables(single: Record, many: Sequence[Record]) -> None:
     for name, limit in rows:
         within = "" if limit is None else "yes" if single["within_limit"][name] else "no"
         table.add_row(name.replace("_", " "), f"{single['ms'][name]:.3f}", "" if limit is None else str(limit), within)
+    table.caption = (
+        f"{single['matrix_product_gflops']:.0f} GFLOP/s in a matrix product next to it: the operations alone "
+        f"take {single['least_ms']:.3f} ms, {100 * single['share_of_limit']:.0f} % of the engine's time"
+    )
     console.print(table)
     table = Table("threads", "molecules per s", title=f"evaluate_many, {BATCH} ethanols")
     for record in many:

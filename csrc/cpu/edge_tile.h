@@ -13,8 +13,9 @@ namespace SO3MD_CPU_NAMESPACE {
 /// for what is kept of each to stay near. Whole register tiles of matmul.h, and a multiple of every register width.
 inline constexpr int kTile = 48;
 
-/// Lanes come in groups of so many: registers of any width fit.
-inline constexpr int kLaneGroup = 16;
+/// Lanes come in groups of so many: one register of floats, or whole registers of doubles.
+inline constexpr int kLaneGroup = kVectorBytes / static_cast<int>(sizeof(float));
+static_assert(kTile % kLaneGroup == 0);
 
 /// Up to kTile edges, of one atom or of several. Lanes from `count` to `lanes` hold a harmless direction and a cutoff value of zero, and
 /// the atoms of the first edge.
