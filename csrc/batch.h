@@ -41,6 +41,8 @@ class BatchEvaluator {
   struct Task;
   using Batch = std::vector<int>;  // numbers of systems
 
+  // One device evaluates one batch after the other, large ones.
+  bool on_device() const { return options_.device.kind != DeviceKind::cpu; }
   std::vector<Batch> group(std::span<const System> systems, std::vector<Batch>& large) const;
 
   std::shared_ptr<const Model> model_;

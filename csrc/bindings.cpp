@@ -47,10 +47,11 @@ py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::
 class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
-               double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, std::unique_ptr<Transport> transport)
+               double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device,
+               std::unique_ptr<Transport> transport)
       : precision_(precision),
         transport_(transport.get()),
-        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal), threads, skin,
+        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device), threads, skin,
                    std::move(transport)) {}
 
   py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
@@ -96,10 +97,18 @@ class PythonEngine {
     py::dict out, stages;
     const Engine& engine = evaluator_.engine();
     out["precision"] = precision_;
+    out["device"] = device_name(evaluator_.options().device);
     out["threads"] = evaluator_.threads();
     out["instruction_set"] = engine.instruction_set();
     out["evaluations"] = evaluations_;
-    out["neighbour_rebuilds"] = evaluator_.neighbours().rebuilds();
+    out["neighbour_rebuilds"] = evaluator_.neighbour_rebuilds();
+    if (evaluator_.options().device.kind != DeviceKind::cpu) {
+      const DeviceMemory memory = engine.device_memory();
+      py::dict bytes;
+      bytes["now"] = memory.now;
+      bytes["peak"] = memory.peak;
+      out["device_memory"] = bytes;
+    }
     out["table_error"] = py::none();
     if (engine.tabulated()) {
       const TableError& error = engine.table_error();
@@ -168,8 +177,9 @@ class PythonEngine {
   py::array_t<int> atoms() const { return py::array_t<int>(rows(), evaluator_.atoms().data()); }
 
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
-                               std::optional<bool> tabulate, bool skip_nonlocal) {
+                               std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device) {
     EngineOptions out;
+    out.device = parse_device(device);
     out.precision = parse_precision(precision);
     out.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
     out.dispersion_damping = lr_damping;
@@ -199,7 +209,7 @@ class PythonEngine {
     const EnergyComponents& energy = totals.energy;
     if (transport_ != nullptr) {
       out["atoms"] = atoms();
-      out["neighbour_rebuilds"] = evaluator_.neighbours().rebuilds();  // atoms move to other processes when this changes
+      out["neighbour_rebuilds"] = evaluator_.neighbour_rebuilds();  // atoms move to other processes when this changes
     }
     out["energy"] = energy.total();
     out["energies"] = to_array(results.energies, {rows()});
@@ -226,8 +236,8 @@ class PythonEngine {
 
 std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, int threads,
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
-                                          const py::object& transport, bool skip_nonlocal) {
-  return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate, skip_nonlocal,
+                                          const py::object& transport, bool skip_nonlocal, const std::string& device) {
+  return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate, skip_nonlocal, device,
                                         transport.is_none() ? nullptr : make_python_transport(transport));
 }
 
@@ -239,12 +249,29 @@ void bind_engine(py::module_& module) {
                            "structure, and each gets the rows of its atoms, whose numbers are in \"atoms\", and the sums over all.")
       .def(py::init(&make_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0,
            py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none(),
-           py::arg("skip_nonlocal") = true)
+           py::arg("skip_nonlocal") = true, py::arg("device") = "cpu")
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0)
       .def("info", &PythonEngine::info);
+  module.def(
+      "count_devices", [](const std::string& device) { return count_devices(parse_device(device).kind); }, py::arg("device"),
+      "Number of devices of this kind (\"cpu\", \"cuda\"). Raises ValueError for an unknown kind, and RuntimeError, saying why, where\n"
+      "none can be used.");
+  module.def(
+      "measure_speed",
+      [](const std::string& device) {
+        const DeviceSpeed speed = measure_speed(parse_device(device));
+        py::dict out;
+        out["operations_per_second"] = speed.operations_per_second;
+        out["double_operations_per_second"] = speed.double_operations_per_second;
+        out["bytes_per_second"] = speed.bytes_per_second;
+        return out;
+      },
+      py::arg("device"),
+      "Rates of multiply-adds (two operations each) in single and double precision, and of a copy within the memory of\na GPU, as "
+      "measured now. Raises ValueError and RuntimeError as count_devices.");
   module.def("instruction_sets", &usable_instruction_sets, "Instruction sets that this build can use here, the widest last.");
 }
 

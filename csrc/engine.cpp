@@ -319,7 +319,12 @@ class EngineOf final : public Engine {
 
 }  // namespace
 
+const DomainResults& Engine::evaluate_points(const PointSystem&, const SystemTotals&, bool) {
+  throw std::logic_error("this engine makes no neighbour lists: give it a domain");
+}
+
 std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
+  if (options.device.kind != DeviceKind::cpu) return create_device_engine(std::move(model), options, pool);
   if (options.precision == Precision::mixed) return std::make_unique<EngineOf<float>>(std::move(model), options, pool);
   return std::make_unique<EngineOf<double>>(std::move(model), options, pool);
 }

@@ -1,6 +1,8 @@
 // One evaluation of a model on a domain, from start to end: the only file that knows the order of the stages.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -9,6 +11,7 @@
 
 #include "common/stopwatch.h"
 #include "common/thread_pool.h"
+#include "device.h"
 #include "geometry/domain.h"
 #include "halo/halo_exchange.h"
 #include "model/model.h"
@@ -23,6 +26,7 @@ enum class Precision {
 };
 
 struct EngineOptions {
+  Device device;
   Precision precision = Precision::mixed;
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
   double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
@@ -45,6 +49,16 @@ struct SystemRanges {
   int count = 0;
   const int* first = nullptr;          ///< [count + 1] the owned atoms of system s are first[s] .. first[s + 1] - 1, at least one
   const Cell* const* cells = nullptr;  ///< [count] in place of SystemTotals::cell
+};
+
+/// A system that one process owns alone, for engines that make the neighbour lists themselves.
+struct PointSystem {
+  int n = 0;
+  const double* positions = nullptr;  ///< [n][3], A
+  const int* species = nullptr;       ///< [n] positions in Model::elements
+  const Cell* cell = nullptr;
+  double skin = 0.0;        ///< of the lists, A
+  std::int64_t points = 0;  ///< where this number changes, point k may be another atom than before
 };
 
 /// Electrostatics that the host computes, in place of the engine's sum over pairs (LAMMPS: Ewald summation).
@@ -97,10 +111,19 @@ class Engine {
                                         bool forces, std::vector<LayerFeatures>* features = nullptr, ChargePotential* coulomb = nullptr,
                                         const SystemRanges* systems = nullptr) = 0;
 
+  /// Whether evaluate_points() is there: the engine then makes lists where its atoms are, which is quicker than bringing them there.
+  virtual bool makes_lists() const { return false; }
+
+  /// As evaluate(), of a process alone; rows of the results, and the numbers in OverlappingAtoms, are those of the points.
+  virtual const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces);
+
+  virtual std::int64_t list_rebuilds() const { return 0; }  ///< by evaluate_points()
+
   virtual const char* instruction_set() const = 0;
   virtual bool tabulated() const = 0;
   virtual const TableError& table_error() const = 0;
   virtual const Stopwatch& stopwatch() const = 0;
+  virtual DeviceMemory device_memory() const { return {}; }
   virtual NonlocalPairs nonlocal_pairs() const = 0;  ///< of the last evaluation, on this process
 };
 

@@ -68,7 +68,8 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
       engine_(Engine::create(model_, options, pool_)),
       neighbours_(model_->hyper.cutoff, long_range_cutoff(*model_, options), skin),
       transport_(std::move(transport)),
-      planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr) {}
+      planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
+      skin_(skin) {}
 
 // Lists for these positions; where they are new, the system is divided among the processes anew as well.
 void Evaluator::update_lists(const System& system) {
@@ -104,6 +105,8 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
     atoms_.clear();
     return results_;
   }
+  // Features come in the order of the lists, which only those of the host tell.
+  if (alone() && engine_->makes_lists() && features == nullptr) return evaluate_points(system, forces);
   update_lists(system);
   set_species(system);
   HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
@@ -117,6 +120,22 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   }
   if (features != nullptr) features_to_host_order(*features);
   return results_;
+}
+
+// With the lists of the engine.
+const DomainResults& Evaluator::evaluate_points(const System& system, bool forces) {
+  species_.resize(static_cast<std::size_t>(system.n));
+  for (std::size_t i = 0; i < species_.size(); ++i) species_[i] = model_->species_of(system.numbers[i]);
+  atoms_.resize(species_.size());
+  std::iota(atoms_.begin(), atoms_.end(), 0);
+  const Cell cell(system.cell, system.periodic);
+  SystemTotals totals = system.totals;
+  totals.cell = &cell;
+  try {
+    return engine_->evaluate_points({system.n, system.positions, species_.data(), &cell, skin_, 0}, totals, forces);
+  } catch (const OverlappingAtoms& overlap) {
+    throw overlap_error(overlap, atoms_);
+  }
 }
 
 void Evaluator::to_host_order(const DomainResults& from) {

@@ -53,8 +53,10 @@ class Evaluator {
   const PlannedHalo* halo() const { return planned_halo_.get(); }  ///< null for a process alone
   int threads() const { return pool_.size(); }
   double neighbour_seconds() const { return neighbour_seconds_; }
+  std::int64_t neighbour_rebuilds() const { return neighbours_.rebuilds() + engine_->list_rebuilds(); }
 
  private:
+  const DomainResults& evaluate_points(const System& system, bool forces);
   void update_lists(const System& system);
   void set_species(const System& system);
   void to_host_order(const DomainResults& from);
@@ -73,6 +75,7 @@ class Evaluator {
   std::vector<int> atoms_;
   DomainResults results_;
   double neighbour_seconds_ = 0.0;
+  double skin_;
 };
 
 }  // namespace so3md

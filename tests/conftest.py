@@ -34,3 +34,23 @@ def toy_model(tmp_path: Path) -> Callable[..., Path]:
         return write_toy_model(tmp_path / f"toy{next(counter)}.safetensors", seed, **overrides)
 
     return make
+
+
+def _why_unusable(device: str) -> str | None:
+    """Why a device cannot be used here; None if it can."""
+    from so3md._engine import count_devices
+
+    try:
+        count_devices(device)
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session", params=["cuda-emulation", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """A device other than the CPU: GPUs where there are any, and their kernels run by the processor everywhere."""
+    reason = _why_unusable(request.param)
+    if reason is not None:
+        pytest.skip(f"no test on the device {request.param}: {reason}")
+    return request.param

@@ -201,7 +201,6 @@ def test_md_says_in_one_line_what_is_wrong(ethanol: str):
         (ethanol, "--ensemble", "nve", "--friction", "1"): "nve has no such setting",
         (ethanol, "--supercell", "2", "2", "2"): "is not periodic along cell vector 1",
         (ethanol, "--spin", "0.5"): "cannot be unpaired",
-        (ethanol, "--device", "cuda"): "no GPU engine",
         (ethanol, "--velocities", "file"): "the structure has none",
         ("water", "--lr-cutoff", "none"): "lr_cutoff=None is for molecules in vacuum",
         (ethanol, "-o", "notes.xyz/run"): "Not a directory",

@@ -296,7 +296,6 @@ def test_it_says_in_one_line_what_is_wrong():
         ("water", "--ensemble", "minimize", "--pressure", "1"): "a pressure acts on a cell that relaxes",
         ("water", "--ensemble", "minimize", "--fmax", "0"): "expected a positive number",
         ("water", "--spin", "0.5"): "cannot be unpaired",
-        ("water", "--device", "cuda"): "no GPU engine",
         ("ethanol.xyz", "-o", "ethanol.xyz/run"): "Not a directory",
     }.items():
         assert expected in fail(*arguments), arguments

@@ -70,6 +70,14 @@ TABLE_VALUE = 1e-7
 TABLE_DERIVATIVE = 1e-5
 TABLE_FORCES = 1e-6  # eV/A
 
+#: The GPU's kernels against those of the CPU, both in double precision: the same equations, with sums in another order
+#: and another mathematical library.
+DEVICE = Tolerance(energy_per_atom=1e-11, component=1e-9, forces=1e-10, charges=1e-11, stress=1e-11, features=1e-11)
+
+#: Both in `mixed`: either has the rounding errors of which RANKS_MIXED_FORCES speaks, in different places.
+DEVICE_MIXED_FORCES = 2e-5  # eV/A
+DEVICE_MIXED_ENERGY_PER_ATOM = 2e-6  # eV
+
 #: Float arithmetic against double on toy models with random weights, relative to the largest force: some hundred
 #: operations of 6e-8 each, and random weights amplify more than trained ones.
 SINGLE_RELATIVE = 1e-4

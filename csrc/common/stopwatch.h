@@ -15,6 +15,8 @@ class Stopwatch {
     seconds_[stage] += std::chrono::duration<double>(now - last_).count();
     last_ = now;
   }
+  /// Books a time that something else took.
+  void add(const char* stage, double seconds) { seconds_[stage] += seconds; }
   void start() { last_ = Clock::now(); }
   const std::map<std::string, double>& seconds() const { return seconds_; }
 

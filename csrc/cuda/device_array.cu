@@ -13,7 +13,7 @@ std::string megabytes(std::size_t bytes) { return std::to_string(bytes / 1000000
 
 }  // namespace
 
-MemoryUse memory_use() { return {in_use, peak}; }
+DeviceMemory memory_use() { return {in_use, peak}; }
 
 namespace detail {
 

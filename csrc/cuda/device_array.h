@@ -7,14 +7,12 @@
 #include <vector>
 
 #include "cuda/platform.h"
+#include "device.h"
 
 namespace so3md::cuda {
 
 /// Bytes of all device arrays that are alive in this library, and the most there ever were.
-struct MemoryUse {
-  std::size_t now = 0, peak = 0;
-};
-MemoryUse memory_use();
+DeviceMemory memory_use();
 
 namespace detail {
 void* allocate_device(std::size_t bytes);

@@ -1,7 +1,7 @@
 // What the parts of the GPU engine hand to each other: data on the device, rows of other processes, and time.
 //
-// CudaEngine (cuda/engine.cu) makes lists, edges, pair physics and sums; CudaNetwork (cuda/network) makes readouts from edges, and forces
-// from their gradients. All pointers are of the device unless stated; all work goes through one stream.
+// CudaEngine (cuda/cuda_engine.cu) makes lists, edges, pair physics and sums; CudaNetwork (cuda/network) makes readouts from edges, and
+// forces from their gradients. All pointers are of the device unless stated; all work goes through one stream.
 #pragma once
 
 #include <cstdint>

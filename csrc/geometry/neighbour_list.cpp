@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "geometry/deformation.h"
+
 namespace so3md {
 
 namespace {
@@ -16,7 +18,9 @@ std::string text(const double* r) { return "(" + std::to_string(r[0]) + ", " + s
 
 bool is_usable(double coordinate) { return std::abs(coordinate) < kLargestCoordinate; }  // false for NaN
 
-void require_usable(int n, const double* positions) {
+}  // namespace
+
+void require_usable_positions(int n, const double* positions) {
   const auto count = 3 * static_cast<std::size_t>(n);
   const double* bad = std::find_if_not(positions, positions + count, is_usable);
   if (bad == positions + count) return;
@@ -26,28 +30,7 @@ void require_usable(int n, const double* positions) {
       " A: expected finite numbers below 1e8; check the structure, and for a simulation that broke down the time step");
 }
 
-// F, such that old lattice vector . F = new lattice vector.
-Matrix3 deformation(const Cell& from, const Cell& to) {
-  Matrix3 result;
-  if (from == to) return {Vec3{1, 0, 0}, Vec3{0, 1, 0}, Vec3{0, 0, 1}};  // exactly
-  for (int row = 0; row < 3; ++row) result[row] = multiply(from.inverse()[row], to.vectors());
-  return result;
-}
-
-// Lower bound of |v . F| / |v|: with G = F F^T - 1, |v . F|^2 = |v|^2 + v . G . v, and the eigenvalues of G are bounded by Gershgorin's
-// circles. Exact for rotations and for stretches along the axes.
-double smallest_stretch(const Matrix3& f) {
-  double lowest = std::numeric_limits<double>::infinity();
-  for (int row = 0; row < 3; ++row) {
-    double bound = -1;
-    for (int other = 0; other < 3; ++other) {
-      const double product = f[row][0] * f[other][0] + f[row][1] * f[other][1] + f[row][2] * f[other][2];
-      bound += other == row ? product : -std::abs(product);
-    }
-    lowest = std::min(lowest, bound);
-  }
-  return std::sqrt(std::max(0.0, 1 + lowest));
-}
+namespace {
 
 // Checks the lengths; returns the radius of the short list, which nothing else makes.
 double checked_radius(double short_cutoff, double long_cutoff, double skin) {
@@ -74,7 +57,7 @@ NeighbourList::NeighbourList(double short_cutoff, double long_cutoff, double ski
 
 // Takes the positions if the lists are good for them.
 bool NeighbourList::still_complete(int n, const double* positions, const Cell& cell, ThreadPool& pool) {
-  require_usable(n, positions);
+  require_usable_positions(n, positions);
   if (std::isinf(long_cutoff_) && cell.any_periodic()) {
     throw std::invalid_argument(
         "an infinite long-range cutoff was asked for a periodic system, where the sum over images has no end: "

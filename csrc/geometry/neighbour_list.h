@@ -11,6 +11,9 @@
 
 namespace so3md {
 
+/// Throws std::invalid_argument, with a finished message, for positions ([n][3], A) that are not finite or absurdly large.
+void require_usable_positions(int n, const double* positions);
+
 /// All pairs within a short and a long cutoff, for molecules, wires, slabs and bulk in any cell. Both lists hold pairs up to the cutoff
 /// plus a skin, and are built again only when a pair that they lack could have come within a cutoff.
 class NeighbourList {

@@ -3,37 +3,16 @@
 #include <cmath>
 #include <numbers>
 
+#include "geometry/cutoff_function.h"
+
 namespace so3md {
 
 Cutoff::Cutoff(const Hyperparameters& hyper) : type_(hyper.cutoff_function), cutoff_(hyper.cutoff), exponent_(hyper.cutoff_exponent) {}
 
 double Cutoff::operator()(double r, double* derivative) const {
-  *derivative = 0.0;
-  if (r >= cutoff_) return 0.0;
-  const double t = r / cutoff_;
-  switch (type_) {
-    case CutoffFunction::phys: {
-      const double t2 = t * t;
-      *derivative = -30.0 * t2 * (1.0 - t) * (1.0 - t) / cutoff_;
-      return 1.0 - t2 * t * (10.0 - 15.0 * t + 6.0 * t2);
-    }
-    case CutoffFunction::cosine:
-      *derivative = -0.5 * std::numbers::pi * std::sin(std::numbers::pi * t) / cutoff_;
-      return 0.5 * (1.0 + std::cos(std::numbers::pi * t));
-    case CutoffFunction::polynomial: {
-      const double p = exponent_;
-      const double power = std::pow(t, p - 1.0);
-      *derivative = -0.5 * p * (p + 1.0) * (p + 2.0) * power * (1.0 - t) * (1.0 - t) / cutoff_;
-      return 1.0 - power * t * (0.5 * (p + 1.0) * (p + 2.0) - p * (p + 2.0) * t + 0.5 * p * (p + 1.0) * t * t);
-    }
-    case CutoffFunction::exponential: {
-      const double rest = (cutoff_ - r) * (cutoff_ + r);
-      const double value = std::exp(-r * r / rest);
-      *derivative = -value * 2.0 * r * cutoff_ * cutoff_ / (rest * rest);
-      return value;
-    }
-  }
-  return 0.0;
+  const ValueAndSlope<double> phi = cutoff_function(type_, cutoff_, exponent_, r);
+  *derivative = phi.slope;
+  return phi.value;
 }
 
 RadialFunctions::RadialFunctions(const Model& model)

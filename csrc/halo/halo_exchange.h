@@ -15,6 +15,8 @@ struct Rows {
   int stride = 0;
 };
 
+struct HaloPlan;
+
 /// Which rows of other processes' atoms an exchange fills: those with features, or all.
 enum class Reach { near, all };
 
@@ -37,6 +39,13 @@ class HaloExchange {
   virtual void start(Reach reach, std::span<const Rows<float>> arrays) = 0;
   virtual void start(Reach reach, std::span<const Rows<double>> arrays) = 0;
   virtual void finish() = 0;
+
+  /// Which rows an exchange sends and fills, for arrays that lie elsewhere, on a GPU; null: this process is alone.
+  virtual const HaloPlan* plan_of(Reach) const { return nullptr; }
+
+  /// As start(), of rows that the caller packs: `row_bytes` for each of the plan's send_rows in their order, and as many come for each of
+  /// its receive_rows. Both must stay in place until finish(). Not for a process alone.
+  virtual void start_packed(Reach, std::size_t /*row_bytes*/, std::byte* /*send*/, std::byte* /*receive*/) {}
 
   /// Replaces every value by its sum over all processes; the same bits on each.
   virtual void sum(double* values, int count) = 0;

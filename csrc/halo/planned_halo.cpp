@@ -121,29 +121,34 @@ void PlannedHalo::plan(int n_owned, int n_near, const std::vector<AtomOwner>& ha
 
 template <class Real>
 void PlannedHalo::start_rows(Reach reach, std::span<const Rows<Real>> arrays) {
-  const HaloPlan& plan = reach == Reach::near ? near_ : all_;
+  const HaloPlan& plan = *plan_of(reach);
   const std::size_t bytes = row_bytes(arrays);
   send_buffer_.resize(plan.send_rows.size() * bytes);
   receive_buffer_.resize(plan.receive_rows.size() * bytes);
   pack(arrays, plan.send_rows, send_buffer_.data());
-  std::vector<Message> sends, receives;
-  for (const HaloPlan::Peer& peer : plan.peers) {
-    if (peer.n_send > 0)
-      sends.push_back({peer.process, send_buffer_.data() + index_of(peer.first_send) * bytes, index_of(peer.n_send) * bytes});
-    if (peer.n_receive > 0)
-      receives.push_back({peer.process, receive_buffer_.data() + index_of(peer.first_receive) * bytes, index_of(peer.n_receive) * bytes});
-  }
-  ++traffic_.exchanges;
-  traffic_.messages += static_cast<std::int64_t>(sends.size());
-  traffic_.bytes += static_cast<std::int64_t>(send_buffer_.size());
+  start_packed(reach, bytes, send_buffer_.data(), receive_buffer_.data());
   unpack_ = [this, &plan, arrays = std::vector<Rows<Real>>(arrays.begin(), arrays.end())] {
     unpack<Real>(arrays, plan.receive_rows, receive_buffer_.data());
   };
-  transport_.start(sends, receives);
 }
 
 template void PlannedHalo::start_rows(Reach, std::span<const Rows<float>>);
 template void PlannedHalo::start_rows(Reach, std::span<const Rows<double>>);
+
+void PlannedHalo::start_packed(Reach reach, std::size_t row_bytes, std::byte* send, std::byte* receive) {
+  const HaloPlan& plan = *plan_of(reach);
+  std::vector<Message> sends, receives;
+  for (const HaloPlan::Peer& peer : plan.peers) {
+    if (peer.n_send > 0) sends.push_back({peer.process, send + index_of(peer.first_send) * row_bytes, index_of(peer.n_send) * row_bytes});
+    if (peer.n_receive > 0)
+      receives.push_back({peer.process, receive + index_of(peer.first_receive) * row_bytes, index_of(peer.n_receive) * row_bytes});
+  }
+  ++traffic_.exchanges;
+  traffic_.messages += static_cast<std::int64_t>(sends.size());
+  traffic_.bytes += static_cast<std::int64_t>(plan.send_rows.size() * row_bytes);
+  unpack_ = [] {};
+  transport_.start(sends, receives);
+}
 
 void PlannedHalo::finish() {
   const double begin = now();

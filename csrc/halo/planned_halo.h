@@ -45,6 +45,8 @@ class PlannedHalo final : public HaloExchange {
 
   void start(Reach reach, std::span<const Rows<float>> arrays) override { start_rows(reach, arrays); }
   void start(Reach reach, std::span<const Rows<double>> arrays) override { start_rows(reach, arrays); }
+  const HaloPlan* plan_of(Reach reach) const override { return reach == Reach::near ? &near_ : &all_; }
+  void start_packed(Reach reach, std::size_t row_bytes, std::byte* send, std::byte* receive) override;
   void finish() override;
   void sum(double* values, int count) override;
   AllRows all_rows(int n_owned) const override;

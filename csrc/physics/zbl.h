@@ -49,6 +49,11 @@ class Zbl {
   /// Where the repulsion ends, A.
   double switch_off() const { return switch_off_; }
 
+  /// What zbl_edge() asks for, to be used elsewhere; by species: Z, and d Z^p in 1/A.
+  const ZblConstants<double>& constants() const { return constants_; }
+  const double* charges() const { return charge_; }
+  const double* screenings() const { return screening_; }
+
   /// Energy of one directed edge in eV (it includes the 1/2), exactly 0 from switch_off on. Species are positions in Model::elements, r is
   /// the distance in A, phi and dphi_dr the short-range cutoff function and its derivative. Sets *derivative to dE/dr in eV/A.
   double energy(int species_i, int species_j, double r, double phi, double dphi_dr, double* derivative) const;

@@ -56,6 +56,7 @@ def evaluate_many(
     lr_damping: float = 2.0,
     precision: str = "mixed",
     threads: int | None = None,
+    device: str = "cpu",
     forces: bool = True,
     on_error: Callable[[int, ValueError], None] | None = None,
 ) -> Iterator[Prediction | None]:
@@ -78,6 +79,7 @@ def evaluate_many(
         "lr_damping": lr_damping,
         "precision": precision,
         "threads": threads,
+        "device": device,
         "charge": charge,
         "spin": spin,
     }
@@ -105,6 +107,8 @@ def evaluate_many(
 def _make_engine(model: str | os.PathLike[str], threads: int | None, **options: Any) -> BatchEngine:
     from so3md import _engine
 
+    if options["device"] == "cpu":
+        del options["device"]
     return _engine.BatchEngine(load_model(model), threads=threads or 0, **options)
 
 

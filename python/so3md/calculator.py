@@ -31,6 +31,7 @@ from so3md.charge_and_spin import (
     check_charge_and_spin,
     checked_number,
 )
+from so3md.devices import checked_device, device_of_rank
 from so3md.loading import load_model, model_path
 from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from so3md._engine import Engine, Model
 
-DEVICES = ("cpu", "cuda")
 PRECISIONS = ("mixed", "double")
 
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
@@ -58,7 +58,7 @@ class So3kratesCalculator(Calculator):
         lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom).
         precision: "mixed" (float network, double sums) or "double".
         threads: number of threads; None: all cores that this process may use, divided by the ranks that share them.
-        device: "cpu".
+        device: "cpu", "cuda" for an NVIDIA GPU, or "cuda:1" for one by its number; see docs/gpu.md.
 
     comm, an mpi4py communicator such as MPI.COMM_WORLD, spreads each evaluation over its ranks, see docs/parallel.md.
     Making such a calculator, `calculate` (and so every get_... of a structure that has changed) and forget_neighbours
@@ -210,9 +210,15 @@ class So3kratesCalculator(Calculator):
                 threads=parameters["threads"] or self.team.threads(),
                 lr_cutoff=parameters["lr_cutoff"],
                 lr_damping=parameters["lr_damping"],
+                **self._device(),
                 **self._shared_work(),
             )
         return self._engine
+
+    def _device(self) -> dict[str, Any]:
+        if self.parameters["device"] == "cpu":
+            return {}
+        return {"device": device_of_rank(self.parameters["device"], self.team)}
 
     def _shared_work(self) -> dict[str, Any]:
         """What an engine needs beyond the parameters to be one of several."""
@@ -384,12 +390,11 @@ def checked_parameter(key: str, value: Any) -> Any:
     if key == "model":
         model_path(value)  # raises for an unknown one
         return os.fspath(value)
-    if key in ("device", "precision"):
-        known = DEVICES if key == "device" else PRECISIONS
-        if value not in known:
-            raise ValueError(f"{key}: expected one of {', '.join(known)}, found {value!r}")
-        if value == "cuda":
-            raise ValueError("device 'cuda': this build of so3md has no GPU engine; use device='cpu'")
+    if key == "device":
+        return checked_device(value)
+    if key == "precision":
+        if value not in PRECISIONS:
+            raise ValueError(f"{key}: expected one of {', '.join(PRECISIONS)}, found {value!r}")
         return value
     if value is None and key != "lr_damping":
         return None

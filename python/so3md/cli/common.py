@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from so3md.devices import checked_device
 from so3md.loading import known_models
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 from so3md.parallel.launcher import launched_ranks
@@ -119,6 +120,18 @@ class LengthOrNone(click.ParamType):
             self.fail(f'{value!r} is neither a length in Angstrom nor "none"', param, ctx)
 
 
+class DeviceName(click.ParamType):
+    """What evaluates the model."""
+
+    name = "cpu|cuda|cuda:N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return checked_device(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 _MODEL_OPTIONS = (
     click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file."),
     click.option("--charge", type=float, help="Total charge in e. Default: that of the structure, else 0."),
@@ -139,7 +152,13 @@ _MODEL_OPTIONS = (
         show_default=True,
         help="Width in Angstrom over which dispersion is switched off.",
     ),
-    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+    click.option(
+        "--device",
+        type=DeviceName(),
+        default="cpu",
+        show_default=True,
+        help="cuda for an NVIDIA GPU, cuda:N for one by its number.",
+    ),
 )
 MODEL_PARAMETERS = ("model", "charge", "spin", "precision", "threads", "lr_cutoff", "lr_damping", "device")
 

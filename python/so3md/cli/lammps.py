@@ -174,14 +174,18 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         lr_damping=parameters["lr_damping"],
         precision=parameters["precision"],
         threads=parameters["threads"],
+        device=parameters["device"],
         coulomb=options["coulomb"],
         gewald=1 / electrostatics["sigma"] if electrostatics else None,
     )
 
 
 def _evaluate(atoms: Atoms, options: dict[str, Any]) -> float | None:
-    """Check the structure, by evaluating it if wanted: then its energy (eV), and charges are put into the atoms."""
-    calculator = So3kratesCalculator(**(calculator_parameters(options) | {"threads": None}))
+    """Check the structure, by evaluating it if wanted: then its energy (eV), and charges are put into the atoms.
+
+    On the CPU, as an input for a machine with GPUs may be written on one without.
+    """
+    calculator = So3kratesCalculator(**(calculator_parameters(options) | {"threads": None, "device": "cpu"}))
     atoms.set_initial_charges(None)
     if not options["evaluate"]:
         check_charge_and_spin(int(atoms.numbers.sum()), charge_and_spin_of(atoms))

@@ -62,6 +62,7 @@ class ForceField:
     lr_damping: float = 2.0
     precision: str = "mixed"
     threads: int | None = None
+    device: str = "cpu"
     coulomb: str = "cut"
     gewald: float | None = None
     accuracy: float = 1e-5
@@ -237,6 +238,8 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     }
     if force_field.threads is not None:
         options["threads"] = force_field.threads
+    if force_field.device != "cpu":
+        options["device"] = force_field.device
     keywords = " ".join(f"{key} {value}" for key, value in options.items())
     lines = [
         "# --- force field",

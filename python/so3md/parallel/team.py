@@ -58,6 +58,10 @@ class Team:
         """Threads for this process, 0 for all cores that it may use; not collective."""
         return 0
 
+    def number_on_node(self) -> int:
+        """Number of this process among those of the team on the same machine; not collective."""
+        return 0
+
 
 #: The team of a process that works alone.
 ALONE = Team()
@@ -75,6 +79,7 @@ class MPITeam(Team):
         self.rank, self.size = comm.rank, comm.size
         self.messages, self._errors = _duplicates(comm)
         self._threads = _threads_of_rank(self.messages)
+        self._number_on_node = _number_on_node(self.messages)
 
     def from_leader(self, function: Callable[[], T]) -> T:
         return self._on_leader(function, share=True)
@@ -122,6 +127,9 @@ class MPITeam(Team):
 
     def threads(self) -> int:
         return self._threads
+
+    def number_on_node(self) -> int:
+        return self._number_on_node
 
     @contextmanager
     def inseparable(self, *common: type[Exception]) -> Iterator[None]:
@@ -208,6 +216,15 @@ def _threads_of_rank(comm: MPI.Intracomm) -> int:
     if outsiders > 0 and len(own) == os.cpu_count():
         threads = min(threads, len(own) / (len(everyone) + outsiders))
     return max(1, int(threads + 1e-9))
+
+
+def _number_on_node(comm: MPI.Intracomm) -> int:
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    number = node.rank
+    node.Free()
+    return int(number)
 
 
 def usable_cores() -> frozenset[int]:
