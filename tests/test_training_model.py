@@ -16,6 +16,7 @@ from toy_models import VARIANTS, make_toy_model  # noqa: E402
 from so3md.model_file import ModelFile  # noqa: E402
 from so3md.reference import ReferenceModel, Structure  # noqa: E402
 from so3md.reference.initial import new_model  # noqa: E402
+from so3md.training import native_steps  # noqa: E402
 from so3md.training.batches import cache_geometry, join  # noqa: E402
 from so3md.training.data import Sample  # noqa: E402
 from so3md.training.layer_steps import NetworkSteps  # noqa: E402
@@ -43,11 +44,19 @@ def samples() -> list[Sample]:
     return result
 
 
-def predict(model: TrainableModel, structures: list[Sample], create_graph: bool = False) -> Prediction:
+def predict(
+    model: TrainableModel, structures: list[Sample], create_graph: bool = False, dtype: torch.dtype = torch.float64
+) -> Prediction:
     items = make_model_items(model, structures)
     hyper = model.hyper if model.takes_geometry else None
-    batch = join(items, hyper, torch.device("cpu"), torch.float64)
+    batch = join(items, hyper, torch.device("cpu"), dtype)
     return model.predict(batch, forces=True, virial=True, create_graph=create_graph)
+
+
+def predict_steps(model: FastSo3krates) -> NetworkSteps:
+    """The steps that a prediction goes through."""
+    batch = join(make_model_items(model, samples()), model.hyper, torch.device("cpu"), torch.float64)
+    return model.energies(batch, track=False)[1].steps
 
 
 def loss_gradients(model: TrainableModel, prediction: Prediction) -> dict[str, torch.Tensor]:
@@ -57,7 +66,9 @@ def loss_gradients(model: TrainableModel, prediction: Prediction) -> dict[str, t
     for name in ("energy", "forces", "virial", "dipole", "hirshfeld_ratios"):
         value = getattr(prediction, name)
         if value is not None:
-            loss = loss + (value**2).sum() + (value * torch.from_numpy(rng.standard_normal(value.shape))).sum()
+            loss = (
+                loss + (value**2).sum() + (value * torch.from_numpy(rng.standard_normal(value.shape)).to(value)).sum()
+            )
     loss.backward()
     for parameter in model.parameters():
         parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -76,6 +87,42 @@ def random_model(overrides: dict[str, Any]) -> ModelFile:
         if not name.startswith("dispersion."):
             value += 0.1 * rng.standard_normal(value.shape)
     return model
+
+
+#: Options that the kernels of `native_steps` know of; those of PyTorch, for other devices, are tested with them too.
+OPTIONS_OF_KERNELS = {name: VARIANTS[name] for name in ("default", "cosine_gaussian", "one_degree", "other_widths")}
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_steps, "enabled", False)
+
+
+@pytest.mark.parametrize("overrides", OPTIONS_OF_KERNELS.values(), ids=OPTIONS_OF_KERNELS.keys())
+def test_the_same_in_operations_of_pytorch(overrides: dict[str, Any], without_kernels: None) -> None:
+    test_the_fast_model_is_the_reference_model(overrides)
+
+
+@pytest.mark.parametrize("name", ["default", "cosine_gaussian"])
+def test_kernels_and_pytorch_agree_in_single_precision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for enabled in (True, False):
+        monkeypatch.setattr(native_steps, "enabled", enabled)
+        model = FastSo3krates(random_model(VARIANTS[name]), LR_CUTOFF).float()
+        prediction = predict(model, samples(), create_graph=True, dtype=torch.float32)
+        results.append((prediction.forces.detach(), loss_gradients(model, prediction)))
+    (forces, gradients), (expected_forces, expected) = results
+    assert forces.dtype == torch.float32
+    np.testing.assert_allclose(forces, expected_forces, rtol=0, atol=1e-4 * expected_forces.abs().max())
+    for key, value in expected.items():
+        np.testing.assert_allclose(gradients[key], value, rtol=0, atol=1e-3 * max(1.0, value.abs().max()), err_msg=key)
+
+
+def test_kernels_are_used_where_they_can_be() -> None:
+    model = make_model(make_toy_model(3, dtype=np.float64), LR_CUTOFF)
+    layers = predict_steps(model).layers
+    assert all(type(layer.attention.sums) is native_steps.NativeEdgeSums for layer in layers)
+    assert all(type(layer.attention.filters.radial) is native_steps.NativeRadialFilters for layer in layers)
 
 
 @pytest.mark.parametrize("overrides", (VARIANTS | OPTIONS_OF_2023).values(), ids=(VARIANTS | OPTIONS_OF_2023).keys())

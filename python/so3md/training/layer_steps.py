@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from so3md.training.native_steps import NativeEdgeSums, NativeRadialFilters, is_native
 from so3md.training.node_steps import Exchange, Gradients, LayerNorm, Projections, ResidualMlp
-from so3md.training.pair_steps import Edges, Filters, Messages, Scores
+from so3md.training.pair_steps import Edges, EdgeSums, Filters, RadialFilters
 
 
 class Attention:
@@ -20,92 +21,43 @@ class Attention:
     """
 
     def __init__(self, module: nn.Module, edges: Edges, moves: bool, gradients: Gradients) -> None:
-        self.edges, self.moves, self.heads = edges, moves, module.heads
-        self.filters = Filters(module, edges, module.hyper["activation"], gradients)
+        activation, self.normaliser = module.hyper["activation"], module.factors[0]
+        self.edges, self.moves, self.repeat = edges, moves, module.repeat * module.factors[1]
+        radial_kind = NativeRadialFilters if is_native(edges, activation) else RadialFilters
+        radial = radial_kind(module, edges, activation, gradients)
+        self.filters = Filters(module, edges, radial, activation, gradients)
         self.projections = Projections(module, gradients)
-        self.scores = Scores(moves), Scores(moves)
-        self.messages = Messages(edges, moves)
-        self.normaliser, self.repeat = module.factors[0], module.repeat * module.factors[1]
-        self.factor = edges.phi * self.normaliser
+        self.sums = (NativeEdgeSums if is_native(edges) else EdgeSums)(edges, module.heads, self.normaliser, moves)
 
     def forward(self, x: Tensor, chi: Tensor | None) -> tuple[Tensor, Tensor]:
-        w, w_coordinates = self._filter_blocks(self.filters.forward(chi))
-        q, k, v, q_coordinates, k_coordinates = self._gather(self.projections.forward(x))
-        self.s = self.scores[0].forward(q, k, w)
-        self.beta = self.scores[1].forward(q_coordinates, k_coordinates, w_coordinates) @ self.repeat
-        dx = self.messages.forward(self.s * self.factor, v)
+        dx, beta = self.sums.forward(self.projections.forward(x), self.filters.forward(chi))
+        self.beta = beta @ self.repeat
         return dx, self.edges.sum_at_centre(self.beta * self.edges.phi_harmonics)
 
     def adjoint(self, by_x: Tensor, by_chi: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """To the derivatives with respect to x, if it moves, and chi, if it is not zero."""
-        edges = self.edges
-        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_x) if self.moves else (None, (None,) * 5)
-        self.by_alpha = self.messages.adjoint(by_x, by_v)
-        edges.by_phi.add_((self.by_alpha * self.s).sum(-1), alpha=self.normaliser)
+        edges, sums = self.edges, self.sums
         self.at_centre = edges.at_centre(by_chi)
         edges.by_phi_harmonics.addcmul_(self.beta, self.at_centre)
-        by_w = by_x.new_empty(2, len(edges), by_x.shape[1])
-        block, coordinate_block = self._filter_blocks(by_w)
-        self.scores[0].adjoint(self.by_alpha * self.factor, by_q, by_k, block)
-        by_beta = (self.at_centre * edges.phi_harmonics) @ self.repeat.T
-        self.scores[1].adjoint(by_beta, *by_coordinates, coordinate_block)
+        by_projections, by_w = sums.adjoint(by_x, (self.at_centre * edges.phi_harmonics) @ self.repeat.T)
+        edges.by_phi.add_((sums.by_alpha * sums.scores).sum(-1), alpha=self.normaliser)
         by_chi = self.filters.adjoint(by_w)
-        return (self.projections.adjoint(self._scatter(room)) if self.moves else None), by_chi
+        return (self.projections.adjoint(by_projections) if self.moves else None), by_chi
 
     def tangent(self, x: Tensor | None, chi: Tensor | None) -> tuple[Tensor, Tensor]:
         edges = self.edges
-        w, w_coordinates = self._filter_blocks(self.filters.tangent(chi))
-        moved = self._gather(self.projections.tangent(x)) if self.moves else (None,) * 5
-        q, k, v, q_coordinates, k_coordinates = moved
-        self.phi_tangents = edges.phi_tangents * self.normaliser
-        alpha = (self.scores[0].tangent(q, k, w) * self.factor).addcmul_(self.s, self.phi_tangents)
-        beta = self.scores[1].tangent(q_coordinates, k_coordinates, w_coordinates) @ self.repeat
-        along = beta.mul_(edges.phi_harmonics).addcmul_(self.beta, edges.phi_harmonics_tangents)
-        return self.messages.tangent(alpha, v), edges.sum_at_centre(along)
+        projections = self.projections.tangent(x) if self.moves else None
+        dx, beta = self.sums.tangent(projections, self.filters.tangent(chi))
+        along = (beta @ self.repeat).mul_(edges.phi_harmonics).addcmul_(self.beta, edges.phi_harmonics_tangents)
+        return dx, edges.sum_at_centre(along)
 
     def gradient(self, by_x: Tensor, by_chi: Tensor) -> tuple[Tensor, Tensor | None]:
         edges = self.edges
-        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_x)
-        by_alpha = self.messages.gradient(by_x, by_v)
-        by_s = by_alpha.mul_(self.factor).addcmul_(self.by_alpha, self.phi_tangents)
         by_beta = edges.at_centre(by_chi).mul_(edges.phi_harmonics)
         by_beta = by_beta.addcmul_(self.at_centre, edges.phi_harmonics_tangents) @ self.repeat.T
-        by_w = by_x.new_empty(2, 2 * len(edges), by_x.shape[1])
-        block, coordinate_block = self._filter_blocks(by_w[:, : len(edges)])
-        self.scores[0].gradient(by_s, by_q, by_k, block)
-        self.scores[1].gradient(by_beta, *by_coordinates, coordinate_block)
+        by_projections, by_w = self.sums.gradient(by_x, by_beta)
         by_chi = self.filters.gradient(by_w)
-        return self.projections.gradient(self._scatter(room)), by_chi
-
-    def _filter_blocks(self, w: Tensor) -> tuple[Tensor, ...]:
-        """(2, pairs, F) to (pairs, heads, width) of features and coordinates."""
-        pairs, features = w.shape[1:]
-        return tuple(b.view(pairs, heads, features // heads) for b, heads in zip(w.unbind(), self.heads, strict=True))
-
-    def _edge_blocks(self, values: Tensor) -> tuple[Tensor, ...]:
-        """(5, 2 pairs, F) to (2, pairs, heads, width): three of features, two of coordinates."""
-        pairs, features = len(self.edges), values.shape[-1]
-        heads = self.heads[0], self.heads[1]
-        return (
-            *values[:3].view(3, 2, pairs, heads[0], features // heads[0]).unbind(),
-            *values[3:].view(2, 2, pairs, heads[1], features // heads[1]).unbind(),
-        )
-
-    def _gather(self, values: Tensor) -> tuple[Tensor, ...]:
-        """Queries at the centre, keys and values at the neighbour of each edge, of (5, n, F)."""
-        rows = values.view(-1, values.shape[-1]).index_select(0, self.edges.rows)
-        return self._edge_blocks(rows.view(5, 2 * len(self.edges), values.shape[-1]))
-
-    def _room(self, like: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """An array for what `_scatter` takes, and its parts as `_gather` gives them."""
-        room = like.new_empty(5, 2 * len(self.edges), like.shape[1])
-        return room, self._edge_blocks(room)
-
-    def _scatter(self, values: Tensor) -> Tensor:
-        """The opposite of `_gather`: sums at the atoms, (5, n, F)."""
-        values = values.flatten(0, 1)
-        result = values.new_zeros(5 * self.edges.atoms, values.shape[1]).index_add_(0, self.edges.rows, values)
-        return result.view(5, self.edges.atoms, values.shape[1])
+        return self.projections.gradient(by_projections), by_chi
 
 
 class Identity:

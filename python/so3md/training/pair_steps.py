@@ -27,9 +27,10 @@ class Edges:
         # Rows of queries, keys and values of features, queries and keys of coordinates (5, n, F), put below each other.
         rows = (self.centre, self.neighbour, self.neighbour, self.centre, self.neighbour)
         self.rows = torch.cat([index + atoms * number for number, index in enumerate(rows)])
-        self.basis, self.basis_is_trained = basis.detach(), basis.requires_grad
-        self.by_basis = torch.zeros_like(self.basis) if self.basis_is_trained else None
+        self.basis = basis.detach()
+        self.by_basis = torch.zeros_like(self.basis) if basis.requires_grad else None
         self.sign = sign
+        self.phi_of_pairs = phi
         self.phi = phi.expand(2, -1).unsqueeze(-1)
         self.harmonics = self.both(harmonics)
         self.phi_harmonics = self.harmonics * self.phi
@@ -53,7 +54,7 @@ class Edges:
 
     def tangent(self, distance: Tensor, phi: Tensor, harmonics: Tensor) -> None:
         """Derivatives along the direction, (pairs), (pairs) and (pairs, M)."""
-        self.distance_tangents = distance[:, None]
+        self.distance_tangents, self.phi_tangents_of_pairs = distance, phi
         self.phi_tangents = phi.expand(2, -1).unsqueeze(-1)
         self.phi_harmonics_tangents = self.both(harmonics).mul_(self.phi).addcmul_(self.harmonics, self.phi_tangents)
 
@@ -77,6 +78,41 @@ def _fold(values: Tensor, out: Tensor) -> None:
     torch.add(values[0], values[1], out=out)
 
 
+class RadialFilters:
+    """The radial part of eq. (17) for both blocks, and its slope with respect to the distance."""
+
+    def __init__(self, module: nn.Module, edges: Edges, activation: str, gradients: Gradients) -> None:
+        self.module, self.edges, self.gradients = module, edges, gradients
+        self.activation = Activation(activation)
+
+    def forward(self, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and slopes, (2, pairs, F) each; bias (2, F)."""
+        p, basis, pairs = self.module, self.edges.basis, len(self.edges)
+        z = torch.bmm(basis.expand(2, *basis.shape), p.radial1_weight.transpose(1, 2))
+        values, self.z_slopes = z[:, :pairs].add_(p.radial1_bias[:, None]), z[:, pairs:]
+        self.hidden = torch.empty_like(z)
+        self.hidden[:, :pairs] = self.activation.forward(values)
+        torch.mul(self.activation.slope, self.z_slopes, out=self.hidden[:, pairs:])
+        result = torch.bmm(self.hidden, p.radial2_weight.transpose(1, 2))
+        return result[:, :pairs].add_(bias[:, None]), result[:, pairs:]
+
+    def gradient(self, m: Tensor, adjoints: Tensor) -> None:
+        """From dL/dw and dE/dw, (2, pairs, F) each, to the gradients of the parameters."""
+        p, edges, pairs = self.module, self.edges, len(self.edges)
+        m = torch.cat([m, adjoints * edges.distance_tangents[:, None]], dim=1)
+        self.gradients["radial2_weight"] = torch.bmm(m.transpose(1, 2), self.hidden)
+        by_hidden = torch.bmm(m, p.radial2_weight)
+        by_value, by_slope = by_hidden[:, :pairs], by_hidden[:, pairs:]
+        curvature = self.activation.curvature().mul_(self.z_slopes).mul_(by_slope)
+        by_value.mul_(self.activation.slope).add_(curvature)
+        by_slope.mul_(self.activation.slope)
+        basis = edges.basis.expand(2, *edges.basis.shape)
+        self.gradients["radial1_weight"] = torch.bmm(by_hidden.transpose(1, 2), basis)
+        self.gradients["radial1_bias"] = by_value.sum(1)
+        if edges.by_basis is not None:
+            edges.by_basis.add_(torch.bmm(by_hidden, p.radial1_weight).sum(0))
+
+
 class Filters:
     """Eq. (17) of the feature and the coordinate block: (2, pairs, F).
 
@@ -84,25 +120,22 @@ class Filters:
     and no other derivative with respect to positions is needed. chi None: zero, and so are all invariants.
     """
 
-    def __init__(self, module: nn.Module, edges: Edges, activation: str, gradients: Gradients) -> None:
-        self.module, self.edges, self.gradients = module, edges, gradients
-        self.radial, self.spherical = Activation(activation), Activation(activation)
+    def __init__(
+        self, module: nn.Module, edges: Edges, radial: RadialFilters, activation: str, gradients: Gradients
+    ) -> None:
+        self.module, self.edges, self.radial, self.gradients = module, edges, radial, gradients
+        self.spherical = Activation(activation)
 
     def forward(self, chi: Tensor | None) -> Tensor:
-        p, basis = self.module, self.edges.basis
-        pairs = len(self.edges)
-        z = torch.bmm(basis.expand(2, *basis.shape), p.radial1_weight.transpose(1, 2))
-        values, self.z_slopes = z[:, :pairs].add_(p.radial1_bias[:, None]), z[:, pairs:]
-        self.hidden = torch.empty_like(z)
-        self.hidden[:, :pairs] = self.radial.forward(values)
-        torch.mul(self.radial.slope, self.z_slopes, out=self.hidden[:, pairs:])
-        result = torch.bmm(self.hidden, p.radial2_weight.transpose(1, 2))
-        w, self.slopes = result[:, :pairs], result[:, pairs:]
-        w.add_((p.radial2_bias + p.spherical2_bias)[:, None])
+        p = self.module
+        bias = p.radial2_bias + p.spherical2_bias
         self.chi = chi
         if chi is None:
             self.spherical_hidden = self.spherical.forward(p.spherical1_bias)[:, None]
-            return w.add_(torch.bmm(self.spherical_hidden, p.spherical2_weight.transpose(1, 2)))
+            bias = torch.baddbmm(bias[:, None], self.spherical_hidden, p.spherical2_weight.transpose(1, 2)).squeeze(1)
+        w, self.slopes = self.radial.forward(bias)
+        if chi is None:
+            return w
         self.difference = self._difference(chi)
         self.m = ((self.difference * self.difference) @ p.invariant).expand(2, -1, -1)
         z = torch.baddbmm(p.spherical1_bias[:, None], self.m, p.spherical1_weight.transpose(1, 2))
@@ -120,7 +153,7 @@ class Filters:
         return self._difference_adjoint((self.difference * self.by_squares).mul_(2))
 
     def tangent(self, chi: Tensor | None) -> Tensor:
-        w = self.slopes * self.edges.distance_tangents
+        w = self.slopes * self.edges.distance_tangents[:, None]
         if self.chi is None:
             return w
         p = self.module
@@ -131,11 +164,8 @@ class Filters:
         return w.baddbmm_(self.spherical_tangents, p.spherical2_weight.transpose(1, 2))
 
     def gradient(self, m: Tensor) -> Tensor | None:
-        """m (2, 2 pairs, F): dL/dw in the first half of the rows, room in the second. Returns dL/d(chi) or None."""
-        pairs = len(self.edges)
-        torch.mul(self.g, self.edges.distance_tangents, out=m[:, pairs:])
-        self._radial_gradient(m)
-        m = m[:, :pairs]
+        """From dL/dw (2, pairs, F) to dL/d(chi), None for None."""
+        self.radial.gradient(m, self.g)
         by_bias = m.sum(1)
         self.gradients["radial2_bias"] = self.gradients["spherical2_bias"] = by_bias
         if self.chi is None:
@@ -144,21 +174,6 @@ class Filters:
         by_squares = self._spherical_gradient(m) @ self.module.invariant.T
         by_difference = (self.difference * by_squares).addcmul_(self.difference_tangents, self.by_squares)
         return self._difference_adjoint(by_difference.mul_(2))
-
-    def _radial_gradient(self, m: Tensor) -> None:
-        p, edges = self.module, self.edges
-        pairs = len(edges)
-        self.gradients["radial2_weight"] = torch.bmm(m.transpose(1, 2), self.hidden)
-        by_hidden = torch.bmm(m, p.radial2_weight)
-        by_value, by_slope = by_hidden[:, :pairs], by_hidden[:, pairs:]
-        curvature = self.radial.curvature().mul_(self.z_slopes).mul_(by_slope)
-        by_value.mul_(self.radial.slope).add_(curvature)
-        by_slope.mul_(self.radial.slope)
-        basis = edges.basis.expand(2, *edges.basis.shape)
-        self.gradients["radial1_weight"] = torch.bmm(by_hidden.transpose(1, 2), basis)
-        self.gradients["radial1_bias"] = by_value.sum(1)
-        if edges.basis_is_trained:
-            edges.by_basis.add_(torch.bmm(by_hidden, p.radial1_weight).sum(0))
 
     def _constant_gradient(self, by_bias: Tensor) -> None:
         """Where all invariants are zero, the spherical part is one vector."""
@@ -271,3 +286,83 @@ class Messages:
         if self.moves:
             by_alpha.addcmul_(self.g, self.v_tangents)
         return by_alpha.sum(-1)
+
+
+class EdgeSums:
+    """Scores of both blocks and the sums of messages, eqs. (19) to (21).
+
+    Takes projections (5, n, F), see `node_steps.Projections`, and filters (2, pairs, F). Coordinate scores are (2,
+    pairs, degrees), sums (n, F). `scores` and `by_alpha` (2, pairs, heads) are left for the derivative with respect to
+    phi. moves: whether projections depend on positions.
+    """
+
+    def __init__(self, edges: Edges, heads: tuple[int, int], normaliser: float, moves: bool) -> None:
+        self.edges, self.heads, self.normaliser, self.moves = edges, heads, normaliser, moves
+        self.blocks = Scores(moves), Scores(moves)
+        self.messages = Messages(edges, moves)
+        self.factor = edges.phi * normaliser
+
+    def forward(self, projections: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums and coordinate scores."""
+        w, w_coordinates = self._filter_blocks(w)
+        q, k, v, q_coordinates, k_coordinates = self._gather(projections)
+        self.scores = self.blocks[0].forward(q, k, w)
+        coordinate_scores = self.blocks[1].forward(q_coordinates, k_coordinates, w_coordinates)
+        return self.messages.forward(self.scores * self.factor, v), coordinate_scores
+
+    def adjoint(self, by_sums: Tensor, by_coordinate_scores: Tensor) -> tuple[Tensor | None, Tensor]:
+        """To the derivatives with respect to projections, if they move, and filters."""
+        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_sums) if self.moves else (None, (None,) * 5)
+        self.by_alpha = self.messages.adjoint(by_sums, by_v)
+        by_w = by_sums.new_empty(2, len(self.edges), by_sums.shape[1])
+        block, coordinate_block = self._filter_blocks(by_w)
+        self.blocks[0].adjoint(self.by_alpha * self.factor, by_q, by_k, block)
+        self.blocks[1].adjoint(by_coordinate_scores, *by_coordinates, coordinate_block)
+        return (self._scatter(room) if self.moves else None), by_w
+
+    def tangent(self, projections: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
+        w, w_coordinates = self._filter_blocks(w)
+        q, k, v, q_coordinates, k_coordinates = self._gather(projections) if self.moves else (None,) * 5
+        self.factor_tangents = self.edges.phi_tangents * self.normaliser
+        alpha = (self.blocks[0].tangent(q, k, w) * self.factor).addcmul_(self.scores, self.factor_tangents)
+        return self.messages.tangent(alpha, v), self.blocks[1].tangent(q_coordinates, k_coordinates, w_coordinates)
+
+    def gradient(self, by_sums: Tensor, by_coordinate_scores: Tensor) -> tuple[Tensor, Tensor]:
+        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_sums)
+        by_alpha = self.messages.gradient(by_sums, by_v)
+        by_scores = by_alpha.mul_(self.factor).addcmul_(self.by_alpha, self.factor_tangents)
+        by_w = by_sums.new_empty(2, len(self.edges), by_sums.shape[1])
+        block, coordinate_block = self._filter_blocks(by_w)
+        self.blocks[0].gradient(by_scores, by_q, by_k, block)
+        self.blocks[1].gradient(by_coordinate_scores, *by_coordinates, coordinate_block)
+        return self._scatter(room), by_w
+
+    def _filter_blocks(self, w: Tensor) -> tuple[Tensor, ...]:
+        """(2, pairs, F) to (pairs, heads, width) of features and coordinates."""
+        pairs, features = w.shape[1:]
+        return tuple(b.view(pairs, heads, features // heads) for b, heads in zip(w.unbind(), self.heads, strict=True))
+
+    def _edge_blocks(self, values: Tensor) -> tuple[Tensor, ...]:
+        """(5, 2 pairs, F) to (2, pairs, heads, width): three of features, two of coordinates."""
+        pairs, features = len(self.edges), values.shape[-1]
+        heads, degrees = self.heads
+        return (
+            *values[:3].view(3, 2, pairs, heads, features // heads).unbind(),
+            *values[3:].view(2, 2, pairs, degrees, features // degrees).unbind(),
+        )
+
+    def _gather(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Queries at the centre, keys and values at the neighbour of each edge, of (5, n, F)."""
+        rows = values.view(-1, values.shape[-1]).index_select(0, self.edges.rows)
+        return self._edge_blocks(rows.view(5, 2 * len(self.edges), values.shape[-1]))
+
+    def _room(self, like: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """An array for what `_scatter` takes, and its parts as `_gather` gives them."""
+        room = like.new_empty(5, 2 * len(self.edges), like.shape[1])
+        return room, self._edge_blocks(room)
+
+    def _scatter(self, values: Tensor) -> Tensor:
+        """The opposite of `_gather`: sums at the atoms, (5, n, F)."""
+        values = values.flatten(0, 1)
+        result = values.new_zeros(5 * self.edges.atoms, values.shape[1]).index_add_(0, self.edges.rows, values)
+        return result.view(5, self.edges.atoms, values.shape[1])

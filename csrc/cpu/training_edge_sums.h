@@ -1,0 +1,220 @@
+// Scores and sums of messages in a training step, see training::EdgeSumStep.
+#pragma once
+
+#include "cpu/training_channels.h"
+#include "training/kernels.h"
+
+namespace SO3MD_CPU_NAMESPACE::training {
+
+/// One direction of a pair: rows of the atoms c (centre) and b (neighbour).
+struct Edge {
+  std::int64_t pair, direction, c, b;
+};
+
+/// Calls body for each edge. The two directions of a pair follow each other; they may share an atom, if it is its own image.
+template <class Real, class Body>
+inline __attribute__((always_inline)) void for_edges(const so3md::training::EdgeSumStep<Real>& step, const Body& body) {
+  for (std::int64_t p = 0; p < step.pairs; ++p)
+    for (std::int64_t direction = 0; direction < 2; ++direction) {
+      const std::int64_t i = step.first[p], j = step.second[p];
+      body(Edge{p, direction, direction ? j : i, direction ? i : j});
+    }
+}
+
+/// Rows of an array (5, atoms, features).
+template <class Real>
+struct Projections {
+  Real* data;
+  std::int64_t atoms, features;
+
+  Real* q(int block, std::int64_t atom) const { return data + ((block ? 3 : 0) * atoms + atom) * features; }
+  Real* k(int block, std::int64_t atom) const { return data + ((block ? 4 : 1) * atoms + atom) * features; }
+  Real* v(std::int64_t atom) const { return data + (2 * atoms + atom) * features; }
+};
+
+template <class Real>
+std::int64_t heads_of(const so3md::training::EdgeSumStep<Real>& step, int block) {
+  return block ? step.coordinate_heads : step.heads;
+}
+
+/// Place of the numbers of an edge, one for each head.
+template <class Real>
+std::int64_t place(const so3md::training::EdgeSumStep<Real>& step, const Edge& edge, int block) {
+  return (edge.direction * step.pairs + edge.pair) * heads_of(step, block);
+}
+
+template <class Real>
+void sums_forward(const so3md::training::EdgeSumStep<Real>& step) {
+  const std::int64_t features = step.features;
+  const Projections<const Real> from{step.projections, step.atoms, features};
+  for_edges<Real>(step, [&](const Edge& edge) {
+    for (int block = 0; block < 2; ++block) {
+      const std::int64_t heads = heads_of(step, block), width = features / heads;
+      const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
+      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      Real* s = (block ? step.coordinate_scores : step.scores) + place(step, edge, block);
+      for (std::int64_t h = 0; h < heads; ++h) {
+        ChannelSum<Real> score;
+        for_channels<Real>(h * width, (h + 1) * width,
+                           [&](std::int64_t e, auto lanes) { score.add(lanes.get(q + e) * lanes.get(k + e) * lanes.get(w + e)); });
+        s[h] = score.total();
+        if (block) continue;
+        const Real alpha = s[h] * step.factor[edge.pair];
+        const Real* v = from.v(edge.b);
+        Real* to = step.sums + edge.c * features;
+        for_channels<Real>(h * width, (h + 1) * width, [&](std::int64_t e, auto lanes) { lanes.add(to + e, alpha * lanes.get(v + e)); });
+      }
+    }
+  });
+}
+
+template <class Real>
+void sums_adjoint(const so3md::training::EdgeSumStep<Real>& step) {
+  const std::int64_t features = step.features;
+  const bool moves = step.by_projections != nullptr;
+  const Projections<const Real> from{step.projections, step.atoms, features};
+  const Projections<Real> to{step.by_projections, step.atoms, features};
+  for_edges<Real>(step, [&](const Edge& edge) {
+    const Real factor = step.factor[edge.pair];
+    for (int block = 0; block < 2; ++block) {
+      const std::int64_t heads = heads_of(step, block), width = features / heads, at = place(step, edge, block);
+      const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
+      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      Real* by_w = step.by_filters + (block * step.pairs + edge.pair) * features;
+      for (std::int64_t h = 0; h < heads; ++h) {
+        const std::int64_t begin = h * width, end = begin + width;
+        Real g;
+        if (block) {
+          g = step.by_coordinate_scores[at + h];
+        } else {
+          const Real *v = from.v(edge.b), *by_sum = step.by_sums + edge.c * features;
+          ChannelSum<Real> by_alpha;
+          for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) { by_alpha.add(lanes.get(by_sum + e) * lanes.get(v + e)); });
+          step.by_alpha[at + h] = by_alpha.total();
+          g = by_alpha.total() * factor;
+          if (moves) {
+            const Real alpha = step.scores[at + h] * factor;
+            Real* by_v = to.v(edge.b);
+            for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) { lanes.add(by_v + e, alpha * lanes.get(by_sum + e)); });
+          }
+        }
+        for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) {
+          const auto part = g * lanes.get(q + e) * lanes.get(k + e);
+          if (edge.direction)
+            lanes.add(by_w + e, part);
+          else
+            lanes.put(by_w + e, part);
+        });
+        if (!moves) continue;
+        Real *by_q = to.q(block, edge.c), *by_k = to.k(block, edge.b);
+        for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) {
+          const auto gw = g * lanes.get(w + e);
+          lanes.add(by_q + e, gw * lanes.get(k + e));
+          lanes.add(by_k + e, gw * lanes.get(q + e));
+        });
+      }
+    }
+  });
+}
+
+template <class Real>
+void sums_tangent(const so3md::training::EdgeSumStep<Real>& step) {
+  const std::int64_t features = step.features;
+  const bool moves = step.projection_tangents != nullptr;
+  const Projections<const Real> from{step.projections, step.atoms, features}, along{step.projection_tangents, step.atoms, features};
+  for_edges<Real>(step, [&](const Edge& edge) {
+    for (int block = 0; block < 2; ++block) {
+      const std::int64_t heads = heads_of(step, block), width = features / heads, at = place(step, edge, block);
+      const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
+      const Real *dq = moves ? along.q(block, edge.c) : q, *dk = moves ? along.k(block, edge.b) : k;
+      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      const Real* dw = step.filter_tangents + (block * step.pairs + edge.pair) * features;
+      for (std::int64_t h = 0; h < heads; ++h) {
+        const std::int64_t begin = h * width, end = begin + width;
+        ChannelSum<Real> score;
+        for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) {
+          const auto a = lanes.get(q + e), b = lanes.get(k + e);
+          auto change = a * b * lanes.get(dw + e);
+          if (moves) change += (lanes.get(dq + e) * b + a * lanes.get(dk + e)) * lanes.get(w + e);
+          score.add(change);
+        });
+        if (block) {
+          step.coordinate_score_tangents[at + h] = score.total();
+          continue;
+        }
+        const Real s = step.scores[at + h], factor = step.factor[edge.pair];
+        const Real alpha = s * factor, change = score.total() * factor + s * step.factor_tangents[edge.pair];
+        step.alpha_tangents[at + h] = change;
+        const Real *v = from.v(edge.b), *dv = moves ? along.v(edge.b) : v;
+        Real* to = step.sum_tangents + edge.c * features;
+        for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) {
+          auto part = change * lanes.get(v + e);
+          if (moves) part += alpha * lanes.get(dv + e);
+          lanes.add(to + e, part);
+        });
+      }
+    }
+  });
+}
+
+template <class Real>
+void sums_gradient(const so3md::training::EdgeSumStep<Real>& step) {
+  const std::int64_t features = step.features;
+  const bool moves = step.projection_tangents != nullptr;
+  const Projections<const Real> from{step.projections, step.atoms, features}, along{step.projection_tangents, step.atoms, features};
+  const Projections<Real> to{step.projection_gradient, step.atoms, features};
+  for_edges<Real>(step, [&](const Edge& edge) {
+    const Real factor = step.factor[edge.pair];
+    for (int block = 0; block < 2; ++block) {
+      const std::int64_t heads = heads_of(step, block), width = features / heads, at = place(step, edge, block);
+      const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
+      const Real *dq = moves ? along.q(block, edge.c) : q, *dk = moves ? along.k(block, edge.b) : k;
+      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      const Real* dw = step.filter_tangents + (block * step.pairs + edge.pair) * features;
+      Real* by_w = step.filter_gradient + (block * step.pairs + edge.pair) * features;
+      Real *by_q = to.q(block, edge.c), *by_k = to.k(block, edge.b);
+      for (std::int64_t h = 0; h < heads; ++h) {
+        const std::int64_t begin = h * width, end = begin + width;
+        Real m, g;  // dL/d(score) and dE/d(score)
+        if (block) {
+          m = step.coordinate_gradient[at + h];
+          g = step.by_coordinate_scores[at + h];
+        } else {
+          const Real *v = from.v(edge.b), *dv = moves ? along.v(edge.b) : v;
+          const Real *by_sum = step.by_sums + edge.c * features, *gradient = step.gradient + edge.c * features;
+          const Real alpha = step.scores[at + h] * factor, change = step.alpha_tangents[at + h];
+          Real* by_v = to.v(edge.b);
+          ChannelSum<Real> by_alpha;
+          for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) {
+            const auto a = lanes.get(gradient + e), b = lanes.get(by_sum + e);
+            auto part = a * lanes.get(v + e);
+            if (moves) part += b * lanes.get(dv + e);
+            by_alpha.add(part);
+            lanes.add(by_v + e, alpha * a + change * b);
+          });
+          m = by_alpha.total() * factor + step.by_alpha[at + h] * step.factor_tangents[edge.pair];
+          g = step.by_alpha[at + h] * factor;
+        }
+        for_channels<Real>(begin, end, [&](std::int64_t e, auto lanes) {
+          const auto a = lanes.get(q + e), b = lanes.get(k + e), gw = g * lanes.get(w + e);
+          const auto weight = m * lanes.get(w + e) + g * lanes.get(dw + e);
+          auto part = m * a * b, by_a = weight * b, by_b = weight * a;
+          if (moves) {
+            const auto da = lanes.get(dq + e), db = lanes.get(dk + e);
+            part += g * (da * b + a * db);
+            by_a += gw * db;
+            by_b += gw * da;
+          }
+          if (edge.direction)
+            lanes.add(by_w + e, part);
+          else
+            lanes.put(by_w + e, part);
+          lanes.add(by_q + e, by_a);
+          lanes.add(by_k + e, by_b);
+        });
+      }
+    }
+  });
+}
+
+}  // namespace SO3MD_CPU_NAMESPACE::training
