@@ -1,6 +1,6 @@
 """The network's kernels for GPUs give the numbers of the CPU's, for every option of a model and every width.
 
-The structures have several elements, atoms with more edges than a tile of eight and with fewer, and edges of every length.
+The structures have several elements, and atoms with more edges than a tile of eight and with fewer.
 """
 
 from __future__ import annotations

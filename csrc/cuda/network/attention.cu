@@ -11,10 +11,6 @@ namespace {
 
 // What a block may have on every device that so3md is compiled for (compute capability 8.0 and 9.0 have 163 and 227 kB).
 constexpr std::size_t kMostSharedBytes = std::size_t{163} * 1024;
-// So many warps share the second maps of the filters, in the kernels that keep them in shared memory: two blocks of six fill a
-// multiprocessor's 228 kB, and leave 168 registers to a thread.
-constexpr int kSharingWarps = 6;
-constexpr int kMostWarps = 4;
 // Enough blocks to fill any GPU several times over; beyond that, a warp takes several centres for the maps that its block has loaded.
 constexpr int kWantedWarps = 132 * 12 * 4;
 constexpr int kMostCentresPerWarp = 16;

@@ -315,7 +315,8 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
 };
 
 template <class Real, int kPasses, bool kCommon, bool kShared>
-__global__ void attention_adjoint(AttentionStep<Real> s) {
+__global__ void __launch_bounds__(kShared ? kSharingWarps * kWarp : kMostWarps * kWarp, kShared ? kSharingBlocks : 1)
+    attention_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, kShared>(s, true, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     AdjointTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);
