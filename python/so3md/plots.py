@@ -69,6 +69,7 @@ def _parity_panel(axis: Axes, reference: np.ndarray, predicted: np.ndarray, titl
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_ylabel("Model")
     axis.ticklabel_format(useOffset=False)
+    axis.locator_params(axis="x", nbins=5)  # energies have many digits
     axis.spines[["top", "right"]].set_visible(False)
 
 
