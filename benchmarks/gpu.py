@@ -8,7 +8,7 @@
   1,000,000 atoms, with the stages of a step, and the floor beside it: the operations of a step over the measured rate;
 - compute-sanitizer's memcheck and racecheck of a small system, where it is installed.
 
-`--device cuda-emulation --sizes 192 --seconds 0 --parity-atoms 192` runs the same on the processor, to test this file.
+`--device cuda-emulation --sizes 9 --seconds 0 --parity-atoms 9` runs the same on the processor, to test this file.
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ function(so3md_add_cuda_emulation)
   endforeach()
   set_source_files_properties("${CMAKE_BINARY_DIR}/cuda_emulation/cuda_interface.cu.cpp" PROPERTIES
     COMPILE_DEFINITIONS "${so3md_interface_version}")
+  # Kernels unrolled for a GPU would take the optimiser minutes, and gain nothing here.
+  set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -O1)
   add_library(so3md_cuda_emulation MODULE ${sources})
   target_compile_definitions(so3md_cuda_emulation PRIVATE SO3MD_CUDA_EMULATION)
   target_compile_options(so3md_cuda_emulation PRIVATE -Wno-unknown-pragmas)  # of nvcc

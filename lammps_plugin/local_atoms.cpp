@@ -21,12 +21,20 @@ LocalAtoms::LocalAtoms(std::vector<int> species_of_type, double short_radius, do
       domain_(short_radius, long_radius),
       no_cell_(kNoVectors.data(), {false, false, false}) {}
 
-void LocalAtoms::number_points(const LAMMPS_NS::Atom& atom, int process) {
+void LocalAtoms::number_points(const LAMMPS_NS::Atom& atom, int process) { number_points(atom, process, atom.nlocal + atom.nghost); }
+
+void LocalAtoms::take_own_atoms(const LAMMPS_NS::Atom& atom, int process) {
+  number_points(atom, process, atom.nlocal);
+  index_of_slot_ = index_of_point_;
+  n_owned_ = index_of_slot_.size();
+}
+
+void LocalAtoms::number_points(const LAMMPS_NS::Atom& atom, int process, int count) {
   n_local_ = atom.nlocal;
   n_ghost_ = atom.nghost;
-  const int count = n_local_ + n_ghost_;
+  n_numbered_ = count;
   index_of_point_.clear();
-  owners_.assign(index_of(count), {});
+  owners_.assign(index_of(n_local_ + n_ghost_), {});
   for (int index = 0; index < count; ++index) {
     if (species_of_type_[index_of(atom.type[index])] < 0) continue;
     owners_[index_of(index)] = {process, static_cast<int>(index_of_point_.size())};
@@ -35,7 +43,7 @@ void LocalAtoms::number_points(const LAMMPS_NS::Atom& atom, int process) {
 }
 
 const double* LocalAtoms::positions(const LAMMPS_NS::Atom& atom) {
-  const bool all = static_cast<int>(index_of_point_.size()) == n_local_ + n_ghost_;
+  const bool all = static_cast<int>(index_of_point_.size()) == n_numbered_;
   if (all && !index_of_point_.empty()) return atom.x[0];
   point_positions_.clear();
   for (int index : index_of_point_) point_positions_.insert(point_positions_.end(), atom.x[index], atom.x[index] + 3);
@@ -48,6 +56,7 @@ void LocalAtoms::build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPoo
   domain_.build(static_cast<int>(index_of_point_.size()), positions(atom), no_cell_, point_owners_.data(), process, pool);
   index_of_slot_.clear();
   for (int point : domain_.point_of_slot()) index_of_slot_.push_back(index_of_point_[index_of(point)]);
+  n_owned_ = index_of(domain_.domain().n_owned);
 }
 
 void LocalAtoms::place(const LAMMPS_NS::Atom& atom, ThreadPool& pool) { domain_.place(positions(atom), no_cell_, pool); }

@@ -27,6 +27,13 @@ class LocalAtoms {
   /// By index.
   AtomOwner& owner(int index) { return owners_[static_cast<std::size_t>(index)]; }
 
+  /// In place of number_points() and build_lists(), for an engine that makes the lists itself: the own atoms are the domain, in their
+  /// order, and ghosts are not looked at.
+  void take_own_atoms(const LAMMPS_NS::Atom& atom, int process);
+
+  /// [owned().size()][3] positions of the own atoms, after take_own_atoms(); valid until LAMMPS moves its arrays.
+  const double* own_positions(const LAMMPS_NS::Atom& atom) { return positions(atom); }
+
   /// New neighbour lists. Throws std::exception.
   void build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPool& pool);
 
@@ -48,17 +55,20 @@ class LocalAtoms {
   const std::vector<int>& index_of_slot() const { return index_of_slot_; }
 
   /// [n_owned] indices of the owned atoms in the order of the domain.
-  std::span<const int> owned() const { return {index_of_slot_.data(), static_cast<std::size_t>(domain_.domain().n_owned)}; }
+  std::span<const int> owned() const { return {index_of_slot_.data(), n_owned_}; }
 
   double memory() const;  ///< bytes
 
  private:
+  void number_points(const LAMMPS_NS::Atom& atom, int process, int count);
   const double* positions(const LAMMPS_NS::Atom& atom);
 
   std::vector<int> species_of_type_;
   LocalDomain domain_;
   Cell no_cell_;
-  int n_local_ = 0, n_ghost_ = 0;
+  int n_local_ = 0, n_ghost_ = 0;  // when the points were numbered
+  int n_numbered_ = 0;             // indices among which the points are: with or without ghosts
+  std::size_t n_owned_ = 0;
   std::vector<int> index_of_point_;
   std::vector<AtomOwner> owners_;        // by index
   std::vector<AtomOwner> point_owners_;  // by point

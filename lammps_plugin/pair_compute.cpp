@@ -38,7 +38,7 @@ void PairSo3krates::compute(int eflag, int vflag) {
     require_finite_positions();
     atoms_->update_species(*atom);
   });
-  atoms_->place(*atom, *pool_);
+  if (!engine_makes_lists()) atoms_->place(*atom, *pool_);
   const DomainResults& results = evaluate();
   add_forces(results);
   if (eflag_either) add_energies(results);
@@ -55,6 +55,13 @@ bool PairSo3krates::lists_are_old() const {
 void PairSo3krates::build_lists() {
   collectively(lmp, [this] { require_finite_positions(); });
   const int process = transport_->process();
+  built_calls_ = neighbor->ncalls;
+  built_step_ = neighbor->lastcall;
+  ++builds_;
+  if (engine_makes_lists()) {
+    atoms_->take_own_atoms(*atom, process);
+    return;
+  }
   atoms_->number_points(*atom, process);
   exchange_ = Exchange::owners;
   comm->forward_comm(this);
@@ -65,9 +72,10 @@ void PairSo3krates::build_lists() {
   } catch (const std::exception& unexpected) {
     stop_alone(unexpected);
   }
-  built_calls_ = neighbor->ncalls;
-  built_step_ = neighbor->lastcall;
 }
+
+// A process alone knows every atom by itself and the box. LAMMPS's kspace styles need charges in the order of the host's lists.
+bool PairSo3krates::engine_makes_lists() const { return engine_->makes_lists() && comm->nprocs == 1 && !kspace_; }
 
 void PairSo3krates::require_finite_positions() const {
   for (int i = 0; i < atom->nlocal; ++i) {
@@ -100,7 +108,6 @@ Cell PairSo3krates::cell() const {
 }
 
 const DomainResults& PairSo3krates::evaluate() {
-  const Domain domain_now = atoms_->local().domain();
   const Cell box = cell();
   SystemTotals totals = settings_.totals;
   totals.cell = &box;
@@ -109,7 +116,11 @@ const DomainResults& PairSo3krates::evaluate() {
   std::string message;
   try {
     const HaloTraffic before = halo_->traffic();
-    const DomainResults& results = engine_->evaluate(domain_now, atoms_->species(), totals, *halo_, true, nullptr, kspace_.get());
+    const DomainResults& results =
+        engine_makes_lists() ? engine_->evaluate_points({static_cast<int>(atoms_->owned().size()), atoms_->own_positions(*atom),
+                                                         atoms_->species(), &box, neighbor->skin, builds_},
+                                                        totals, true)
+                             : engine_->evaluate(atoms_->local().domain(), atoms_->species(), totals, *halo_, true, nullptr, kspace_.get());
     components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
     components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
     return results;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|kspace] [precision mixed|double] "
-    "[device cpu] [threads N]";
+    "[device cpu|cuda|cuda:N] [threads N]";
 
 class Parser {
  public:
@@ -96,8 +96,13 @@ class Parser {
   }
 
   void set_device(const std::string& word) {
-    if (word == "cuda") stop("pair_style so3krates: device cuda: this build of so3md has no GPU engine; use device cpu");
-    if (word != "cpu") refuse("device", "cpu", word);
+    try {
+      settings_.engine.device = parse_device(word);
+      settings_.device_by_number = word.find(':') != std::string::npos;
+      return;
+    } catch (const std::invalid_argument&) {
+    }
+    refuse("device", "cpu, cuda, or cuda:N for GPU number N of each machine, counted from 0", word);
   }
 
   void set_threads(const std::string& word) {

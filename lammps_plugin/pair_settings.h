@@ -15,8 +15,9 @@ struct PairSettings {
   std::string model;    ///< name or path, as given
   SystemTotals totals;  ///< of all atoms that the pair style works on
   EngineOptions engine;
-  bool kspace = false;  ///< charges interact through LAMMPS's kspace style
-  int threads = 1;      ///< of each process
+  bool device_by_number = false;  ///< one GPU was chosen; else the processes of a machine take its GPUs in turn
+  bool kspace = false;            ///< charges interact through LAMMPS's kspace style
+  int threads = 1;                ///< of each process
 };
 
 /// From the words after `pair_style so3krates`. Collective: ends the run with LAMMPS's error where the words make no sense, saying what

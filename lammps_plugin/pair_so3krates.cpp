@@ -21,6 +21,7 @@
 #include "memory.h"
 #include "model_path.h"
 #include "neighbor.h"
+#include "universe.h"
 #include "update.h"
 
 namespace so3md {
@@ -66,7 +67,10 @@ void PairSo3krates::settings(int count, char** words) {
 
 void PairSo3krates::open_model() {
   engine_.reset();  // before the threads that it uses
-  collectively(lmp, [this] {
+  const int number_on_node = process_on_node();
+  collectively(lmp, [this, number_on_node] {
+    Device& device = settings_.engine.device;
+    if (device.kind != DeviceKind::cpu && !settings_.device_by_number) device.index = number_on_node % count_devices(device.kind);
     model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
     pool_ = std::make_unique<ThreadPool>(settings_.threads);
     engine_ = Engine::create(model_, settings_.engine, *pool_);
@@ -76,6 +80,17 @@ void PairSo3krates::open_model() {
   cut_coulomb_ = cutoff();
   atoms_.reset();
   described_ = false;
+}
+
+// Number of this process among those of its machine; partitions, which do not meet here, are taken to have as many processes each.
+int PairSo3krates::process_on_node() const {
+  MPI_Comm node;
+  int number = 0, size = 1;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, comm->me, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &number);
+  MPI_Comm_size(node, &size);
+  MPI_Comm_free(&node);
+  return universe->iworld * size + number;
 }
 
 void PairSo3krates::coeff(int count, char** words) {
@@ -180,6 +195,9 @@ void PairSo3krates::describe() const {
                      (kspace_ ? "kspace (gewald " + number_text(force->kspace->g_ewald) + ")" : "cut") + ", precision " +
                      (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() + "), " +
                      std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
+  if (options.device.kind != DeviceKind::cpu)
+    text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"
+                                       : std::string("  the processes of a machine use its GPUs in turn\n");
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
   LAMMPS_NS::utils::logmesg(lmp, text);

@@ -1,6 +1,7 @@
 // The LAMMPS pair style so3krates.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
  private:
   // Of settings and coeff.
+  int process_on_node() const;  ///< collective
   void open_model();
   void map_elements();
 
@@ -65,6 +67,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   // Of compute.
   bool lists_are_old() const;
+  bool engine_makes_lists() const;
   void build_lists();
   void require_finite_positions() const;
   Cell cell() const;
@@ -98,6 +101,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   bool described_ = false;
   std::string electron_warning_;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
+  std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;
 
   double cut_coulomb_ = 0.0;                        // for the kspace style

@@ -566,7 +566,7 @@ BAD_COMMANDS = {
         "pair_style so3krates so3lr precision single",
         r"precision: expected mixed or double, found single",
     ),
-    "no GPU": ("pair_style so3krates so3lr device cuda", r"no GPU engine; use device cpu"),
+    "no such device": ("pair_style so3krates so3lr device tpu", r"device: expected cpu, cuda, or cuda:N.*found tpu"),
     "no threads": ("pair_style so3krates so3lr threads 0", r"threads: expected 1 or more.*found 0"),
     "no cutoff": ("pair_style so3krates so3lr lr_cutoff -1", r"lr_cutoff: expected a positive length.*found -1"),
     "long damping": ("pair_style so3krates so3lr lr_cutoff 3 lr_damping 4", r"damping length is 4 A: expected"),
