@@ -82,15 +82,18 @@ def measure(
     programs: list[str], rounds: int, seconds: float, earlier: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Program -> parameters and median seconds over the rounds, with the lowest and highest. earlier: such results."""
-    answers = {program: list(earlier[program]["rounds"]) if earlier else [] for program in programs}
-    done = len(answers[programs[0]])
+    answers = {program: list(result["rounds"]) for program, result in earlier.items()}
+    for program in programs:
+        answers.setdefault(program, [])
+    done = max(len(answers[program]) for program in programs)
     for number in range(done, done + rounds):
         shift = number % len(programs)
         for program in programs[shift:] + programs[:shift]:
             console.print(f"round {number + 1} of {done + rounds}: {PROGRAMS[program]} ...")
             answers[program].append(turn(program, seconds))
     results = {}
-    for program, own in answers.items():
+    for program in (name for name in PROGRAMS if name in answers):
+        own = answers[program]
         times = {key: [answer["seconds"][key] for answer in own] for key in TIMES}
         results[program] = {
             "name": PROGRAMS[program],
@@ -103,7 +106,7 @@ def measure(
 
 
 def print_table(results: dict[str, dict[str, Any]]) -> None:
-    table = Table("program", "parameters", title="milliseconds on one thread (in brackets: times so3md's)")
+    table = Table("program", "parameters", "rounds", title="milliseconds on one thread (in brackets: times so3md's)")
     for title in TIMES.values():
         table.add_column(title)
     reference = results.get(REFERENCE)
@@ -113,20 +116,18 @@ def print_table(results: dict[str, dict[str, Any]]) -> None:
             seconds = result["seconds"][key]
             ratio = f" ({seconds / reference['seconds'][key]:.1f})" if reference else ""
             cells.append(f"{1e3 * seconds:.2f}{ratio}")
-        table.add_row(result["name"], f"{result['parameters']:,}", *cells)
+        table.add_row(result["name"], f"{result['parameters']:,}", str(len(result["rounds"])), *cells)
     console.print(table)
 
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--program", "chosen", type=click.Choice(list(PROGRAMS)), multiple=True, help="Default: all.")
 @click.option("--rounds", type=int, default=3, show_default=True, help="turns of each program")
-@click.option("--add", is_flag=True, help="to the rounds of results/peers.json, which must be of the same programs")
+@click.option("--add", is_flag=True, help="to the rounds of results/peers.json")
 @click.option("--seconds", type=float, default=4.0, show_default=True, help="for each quantity of a turn")
 def main(chosen: tuple[str, ...], rounds: int, add: bool, seconds: float) -> None:
     programs = list(chosen or PROGRAMS)
     earlier = json.loads((RESULTS / "peers.json").read_text())["programs"] if add else {}
-    if add and set(earlier) != set(programs):
-        raise click.UsageError(f"--add: results/peers.json has rounds of {', '.join(earlier)}; take the same programs")
     for program in programs:
         python_of(program)
     machine = describe_machine()
@@ -138,7 +139,6 @@ def main(chosen: tuple[str, ...], rounds: int, add: bool, seconds: float) -> Non
         "machine": machine,
         "versions": {"so3md": version("so3md"), "torch": TORCH.split("==")[1]}
         | dict(package.split("==") for package in PACKAGES.values()),
-        "rounds": len(results[programs[0]]["rounds"]),
         "settings": {"threads": 1, "precision": "float32 (so3md: inference mixed)", "batch_size": 10},
         "programs": results,
     }
