@@ -107,8 +107,6 @@ def evaluate_many(
 def _make_engine(model: str | os.PathLike[str], threads: int | None, **options: Any) -> BatchEngine:
     from so3md import _engine
 
-    if options["device"] == "cpu":
-        del options["device"]
     return _engine.BatchEngine(load_model(model), threads=threads or 0, **options)
 
 

@@ -210,15 +210,10 @@ class So3kratesCalculator(Calculator):
                 threads=parameters["threads"] or self.team.threads(),
                 lr_cutoff=parameters["lr_cutoff"],
                 lr_damping=parameters["lr_damping"],
-                **self._device(),
+                device=device_of_rank(parameters["device"], self.team),
                 **self._shared_work(),
             )
         return self._engine
-
-    def _device(self) -> dict[str, Any]:
-        if self.parameters["device"] == "cpu":
-            return {}
-        return {"device": device_of_rank(self.parameters["device"], self.team)}
 
     def _shared_work(self) -> dict[str, Any]:
         """What an engine needs beyond the parameters to be one of several."""
