@@ -15,7 +15,7 @@ from ase.io import write
 from click.testing import CliRunner
 from lammps_tools import Job
 from reference_data import load_system
-from tolerances import DEVICE
+from tolerances import DEVICE, RANKS_TRAJECTORY
 from toy_models import write_toy_model
 
 from so3md import So3kratesCalculator, evaluate_many
@@ -177,6 +177,22 @@ def test_lammps(tmp_path: Path, ranks: int) -> None:
     atoms.calc = So3kratesCalculator(precision="double", lr_cutoff=6.0)
     np.testing.assert_allclose(report.forces, atoms.get_forces(), rtol=0, atol=1e-9)
     assert report.energy == pytest.approx(atoms.get_potential_energy(), abs=DEVICE.component)
+
+
+@needs_emulation
+def test_lammps_dynamics_with_lists_of_the_device(tmp_path: Path) -> None:
+    """LAMMPS sorts and wraps its atoms when it builds lists: the engine must notice that they are others."""
+    reports = {}
+    for device in ("cpu", EMULATION):
+        (tmp_path / device).mkdir()
+        job = Job(tmp_path / device, water_pair(), pair_style=f"so3lr precision double lr_cutoff 5.0 device {device}")
+        job.commands("neighbor 0.2 bin\nneigh_modify delay 0 every 1 check yes\natom_modify sort 1 2.0")
+        job.commands("velocity all create 2000.0 7 mom no\ntimestep 0.0005\nfix nve all nve\nrun 20")
+        job.report("end")
+        reports[device] = job.run()["end"]
+    difference = reports[EMULATION].positions - reports["cpu"].positions
+    np.testing.assert_allclose(difference, 0, rtol=0, atol=RANKS_TRAJECTORY)
+    np.testing.assert_allclose(reports[EMULATION].charges, reports["cpu"].charges, rtol=0, atol=RANKS_TRAJECTORY)
 
 
 @needs_emulation
