@@ -1,5 +1,5 @@
 // The attention of a layer, forward and adjoint. Edge quantities live in tiles of a few edges and are computed anew in the adjoint; nothing
-// of the size of the edge list is stored.
+// of the size of the edge list is stored, but for the filters of small systems (LayerStep::kept).
 //
 // With s = phi(r) / normaliser, over the channels e of a head h (features) or degree l (coordinates), for the edge from centre i to
 // neighbour j (eq. 17-22 of docs/theory.md):

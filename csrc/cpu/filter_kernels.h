@@ -2,7 +2,7 @@
 // backward (eq. 19, 45, 47 of docs/theory.md).
 //
 // There are two of them in a layer, of features and of coordinates. A tile does one after the other, so that what it works on (filter,
-// slope and gradient of 16 pairs and one half of the channels) stays in the first cache.
+// slope and gradient of a tile and one half of the channels) stays near.
 #pragma once
 
 #include "cpu/edge_tile.h"
