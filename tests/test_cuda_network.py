@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tolerances
-from toy_models import VARIANTS, VARIANTS_2023
+from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023
 
 from so3md._engine import Engine, Model, ModelError
 
@@ -36,21 +36,7 @@ WIDTHS: dict[str, dict[str, Any]] = {
 def molecule(charge: float = 1.0, spin: float = 0.5) -> dict[str, Any]:
     """Ethanol-like, off its equilibrium, with a hydrogen molecule at a distance where few edges reach it."""
     rng = np.random.default_rng(17)
-    positions = np.array(
-        [
-            [0.01, -0.57, 0.0],
-            [-1.29, 0.25, 0.0],
-            [1.13, 0.31, 0.0],
-            [0.04, -1.22, 0.89],
-            [0.04, -1.22, -0.89],
-            [-1.35, 0.89, 0.88],
-            [-1.35, 0.89, -0.88],
-            [-2.15, -0.42, 0.0],
-            [1.98, -0.15, 0.0],
-            [4.7, 0.6, 0.3],
-            [5.3, 0.9, 0.6],
-        ]
-    )
+    positions = np.vstack([ETHANOL_LIKE, [[4.7, 0.6, 0.3], [5.3, 0.9, 0.6]]])
     return {
         "numbers": np.array([6, 6, 8, 1, 1, 1, 1, 1, 1, 1, 1]),
         "positions": positions + rng.normal(0, 0.04, positions.shape),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tolerances
-from toy_models import VARIANTS, VARIANTS_2023
+from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023
 
 from so3md._engine import Engine, Model
 
@@ -24,20 +24,7 @@ def molecule() -> dict:
     """Ethanol-like, with every element of the toy models, off its equilibrium; a charged doublet."""
     rng = np.random.default_rng(5)
     numbers = np.array([6, 6, 8, 1, 1, 1, 1, 1, 1])
-    positions = np.array(
-        [
-            [0.01, -0.57, 0.0],
-            [-1.29, 0.25, 0.0],
-            [1.13, 0.31, 0.0],
-            [0.04, -1.22, 0.89],
-            [0.04, -1.22, -0.89],
-            [-1.35, 0.89, 0.88],
-            [-1.35, 0.89, -0.88],
-            [-2.15, -0.42, 0.0],
-            [1.98, -0.15, 0.0],
-        ]
-    )
-    positions = positions + rng.normal(0, 0.05, positions.shape)
+    positions = ETHANOL_LIKE + rng.normal(0, 0.05, ETHANOL_LIKE.shape)
     return {
         "numbers": numbers,
         "positions": positions,

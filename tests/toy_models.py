@@ -18,6 +18,21 @@ from so3md.model_file import PAPER_2022, SO3KRATES, ModelFile, expected_tensors
 
 ELEMENTS = (1, 6, 8)
 
+#: Positions (A) of C C O and six H, as in ethanol but off its equilibrium.
+ETHANOL_LIKE = np.array(
+    [
+        [0.01, -0.57, 0.0],
+        [-1.29, 0.25, 0.0],
+        [1.13, 0.31, 0.0],
+        [0.04, -1.22, 0.89],
+        [0.04, -1.22, -0.89],
+        [-1.35, 0.89, 0.88],
+        [-1.35, 0.89, -0.88],
+        [-2.15, -0.42, 0.0],
+        [1.98, -0.15, 0.0],
+    ]
+)
+
 #: Free-atom polarisability (Bohr^3) and C6 (Hartree Bohr^6) of the elements in test models.
 FREE_ATOMS = {1: (4.5, 6.5), 6: (12.0, 46.6), 7: (7.4, 24.2), 8: (5.4, 15.6)}
 
