@@ -21,8 +21,21 @@ int usable_cores() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-// An evaluation is a sequence of short parallel ranges; a thread that sleeps between them costs more than it saves.
+// An evaluation is a sequence of short parallel ranges, and to wake a thread that sleeps between them takes up to 100 us on a virtual machine. So
+// threads that wait watch for a while, and then for a longer while leave the core to whoever wants it, before they sleep.
 constexpr auto kSpinTime = std::chrono::microseconds(50);
+constexpr auto kYieldTime = std::chrono::milliseconds(2);
+
+template <class Ready>
+bool watch(const Ready& ready) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (;;) {
+    if (ready()) return true;
+    const auto waited = std::chrono::steady_clock::now() - begin;
+    if (waited > kYieldTime) return false;
+    if (waited > kSpinTime) std::this_thread::yield();
+  }
+}
 
 }  // namespace
 
@@ -76,9 +89,7 @@ void ThreadPool::Shared::run_ranges(int thread) {
 void ThreadPool::Shared::work(int thread) {
   long seen = 0;
   for (;;) {
-    const auto give_up = std::chrono::steady_clock::now() + kSpinTime;
-    while (generation.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < give_up) {
-    }
+    watch([&] { return generation.load(std::memory_order_acquire) != seen; });
     {
       std::unique_lock lock(mutex);
       wake.wait(lock, [&] { return generation != seen; });
@@ -112,8 +123,10 @@ void ThreadPool::parallel_for(int count, int grain, const Body& body) {
   }
   shared.wake.notify_all();
   shared.run_ranges(0);
-  std::unique_lock lock(shared.mutex);
-  shared.done.wait(lock, [&] { return shared.running == 0; });
+  if (!watch([&] { return shared.running.load(std::memory_order_acquire) == 0; })) {
+    std::unique_lock lock(shared.mutex);
+    shared.done.wait(lock, [&] { return shared.running == 0; });
+  }
   if (shared.error) std::rethrow_exception(shared.error);
 }
 

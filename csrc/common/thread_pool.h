@@ -39,7 +39,7 @@ class ThreadPool {
     std::mutex mutex;
     std::condition_variable wake, done;
     std::atomic<long> generation{0};
-    int running = 0;
+    std::atomic<int> running{0};
     bool stop = false;
     const Body* body = nullptr;
     int count = 0;
