@@ -4,21 +4,26 @@
 
 Energy and forces with all physics terms, precision `mixed`. One molecule after the other on one thread, its atoms moved
 before every call: the engine alone, which may take 0.3 ms, and what So3kratesCalculator.get_forces() takes beyond that,
-which may be 0.2 ms; the two take turns with a large matrix product, whose rate tells what the machine gave meanwhile
-and what the counted operations would take at least. Then evaluate_many, in molecules per second. Prints tables and
-writes results/small_systems.json. Leave the machine alone while it runs.
+which may be 0.2 ms. Short turns of the two stand between short turns of a matrix product, whose rate tells what the
+machine gives at that moment: cores of a shared host lose a quarter of their speed for seconds at a time. So there are
+two figures, of all turns and of the undisturbed ones alone, where the products before and after reach nearly their best
+rate; and what the counted operations would take at least at that rate. Then evaluate_many, in molecules per second.
+Prints tables and writes results/small_systems.json. Leave the machine alone while it runs.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}  # of the matrix product
 
 import click
 import numpy as np
@@ -29,17 +34,18 @@ from rich.console import Console
 from rich.table import Table
 
 from so3md import So3kratesCalculator, _engine, evaluate_many, load_model
-from so3md.benchmark.machine import matrix_product_gflops
 from so3md.benchmark.work import count_work
 
 RESULTS = Path(__file__).parent / "results" / "small_systems.json"
 ENGINE_LIMIT = 0.3  # ms
 ASE_LIMIT = 0.2  # ms beyond the engine
-CALLS = 200  # in a turn
+CALLS = 30  # in a turn
 BATCH = 10_000  # molecules in a call of evaluate_many, which loads the model first
 BATCH_ROUNDS = 3
 DISPLACEMENT = 0.02  # A, standard deviation
-PRODUCT_SECONDS = 0.1  # of the matrix product, in a turn
+PRODUCT_SIZE = 384  # rows and columns: 0.6 MB each
+PRODUCTS = 5  # in a turn
+UNDISTURBED = 0.9  # of the best rate
 
 Record = dict[str, Any]
 console = Console()
@@ -83,34 +89,56 @@ def milliseconds(call: Callable[[Atoms], Any], structures: Sequence[Atoms]) -> f
     return 1e3 * statistics.median(times)
 
 
+class MatrixProduct:
+    """A product of matrices that stay in the cache, on one thread."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.factors = [rng.random((PRODUCT_SIZE, PRODUCT_SIZE), dtype=np.float32) for _ in range(2)]
+
+    def gflops(self) -> float:
+        """The rate now: the median of a few products."""
+        seconds = []
+        for _ in range(PRODUCTS):
+            begin = time.perf_counter()
+            self.factors[0] @ self.factors[1]
+            seconds.append(time.perf_counter() - begin)
+        return 2e-9 * PRODUCT_SIZE**3 / statistics.median(seconds)
+
+
 def one_by_one(rounds: int) -> Record:
-    """Times of a call, and of turns next to each other the difference."""
+    """Times of a call, of all turns and of the undisturbed ones."""
     structures = moved_ethanol(CALLS)
     calls = {"engine": engine_call(), "ase": ase_call()}
-    turns: dict[str, list[float]] = {name: [] for name in calls}
-    rates = []
+    product = MatrixProduct()
+    turns: list[dict[str, float]] = []
     for _ in range(rounds):
-        for name, call in calls.items():
-            turns[name].append(milliseconds(call, structures))
-        rates.append(matrix_product_gflops(1, seconds=PRODUCT_SECONDS))
-    beyond = [ase - engine for engine, ase in zip(turns["engine"], turns["ase"], strict=True)]
-    medians = {name: statistics.median(times) for name, times in turns.items()} | {
-        "ase_beyond_engine": statistics.median(beyond)
-    }
-    within = {
-        "engine": medians["engine"] <= ENGINE_LIMIT,
-        "ase_beyond_engine": medians["ase_beyond_engine"] <= ASE_LIMIT,
-    }
-    gflops = statistics.median(rates)
-    least = len(structures[0]) * ethanol_work() / gflops
+        before = product.gflops()
+        turn = {name: milliseconds(call, structures) for name, call in calls.items()}
+        turns.append(turn | {"gflops": min(before, product.gflops())})
+    best = sorted(turn["gflops"] for turn in turns)[-max(1, rounds // 20)]
+    undisturbed = [turn for turn in turns if turn["gflops"] >= UNDISTURBED * best]
+    least = len(structures[0]) * ethanol_work() / statistics.median(turn["gflops"] for turn in undisturbed)
     return {
-        "ms": medians,
-        "ms_of_turns": turns,
-        "within_limit": within,
-        "matrix_product_gflops": gflops,
-        "gflops_of_turns": rates,
+        "all_turns": summary(turns),
+        "undisturbed_turns": summary(undisturbed),
+        "undisturbed_from_gflops": UNDISTURBED * best,
         "least_ms": least,
-        "share_of_limit": least / medians["engine"],
+        "share_of_limit": least / summary(undisturbed)["engine_ms"],
+        "turns": turns,
+    }
+
+
+def summary(turns: Sequence[dict[str, float]]) -> Record:
+    """Medians, and whether they keep the limits."""
+    engine = statistics.median(turn["engine"] for turn in turns)
+    beyond = statistics.median(turn["ase"] - turn["engine"] for turn in turns)
+    return {
+        "turns": len(turns),
+        "matrix_product_gflops": statistics.median(turn["gflops"] for turn in turns),
+        "engine_ms": engine,
+        "ase_beyond_engine_ms": beyond,
+        "within_limits": engine <= ENGINE_LIMIT and beyond <= ASE_LIMIT,
     }
 
 
@@ -137,14 +165,26 @@ def many_at_once(threads: Sequence[int], rounds: int) -> list[Record]:
 
 
 def print_tables(single: Record, many: Sequence[Record]) -> None:
-    table = Table("ethanol, 1 thread", "ms", "limit, ms", "within", title="One at a time")
-    rows = (("engine", ENGINE_LIMIT), ("ase", None), ("ase_beyond_engine", ASE_LIMIT))
-    for name, limit in rows:
-        within = "" if limit is None else "yes" if single["within_limit"][name] else "no"
-        table.add_row(name.replace("_", " "), f"{single['ms'][name]:.3f}", "" if limit is None else str(limit), within)
+    headings = (
+        "turns",
+        "",
+        "GFLOP/s beside it",
+        f"engine, ms (≤ {ENGINE_LIMIT})",
+        f"ASE more, ms (≤ {ASE_LIMIT})",
+        "within",
+    )
+    table = Table(*headings, title="Ethanol, 1 thread, one at a time")
+    for name in ("all_turns", "undisturbed_turns"):
+        found = single[name]
+        numbers = (
+            f"{found['matrix_product_gflops']:.0f}",
+            f"{found['engine_ms']:.3f}",
+            f"{found['ase_beyond_engine_ms']:.3f}",
+        )
+        table.add_row(str(found["turns"]), name.split("_")[0], *numbers, "yes" if found["within_limits"] else "no")
     table.caption = (
-        f"{single['matrix_product_gflops']:.0f} GFLOP/s in a matrix product next to it: the operations alone "
-        f"take {single['least_ms']:.3f} ms, {100 * single['share_of_limit']:.0f} % of the engine's time"
+        f"at the rate of the matrix product the operations alone take {single['least_ms']:.3f} ms, "
+        f"{100 * single['share_of_limit']:.0f} % of the engine's undisturbed time"
     )
     console.print(table)
     table = Table("threads", "molecules per s", title=f"evaluate_many, {BATCH} ethanols")
@@ -154,7 +194,7 @@ def print_tables(single: Record, many: Sequence[Record]) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", default=15, show_default=True, help="Turns of the engine and of ASE.")
+@click.option("--rounds", default=400, show_default=True, help="Turns of the engine and of ASE.")
 @click.option("--threads", default=(1, 2), multiple=True, type=int, show_default=True, help="Of evaluate_many.")
 @click.option("--output", default=RESULTS, type=click.Path(dir_okay=False, path_type=Path), show_default=True)
 def main(rounds: int, threads: tuple[int, ...], output: Path) -> None:

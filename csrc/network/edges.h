@@ -61,7 +61,7 @@ class Edges {
   }
 
  private:
-  static constexpr int kAtomsPerTask = 64;
+  static constexpr int kAtomsPerTask = 16;
 
   // Room for the edges alone, without that for listed neighbours beyond the cutoff, which may be half of the list.
   void place(const Domain& domain, double cutoff, ThreadPool& pool) {
