@@ -71,7 +71,7 @@ def test_rows_lead_to_the_partner(system):
 def test_blocks_cover_all_atoms_and_rims_are_gathered_once(system):
     domain, blocks = system
     n = len(domain["short_offsets"]) - 1
-    assert [i for begin, end, _, _ in blocks["blocks"] for i in range(begin, end)] == list(range(n))
+    assert sorted(i for begin, end, _, _ in blocks["blocks"] for i in range(begin, end)) == list(range(n))
     assert sorted(blocks["gathered"]) == list(range(len(blocks["rim_slots"])))
     for i in range(n):
         rows = blocks["gathered"][blocks["gathered_first"][i] : blocks["gathered_first"][i + 1]]
@@ -86,8 +86,20 @@ def test_both_sides_of_a_cut_work():
     neighbours.update(np.random.default_rng(1).uniform(0.0, edge, (n, 3)), np.eye(3) * edge, pbc)
     domain, blocks = neighbours.domain(), neighbours.pair_blocks()
     assert len(blocks["blocks"]) > 8
-    work = [
+    work = work_of(domain, blocks)
+    assert max(work) < 2.0 * np.mean(work)
+
+
+def work_of(domain, blocks):
+    """Number of pairs of each block."""
+    return [
         np.count_nonzero(blocks["rows"][domain["short_offsets"][begin] : domain["short_offsets"][end]] != NOT_HERE)
         for begin, end, _, _ in blocks["blocks"]
     ]
-    assert max(work) < 2.0 * np.mean(work)
+
+
+def test_few_blocks_come_with_the_largest_first(system):
+    """So that threads, which take them one after the other, end together."""
+    work = work_of(*system)
+    assert len(work) < 64
+    assert work == sorted(work, reverse=True)

@@ -14,6 +14,7 @@ namespace {
 constexpr int kFewestBlocks = 16;
 constexpr int kSmallestBlock = 16;
 constexpr int kLargestBlock = 256;
+constexpr int kFewBlocks = 64;
 
 // A pair of an atom and its own image stands in the list twice, with opposite displacements: the positive one counts. Displacements are
 // whole lattice vectors, none of which is this short.
@@ -39,6 +40,7 @@ void PairBlocks::update(const Domain& domain) {
   place_.assign(index_of(domain.n_owned), kNotHere);
   for (int number = 0; number < static_cast<int>(blocks_.size()); ++number) assign(domain, number);
   index_rim(domain.n_owned);
+  order();
 }
 
 // Blocks of nearly equal size, none with both interior and other atoms.
@@ -80,6 +82,7 @@ void PairBlocks::assign(const Domain& domain, int number) {
     for (std::int64_t entry = domain.short_offsets[i]; entry < domain.short_offsets[i + 1]; ++entry) {
       int& row = rows_[static_cast<std::size_t>(entry)];
       row = choose_row(domain, number, i, domain.short_sites[entry]);
+      if (row != kNotHere) ++block.pairs;
       if (row < 0) continue;
       const int j = domain.slot[domain.short_sites[entry]];
       if (j >= block.begin && j < block.end) {
@@ -96,6 +99,15 @@ void PairBlocks::assign(const Domain& domain, int number) {
   block.rim_end = static_cast<int>(rim_slots_.size());
   for (int row = block.rim_begin; row < block.rim_end; ++row) place_[index_of(rim_slots_[index_of(row)])] = kNotHere;
   most_rows_ = std::max(most_rows_, block.num_rows());
+}
+
+// Threads take blocks one after the other. While these are few, the last ones should be small, or some threads wait long for the others;
+// among many, neighbours in space had better follow each other, since they share rows.
+void PairBlocks::order() {
+  if (static_cast<int>(blocks_.size()) > kFewBlocks) return;
+  const auto more = [](const PairBlock& a, const PairBlock& b) { return a.pairs > b.pairs; };
+  std::stable_sort(blocks_.begin(), blocks_.begin() + num_interior_, more);
+  std::stable_sort(blocks_.begin() + num_interior_, blocks_.end(), more);
 }
 
 void PairBlocks::index_rim(int n_owned) {

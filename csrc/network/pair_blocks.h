@@ -12,6 +12,7 @@ namespace so3md {
 struct PairBlock {
   int begin = 0, end = 0;          ///< owned atoms
   int rim_begin = 0, rim_end = 0;  ///< rim rows
+  int pairs = 0;                   ///< of the list, that it takes on
   int num_rows() const { return (end - begin) + (rim_end - rim_begin); }
 };
 
@@ -46,6 +47,7 @@ class PairBlocks {
  private:
   void cut(const Domain& domain);
   void assign(const Domain& domain, int number);
+  void order();
   int choose_row(const Domain& domain, int number, int i, int site) const;
   void index_rim(int n_owned);
 
