@@ -1,4 +1,4 @@
-// Picks the kernels for the processor that this runs on.
+// Picks the kernels for the processor that this runs on: of both architectures, and of training.
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -6,15 +6,21 @@
 
 #include "cpu/instruction_sets.h"
 #include "network/kernels.h"
+#include "paper2022/kernels.h"
+#include "training/kernels.h"
 
 namespace so3md {
 
 namespace cpu {
 
-#define SO3MD_DECLARE_KERNELS(isa)             \
-  namespace isa {                              \
-  const KernelTable<float>& float_kernels();   \
-  const KernelTable<double>& double_kernels(); \
+#define SO3MD_DECLARE_KERNELS(isa)                                \
+  namespace isa {                                                 \
+  const KernelTable<float>& float_kernels();                      \
+  const KernelTable<double>& double_kernels();                    \
+  const paper2022::KernelTable<float>& float_paper_kernels();     \
+  const paper2022::KernelTable<double>& double_paper_kernels();   \
+  const training::KernelTable<float>& float_training_kernels();   \
+  const training::KernelTable<double>& double_training_kernels(); \
   }
 
 SO3MD_DECLARE_KERNELS(portable)
@@ -36,24 +42,34 @@ struct InstructionSet {
   bool supported;  ///< by this processor
   const KernelTable<float>& (*float_kernels)();
   const KernelTable<double>& (*double_kernels)();
+  const paper2022::KernelTable<float>& (*float_paper_kernels)();
+  const paper2022::KernelTable<double>& (*double_paper_kernels)();
+  const training::KernelTable<float>& (*float_training_kernels)();
+  const training::KernelTable<double>& (*double_training_kernels)();
 };
+
+#define SO3MD_KERNELS(isa)                                                                                          \
+  cpu::isa::float_kernels, cpu::isa::double_kernels, cpu::isa::float_paper_kernels, cpu::isa::double_paper_kernels, \
+      cpu::isa::float_training_kernels, cpu::isa::double_training_kernels
 
 // From the plainest to the widest.
 const std::vector<InstructionSet>& built_sets() {
   static const std::vector<InstructionSet> sets = {
-      {"portable", true, cpu::portable::float_kernels, cpu::portable::double_kernels},
+      {"portable", true, SO3MD_KERNELS(portable)},
 #ifdef SO3MD_HAVE_AVX2
-      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), cpu::avx2::float_kernels, cpu::avx2::double_kernels},
+      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), SO3MD_KERNELS(avx2)},
 #endif
 #ifdef SO3MD_HAVE_AVX512
       {"avx512",
        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl"),
-       cpu::avx512::float_kernels, cpu::avx512::double_kernels},
+       SO3MD_KERNELS(avx512)},
 #endif
   };
   return sets;
 }
+
+#undef SO3MD_KERNELS
 
 const InstructionSet& chosen_set() {
   const char* forced = std::getenv("SO3MD_INSTRUCTION_SET");
@@ -90,5 +106,33 @@ template <>
 const KernelTable<double>& kernels<double>() {
   return chosen_set().double_kernels();
 }
+
+namespace paper2022 {
+
+template <>
+const KernelTable<float>& kernels<float>() {
+  return chosen_set().float_paper_kernels();
+}
+
+template <>
+const KernelTable<double>& kernels<double>() {
+  return chosen_set().double_paper_kernels();
+}
+
+}  // namespace paper2022
+
+namespace training {
+
+template <>
+const KernelTable<float>& kernels<float>() {
+  return chosen_set().float_training_kernels();
+}
+
+template <>
+const KernelTable<double>& kernels<double>() {
+  return chosen_set().double_training_kernels();
+}
+
+}  // namespace training
 
 }  // namespace so3md
