@@ -2,6 +2,7 @@
 #include <string>
 
 #include "cuda/network/attention.h"
+#include "cuda/network/first_layer.h"
 #include "cuda/network/initial_coordinates.h"
 #include "model/model.h"
 
@@ -41,6 +42,11 @@ template <class Real>
 Launch<Real> choose(const NetworkLayout& layout, AttentionKernel kernel) {
   if (kernel == AttentionKernel::initial_forward) return {initial_forward<Real>, false};
   if (kernel == AttentionKernel::initial_adjoint) return {initial_adjoint<Real>, false};
+  if (kernel == AttentionKernel::first_adjoint) return {first_adjoint<Real>, false};
+  if (kernel == AttentionKernel::first_forward) {
+    if (layout.passes == 4) return {first_forward<Real, 4>, false};
+    return {layout.passes == 2 ? first_forward<Real, 2> : first_forward<Real, 1>, false};
+  }
   if (layout.passes == 4) return pick<Real, 4, false, false>(kernel);
   if (layout.passes == 2) return pick<Real, 2, false, false>(kernel);
   const bool common = layout.feature_heads.lanes == kCommonHeadLanes && layout.degree_heads.lanes == kCommonHeadLanes;
@@ -64,9 +70,12 @@ void check_attention(const NetworkLayout& layout) {
 
 template <class Real>
 void run_attention(const Stream& stream, AttentionKernel kernel, AttentionStep<Real> step) {
-  const bool adjoint = kernel == AttentionKernel::adjoint || kernel == AttentionKernel::initial_adjoint;
+  const bool general = kernel == AttentionKernel::forward || kernel == AttentionKernel::adjoint;
+  const bool forward =
+      kernel == AttentionKernel::forward || kernel == AttentionKernel::first_forward || kernel == AttentionKernel::initial_forward;
+  if (!general) step.layout = without_filters(step.layout);
   const Launch<Real> chosen = choose<Real>(step.layout, kernel);
-  const std::size_t per_warp = warp_bytes<Real>(step.layout, adjoint);
+  const std::size_t per_warp = warp_bytes<Real>(step.layout, !forward);
   const bool has_maps = chosen.shared && step.filter.second != nullptr;
   const int warps = chosen.shared ? kSharingWarps : static_cast<int>(std::clamp<std::size_t>(kMostSharedBytes / per_warp, 1, kMostWarps));
   step.centres_per_warp = std::clamp(step.n_owned / kWantedWarps, 1, kMostCentresPerWarp);

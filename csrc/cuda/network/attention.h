@@ -5,7 +5,7 @@
 
 namespace so3md::cuda {
 
-enum class AttentionKernel { forward, adjoint, initial_forward, initial_adjoint };
+enum class AttentionKernel { forward, adjoint, first_forward, first_adjoint, initial_forward, initial_adjoint };
 
 /// Throws ModelError, naming the option, if one warp's edges do not fit into the shared memory of a block.
 template <class Real>

@@ -147,10 +147,7 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
       const BothWays<Real> part = head_adjoint(1, e, {scale * product.own, scale * product.other}, other, coordinate_query, coordinate_key,
                                                coordinate_query_gradient, coordinate_key_gradient, radial);
       const BothWays<Real> beta = {sum_lanes<Base::kFixedLanes>(part.own, lanes), sum_lanes<Base::kFixedLanes>(part.other, lanes)};
-      if (in_degree && lane % lanes == 0) {
-        m.own_beta[index * kTile + e] = scale * beta.own;
-        m.other_beta[index * kTile + e] = s.layout.degree[index] % 2 == 0 ? scale * beta.other : -scale * beta.other;
-      }
+      if (in_degree && lane % lanes == 0) set_beta(index, e, {scale * beta.own, scale * beta.other});
       radial += m.cutoff_derivative[e] * norm * (part.own * product.own + part.other * product.other);
       m.by_distance[e * (kWarp + 1) + lane] += radial;
     }
@@ -229,6 +226,12 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     return sum_lanes<kQuarters>(sum);
   }
 
+  /// Keeps beta_ij and (-1)^l beta_ji.
+  __device__ void set_beta(int index, int e, BothWays<Real> beta) {
+    m.own_beta[index * kTile + e] = beta.own;
+    m.other_beta[index * kTile + e] = s.layout.degree[index] % 2 == 0 ? beta.other : -beta.other;
+  }
+
   /// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji (eq. 49).
   __device__ void harmonics_gradient() {
     const int e = Base::edge();
@@ -287,6 +290,14 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     if (Base::has_networks()) add_chi_gradient();
   }
 
+  /// What is left where no filter depends on chi: from dE/dr of this lane's edge, and m.own_beta and m.other_beta, to forces.
+  __device__ void add_force_without_filters(Real along) {
+    __syncwarp();
+    harmonics_gradient();
+    __syncwarp();
+    add_force(along);
+  }
+
   __device__ void store(int atom) const {
     const std::int64_t row = atom;
     if (lane < 3) s.forces[3 * row + lane] += force;
@@ -320,12 +331,7 @@ __global__ void __launch_bounds__(kShared ? kSharingWarps * kWarp : kMostWarps *
   for_my_centres<Real, kShared>(s, true, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     AdjointTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);
-    const std::int64_t first = s.edges.first[centre];
-    const int edges = s.edges.count[centre];
-    for (int at = 0; at < edges; at += kTile) {
-      tile.template load<true>(centre, first + at, edges - at < kTile ? edges - at : kTile);
-      tile.run();
-    }
+    for_tiles<true>(tile, centre, [&] { tile.run(); });
     tile.store(centre);
     tile.store_chi(centre);
   });

@@ -25,8 +25,13 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
     for (int pass = 0; pass < kPasses; ++pass) {
       query[pass] = load_quad(own + Base::channel(pass));
       coordinate_query[pass] = load_quad(own + 3 * kChannels + Base::channel(pass));
-      features[pass] = Quad<Real>{};
     }
+    clear();
+  }
+
+  __device__ void clear() {
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) features[pass] = Quad<Real>{};
 #pragma unroll
     for (int k = 0; k < kCoordinatesPerLane; ++k) coordinates[k] = Real(0);
   }
@@ -51,13 +56,17 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
     Base::filter_products(0);
     for (int e = 0; e < count; ++e) {
       const Real alpha = m.cutoff[e] * norm * sum_lanes<Base::kFixedLanes>(weight(0, e, kChannels, query), Base::head_lanes());
-      const Real* value = Base::projection(m.slot[e]) + 2 * kChannels;
+      add_value(alpha, Base::projection(m.slot[e]) + 2 * kChannels);
+    }
+  }
+
+  /// features += alpha v.
+  __device__ void add_value(Real alpha, const Real* value) {
 #pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass) {
-        const Quad<Real> v = load_quad(value + Base::channel(pass));
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const Quad<Real> v = load_quad(value + Base::channel(pass));
 #pragma unroll
-        for (int c = 0; c < kQuad; ++c) features[pass].at[c] += alpha * v.at[c];
-      }
+      for (int c = 0; c < kQuad; ++c) features[pass].at[c] += alpha * v.at[c];
     }
   }
 
@@ -69,6 +78,11 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
       const Real beta = m.cutoff[e] * norm * sum_lanes<Base::kFixedLanes>(weight(1, e, 4 * kChannels, coordinate_query), lanes);
       if (lane % lanes == 0 && index < s.layout.num_degrees) m.own_beta[index * kTile + e] = beta;
     }
+    add_harmonics();
+  }
+
+  /// coordinates += beta Y, with beta in m.own_beta.
+  __device__ void add_harmonics() {
     __syncwarp();
 #pragma unroll
     for (int k = 0; k < kCoordinatesPerLane; ++k) {
@@ -108,13 +122,10 @@ __global__ void __launch_bounds__(kShared ? kSharingWarps * kWarp : kMostWarps *
   for_my_centres<Real, kShared>(s, false, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     ForwardTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);
-    const std::int64_t first = s.edges.first[centre];
-    const int edges = s.edges.count[centre];
-    for (int at = 0; at < edges; at += kTile) {
-      tile.template load<false>(centre, first + at, edges - at < kTile ? edges - at : kTile);
+    for_tiles<false>(tile, centre, [&] {
       tile.feature_heads();
       tile.coordinate_heads();
-    }
+    });
     tile.store(centre);
   });
 }

@@ -7,6 +7,7 @@
 //   lane = (edge, quarter)         coordinates: invariants, harmonics and their adjoints
 #pragma once
 
+#include "cuda/network/element_tables.h"
 #include "cuda/network/harmonics.h"
 #include "cuda/network/radial_basis.h"
 #include "cuda/seams.h"
@@ -30,6 +31,7 @@ struct AttentionStep {
   HarmonicsTable<Real> harmonics;
   FilterMaps<Real> filter;
   RadialBasisView basis;
+  SpeciesView<Real> species;  ///< first layer by tables of species: no filter, no projections
   DeviceEdges<Real> edges;
   int n_owned = 0;
   int centres_per_warp = 1;
@@ -40,13 +42,20 @@ struct AttentionStep {
   Real* x_attended = nullptr;        ///< owned rows: x + attention
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention
 
-  const Real* gradient_attended = nullptr;      ///< G = dE/d(x_attended), lane order
+  const Real* gradient_attended = nullptr;      ///< G = dE/d(x_attended), lane order; by tables of species [head][species], G.v_species
   const Real* gradient_chi_attended = nullptr;  ///< D = dE/d(chi_attended)
   Real* gradient_projection = nullptr;          ///< owned rows: dE/d[q, k, v, q', k']; null: gradients end here
   Real* gradient_chi = nullptr;                 ///< owned rows: dE/dchi
   double* forces = nullptr;                     ///< owned rows [3], added to
   double* virial = nullptr;                     ///< owned rows [9], added to
 };
+
+/// The layout for kernels that work out no filter, only a weight for each head: little shared memory, and many warps on a multiprocessor.
+inline NetworkLayout without_filters(NetworkLayout layout) {
+  layout.num_radial = layout.hidden = layout.hidden_rows = 0;
+  layout.filter_stride = layout.feature_heads.heads;
+  return layout;
+}
 
 /// Shared memory of one warp. Arrays end with [kTile], edge by edge, or begin with it, rows of edges.
 template <class Real>
@@ -165,9 +174,14 @@ struct AttentionTile {
     m.cutoff_derivative[lane] = inside ? s.edges.cutoff_derivative[at] : Real(0);
     const FilterTable<Real>& table = s.filter.table;
     if (table.rows == nullptr) return;
-    const double inverse = 1.0 / (r + table.half), place = r * inverse * table.intervals_per_unit;
-    const int interval = static_cast<int>(place) < table.intervals ? static_cast<int>(place) : table.intervals - 1;
-    const Real slope = static_cast<Real>(table.half * inverse * inverse * table.intervals_per_unit);
+    place_on_spline(table.coordinate, r);
+  }
+
+  /// Weights of the rows of quintic splines for the edge `lane` of the tile.
+  __device__ void place_on_spline(const TableCoordinate& coordinate, double r) {
+    const double inverse = 1.0 / (r + coordinate.half), place = r * inverse * coordinate.intervals_per_unit;
+    const int interval = static_cast<int>(place) < coordinate.intervals ? static_cast<int>(place) : coordinate.intervals - 1;
+    const Real slope = static_cast<Real>(coordinate.half * inverse * inverse * coordinate.intervals_per_unit);
     Real weight[kSplineRows], difference[kSplineRows - 1];
     spline_weights<Real>(static_cast<Real>(place - interval), weight, difference);
     m.interval[lane] = interval;
@@ -332,6 +346,17 @@ __device__ __forceinline__ const Real* share_second_maps(const AttentionStep<Rea
     store_quad(shared + at, load_quad(s.filter.second + at));
   __syncthreads();
   return shared;
+}
+
+/// Calls body() for the edges of a centre, loaded tile by tile.
+template <bool kSlopes, class Tile, class Body>
+__device__ __forceinline__ void for_tiles(Tile& tile, int centre, const Body& body) {
+  const std::int64_t first = tile.s.edges.first[centre];
+  const int edges = tile.s.edges.count[centre];
+  for (int at = 0; at < edges; at += kTile) {
+    tile.template load<kSlopes>(centre, first + at, edges - at < kTile ? edges - at : kTile);
+    body();
+  }
 }
 
 /// Calls body(tile memory, second maps, centre) for the centres of this warp.

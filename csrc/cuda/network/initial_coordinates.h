@@ -8,25 +8,18 @@ namespace so3md::cuda {
 /// Sets chi_attended. The step has no filters.
 template <class Real>
 __global__ void initial_forward(AttentionStep<Real> s) {
-  for_my_centres<Real, false>(s, false, [&](const TileMemory<Real>& m, const Real* none, int centre) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    AttentionTile<Real, 1, false> tile(s, m, none, lane);
-    Real sums[kCoordinatesPerLane] = {};
-    for (int at = 0; at < s.edges.count[centre]; at += kTile) {
-      const int rest = s.edges.count[centre] - at;
-      tile.template load<false>(centre, s.edges.first[centre] + at, rest < kTile ? rest : kTile);
-#pragma unroll
-      for (int k = 0; k < kCoordinatesPerLane; ++k) {
-        const int c = k * kWarp + lane;
-        if (c >= s.layout.num_coordinates) continue;
-        for (int e = 0; e < tile.count; ++e) sums[k] += m.cutoff[e] * m.harmonics[e * s.layout.chi_stride + c];
-      }
-    }
+  for_my_centres<Real, false>(s, false, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
+    ForwardTile<Real, 1, false> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
+    tile.clear();
+    for_tiles<false>(tile, centre, [&] {
+      for (int index = tile.quarter(); index < s.layout.num_degrees; index += kQuarters)
+        memory.own_beta[index * kTile + tile.edge()] = static_cast<Real>(s.layout.initial_scale) * memory.cutoff[tile.edge()];
+      tile.add_harmonics();
+    });
 #pragma unroll
     for (int k = 0; k < kCoordinatesPerLane; ++k) {
-      const int c = k * kWarp + lane;
-      if (c < s.layout.num_coordinates)
-        s.chi_attended[static_cast<std::int64_t>(centre) * s.layout.chi_stride + c] = static_cast<Real>(s.layout.initial_scale) * sums[k];
+      const int c = k * kWarp + tile.lane;
+      if (c < s.layout.num_coordinates) s.chi_attended[static_cast<std::int64_t>(centre) * s.layout.chi_stride + c] = tile.coordinates[k];
     }
   });
 }
@@ -44,15 +37,10 @@ struct InitialTile : AdjointTile<Real, 1, false> {
     Real along = Real(0);
     for (int index = Base::quarter(); index < s.layout.num_degrees; index += kQuarters) {
       const Real weight = scale * m.cutoff[e];
-      m.own_beta[index * kTile + e] = weight;
-      m.other_beta[index * kTile + e] = s.layout.degree[index] % 2 == 0 ? weight : -weight;
+      Base::set_beta(index, e, {weight, weight});
       along += m.own_product[index * kTile + e] + m.other_product[index * kTile + e];
     }
-    along = sum_lanes<kQuarters>(along) * scale * m.cutoff_derivative[e];
-    __syncwarp();
-    Base::harmonics_gradient();
-    __syncwarp();
-    Base::add_force(along);
+    Base::add_force_without_filters(sum_lanes<kQuarters>(along) * scale * m.cutoff_derivative[e]);
   }
 };
 
@@ -61,11 +49,7 @@ template <class Real>
 __global__ void initial_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, false>(s, true, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
     InitialTile<Real> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
-    for (int at = 0; at < s.edges.count[centre]; at += kTile) {
-      const int rest = s.edges.count[centre] - at;
-      tile.template load<true>(centre, s.edges.first[centre] + at, rest < kTile ? rest : kTile);
-      tile.run();
-    }
+    for_tiles<true>(tile, centre, [&] { tile.run(); });
     tile.store(centre);
   });
 }

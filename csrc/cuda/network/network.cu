@@ -49,7 +49,7 @@ void CudaNetwork<Real>::allocate() {
   resize_rows(chi_last_, owned_, layout.chi_stride);
   resize_rows(projection_, slots_, layout.projection_stride);
   resize_rows(gradient_projection_, owned_, layout.projection_stride);
-  resize_rows(gradient_attended_, slots_, layout.channels);
+  resize_rows(gradient_attended_, slots_, std::max(layout.channels, gradient_on_values_width()));
   resize_rows(gradient_chi_attended_, slots_, layout.chi_stride);
   resize_rows(gradient_x_, owned_, f);
   resize_rows(gradient_chi_, owned_, layout.chi_stride);
@@ -63,21 +63,6 @@ void CudaNetwork<Real>::allocate() {
   resize_rows(wide_out_, owned_, widest);
 }
 
-// Features before the first layer, of all atoms with features (eq. 13-15).
-template <class Real>
-void CudaNetwork<Real>::embed(const Composition& composition) {
-  const so3md::Matrix features = species_features(parameters_->model(), composition);
-  std::vector<Real> converted(features.data.size());
-  std::transform(features.data.begin(), features.data.end(), converted.begin(), [](double value) { return static_cast<Real>(value); });
-  if (converted != species_features_) {
-    stream_.synchronize();  // the last copy may still read the numbers
-    species_features_ = std::move(converted);
-    species_table_.upload(species_features_, stream_);
-  }
-  launch_rows(stream_, embed_species<Real>, slots_, weights_.layout, slots_, domain_.species,
-              static_cast<const Real*>(species_table_.data()), kept_[0].x.data());
-}
-
 template <class Real>
 void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Real>& edges, const Composition& composition,
                                 DeviceHalo& halo, const DeviceReadouts& out, StageTimer& timer, std::vector<LayerFeatures>* features) {
@@ -87,7 +72,8 @@ void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Re
   owned_ = domain.n_owned;
   slots_ = domain.n_feature_slots();
   allocate();
-  embed(composition);
+  species_.update(*parameters_, layout, composition, stream_);
+  launch_rows(stream_, embed_species<Real>, slots_, layout, slots_, domain_.species, species_.features(), kept_[0].x.data());
   kept_[0].chi.clear(stream_);
   timer.lap("embedding");
   initialise_coordinates(halo, timer);
@@ -98,9 +84,9 @@ void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Re
     timer.lap("exchange");
     project(layer, true, owned_, slots_);
     timer.lap("node products");
-    AttentionStep<Real> step = attention_step(layer);
-    run_attention(stream_, AttentionKernel::forward, step);
-    timer.lap("attention");
+    const bool first = is_by_species(layer);
+    run_attention(stream_, first ? AttentionKernel::first_forward : AttentionKernel::forward, attention_step(layer));
+    timer.lap(first ? "first layer" : "attention");
     node_forward(layer);
     if (features != nullptr) record(layer, *features);
     timer.lap("node products");
@@ -128,7 +114,9 @@ void CudaNetwork<Real>::adjoint(const DeviceReadouts& gradients, DeviceHalo& hal
   for (std::size_t layer = kept_.size(); layer-- > 0;) {
     node_adjoint(layer);
     timer.lap("node products");
-    const Rows<Real> sent[] = {{gradient_attended_.data(), layout.channels, layout.channels},
+    const bool first = is_by_species(layer);
+    const int width = first ? gradient_on_values_width() : layout.channels;
+    const Rows<Real> sent[] = {{gradient_attended_.data(), width, width},
                                {gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}};
     halo.start(Reach::near, sent);
     timer.lap("exchange");
@@ -140,8 +128,8 @@ void CudaNetwork<Real>::adjoint(const DeviceReadouts& gradients, DeviceHalo& hal
     step.forces = forces;
     step.virial = virial;
     if (layer > 0) step.gradient_projection = gradient_projection_.data();
-    run_attention(stream_, AttentionKernel::adjoint, step);
-    timer.lap("attention adjoint");
+    run_attention(stream_, first ? AttentionKernel::first_adjoint : AttentionKernel::adjoint, step);
+    timer.lap(first ? "first layer" : "attention adjoint");
     if (layer > 0) project_adjoint(layer);
     timer.lap("node products");
   }

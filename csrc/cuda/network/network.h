@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/network/attention.h"
+#include "cuda/network/element_tables.h"
 #include "cuda/network/product.h"
 #include "cuda/network/readouts.h"
 #include "network/network.h"
@@ -45,7 +46,7 @@ class CudaNetwork {
 
   void allocate();
   void resize_rows(DeviceArray<Real>& array, std::int64_t rows, int stride);
-  void embed(const Composition& composition);
+  bool is_by_species(std::size_t layer) const { return layer == 0 && parameters_->first_layer_by_species; }
   bool is_last(std::size_t layer) const { return layer + 1 == weights_.layers.size(); }
 
   // attention (network_attention.cu)
@@ -56,6 +57,12 @@ class CudaNetwork {
   void project_heads(const HeadMaps<Real>& maps, const HeadSplit& split, int first_part, int parts, bool activated, const Real* x,
                      std::int64_t begin, std::int64_t end, int offset);
   void project_adjoint(std::size_t layer);
+  void gradient_on_values();
+  int gradient_on_values_width() const {
+    return parameters_->first_layer_by_species
+               ? weights_.layout.feature_heads.heads * static_cast<int>(parameters_->model().elements.size())
+               : 0;
+  }
 
   // per atom (network_nodes.cu)
   void product(const DeviceMatrix<Real>& matrix, const Real* a, int a_stride, Real* out, int out_stride, Product<Real> options = {});
@@ -89,12 +96,11 @@ class CudaNetwork {
   DeviceDomain domain_;
   DeviceEdges<Real> edges_;
   std::int64_t owned_ = 0, slots_ = 0;
-  std::vector<Real> species_features_;  // on its way to the device
-  DeviceArray<Real> species_table_;
+  ElementTables<Real> species_;
   std::vector<Kept> kept_;
   DeviceArray<Real> x_last_, chi_last_;  // output of the network
   DeviceArray<Real> projection_, gradient_projection_, normalised_;
-  DeviceArray<Real> gradient_attended_, gradient_chi_attended_;  // of all with features; the first in lane order
+  DeviceArray<Real> gradient_attended_, gradient_chi_attended_;  // of all with features; the first as AttentionStep says
   DeviceArray<Real> gradient_x_, gradient_chi_;
   DeviceArray<Real> wide_in_, wide_out_;  // scratch: rows that are wide enough for every product
   DeviceArray<Real> rows_, other_rows_;   // scratch: rows of features

@@ -11,6 +11,7 @@ AttentionStep<Real> CudaNetwork<Real>::attention_step(std::size_t layer) {
   step.harmonics = harmonics_;
   step.filter = weights_.layers[layer].filter;
   step.basis = weights_.radial_basis;
+  if (is_by_species(layer)) step.species = species_.view(domain_.species);
   step.edges = edges_;
   step.n_owned = static_cast<int>(owned_);
   step.x = kept.x.data();
@@ -31,7 +32,6 @@ void CudaNetwork<Real>::initialise_coordinates(DeviceHalo& halo, StageTimer& tim
   if (layout.initial_scale == 0.0) return;
   AttentionStep<Real> step = attention_step(0);
   step.filter = {};
-  step.layout.num_radial = 0;
   step.chi_attended = kept_[0].chi.data();
   run_attention(stream_, AttentionKernel::initial_forward, step);
   timer.lap("first layer");
@@ -53,7 +53,6 @@ void CudaNetwork<Real>::initial_adjoint(DeviceHalo& halo, double* forces, double
   timer.lap("exchange");
   AttentionStep<Real> step = attention_step(0);
   step.filter = {};
-  step.layout.num_radial = 0;
   step.forces = forces;
   step.virial = virial;
   run_attention(stream_, AttentionKernel::initial_adjoint, step);
@@ -86,7 +85,7 @@ void CudaNetwork<Real>::project_heads(const HeadMaps<Real>& maps, const HeadSpli
 // Rows [q, k, v, q', k'] (eq. 18) of slots begin to end - 1; without `activated` before the activation of queries and keys.
 template <class Real>
 void CudaNetwork<Real>::project(std::size_t layer, bool activated, std::int64_t begin, std::int64_t end) {
-  if (begin == end) return;
+  if (begin == end || is_by_species(layer)) return;
   const NetworkLayout& layout = weights_.layout;
   const LayerMaps<Real>& maps = weights_.layers[layer];
   const Real* x = kept_[layer].x.data();
@@ -138,12 +137,31 @@ void CudaNetwork<Real>::project_adjoint(std::size_t layer) {
   if (layout.norm_input) norm_adjoint(maps.norm1, kept_[layer].x.data(), to, stride, gradient_x_.data(), gradient_x_.data());
 }
 
+// In a first layer by species, all that its adjoint needs of dE/d(x_attended): the products of each head with the values of all species.
+template <class Real>
+void CudaNetwork<Real>::gradient_on_values() {
+  const NetworkLayout& layout = weights_.layout;
+  Product<Real> p;
+  p.a = gradient_x_.data();
+  p.a_stride = layout.feature_stride;
+  p.matrix = species_.value_matrix();
+  p.out = gradient_attended_.data();
+  p.out_stride = gradient_on_values_width();
+  p.rows = owned_;
+  p.heads = layout.feature_heads.heads;
+  p.a_head = layout.feature_heads.width;
+  p.out_head = p.matrix.columns;
+  p.weight_head = species_.value_matrix_size();
+  run_product(stream_, p);
+}
+
 #define SO3MD_INSTANTIATE(Real)                                                                 \
   template AttentionStep<Real> CudaNetwork<Real>::attention_step(std::size_t);                  \
   template void CudaNetwork<Real>::initialise_coordinates(DeviceHalo&, StageTimer&);            \
   template void CudaNetwork<Real>::initial_adjoint(DeviceHalo&, double*, double*, StageTimer&); \
   template void CudaNetwork<Real>::project(std::size_t, bool, std::int64_t, std::int64_t);      \
-  template void CudaNetwork<Real>::project_adjoint(std::size_t);
+  template void CudaNetwork<Real>::project_adjoint(std::size_t);                                \
+  template void CudaNetwork<Real>::gradient_on_values();
 SO3MD_INSTANTIATE(float)
 SO3MD_INSTANTIATE(double)
 #undef SO3MD_INSTANTIATE

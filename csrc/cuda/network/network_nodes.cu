@@ -190,8 +190,11 @@ void CudaNetwork<Real>::node_adjoint(std::size_t layer) {
   if (layout.residual_mlp_1) residual_adjoint(maps.mlp1, block_input(layer), kept.mlp1_inner.data(), kept.mlp1_outer.data());
   if (layout.norm_attended)
     norm_adjoint(maps.norm1, kept.x_attended.data(), gradient_x_.data(), layout.feature_stride, nullptr, gradient_x_.data());
-  launch_rows(stream_, to_lane_order<Real>, owned_, layout, owned_, static_cast<const Real*>(gradient_x_.data()),
-              gradient_attended_.data());
+  if (is_by_species(layer))
+    gradient_on_values();
+  else
+    launch_rows(stream_, to_lane_order<Real>, owned_, layout, owned_, static_cast<const Real*>(gradient_x_.data()),
+                gradient_attended_.data());
 }
 
 #define SO3MD_INSTANTIATE(Real)                                                                                               \

@@ -158,13 +158,16 @@ __global__ void exchange_input_adjoint(NetworkLayout layout, ExchangeStep<Real> 
   });
 }
 
-/// Rows in feature order to rows in lane order.
+/// Rows in feature order to rows in lane order, with zeros behind the last channel of a head.
 template <class Real>
 __global__ void to_lane_order(NetworkLayout layout, std::int64_t rows, const Real* from, Real* to) {
   for_my_row(rows, [&](std::int64_t row, int lane) {
     const HeadSplit& split = layout.feature_heads;
-    for (int f = lane; f < layout.features; f += kWarp)
-      to[row * layout.channels + lane_position(split, f / split.width, f % split.width)] = from[row * layout.feature_stride + f];
+    for (int position = lane; position < layout.channels; position += kWarp) {
+      const int head = position / split.position, d = position % split.position;
+      const bool inside = head < split.heads && d < split.width;
+      to[row * layout.channels + position] = inside ? from[row * layout.feature_stride + head * split.width + d] : Real(0);
+    }
   });
 }
 

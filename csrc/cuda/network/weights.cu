@@ -154,10 +154,9 @@ void NetworkWeights<Real>::store_filters(const Parameters<Real>& parameters, std
   const FilterWeights* filters[] = {&weights.filter_features, &weights.filter_coordinates};
   const RadialTable<Real>& table = parameters.layers[layer].table;
   if (table.rows != nullptr)
-    out.table = {store(table_in_lane_order(parameters.layout, table)), table.half, table.intervals_per_unit, table.intervals};
+    out.table = {store(table_in_lane_order(parameters.layout, table)), {table.half, table.intervals_per_unit, table.intervals}};
   else
     store_radial_networks(weights, out);
-  if (layer == 0 && parameters.first_layer_by_species) return;  // the table holds the spherical filter at chi = 0
 
   const int hidden = layout.spherical_hidden;
   std::vector<double> first(index_of(layout.num_degrees) * 2 * index_of(hidden)), bias(2 * index_of(hidden));
@@ -216,7 +215,7 @@ NetworkWeights<Real>::NetworkWeights(const Parameters<Real>& parameters, const S
     LayerMaps<Real>& out = layers.emplace_back();
     out.features = store_heads({&weights.query_features, &weights.key_features, &weights.value_features});
     out.coordinates = store_heads({&weights.query_coordinates, &weights.key_coordinates});
-    store_filters(parameters, layer, out.filter);
+    if (layer > 0 || !parameters.first_layer_by_species) store_filters(parameters, layer, out.filter);
     if (hyper.layer_norm_1) out.norm1 = store(weights.norm1);
     if (hyper.layer_norm_2) out.norm2 = store(weights.norm2);
     if (layout.residual_mlp_1) out.mlp1 = store(weights.mlp1);

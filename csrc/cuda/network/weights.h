@@ -44,13 +44,18 @@ struct ResidualMaps {
   MatrixPair<Real> dense1, dense2, dense3;  ///< the third of three layers only
 };
 
+/// Where a distance lies in a table: that of so3md::RadialTable.
+struct TableCoordinate {
+  double half = 0.0;
+  double intervals_per_unit = 0.0;
+  int intervals = 0;
+};
+
 /// Radial filters as quintic B-splines; the spline is that of so3md::RadialTable, with channels in lane order.
 template <class Real>
 struct FilterTable {
   const Real* rows = nullptr;  ///< [intervals + 5][2 * channels]; null: the exact networks are evaluated
-  double half = 0.0;
-  double intervals_per_unit = 0.0;
-  int intervals = 0;
+  TableCoordinate coordinate;
 };
 
 /// The two filters of a layer, of features and of coordinates: their hidden values (of the spherical network, then of the radial one where
