@@ -11,7 +11,6 @@
 #include "cuda/network/harmonics.h"
 #include "cuda/network/radial_basis.h"
 #include "cuda/seams.h"
-#include "network/spline_basis.h"
 
 namespace so3md::cuda {
 
@@ -64,7 +63,7 @@ struct TileMemory {
   int *slot, *interval;
   Real* direction;                                    // [3][kTile]
   Real *cutoff, *cutoff_derivative;                   // [kTile]
-  Real *spline_weight, *spline_difference;            // [6][kTile], [5][kTile]
+  Real *table_weight, *table_slope;                   // splines: [6][kTile], [5][kTile]; packed cubics: [kTile][4]
   Real *basis, *basis_derivative;                     // [num_radial][kTile]
   Real *hidden, *slope;                               // [filter][hidden_rows][kTile]; slope: of radial rows the derivative by distance
   Real* filter;                                       // [kTile][filter_stride] values, then gradients
@@ -84,8 +83,8 @@ struct TileMemory {
     direction = take<Real>(base, 3 * kTile);
     cutoff = take<Real>(base, kTile);
     cutoff_derivative = take<Real>(base, kTile);
-    spline_weight = take<Real>(base, kSplineRows * kTile);
-    spline_difference = take<Real>(base, (kSplineRows - 1) * kTile);
+    table_weight = take<Real>(base, kSplineRows * kTile);
+    table_slope = take<Real>(base, (kSplineRows - 1) * kTile);
     basis = take<Real>(base, layout.num_radial * kTile);
     basis_derivative = take<Real>(base, adjoint ? layout.num_radial * kTile : 0);
     hidden = take<Real>(base, 2 * layout.hidden_rows * kTile);
@@ -174,21 +173,32 @@ struct AttentionTile {
     m.cutoff_derivative[lane] = inside ? s.edges.cutoff_derivative[at] : Real(0);
     const FilterTable<Real>& table = s.filter.table;
     if (table.rows == nullptr) return;
-    place_on_spline(table.coordinate, r);
+    if constexpr (kPackedCubics<Real>)
+      place_on_cubics(table, r);
+    else
+      place_on_spline(table.coordinate, r);
   }
 
   /// Weights of the rows of quintic splines for the edge `lane` of the tile.
   __device__ void place_on_spline(const TableCoordinate& coordinate, double r) {
-    const double inverse = 1.0 / (r + coordinate.half), place = r * inverse * coordinate.intervals_per_unit;
-    const int interval = static_cast<int>(place) < coordinate.intervals ? static_cast<int>(place) : coordinate.intervals - 1;
-    const Real slope = static_cast<Real>(coordinate.half * inverse * inverse * coordinate.intervals_per_unit);
+    const TablePlace<Real> place(coordinate, r);
     Real weight[kSplineRows], difference[kSplineRows - 1];
-    spline_weights<Real>(static_cast<Real>(place - interval), weight, difference);
-    m.interval[lane] = interval;
+    spline_weights<Real>(place.within, weight, difference);
+    m.interval[lane] = place.interval;
 #pragma unroll
-    for (int k = 0; k < kSplineRows; ++k) m.spline_weight[k * kTile + lane] = weight[k];
+    for (int k = 0; k < kSplineRows; ++k) m.table_weight[k * kTile + lane] = weight[k];
 #pragma unroll
-    for (int k = 0; k < kSplineRows - 1; ++k) m.spline_difference[k * kTile + lane] = difference[k] * slope;
+    for (int k = 0; k < kSplineRows - 1; ++k) m.table_slope[k * kTile + lane] = difference[k] * place.slope;
+  }
+
+  /// Weights of c1, c2 and c3 of packed cubics.
+  __device__ void place_on_cubics(const FilterTable<Real>& table, double r) {
+    const TablePlace<Real> place(table.coordinate, r);
+    const Real t = place.within - Real(0.5), step = table.steps[place.interval];
+    m.interval[lane] = place.interval;
+    store_quad(m.table_weight + lane * kQuad, Quad<Real>{{t, t * t, t * t * t * step, Real(0)}});
+    store_quad(m.table_slope + lane * kQuad,
+               Quad<Real>{{place.slope, Real(2) * t * place.slope, Real(3) * t * t * step * place.slope, Real(0)}});
   }
 
   /// chi_j - chi_i, and its squared norms by degree (eq. 15).
@@ -310,25 +320,46 @@ struct AttentionTile {
       for (int c = 0; c < kQuad; ++c) value.at[c] += constant.at[c];
       return value;
     }
+    if constexpr (kPackedCubics<Real>)
+      add_cubics<kSlopes>(e, column, value, slope);
+    else
+      add_splines<kSlopes>(e, column, value, slope);
+    return value;
+  }
+
+  template <bool kSlopes>
+  __device__ __forceinline__ void add_cubics(int e, int column, Quad<Real>& value, Quad<Real>& slope) const {
+    const Real* row = s.filter.table.rows + static_cast<std::int64_t>(m.interval[e]) * (kPackedRows * 2 * kChannels) + column;
+    const Quad<Real> c0 = load_quad(row), c1 = load_quad(row + 2 * kChannels), c2 = load_quad(row + 4 * kChannels);
+    const Quad<Real> weight = load_quad(m.table_weight + e * kQuad), by_distance = load_quad(m.table_slope + e * kQuad);
+#pragma unroll
+    for (int c = 0; c < kQuad; ++c) {
+      const Real c3 = packed_cubic(c2.at[c]);
+      value.at[c] += c0.at[c] + (weight.at[0] * c1.at[c] + (weight.at[1] * c2.at[c] + weight.at[2] * c3));
+      if constexpr (kSlopes) slope.at[c] = by_distance.at[0] * c1.at[c] + (by_distance.at[1] * c2.at[c] + by_distance.at[2] * c3);
+    }
+  }
+
+  template <bool kSlopes>
+  __device__ __forceinline__ void add_splines(int e, int column, Quad<Real>& value, Quad<Real>& slope) const {
     const Real* knot = s.filter.table.rows + static_cast<std::int64_t>(m.interval[e]) * (2 * kChannels) + column;
     Quad<Real> knots[kSplineRows];
 #pragma unroll
     for (int k = 0; k < kSplineRows; ++k) knots[k] = load_quad(knot + k * 2 * kChannels);
 #pragma unroll
     for (int k = 0; k < kSplineRows; ++k) {
-      const Real weight = m.spline_weight[k * kTile + e];
+      const Real weight = m.table_weight[k * kTile + e];
 #pragma unroll
       for (int c = 0; c < kQuad; ++c) value.at[c] += weight * knots[k].at[c];
     }
     if constexpr (kSlopes) {
 #pragma unroll
       for (int k = 0; k + 1 < kSplineRows; ++k) {
-        const Real weight = m.spline_difference[k * kTile + e];
+        const Real weight = m.table_slope[k * kTile + e];
 #pragma unroll
         for (int c = 0; c < kQuad; ++c) slope.at[c] += weight * (knots[k + 1].at[c] - knots[k].at[c]);
       }
     }
-    return value;
   }
 };
 

@@ -14,10 +14,10 @@ __device__ __forceinline__ Real spline_value(const TileMemory<Real>& m, const Re
 #pragma unroll
   for (int k = 0; k < kSplineRows; ++k) knots[k] = rows[k * stride + at];
 #pragma unroll
-  for (int k = 0; k < kSplineRows; ++k) value += m.spline_weight[k * kTile + e] * knots[k];
+  for (int k = 0; k < kSplineRows; ++k) value += m.table_weight[k * kTile + e] * knots[k];
   slope = Real(0);
 #pragma unroll
-  for (int k = 0; k + 1 < kSplineRows; ++k) slope += m.spline_difference[k * kTile + e] * (knots[k + 1] - knots[k]);
+  for (int k = 0; k + 1 < kSplineRows; ++k) slope += m.table_slope[k * kTile + e] * (knots[k + 1] - knots[k]);
   return value;
 }
 

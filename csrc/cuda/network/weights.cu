@@ -2,8 +2,6 @@
 #include <cmath>
 
 #include "cuda/network/weights.h"
-#include "network/radial_filter.h"
-#include "network/spline_basis.h"
 
 namespace so3md::cuda {
 
@@ -41,8 +39,13 @@ template <class Real>
 const Real* NetworkWeights<Real>::store(const std::vector<double>& values) {
   std::vector<Real> converted(values.size());
   std::transform(values.begin(), values.end(), converted.begin(), [](double value) { return static_cast<Real>(value); });
+  return store_numbers(converted);
+}
+
+template <class Real>
+const Real* NetworkWeights<Real>::store_numbers(const std::vector<Real>& values) {
   auto& array = arrays_.emplace_back();
-  array.upload(converted, stream_);
+  array.upload(values, stream_);
   stream_.synchronize();
   return array.data();
 }
@@ -106,25 +109,6 @@ HeadMaps<Real> NetworkWeights<Real>::store_heads(const std::vector<const HeadMat
   return out;
 }
 
-// From rows of the host, heads padded to its panels, to rows of two times `channels` numbers.
-template <class Real>
-std::vector<double> NetworkWeights<Real>::table_in_lane_order(const Layout& host, const RadialTable<Real>& table) const {
-  const int count = table.intervals + kSplineRows - 1;
-  std::vector<double> out(index_of(count) * 2 * index_of(layout.channels));
-  for (int row = 0; row < count; ++row) {
-    const Real* from = table.rows + static_cast<std::ptrdiff_t>(row) * table.columns;
-    double* to = out.data() + index_of(row) * 2 * index_of(layout.channels);
-    for (int channel = 0; channel < layout.features; ++channel) {
-      const HeadSplit &heads = layout.feature_heads, &degrees = layout.degree_heads;
-      to[lane_position(heads, channel / heads.width, channel % heads.width)] =
-          static_cast<double>(from[head_position(channel, host.head_width, host.head_padded)]);
-      to[layout.channels + lane_position(degrees, channel / degrees.width, channel % degrees.width)] =
-          static_cast<double>(from[host.features_padded + head_position(channel, host.coordinate_head_width, host.coordinate_head_padded)]);
-    }
-  }
-  return out;
-}
-
 // First linear map of the radial networks of both filters, and the biases of what it leads to.
 template <class Real>
 void NetworkWeights<Real>::store_radial_networks(const LayerWeights& weights, FilterMaps<Real>& out) {
@@ -152,11 +136,12 @@ template <class Real>
 void NetworkWeights<Real>::store_filters(const Parameters<Real>& parameters, std::size_t layer, FilterMaps<Real>& out) {
   const LayerWeights& weights = parameters.model().layers[layer];
   const FilterWeights* filters[] = {&weights.filter_features, &weights.filter_coordinates};
-  const RadialTable<Real>& table = parameters.layers[layer].table;
-  if (table.rows != nullptr)
-    out.table = {store(table_in_lane_order(parameters.layout, table)), {table.half, table.intervals_per_unit, table.intervals}};
-  else
+  if (parameters.tabulated) {
+    const HostFilterTable<Real> table = make_filter_table(parameters, layer, layout);
+    out.table = {store_numbers(table.rows), store_numbers(table.steps), table.coordinate};
+  } else {
     store_radial_networks(weights, out);
+  }
 
   const int hidden = layout.spherical_hidden;
   std::vector<double> first(index_of(layout.num_degrees) * 2 * index_of(hidden)), bias(2 * index_of(hidden));

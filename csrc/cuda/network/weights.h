@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "cuda/device_array.h"
-#include "cuda/network/layout.h"
-#include "network/parameters.h"
+#include "cuda/network/filter_table.h"
 
 namespace so3md::cuda {
 
@@ -42,20 +41,6 @@ struct NormWeights {
 template <class Real>
 struct ResidualMaps {
   MatrixPair<Real> dense1, dense2, dense3;  ///< the third of three layers only
-};
-
-/// Where a distance lies in a table: that of so3md::RadialTable.
-struct TableCoordinate {
-  double half = 0.0;
-  double intervals_per_unit = 0.0;
-  int intervals = 0;
-};
-
-/// Radial filters as quintic B-splines; the spline is that of so3md::RadialTable, with channels in lane order.
-template <class Real>
-struct FilterTable {
-  const Real* rows = nullptr;  ///< [intervals + 5][2 * channels]; null: the exact networks are evaluated
-  TableCoordinate coordinate;
 };
 
 /// The two filters of a layer, of features and of coordinates: their hidden values (of the spherical network, then of the radial one where
@@ -121,7 +106,7 @@ class NetworkWeights {
   HeadMaps<Real> store_heads(const std::vector<const HeadMatrices*>& parts);
   void store_filters(const Parameters<Real>& parameters, std::size_t layer, FilterMaps<Real>& out);
   void store_radial_networks(const LayerWeights& weights, FilterMaps<Real>& out);
-  std::vector<double> table_in_lane_order(const Layout& host, const RadialTable<Real>& table) const;
+  const Real* store_numbers(const std::vector<Real>& values);
   void set_radial_basis(const Model& model);
 
   const Stream& stream_;
