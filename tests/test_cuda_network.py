@@ -115,6 +115,26 @@ def test_features_of_every_layer(toy_model: Callable[..., Path], device: str, va
         np.testing.assert_allclose(found[key], value, rtol=0, atol=tolerances.DEVICE.features, err_msg=key)
 
 
+def test_packed_tables_at_all_distances(so3lr_path: Path, device: str) -> None:
+    """In `mixed`, a GPU packs the CPU's splines into cubics: forces are those of the networks at any distance."""
+    model = Model(str(so3lr_path))
+    other = Engine(model, device=device, precision="mixed", lr_cutoff=7.0, lr_damping=1.5)
+    exact = Engine(model, precision="double", tabulate=False, lr_cutoff=7.0, lr_damping=1.5)
+    for distance in np.linspace(0.6, 4.45, 24):
+        water = {
+            "numbers": np.array([8, 1, 1]),
+            "positions": np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0], [0.2, 0.95, 0.1]]),
+            "cell": np.zeros((3, 3)),
+            "pbc": np.zeros(3, bool),
+            "charge": 0.0,
+            "spin": 0.0,
+        }
+        found, expected = other.evaluate(**water)["forces"], exact.evaluate(**water)["forces"]
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=tolerances.DEVICE_MIXED_FORCES, err_msg=f"{distance:.3f} A"
+        )
+
+
 @pytest.mark.parametrize("precision", ["double", "mixed"])
 def test_same_bits_again(toy_model: Callable[..., Path], device: str, precision: str) -> None:
     """Also after a larger system, which leaves its numbers in the arrays."""
@@ -152,6 +172,35 @@ def test_order_of_threads_does_not_matter(toy_model: Callable[..., Path], device
         printed.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert printed[0] == printed[1]
     assert len(printed[0]) > 100
+
+
+#: Numbers per atom of SO3LR's network with tables (CudaNetwork::allocate). Of three layers, rows of 128 features and 24
+#: coordinates before and after the attention (the first layer's input comes from tables), 128 inside the residual block
+#: and 128 before the last norm, and the scales of 4 degrees; projections (five times 128) and their gradients, in which
+#: scratch lies; gradients of features and coordinates, before and after the attention.
+_NETWORK_NUMBERS = 2 * (128 + 24) + 3 * (128 + 24 + 128 + 128 + 4) + 2 * 5 * 128 + 2 * (128 + 24)
+
+#: Positions, results, species, sums and lists without entries.
+_BYTES_BESIDE_THE_NETWORK = 600
+
+
+def test_memory_per_atom(so3lr_path: Path, device: str) -> None:
+    """A million atoms are to fit: arrays that grow with the number of atoms are counted, here without neighbours."""
+    model = Model(str(so3lr_path))
+
+    def bytes_in_use(atoms: int) -> int:
+        engine = Engine(model, device=device, precision="mixed", lr_cutoff=7.0, lr_damping=1.5)
+        before = engine.info()["device_memory"]["now"]
+        positions = 15.0 * np.stack(np.unravel_index(np.arange(atoms), (8, 8, 8)), axis=1)
+        numbers = np.ones(atoms, int)
+        engine.evaluate(
+            numbers=numbers, positions=positions, cell=np.zeros((3, 3)), pbc=np.zeros(3, bool), charge=0.0, spin=0.0
+        )
+        return engine.info()["device_memory"]["now"] - before
+
+    few, many = 64, 192
+    per_atom = (bytes_in_use(many) - bytes_in_use(few)) / (many - few)
+    assert 4 * _NETWORK_NUMBERS <= per_atom <= 4 * _NETWORK_NUMBERS + _BYTES_BESIDE_THE_NETWORK
 
 
 def test_what_is_too_wide_is_named(toy_model: Callable[..., Path], device: str) -> None:

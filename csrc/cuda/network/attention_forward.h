@@ -7,6 +7,10 @@
 
 namespace so3md::cuda {
 
+/// Edges whose rows are on their way at the same time. Behind the last edge of a tile there are harmless ones.
+inline constexpr int kTogether = 2;
+static_assert(kTile % kTogether == 0);
+
 inline constexpr int kCoordinatesPerLane = (kMostCoordinates + kWarp - 1) / kWarp;
 
 template <class Real, int kPasses, bool kCommon>
@@ -54,9 +58,15 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
   __device__ void feature_heads() {
     const Real norm = static_cast<Real>(s.layout.features_normalizer);
     Base::filter_products(0);
-    for (int e = 0; e < count; ++e) {
-      const Real alpha = m.cutoff[e] * norm * sum_lanes<Base::kFixedLanes>(weight(0, e, kChannels, query), Base::head_lanes());
-      add_value(alpha, Base::projection(m.slot[e]) + 2 * kChannels);
+    for (int first = 0; first < count; first += kTogether) {
+      Real alpha[kTogether];
+#pragma unroll
+      for (int k = 0; k < kTogether; ++k) alpha[k] = weight(0, first + k, kChannels, query);
+#pragma unroll
+      for (int k = 0; k < kTogether; ++k) {
+        alpha[k] = m.cutoff[first + k] * norm * sum_lanes<Base::kFixedLanes>(alpha[k], Base::head_lanes());
+        add_value(alpha[k], Base::projection(m.slot[first + k]) + 2 * kChannels);
+      }
     }
   }
 
@@ -74,9 +84,15 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
     const Real norm = static_cast<Real>(s.layout.coordinates_normalizer);
     const int lanes = Base::degree_lanes(), index = lane / lanes;
     Base::filter_products(1);
-    for (int e = 0; e < count; ++e) {
-      const Real beta = m.cutoff[e] * norm * sum_lanes<Base::kFixedLanes>(weight(1, e, 4 * kChannels, coordinate_query), lanes);
-      if (lane % lanes == 0 && index < s.layout.num_degrees) m.own_beta[index * kTile + e] = beta;
+    for (int first = 0; first < count; first += kTogether) {
+      Real beta[kTogether];
+#pragma unroll
+      for (int k = 0; k < kTogether; ++k) beta[k] = weight(1, first + k, 4 * kChannels, coordinate_query);
+#pragma unroll
+      for (int k = 0; k < kTogether; ++k) {
+        beta[k] = m.cutoff[first + k] * norm * sum_lanes<Base::kFixedLanes>(beta[k], lanes);
+        if (lane % lanes == 0 && index < s.layout.num_degrees) m.own_beta[index * kTile + first + k] = beta[k];
+      }
     }
     add_harmonics();
   }
@@ -93,9 +109,9 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
     }
   }
 
-  __device__ void store(int atom) const {
+  /// `x`: the atom's row of the input.
+  __device__ void store(int atom, const Real* x) const {
     const HeadSplit& split = s.layout.feature_heads;
-    const Real* x = Base::row(s.x, atom, s.layout.feature_stride);
     Real* x_out = s.x_attended + static_cast<std::int64_t>(atom) * s.layout.feature_stride;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass)
@@ -110,7 +126,8 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
 #pragma unroll
     for (int k = 0; k < kCoordinatesPerLane; ++k) {
       const int c = k * kWarp + lane;
-      if (c < s.layout.num_coordinates) s.chi_attended[offset + c] = s.chi[offset + c] + coordinates[k];
+      if (c >= s.layout.num_coordinates) continue;
+      s.chi_attended[offset + c] = s.chi == nullptr ? coordinates[k] : s.chi[offset + c] + coordinates[k];
     }
   }
 };
@@ -126,7 +143,7 @@ __global__ void __launch_bounds__(kShared ? kSharingWarps * kWarp : kMostWarps *
       tile.feature_heads();
       tile.coordinate_heads();
     });
-    tile.store(centre);
+    tile.store(centre, tile.row(s.x, centre, s.layout.feature_stride));
   });
 }
 

@@ -35,9 +35,9 @@ struct AttentionStep {
   int n_owned = 0;
   int centres_per_warp = 1;
 
-  const Real* x = nullptr;           ///< owned rows: input of the layer
+  const Real* x = nullptr;           ///< owned rows: input of the layer; null by tables of species
   const Real* projection = nullptr;  ///< [q, k, v, q', k'] of the input, lane order
-  const Real* chi = nullptr;         ///< input coordinates
+  const Real* chi = nullptr;         ///< input coordinates; null: zero
   Real* x_attended = nullptr;        ///< owned rows: x + attention
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention
 
@@ -138,8 +138,8 @@ struct AttentionTile {
   __device__ const Real* row(const Real* rows, int slot, int stride) const { return rows + static_cast<std::int64_t>(slot) * stride; }
   __device__ const Real* projection(int slot) const { return row(s.projection, slot, 5 * kChannels); }
 
-  /// Edges from `first` on, and all that depends on geometry and on chi alone.
-  template <bool kSlopes>
+  /// Edges from `first` on, and all that depends on geometry and, with kFilters, on chi alone.
+  template <bool kSlopes, bool kFilters>
   __device__ void load(int centre_, std::int64_t first, int count_) {
     centre = centre_;
     count = count_;
@@ -149,14 +149,19 @@ struct AttentionTile {
     if (lane < kTile)
       harmonics(s.layout, s.harmonics, {m.direction[lane], m.direction[kTile + lane], m.direction[2 * kTile + lane]},
                 m.harmonics + lane * s.layout.chi_stride);
-    if (has_networks()) {
-      find_invariants();
-      if (s.layout.num_radial > 0) find_radial_basis<kSlopes>();
-      __syncwarp();
-      spherical_hidden<kSlopes>();
-      if (s.layout.radial_hidden > 0) radial_hidden<kSlopes>();
-    }
+    if constexpr (kFilters) prepare_filters<kSlopes>();
     __syncwarp();
+  }
+
+  /// Hidden values of the filter networks.
+  template <bool kSlopes>
+  __device__ void prepare_filters() {
+    if (!has_networks()) return;
+    find_invariants();
+    if (s.layout.num_radial > 0) find_radial_basis<kSlopes>();
+    __syncwarp();
+    spherical_hidden<kSlopes>();
+    if (s.layout.radial_hidden > 0) radial_hidden<kSlopes>();
   }
 
   /// Lane `lane` of the tile.
@@ -379,13 +384,13 @@ __device__ __forceinline__ const Real* share_second_maps(const AttentionStep<Rea
   return shared;
 }
 
-/// Calls body() for the edges of a centre, loaded tile by tile.
-template <bool kSlopes, class Tile, class Body>
+/// Calls body() for the edges of a centre, loaded tile by tile. kFilters: as AttentionTile::load.
+template <bool kSlopes, bool kFilters = true, class Tile, class Body>
 __device__ __forceinline__ void for_tiles(Tile& tile, int centre, const Body& body) {
   const std::int64_t first = tile.s.edges.first[centre];
   const int edges = tile.s.edges.count[centre];
   for (int at = 0; at < edges; at += kTile) {
-    tile.template load<kSlopes>(centre, first + at, edges - at < kTile ? edges - at : kTile);
+    tile.template load<kSlopes, kFilters>(centre, first + at, edges - at < kTile ? edges - at : kTile);
     body();
   }
 }

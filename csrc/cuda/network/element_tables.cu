@@ -77,7 +77,7 @@ void ElementTables<Real>::upload_values(const Parameters<Real>& parameters, cons
 
 template <class Real>
 SpeciesView<Real> ElementTables<Real>::view(const int* species) const {
-  return {num_species_, stride_, coordinate_, tables_.data(), values_.data(), species};
+  return {num_species_, stride_, coordinate_, tables_.data(), features_.data(), values_.data(), species};
 }
 
 template class ElementTables<float>;

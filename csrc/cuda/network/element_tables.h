@@ -16,6 +16,7 @@ struct SpeciesView {
   int stride = 0;                       ///< numbers of one spline row: heads, then degrees, padded
   TableCoordinate coordinate;           ///< of the splines
   const Real* const* tables = nullptr;  ///< [species of i][species of j]: spline rows, with the normalisers; null for absent pairs
+  const Real* features = nullptr;       ///< [species][features] before the layer
   const Real* values = nullptr;         ///< [species][channels] value vectors, lane order
   const int* species = nullptr;         ///< by slot
 };

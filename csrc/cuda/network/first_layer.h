@@ -55,12 +55,12 @@ struct FirstForwardTile : ForwardTile<Real, kPasses, false> {
 };
 
 template <class Real, int kPasses>
-__global__ void first_forward(AttentionStep<Real> s) {
+__global__ void __launch_bounds__(kMostWarps* kWarp) first_forward(AttentionStep<Real> s) {
   for_my_centres<Real, false>(s, false, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
     FirstForwardTile<Real, kPasses> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
     tile.clear();
-    for_tiles<false>(tile, centre, [&] { tile.run(); });
-    tile.store(centre);
+    for_tiles<false, false>(tile, centre, [&] { tile.run(); });
+    tile.store(centre, s.species.features + static_cast<std::int64_t>(s.species.species[centre]) * s.layout.features);
   });
 }
 
@@ -101,10 +101,10 @@ struct FirstAdjointTile : AdjointTile<Real, 1, false> {
 };
 
 template <class Real>
-__global__ void first_adjoint(AttentionStep<Real> s) {
+__global__ void __launch_bounds__(kMostWarps* kWarp) first_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, false>(s, true, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
     FirstAdjointTile<Real> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
-    for_tiles<true>(tile, centre, [&] { tile.run(); });
+    for_tiles<true, false>(tile, centre, [&] { tile.run(); });
     tile.store(centre);
   });
 }

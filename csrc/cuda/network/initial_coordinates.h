@@ -7,11 +7,11 @@ namespace so3md::cuda {
 
 /// Sets chi_attended. The step has no filters.
 template <class Real>
-__global__ void initial_forward(AttentionStep<Real> s) {
+__global__ void __launch_bounds__(kMostWarps* kWarp) initial_forward(AttentionStep<Real> s) {
   for_my_centres<Real, false>(s, false, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
     ForwardTile<Real, 1, false> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
     tile.clear();
-    for_tiles<false>(tile, centre, [&] {
+    for_tiles<false, false>(tile, centre, [&] {
       for (int index = tile.quarter(); index < s.layout.num_degrees; index += kQuarters)
         memory.own_beta[index * kTile + tile.edge()] = static_cast<Real>(s.layout.initial_scale) * memory.cutoff[tile.edge()];
       tile.add_harmonics();
@@ -46,10 +46,10 @@ struct InitialTile : AdjointTile<Real, 1, false> {
 
 /// From gradients of what initial_forward set, in gradient_chi_attended of all slots, to forces.
 template <class Real>
-__global__ void initial_adjoint(AttentionStep<Real> s) {
+__global__ void __launch_bounds__(kMostWarps* kWarp) initial_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, false>(s, true, [&](const TileMemory<Real>& memory, const Real* none, int centre) {
     InitialTile<Real> tile(s, memory, none, static_cast<int>(threadIdx.x) % kWarp);
-    for_tiles<true>(tile, centre, [&] { tile.run(); });
+    for_tiles<true, false>(tile, centre, [&] { tile.run(); });
     tile.store(centre);
   });
 }

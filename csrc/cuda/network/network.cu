@@ -32,8 +32,8 @@ void CudaNetwork<Real>::allocate() {
       weights_.layers.front().mlp1.dense3.forward.weight != nullptr || weights_.layers.front().mlp2.dense3.forward.weight != nullptr;
   for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
     Kept& kept = kept_[layer];
-    resize_rows(kept.x, slots_, f);
-    resize_rows(kept.chi, slots_, layout.chi_stride);
+    if (!is_by_species(layer)) resize_rows(kept.x, slots_, f);
+    if (!is_by_species(layer)) resize_rows(kept.chi, slots_, layout.chi_stride);
     resize_rows(kept.x_attended, owned_, f);
     resize_rows(kept.chi_attended, owned_, layout.chi_stride);
     resize_rows(kept.scale, owned_, layout.num_degrees);
@@ -45,22 +45,20 @@ void CudaNetwork<Real>::allocate() {
     if (layout.residual_mlp_2 && three) resize_rows(kept.mlp2_outer, owned_, f);
     if (normalises_output(layer)) resize_rows(kept.output, owned_, f);
   }
-  resize_rows(x_last_, owned_, f);
-  resize_rows(chi_last_, owned_, layout.chi_stride);
   resize_rows(projection_, slots_, layout.projection_stride);
-  resize_rows(gradient_projection_, owned_, layout.projection_stride);
   resize_rows(gradient_attended_, slots_, std::max(layout.channels, gradient_on_values_width()));
   resize_rows(gradient_chi_attended_, slots_, layout.chi_stride);
   resize_rows(gradient_x_, owned_, f);
   resize_rows(gradient_chi_, owned_, layout.chi_stride);
   if (layout.norm_input) resize_rows(normalised_, slots_, f);
-  resize_rows(rows_, owned_, f);
   if (three) resize_rows(other_rows_, owned_, f);
   const Hyperparameters& hyper = parameters_->model().hyper;
   const int widest = round_up(
       std::max({layout.exchange_stride, hyper.energy_hidden, hyper.charge_hidden, hyper.hirshfeld_hidden, hyper.hirshfeld_size}), kQuad);
-  resize_rows(wide_in_, owned_, widest);
-  resize_rows(wide_out_, owned_, widest);
+  resize_rows(gradient_projection_, owned_, std::max(layout.projection_stride, 2 * widest + f));
+  wide_in_ = gradient_projection_.data();
+  wide_out_ = wide_in_ + owned_ * widest;
+  rows_ = wide_out_ + owned_ * widest;
 }
 
 template <class Real>
@@ -73,8 +71,10 @@ void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Re
   slots_ = domain.n_feature_slots();
   allocate();
   species_.update(*parameters_, layout, composition, stream_);
-  launch_rows(stream_, embed_species<Real>, slots_, layout, slots_, domain_.species, species_.features(), kept_[0].x.data());
-  kept_[0].chi.clear(stream_);
+  if (!is_by_species(0)) {
+    launch_rows(stream_, embed_species<Real>, slots_, layout, slots_, domain_.species, species_.features(), kept_[0].x.data());
+    kept_[0].chi.clear(stream_);
+  }
   timer.lap("embedding");
   initialise_coordinates(halo, timer);
   for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
@@ -137,20 +137,6 @@ void CudaNetwork<Real>::adjoint(const DeviceReadouts& gradients, DeviceHalo& hal
 }
 
 template <class Real>
-std::size_t CudaNetwork<Real>::bytes_per_atom() const {
-  std::size_t bytes = 0;
-  const auto add = [&bytes](const DeviceArray<Real>& array) { bytes += array.bytes(); };
-  for (const Kept& kept : kept_)
-    for (const auto* array : {&kept.x, &kept.chi, &kept.x_attended, &kept.chi_attended, &kept.mlp1_inner, &kept.mlp1_outer,
-                              &kept.exchange_input, &kept.mlp2_input, &kept.mlp2_inner, &kept.mlp2_outer, &kept.output, &kept.scale})
-      add(*array);
-  for (const auto* array : {&x_last_, &chi_last_, &projection_, &gradient_projection_, &normalised_, &gradient_attended_,
-                            &gradient_chi_attended_, &gradient_x_, &gradient_chi_, &wide_in_, &wide_out_, &rows_, &other_rows_})
-    add(*array);
-  return slots_ == 0 ? 0 : bytes / static_cast<std::size_t>(slots_);
-}
-
-template <class Real>
 void CudaNetwork<Real>::record(std::size_t layer, std::vector<LayerFeatures>& out) {
   const NetworkLayout& layout = weights_.layout;
   const auto copy = [&](const Real* from, int width, int stride) {
@@ -167,8 +153,14 @@ void CudaNetwork<Real>::record(std::size_t layer, std::vector<LayerFeatures>& ou
   const auto coordinates = [&](const Real* from) { return copy(from, layout.num_coordinates, layout.chi_stride); };
   const Kept& kept = kept_[layer];
   LayerFeatures& to = out.emplace_back();
-  to.x_in = features(kept.x.data());
-  to.chi_in = coordinates(kept.chi.data());
+  if (is_by_species(layer)) {  // not kept
+    launch_rows(stream_, embed_species<Real>, owned_, layout, owned_, domain_.species, species_.features(), rows_);
+    to.x_in = features(rows_);
+    to.chi_in.assign(static_cast<std::size_t>(owned_ * layout.num_coordinates), 0.0);
+  } else {
+    to.x_in = features(kept.x.data());
+    to.chi_in = coordinates(kept.chi.data());
+  }
   to.x_attended = features(kept.x_attended.data());
   to.chi_attended = coordinates(kept.chi_attended.data());
   to.x_out = features(x_out(layer));
@@ -185,17 +177,17 @@ ReadoutRows<Real> CudaNetwork<Real>::readout_rows(const ReadoutMaps<Real>& head,
 template <class Real>
 void CudaNetwork<Real>::readout(const ReadoutMaps<Real>& head, Activation activation, const Real* query, double* values) {
   if (values == nullptr) return;
-  const Real* x = x_last_.data();
+  const Real* x = x_last();
   int stride = weights_.layout.feature_stride;
   Product<Real> second;
   if (head.hidden()) {
-    product(head.dense1.forward, x, stride, wide_in_.data(), head.dense1.forward.stride);
-    x = wide_in_.data();
+    product(head.dense1.forward, x, stride, wide_in_, head.dense1.forward.stride);
+    x = wide_in_;
     stride = head.dense1.forward.stride;
     second.in_activation = activation;
   }
-  product(head.dense2.forward, x, stride, wide_out_.data(), head.dense2.forward.stride, second);
-  launch_rows(stream_, reduce_outputs<Real>, owned_, readout_rows(head, query), static_cast<const Real*>(wide_out_.data()), values);
+  product(head.dense2.forward, x, stride, wide_out_, head.dense2.forward.stride, second);
+  launch_rows(stream_, reduce_outputs<Real>, owned_, readout_rows(head, query), static_cast<const Real*>(wide_out_), values);
 }
 
 // Adds to gradient_x_.
@@ -203,22 +195,22 @@ template <class Real>
 void CudaNetwork<Real>::readout_adjoint(const ReadoutMaps<Real>& head, Activation activation, const Real* query, const double* gradients) {
   if (gradients == nullptr) return;
   const int stride = weights_.layout.feature_stride;
-  launch_rows(stream_, spread_gradients<Real>, owned_, readout_rows(head, query), gradients, wide_out_.data());
+  launch_rows(stream_, spread_gradients<Real>, owned_, readout_rows(head, query), gradients, wide_out_);
   Product<Real> added;
   added.residual = gradient_x_.data();
   added.residual_stride = stride;
   if (!head.hidden()) {
-    product(head.dense2.adjoint, wide_out_.data(), head.dense2.forward.stride, gradient_x_.data(), stride, added);
+    product(head.dense2.adjoint, wide_out_, head.dense2.forward.stride, gradient_x_.data(), stride, added);
     return;
   }
   const int hidden_stride = head.dense1.forward.stride;
-  product(head.dense1.forward, x_last_.data(), stride, wide_in_.data(), hidden_stride);
+  product(head.dense1.forward, x_last(), stride, wide_in_, hidden_stride);
   Product<Real> with_slope;
-  with_slope.slope_of = wide_in_.data();
+  with_slope.slope_of = wide_in_;
   with_slope.slope_stride = hidden_stride;
   with_slope.slope_activation = activation;
-  product(head.dense2.adjoint, wide_out_.data(), head.dense2.forward.stride, wide_in_.data(), hidden_stride, with_slope);
-  product(head.dense1.adjoint, wide_in_.data(), hidden_stride, gradient_x_.data(), stride, added);
+  product(head.dense2.adjoint, wide_out_, head.dense2.forward.stride, wide_in_, hidden_stride, with_slope);
+  product(head.dense1.adjoint, wide_in_, hidden_stride, gradient_x_.data(), stride, added);
 }
 
 template class CudaNetwork<float>;

@@ -29,9 +29,6 @@ class CudaNetwork {
   /// ([n_owned][9], eV; half of each pair), both added to. Null gradients: that head has none.
   void adjoint(const DeviceReadouts& gradients, DeviceHalo& halo, double* forces, double* virial, StageTimer& timer);
 
-  /// Bytes of arrays that grow with the number of atoms, for each atom with features.
-  std::size_t bytes_per_atom() const;
-
  private:
   /// Kept of a layer for its adjoint. Rows of owned atoms, x and chi of all with features.
   struct Kept {
@@ -71,6 +68,7 @@ class CudaNetwork {
   void norm(const NormWeights<Real>& weights, const Real* x, Real* out, std::int64_t rows);
   void norm_adjoint(const NormWeights<Real>& weights, const Real* x, const Real* gradient, int stride, const Real* residual, Real* out);
   const Real* block_input(std::size_t layer);
+  Real* x_last() { return gradient_attended_.data(); }  ///< output of the network: free until the adjoint of the last layer
   Real* x_out(std::size_t layer);
   Real* chi_out(std::size_t layer);
   bool normalises_output(std::size_t layer) const;
@@ -98,12 +96,14 @@ class CudaNetwork {
   std::int64_t owned_ = 0, slots_ = 0;
   ElementTables<Real> species_;
   std::vector<Kept> kept_;
-  DeviceArray<Real> x_last_, chi_last_;  // output of the network
   DeviceArray<Real> projection_, gradient_projection_, normalised_;
   DeviceArray<Real> gradient_attended_, gradient_chi_attended_;  // of all with features; the first as AttentionStep says
   DeviceArray<Real> gradient_x_, gradient_chi_;
-  DeviceArray<Real> wide_in_, wide_out_;  // scratch: rows that are wide enough for every product
-  DeviceArray<Real> rows_, other_rows_;   // scratch: rows of features
+  DeviceArray<Real> other_rows_;  // scratch: rows of features
+
+  // Scratch that lies in gradient_projection_, which is free but from the adjoint of an attention to that of its projections.
+  Real *wide_in_ = nullptr, *wide_out_ = nullptr;  // rows that are wide enough for every product
+  Real* rows_ = nullptr;                           // rows of features
 };
 
 }  // namespace so3md::cuda

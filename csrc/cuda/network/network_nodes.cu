@@ -62,21 +62,21 @@ void CudaNetwork<Real>::residual_adjoint(const ResidualMaps<Real>& maps, const R
     product(maps.dense3.adjoint, gradient_x_.data(), stride, other_rows_.data(), stride, slope(outer));
     std::swap(gradient_x_, other_rows_);
   }
-  product(maps.dense2.adjoint, gradient_x_.data(), stride, wide_out_.data(), stride, slope(inner));
+  product(maps.dense2.adjoint, gradient_x_.data(), stride, wide_out_, stride, slope(inner));
   Product<Real> added = slope(x);
   added.residual = gradient_x_.data();
   added.residual_stride = stride;
-  product(maps.dense1.adjoint, wide_out_.data(), stride, gradient_x_.data(), stride, added);
+  product(maps.dense1.adjoint, wide_out_, stride, gradient_x_.data(), stride, added);
 }
 
 template <class Real>
 Real* CudaNetwork<Real>::x_out(std::size_t layer) {
-  return is_last(layer) ? x_last_.data() : kept_[layer + 1].x.data();
+  return is_last(layer) ? x_last() : kept_[layer + 1].x.data();
 }
 
 template <class Real>
 Real* CudaNetwork<Real>::chi_out(std::size_t layer) {
-  return is_last(layer) ? chi_last_.data() : kept_[layer + 1].chi.data();
+  return is_last(layer) ? gradient_chi_attended_.data() : kept_[layer + 1].chi.data();
 }
 
 template <class Real>
@@ -88,8 +88,8 @@ bool CudaNetwork<Real>::normalises_output(std::size_t layer) const {
 template <class Real>
 const Real* CudaNetwork<Real>::block_input(std::size_t layer) {
   if (!weights_.layout.norm_attended) return kept_[layer].x_attended.data();
-  norm(weights_.layers[layer].norm1, kept_[layer].x_attended.data(), rows_.data(), owned_);
-  return rows_.data();
+  norm(weights_.layers[layer].norm1, kept_[layer].x_attended.data(), rows_, owned_);
+  return rows_;
 }
 
 // What the exchange block acts on, before its norm, when node_forward is done: kept only where a norm needs it.
@@ -103,8 +103,8 @@ ExchangeStep<Real> CudaNetwork<Real>::exchange_step(std::size_t layer) {
   ExchangeStep<Real> step;
   step.rows = owned_;
   step.chi_attended = kept_[layer].chi_attended.data();
-  step.in = wide_in_.data();
-  step.out = wide_out_.data();
+  step.in = wide_in_;
+  step.out = wide_out_;
   step.scale = kept_[layer].scale.data();
   step.chi_next = chi_out(layer);
   step.gradient_chi = gradient_chi_.data();
@@ -120,11 +120,11 @@ void CudaNetwork<Real>::exchange_forward(std::size_t layer, const Real* x, Real*
   ExchangeStep<Real> step = exchange_step(layer);
   step.x = x;
   if (layout.norm_exchange) {
-    norm(maps.norm2, x, rows_.data(), owned_);
-    step.x = rows_.data();
+    norm(maps.norm2, x, rows_, owned_);
+    step.x = rows_;
   }
   launch_rows(stream_, exchange_input<Real>, owned_, layout, step);
-  product(maps.exchange.forward, wide_in_.data(), layout.exchange_stride, wide_out_.data(), layout.exchange_stride);
+  product(maps.exchange.forward, wide_in_, layout.exchange_stride, wide_out_, layout.exchange_stride);
   step.residual = x;
   step.x_out = to;
   launch_rows(stream_, exchange_output<Real>, owned_, layout, step);
@@ -137,7 +137,7 @@ void CudaNetwork<Real>::node_forward(std::size_t layer) {
   Kept& kept = kept_[layer];
   const Real* x = block_input(layer);
   if (layout.residual_mlp_1) {
-    Real* to = layout.norm_exchange ? kept.exchange_input.data() : rows_.data();
+    Real* to = layout.norm_exchange ? kept.exchange_input.data() : rows_;
     residual_forward(maps.mlp1, x, kept.mlp1_inner.data(), kept.mlp1_outer.data(), to);
     x = to;
   }
@@ -155,8 +155,8 @@ void CudaNetwork<Real>::output_norms_adjoint(std::size_t layer) {
   const LayerMaps<Real>& maps = weights_.layers[layer];
   const Real* output = kept_[layer].output.data();
   if (maps.final_norm.scale != nullptr) {
-    if (layout.norm_output) norm(maps.norm2, output, rows_.data(), owned_);
-    norm_adjoint(maps.final_norm, layout.norm_output ? rows_.data() : output, gradient_x_.data(), layout.feature_stride, nullptr,
+    if (layout.norm_output) norm(maps.norm2, output, rows_, owned_);
+    norm_adjoint(maps.final_norm, layout.norm_output ? rows_ : output, gradient_x_.data(), layout.feature_stride, nullptr,
                  gradient_x_.data());
   }
   if (layout.norm_output) norm_adjoint(maps.norm2, output, gradient_x_.data(), layout.feature_stride, nullptr, gradient_x_.data());
@@ -170,11 +170,11 @@ void CudaNetwork<Real>::exchange_adjoint(std::size_t layer) {
   ExchangeStep<Real> step = exchange_step(layer);
   step.x = gradient_x_.data();
   launch_rows(stream_, exchange_output_adjoint<Real>, owned_, layout, step);
-  product(maps.exchange.adjoint, wide_in_.data(), layout.exchange_stride, wide_out_.data(), layout.exchange_stride);
+  product(maps.exchange.adjoint, wide_in_, layout.exchange_stride, wide_out_, layout.exchange_stride);
   if (!layout.norm_exchange) step.residual = step.x_out = gradient_x_.data();
   launch_rows(stream_, exchange_input_adjoint<Real>, owned_, layout, step);
   if (layout.norm_exchange)
-    norm_adjoint(maps.norm2, exchange_source(layer), wide_out_.data(), layout.exchange_stride, gradient_x_.data(), gradient_x_.data());
+    norm_adjoint(maps.norm2, exchange_source(layer), wide_out_, layout.exchange_stride, gradient_x_.data(), gradient_x_.data());
 }
 
 // From gradient_x_ and gradient_chi_ of the layer's output to gradient_attended_ and gradient_chi_attended_; gradient_x_ is
