@@ -12,9 +12,15 @@ namespace {
 
 // What a block may have on every device that so3md is compiled for (compute capability 8.0 and 9.0 have 163 and 227 kB).
 constexpr std::size_t kMostSharedBytes = std::size_t{163} * 1024;
-// Enough blocks to fill any GPU several times over; beyond that, a warp takes several centres for the maps that its block has loaded.
-constexpr int kWantedWarps = 132 * 12 * 4;
-constexpr int kMostCentresPerWarp = 16;
+// Enough blocks to fill any GPU eight times over, so that the last, partial filling costs little; beyond that, a warp takes several centres
+// for the maps that its block has loaded. More than a few would not pay: the maps are 2 % of what four centres read, and rows of
+// neighbours are found in the second cache only while the centres that are worked on at the same time are neighbours.
+#if defined(SO3MD_CUDA_EMULATION)
+constexpr int kWantedWarps = 4;  // so that the small systems of tests have warps with several centres, too
+#else
+constexpr int kWantedWarps = 132 * 12 * 8;
+#endif
+constexpr int kMostCentresPerWarp = 4;
 
 template <class Real>
 struct Launch {
