@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -32,7 +33,10 @@ std::vector<std::string> folders() {
   const std::string folder = folder_of(resolved == nullptr ? info.dli_fname : resolved);
   std::free(resolved);
   // In a checkout that was installed for development, the name as it was opened may lie elsewhere than the file.
-  return {folder, folder_of(info.dli_fname), folder_of(folder), folder_of(folder_of(info.dli_fname))};
+  std::vector<std::string> all;
+  for (const std::string& each : {folder, folder_of(info.dli_fname), folder_of(folder), folder_of(folder_of(info.dli_fname))})
+    if (std::find(all.begin(), all.end(), each) == all.end()) all.push_back(each);
+  return all;
 }
 
 std::string find_library(DeviceKind kind) {
@@ -41,7 +45,7 @@ std::string find_library(DeviceKind kind) {
   std::string searched;
   for (const std::string& folder : folders()) {
     if (is_file(folder + "/" + name)) return folder + "/" + name;
-    if (searched.empty()) searched = folder;
+    searched += (searched.empty() ? "" : " or ") + folder;
   }
   const std::string reason =
       emulated ? "without the emulation (SO3MD_CUDA_EMULATION=OFF)" : "where there was no CUDA compiler (nvcc), or with SO3MD_CUDA=OFF";
