@@ -48,11 +48,11 @@ class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
                double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device,
-               std::unique_ptr<Transport> transport)
+               std::unique_ptr<Transport> transport, bool device_messages)
       : precision_(precision),
         transport_(transport.get()),
-        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device), threads, skin,
-                   std::move(transport)) {}
+        evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, device_messages), threads,
+                   skin, std::move(transport)) {}
 
   py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                     double charge, double spin, bool forces) {
@@ -108,6 +108,13 @@ class PythonEngine {
       bytes["now"] = memory.now;
       bytes["peak"] = memory.peak;
       out["device_memory"] = bytes;
+      const DeviceWork work = engine.device_work();
+      py::dict given;
+      given["kernels"] = work.kernels;
+      given["copies"] = work.copies;
+      given["waits"] = work.waits;
+      given["replay"] = work.replay;
+      out["device_work"] = given;
     }
     out["table_error"] = py::none();
     if (engine.tabulated()) {
@@ -155,7 +162,7 @@ class PythonEngine {
 
   /// Of this process.
   py::dict halo_info(const PlannedHalo& halo) const {
-    const Domain domain = evaluator_.neighbours().domain();
+    const DomainCounts domain = evaluator_.domain_counts();
     const HaloTraffic& traffic = halo.traffic();
     py::dict out;
     out["exchanges"] = traffic.exchanges;
@@ -163,6 +170,7 @@ class PythonEngine {
     out["bytes"] = traffic.bytes;
     out["sums"] = traffic.sums;
     out["wait_seconds"] = traffic.wait_seconds;
+    out["device_memory"] = evaluator_.options().device_messages;
     out["n_owned"] = domain.n_owned;
     out["n_interior"] = domain.n_interior;
     out["n_near"] = domain.n_near;
@@ -177,8 +185,9 @@ class PythonEngine {
   py::array_t<int> atoms() const { return py::array_t<int>(rows(), evaluator_.atoms().data()); }
 
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
-                               std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device) {
+                               std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device, bool device_messages) {
     EngineOptions out;
+    out.device_messages = device_messages;
     out.device = parse_device(device);
     out.precision = parse_precision(precision);
     out.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
@@ -238,7 +247,8 @@ std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, co
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
                                           const py::object& transport, bool skip_nonlocal, const std::string& device) {
   return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate, skip_nonlocal, device,
-                                        transport.is_none() ? nullptr : make_python_transport(transport));
+                                        transport.is_none() ? nullptr : make_python_transport(transport),
+                                        py::getattr(transport, "device_memory", py::bool_(false)).cast<bool>());
 }
 
 void bind_engine(py::module_& module) {

@@ -39,6 +39,14 @@ struct DeviceMemory {
   std::size_t now = 0, peak = 0;
 };
 
+/// What a device was given to do.
+struct DeviceWork {
+  int kernels = 0;      ///< that ran
+  int copies = 0;       ///< and fills
+  int waits = 0;        ///< of the host for the device
+  bool replay = false;  ///< of a recorded graph
+};
+
 /// What a device does at best, as measured now: the floor of any calculation on it.
 struct DeviceSpeed {
   double operations_per_second = 0.0;         ///< of multiply-adds in float, each two operations

@@ -319,7 +319,7 @@ class EngineOf final : public Engine {
 
 }  // namespace
 
-const DomainResults& Engine::evaluate_points(const PointSystem&, const SystemTotals&, bool) {
+const DomainResults& Engine::evaluate_points(const PointSystem&, const SystemTotals&, bool, ChargePotential*) {
   throw std::logic_error("this engine makes no neighbour lists: give it a domain");
 }
 

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -27,6 +29,7 @@ enum class Precision {
 
 struct EngineOptions {
   Device device;
+  bool device_messages = false;  ///< whether the transport takes memory of the device, as MPI libraries that know GPUs do
   Precision precision = Precision::mixed;
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
   double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
@@ -51,14 +54,29 @@ struct SystemRanges {
   const Cell* const* cells = nullptr;  ///< [count] in place of SystemTotals::cell
 };
 
-/// A system that one process owns alone, for engines that make the neighbour lists themselves.
+struct AtomOwner;
+class PlannedHalo;
+
+/// Processes that share points: each evaluates the atoms that it owns.
+struct PointSharing {
+  int process = 0;
+  /// [n] whose atom a point shows, as LocalDomain::build takes them. Called when lists are about to be built, in all processes; valid until
+  /// the next call.
+  std::function<std::span<const AtomOwner>()> owners;
+  PlannedHalo* halo = nullptr;  ///< the engine plans it for new lists
+};
+
+/// Points in space and a cell, as LocalDomain takes them, for engines that make the neighbour lists themselves.
 struct PointSystem {
   int n = 0;
   const double* positions = nullptr;  ///< [n][3], A
   const int* species = nullptr;       ///< [n] positions in Model::elements
   const Cell* cell = nullptr;
-  double skin = 0.0;        ///< of the lists, A
-  std::int64_t points = 0;  ///< where this number changes, point k may be another atom than before
+  double skin = 0.0;          ///< of the lists, A
+  std::int64_t points = 0;    ///< where this number changes, point k may be another atom than before, and lists are built
+  bool host_decides = false;  ///< lists are built then only; else also where a pair may have come within a cutoff
+  /// Null: every point is an atom of this process, which is alone. Processes whose points are not those of all must decide themselves.
+  const PointSharing* sharing = nullptr;
 };
 
 /// Electrostatics that the host computes, in place of the engine's sum over pairs (LAMMPS: Ewald summation).
@@ -94,6 +112,11 @@ struct DomainResults {
   std::vector<double> hirshfeld_ratios;           ///< [n_owned]; empty without that head
 };
 
+/// Sizes of a domain (csrc/geometry/domain.h).
+struct DomainCounts {
+  int n_owned = 0, n_interior = 0, n_near = 0, n_far = 0;
+};
+
 class Engine {
  public:
   /// Threads come from `pool`, which must live longer.
@@ -114,17 +137,21 @@ class Engine {
   /// Whether evaluate_points() is there: the engine then makes lists where its atoms are, which is quicker than bringing them there.
   virtual bool makes_lists() const { return false; }
 
-  /// As evaluate(), of a process alone; rows of the results, and the numbers in OverlappingAtoms, are those of the points.
-  virtual const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces);
+  /// As evaluate(), of the owned points in their order; numbers in OverlappingAtoms are those of points. Rows of `coulomb` are those of the
+  /// results.
+  virtual const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces,
+                                               ChargePotential* coulomb = nullptr);
 
-  virtual std::int64_t list_rebuilds() const { return 0; }  ///< by evaluate_points()
+  virtual std::int64_t list_rebuilds() const { return 0; }   ///< by evaluate_points()
+  virtual DomainCounts domain_counts() const { return {}; }  ///< of the last evaluate_points()
 
   virtual const char* instruction_set() const = 0;
   virtual bool tabulated() const = 0;
   virtual const TableError& table_error() const = 0;
   virtual const Stopwatch& stopwatch() const = 0;
   virtual DeviceMemory device_memory() const { return {}; }
-  virtual NonlocalPairs nonlocal_pairs() const = 0;  ///< of the last evaluation, on this process
+  virtual DeviceWork device_work() const { return {}; }  ///< of the last evaluation
+  virtual NonlocalPairs nonlocal_pairs() const = 0;      ///< of the last evaluation, on this process
 };
 
 /// Long-range cutoff that the model's physics needs with these options: 0 if it has no such term.

@@ -71,6 +71,14 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
       planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
       skin_(skin) {}
 
+// Divides the system among the processes.
+std::span<const AtomOwner> Evaluator::assign_owners(const System& system) {
+  const std::vector<int> process = partition(system.n, system.positions, Cell(system.cell, system.periodic), transport_->num_processes());
+  owners_.clear();
+  for (int i = 0; i < system.n; ++i) owners_.push_back({process[static_cast<std::size_t>(i)], i});
+  return owners_;
+}
+
 // Lists for these positions; where they are new, the system is divided among the processes anew as well.
 void Evaluator::update_lists(const System& system) {
   Stopwatch watch;
@@ -78,11 +86,11 @@ void Evaluator::update_lists(const System& system) {
   if (alone()) {
     neighbours_.update(system.n, system.positions, cell, pool_);
   } else {
-    const auto assign_owners = [&](std::vector<AtomOwner>& owners) {
-      const std::vector<int> process = partition(system.n, system.positions, cell, transport_->num_processes());
-      for (int i = 0; i < system.n; ++i) owners.push_back({process[static_cast<std::size_t>(i)], i});
+    const auto assign = [&](std::vector<AtomOwner>& owners) {
+      const auto assigned = assign_owners(system);
+      owners.assign(assigned.begin(), assigned.end());
     };
-    if (neighbours_.update(system.n, system.positions, cell, transport_->process(), assign_owners, pool_)) {
+    if (neighbours_.update(system.n, system.positions, cell, transport_->process(), assign, pool_)) {
       const LocalDomain& local = neighbours_.local();
       planned_halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
     }
@@ -106,7 +114,8 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
     return results_;
   }
   // Features come in the order of the lists, which only those of the host tell.
-  if (alone() && engine_->makes_lists() && features == nullptr) return evaluate_points(system, forces);
+  engine_lists_ = engine_->makes_lists() && features == nullptr;
+  if (engine_lists_) return evaluate_points(system, forces);
   update_lists(system);
   set_species(system);
   HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
@@ -126,16 +135,39 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
 const DomainResults& Evaluator::evaluate_points(const System& system, bool forces) {
   species_.resize(static_cast<std::size_t>(system.n));
   for (std::size_t i = 0; i < species_.size(); ++i) species_[i] = model_->species_of(system.numbers[i]);
-  atoms_.resize(species_.size());
-  std::iota(atoms_.begin(), atoms_.end(), 0);
   const Cell cell(system.cell, system.periodic);
   SystemTotals totals = system.totals;
   totals.cell = &cell;
+  PointSystem points{system.n, system.positions, species_.data(), &cell, skin_};
+  PointSharing sharing;
+  if (alone()) {
+    atoms_.resize(species_.size());
+    std::iota(atoms_.begin(), atoms_.end(), 0);
+  } else {
+    sharing = {transport_->process(), [&] { return assign_owners(system); }, planned_halo_.get()};
+    points.sharing = &sharing;
+  }
   try {
-    return engine_->evaluate_points({system.n, system.positions, species_.data(), &cell, skin_, 0}, totals, forces);
+    const DomainResults& results = engine_->evaluate_points(points, totals, forces);
+    if (!alone()) list_own_atoms();
+    return results;
   } catch (const OverlappingAtoms& overlap) {
+    atoms_.resize(species_.size());
+    std::iota(atoms_.begin(), atoms_.end(), 0);
     throw overlap_error(overlap, atoms_);
   }
+}
+
+void Evaluator::list_own_atoms() {
+  atoms_.clear();
+  for (const AtomOwner& owner : owners_)
+    if (owner.process == transport_->process()) atoms_.push_back(owner.point);
+}
+
+DomainCounts Evaluator::domain_counts() const {
+  if (engine_lists_) return engine_->domain_counts();
+  const Domain domain = neighbours_.domain();
+  return {domain.n_owned, domain.n_interior, domain.n_near, domain.n_far};
 }
 
 void Evaluator::to_host_order(const DomainResults& from) {

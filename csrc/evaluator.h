@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -49,7 +50,7 @@ class Evaluator {
   const Model& model() const { return *model_; }
   const Engine& engine() const { return *engine_; }
   const EngineOptions& options() const { return options_; }
-  const NeighbourList& neighbours() const { return neighbours_; }
+  DomainCounts domain_counts() const;                              ///< of the last evaluation, on this process
   const PlannedHalo* halo() const { return planned_halo_.get(); }  ///< null for a process alone
   int threads() const { return pool_.size(); }
   double neighbour_seconds() const { return neighbour_seconds_; }
@@ -57,6 +58,8 @@ class Evaluator {
 
  private:
   const DomainResults& evaluate_points(const System& system, bool forces);
+  std::span<const AtomOwner> assign_owners(const System& system);
+  void list_own_atoms();
   void update_lists(const System& system);
   void set_species(const System& system);
   void to_host_order(const DomainResults& from);
@@ -73,6 +76,8 @@ class Evaluator {
   SerialHalo serial_halo_;
   std::vector<int> species_;
   std::vector<int> atoms_;
+  std::vector<AtomOwner> owners_;  // of the lists of the engine
+  bool engine_lists_ = false;      // the last evaluation was with them
   DomainResults results_;
   double neighbour_seconds_ = 0.0;
   double skin_;

@@ -1,5 +1,6 @@
 #include "local_atoms.h"
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -50,9 +51,21 @@ const double* LocalAtoms::positions(const LAMMPS_NS::Atom& atom) {
   return point_positions_.data();
 }
 
-void LocalAtoms::build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPool& pool) {
+void LocalAtoms::list_point_owners() {
   point_owners_.clear();
   for (int index : index_of_point_) point_owners_.push_back(owners_[index_of(index)]);
+}
+
+// Own atoms have lower indices than ghosts.
+void LocalAtoms::take_points() {
+  list_point_owners();
+  index_of_slot_ = index_of_point_;
+  const auto first_ghost = std::lower_bound(index_of_point_.begin(), index_of_point_.end(), n_local_);
+  n_owned_ = static_cast<std::size_t>(first_ghost - index_of_point_.begin());
+}
+
+void LocalAtoms::build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPool& pool) {
+  list_point_owners();
   domain_.build(static_cast<int>(index_of_point_.size()), positions(atom), no_cell_, point_owners_.data(), process, pool);
   index_of_slot_.clear();
   for (int point : domain_.point_of_slot()) index_of_slot_.push_back(index_of_point_[index_of(point)]);

@@ -27,12 +27,19 @@ class LocalAtoms {
   /// By index.
   AtomOwner& owner(int index) { return owners_[static_cast<std::size_t>(index)]; }
 
-  /// In place of number_points() and build_lists(), for an engine that makes the lists itself: the own atoms are the domain, in their
-  /// order, and ghosts are not looked at.
+  /// In place of number_points() and build_lists(), for an engine that makes the lists itself and a process alone: the own atoms are the
+  /// points, and ghosts are not looked at.
   void take_own_atoms(const LAMMPS_NS::Atom& atom, int process);
 
-  /// [owned().size()][3] positions of the own atoms, after take_own_atoms(); valid until LAMMPS moves its arrays.
-  const double* own_positions(const LAMMPS_NS::Atom& atom) { return positions(atom); }
+  /// In place of build_lists(), for such an engine: the points as they were numbered, the owned ones first.
+  void take_points();
+
+  /// For take_own_atoms() and take_points(): the number of points, and [n_points][3] their positions, valid until LAMMPS moves its arrays.
+  int n_points() const { return static_cast<int>(index_of_point_.size()); }
+  const double* positions(const LAMMPS_NS::Atom& atom);
+
+  /// After take_points(): [n_points] whose atom each shows.
+  std::span<const AtomOwner> point_owners() const { return point_owners_; }
 
   /// New neighbour lists. Throws std::exception.
   void build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPool& pool);
@@ -43,7 +50,7 @@ class LocalAtoms {
   /// Atom types may change between neighbour lists. Throws std::runtime_error if one has become one without an element.
   void update_species(const LAMMPS_NS::Atom& atom);
 
-  /// [n_slots]
+  /// [n_slots]; of points, where the engine makes the lists
   const int* species() const { return species_.data(); }
 
   /// Throws std::runtime_error if LAMMPS's arrays are not those that the points were numbered for.
@@ -51,17 +58,18 @@ class LocalAtoms {
 
   const LocalDomain& local() const { return domain_; }
 
-  /// [n_slots] an index that shows the atom of a slot; for owned atoms, in the order of the domain, their own.
+  /// [n_slots] an index that shows the atom of a slot; for owned atoms, in the order of the domain, their own. Of points, where the engine
+  /// makes the lists.
   const std::vector<int>& index_of_slot() const { return index_of_slot_; }
 
-  /// [n_owned] indices of the owned atoms in the order of the domain.
+  /// [n_owned] indices of the owned atoms in the order of the results.
   std::span<const int> owned() const { return {index_of_slot_.data(), n_owned_}; }
 
   double memory() const;  ///< bytes
 
  private:
   void number_points(const LAMMPS_NS::Atom& atom, int process, int count);
-  const double* positions(const LAMMPS_NS::Atom& atom);
+  void list_point_owners();
 
   std::vector<int> species_of_type_;
   LocalDomain domain_;

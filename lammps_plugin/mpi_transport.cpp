@@ -1,6 +1,9 @@
 #include "mpi_transport.h"
 
+#include <dlfcn.h>
+
 #include <climits>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -20,6 +23,13 @@ int count_of(const Message& message) {
 }
 
 }  // namespace
+
+// The question is an extension that Open MPI and MPICH have and others lack: it is looked for in the program, not linked.
+bool mpi_takes_device_memory() {
+  if (const char* given = std::getenv("SO3MD_CUDA_MPI"); given != nullptr && *given != '\0') return *given != '0';
+  const auto ask = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "MPIX_Query_cuda_support"));
+  return ask != nullptr && ask() == 1;
+}
 
 MpiTransport::MpiTransport(MPI_Comm world) : world_(world) {
   MPI_Comm_rank(world, &process_);

@@ -9,6 +9,10 @@
 
 namespace so3md {
 
+/// Whether messages may lie in the memory of a GPU: what the MPI library says of itself, where it can, and before that the environment
+/// variable SO3MD_CUDA_MPI (0 or 1).
+bool mpi_takes_device_memory();
+
 class MpiTransport final : public Transport {
  public:
   /// `world`: communicator of the partition, which must live longer.

@@ -38,7 +38,7 @@ void PairSo3krates::compute(int eflag, int vflag) {
     require_finite_positions();
     atoms_->update_species(*atom);
   });
-  if (!engine_makes_lists()) atoms_->place(*atom, *pool_);
+  if (!engine_->makes_lists()) atoms_->place(*atom, *pool_);
   const DomainResults& results = evaluate();
   add_forces(results);
   if (eflag_either) add_energies(results);
@@ -58,13 +58,18 @@ void PairSo3krates::build_lists() {
   built_calls_ = neighbor->ncalls;
   built_step_ = neighbor->lastcall;
   ++builds_;
-  if (engine_makes_lists()) {
+  const bool alone = comm->nprocs == 1;
+  if (engine_->makes_lists() && alone) {
     atoms_->take_own_atoms(*atom, process);
     return;
   }
   atoms_->number_points(*atom, process);
   exchange_ = Exchange::owners;
   comm->forward_comm(this);
+  if (engine_->makes_lists()) {
+    atoms_->take_points();
+    return;
+  }
   collectively(lmp, [this, process] { atoms_->build_lists(*atom, process, *pool_); });
   const LocalDomain& local = atoms_->local();
   try {
@@ -73,9 +78,6 @@ void PairSo3krates::build_lists() {
     stop_alone(unexpected);
   }
 }
-
-// A process alone knows every atom by itself and the box. LAMMPS's kspace styles need charges in the order of the host's lists.
-bool PairSo3krates::engine_makes_lists() const { return engine_->makes_lists() && comm->nprocs == 1 && !kspace_; }
 
 void PairSo3krates::require_finite_positions() const {
   for (int i = 0; i < atom->nlocal; ++i) {
@@ -116,11 +118,9 @@ const DomainResults& PairSo3krates::evaluate() {
   std::string message;
   try {
     const HaloTraffic before = halo_->traffic();
-    const DomainResults& results =
-        engine_makes_lists() ? engine_->evaluate_points({static_cast<int>(atoms_->owned().size()), atoms_->own_positions(*atom),
-                                                         atoms_->species(), &box, neighbor->skin, builds_},
-                                                        totals, true)
-                             : engine_->evaluate(atoms_->local().domain(), atoms_->species(), totals, *halo_, true, nullptr, kspace_.get());
+    const DomainResults& results = engine_->makes_lists() ? evaluate_points(box, totals)
+                                                          : engine_->evaluate(atoms_->local().domain(), atoms_->species(), totals, *halo_,
+                                                                              true, nullptr, kspace_.get());
     components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
     components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
     return results;
@@ -139,6 +139,18 @@ const DomainResults& PairSo3krates::evaluate() {
   }
   stop_if_any_failed(lmp, failed, message);
   throw std::logic_error("an evaluation that failed on no process has no results");
+}
+
+// A process alone knows every atom by itself and the box; several have ghosts in place of images.
+const DomainResults& PairSo3krates::evaluate_points(const Cell& box, const SystemTotals& totals) {
+  const bool alone = comm->nprocs == 1;
+  const double no_vectors[9] = {};
+  const Cell no_cell(no_vectors, {false, false, false});
+  const PointSharing sharing{comm->me, [this] { return atoms_->point_owners(); }, halo_.get()};
+  PointSystem points{atoms_->n_points(), atoms_->positions(*atom), atoms_->species(), alone ? &box : &no_cell, neighbor->skin, builds_};
+  points.host_decides = true;
+  points.sharing = alone ? nullptr : &sharing;
+  return engine_->evaluate_points(points, totals, true, kspace_.get());
 }
 
 // In the middle of an exchange of messages, the other processes cannot be told: all are ended.

@@ -70,6 +70,7 @@ void PairSo3krates::open_model() {
   const int number_on_node = process_on_node();
   collectively(lmp, [this, number_on_node] {
     Device& device = settings_.engine.device;
+    settings_.engine.device_messages = device.kind != DeviceKind::cpu && mpi_takes_device_memory();
     if (device.kind != DeviceKind::cpu && !settings_.device_by_number) device.index = number_on_node % count_devices(device.kind);
     model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
     pool_ = std::make_unique<ThreadPool>(settings_.threads);
@@ -198,6 +199,7 @@ void PairSo3krates::describe() const {
   if (options.device.kind != DeviceKind::cpu)
     text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"
                                        : std::string("  the processes of a machine use its GPUs in turn\n");
+  if (options.device_messages && comm->nprocs > 1) text += "  MPI takes messages from the memory of the GPUs\n";
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
   LAMMPS_NS::utils::logmesg(lmp, text);

@@ -67,11 +67,11 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   // Of compute.
   bool lists_are_old() const;
-  bool engine_makes_lists() const;
   void build_lists();
   void require_finite_positions() const;
   Cell cell() const;
   const DomainResults& evaluate();
+  const DomainResults& evaluate_points(const Cell& box, const SystemTotals& totals);
   void add_forces(const DomainResults& results);
   void add_energies(const DomainResults& results);
   void add_virials(const DomainResults& results);

@@ -13,9 +13,8 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import write
 from click.testing import CliRunner
-from lammps_tools import Job
 from reference_data import load_system
-from tolerances import DEVICE, RANKS_TRAJECTORY
+from tolerances import DEVICE
 from toy_models import write_toy_model
 
 from so3md import So3kratesCalculator, evaluate_many
@@ -64,6 +63,7 @@ def test_a_build_without_the_library_says_how_to_get_it(tmp_path: Path, device: 
     assert run.returncode == 1
     assert f"device '{device}': this so3md was built " in run.stderr
     assert expected in run.stderr
+    assert f"in {tmp_path}. " in run.stderr
     assert "use device 'cpu'" in run.stderr
 
 
@@ -152,53 +152,3 @@ def test_command_line(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(so3md_command, [*command, "tpu"])
     assert outcome.exit_code == 2
     assert "cuda:N" in outcome.output
-
-
-def water_pair() -> Atoms:
-    """Two molecules across the boundary of a cell."""
-    atoms = molecule("H2O") + molecule("H2O")
-    atoms.positions[3:] += [2.9, 0.3, 0.1]
-    atoms.set_cell([7.0, 6.5, 6.8])
-    atoms.pbc = True
-    atoms.rattle(0.02, seed=3)
-    return atoms
-
-
-@needs_emulation
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_lammps(tmp_path: Path, ranks: int) -> None:
-    """One rank builds its lists on the device, from its own atoms and the box; two take them from the host."""
-    atoms = water_pair()
-    job = Job(tmp_path, atoms, pair_style=f"so3lr precision double lr_cutoff 6.0 device {EMULATION}")
-    job.report("start")
-    report = job.run(ranks)["start"]
-    assert "emulation on the host" in job.output
-    assert "the processes of a machine use its GPUs in turn" in job.output
-    atoms.calc = So3kratesCalculator(precision="double", lr_cutoff=6.0)
-    np.testing.assert_allclose(report.forces, atoms.get_forces(), rtol=0, atol=1e-9)
-    assert report.energy == pytest.approx(atoms.get_potential_energy(), abs=DEVICE.component)
-
-
-@needs_emulation
-def test_lammps_dynamics_with_lists_of_the_device(tmp_path: Path) -> None:
-    """LAMMPS sorts and wraps its atoms when it builds lists: the engine must notice that they are others."""
-    reports = {}
-    for device in ("cpu", EMULATION):
-        (tmp_path / device).mkdir()
-        job = Job(tmp_path / device, water_pair(), pair_style=f"so3lr precision double lr_cutoff 5.0 device {device}")
-        job.commands("neighbor 0.2 bin\nneigh_modify delay 0 every 1 check yes\natom_modify sort 1 2.0")
-        job.commands("velocity all create 2000.0 7 mom no\ntimestep 0.0005\nfix nve all nve\nrun 20")
-        job.report("end")
-        reports[device] = job.run()["end"]
-    difference = reports[EMULATION].positions - reports["cpu"].positions
-    np.testing.assert_allclose(difference, 0, rtol=0, atol=RANKS_TRAJECTORY)
-    np.testing.assert_allclose(reports[EMULATION].charges, reports["cpu"].charges, rtol=0, atol=RANKS_TRAJECTORY)
-
-
-@needs_emulation
-def test_lammps_says_why_a_device_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SO3MD_EMULATION_DEVICES", "0")
-    job = Job(tmp_path, water_pair(), pair_style=f"so3lr device {EMULATION}")
-    run = job.start(2)
-    assert run.returncode != 0
-    assert "Pair style so3krates: looking for devices on the GPU failed: the NVIDIA driver sees no GPU" in run.stdout

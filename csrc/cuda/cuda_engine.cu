@@ -1,9 +1,7 @@
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -18,19 +16,12 @@
 #include "cuda/network/network.h"
 #include "cuda/pair_physics.h"
 #include "cuda/result_layout.h"
+#include "cuda/step_graph.h"
 #include "cuda/system_sums.h"
 
 namespace so3md::cuda {
 
 namespace {
-
-// Above it, the time of stages is always taken; below, only if asked for, since it would show in the time of a step.
-constexpr int kTimedAtoms = 5000;
-
-bool stages_asked_for() {
-  const char* value = std::getenv("SO3MD_CUDA_STAGES");
-  return value != nullptr && *value != '\0' && *value != '0';
-}
 
 /// `array` sized for owned atoms if the model has the term; else null.
 double* room(bool wanted, std::size_t atoms, DeviceArray<double>& array) {
@@ -44,81 +35,90 @@ double* room(bool wanted, std::size_t atoms, DeviceArray<double>& array) {
 template <class Real>
 class CudaEngine final : public Engine {
  public:
-  CudaEngine(std::shared_ptr<const Model> model, const EngineOptions& options, std::shared_ptr<const Parameters<Real>> parameters)
+  CudaEngine(std::shared_ptr<const Model> model, const EngineOptions& options, std::shared_ptr<const Parameters<Real>> parameters,
+             ThreadPool& pool)
       : model_(std::move(model)),
         options_(options),
+        pool_(pool),
         device_(options.device.index),
         parameters_(std::move(parameters)),
-        halo_(stream_),
+        halo_(stream_, options.device_messages),
         timer_(stream_),
         edges_(*model_, stream_),
         tables_(*model_, stream_),
         network_(parameters_, stream_),
         description_(device_name()) {}
 
-  std::unique_ptr<Engine> create_sibling(ThreadPool&) const override {
+  std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
     use_device(device_);
-    return std::make_unique<CudaEngine>(model_, options_, parameters_);
+    return std::make_unique<CudaEngine>(model_, options_, parameters_, pool);
   }
 
   const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
                                 std::vector<LayerFeatures>* features, ChargePotential* coulomb, const SystemRanges* systems) override {
-    order_ = nullptr;
-    coulomb_ = coulomb;
-    return evaluate({domain.n_owned, species, [&] { domain_ = &host_domain_.update(domain, species, stream_); }}, totals, halo, forces,
-                    features, systems);
+    start(domain.n_owned, halo, coulomb, forces);
+    points_ = nullptr;
+    graph_.forget();
+    const std::exception_ptr failure = prepare(systems, [&] { domain_ = &host_domain_.update(domain, species, stream_); });
+    const auto count = [&](std::vector<double>& counts) {
+      for (int i = 0; i < domain.n_owned; ++i) counts[static_cast<std::size_t>(species[i])] += 1.0;
+    };
+    count_species(count, totals, failure);
+    if (halo_.alone()) build_edges();
+    evaluate_domain(features);
+    return fetch();
   }
 
   bool makes_lists() const override { return true; }
 
-  const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces) override {
-    coulomb_ = nullptr;
-    if (!lists_ || system.skin != skin_) {
-      lists_ = std::make_unique<PointLists>(hyper().cutoff, long_range_cutoff(*model_, options_), system.skin);
-      skin_ = system.skin;
-    }
-    const auto make_domain = [&] {
-      domain_ = &lists_->update(system, stream_);
-      order_ = lists_->order();
+  const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces,
+                                       ChargePotential* coulomb) override {
+    const PointSharing* sharing = system.sharing;
+    start(system.n, sharing == nullptr ? static_cast<HaloExchange&>(no_halo_) : *sharing->halo, coulomb, forces);
+    make_lists(system, coulomb != nullptr);
+    std::exception_ptr failure = update_lists(system);
+    if (!failure) failure = prepare(nullptr, [this] { domain_ = &points_->domain(); });
+    const auto count = [&](std::vector<double>& counts) { count_owned(system, counts); };
+    count_species(count, totals, failure);
+    const auto work = [this] {
+      if (halo_.alone()) build_edges();
+      evaluate_domain(nullptr);
     };
-    return evaluate({system.n, system.species, make_domain}, totals, no_halo_, forces, nullptr, nullptr);
+    if (mode_.graph && halo_.alone() && coulomb == nullptr) {
+      graph_.run({domain_->build, forces, totals.charge, totals.spin, composition_.counts}, stream_, work);
+    } else {
+      graph_.forget();
+      work();
+    }
+    return fetch();
   }
 
   std::int64_t list_rebuilds() const override { return lists_ ? lists_->rebuilds() : 0; }
+
+  DomainCounts domain_counts() const override {
+    if (!lists_) return {};
+    const DeviceDomain& domain = lists_->domain();
+    return {domain.n_owned, domain.n_interior, domain.n_near, domain.n_far};
+  }
 
   const char* instruction_set() const override { return description_.c_str(); }
   bool tabulated() const override { return parameters_->tabulated; }
   const TableError& table_error() const override { return parameters_->table_error; }
   const Stopwatch& stopwatch() const override { return watch_; }
   DeviceMemory device_memory() const override { return memory_use(); }
+  DeviceWork device_work() const override { return stream_.work(); }
   NonlocalPairs nonlocal_pairs() const override { return {}; }
 
  private:
-  /// The owned atoms of an evaluation: their species on the host, in any order, and how their domain comes to the device.
-  struct Atoms {
-    int count;
-    const int* species;
-    std::function<void()> make_domain;
-  };
-
-  const DomainResults& evaluate(const Atoms& atoms, const SystemTotals& totals, HaloExchange& halo, bool forces,
-                                std::vector<LayerFeatures>* features, const SystemRanges* systems) {
+  void start(int atoms, HaloExchange& halo, ChargePotential* coulomb, bool forces) {
     use_device(device_);
+    mode_ = choose_mode(atoms);
+    stream_.work() = {};
     watch_.start();
-    timer_.start(atoms.count >= kTimedAtoms || stages_asked_for());
+    timer_.start(mode_.timed);
     host_halo_ = &halo;
+    coulomb_ = coulomb;
     forces_ = forces;
-    const std::exception_ptr failure = start_evaluation(atoms, systems);
-    count_species(atoms, totals, failure);
-    network_.forward(*domain_, edge_view_, composition_, halo_, readouts_, timer_, features);
-    charges_and_ratios();
-    pair_physics();
-    if (forces) adjoint();
-    finish();
-    fetch();
-    timer_.add_to(watch_);
-    watch_.start();
-    return results_;
   }
 
   const Hyperparameters& hyper() const { return model_->hyper; }
@@ -126,22 +126,74 @@ class CudaEngine final : public Engine {
   double* result(std::size_t place) { return device_results_.data() + place; }
   bool pair_electrostatics() const { return hyper().electrostatics && coulomb_ == nullptr; }
 
-  // What needs no other process: data to the device, edges and repulsion. Returns what went wrong.
-  std::exception_ptr start_evaluation(const Atoms& atoms, const SystemRanges* systems) {
+  // Without pairs of charges or dispersion, there is no long list.
+  void make_lists(const PointSystem& system, bool host_electrostatics) {
+    const bool needed = !host_electrostatics || hyper().dispersion;
+    const ListKind kind{needed ? long_range_cutoff(*model_, options_) : 0.0, system.skin};
+    if (!lists_ || !(kind == kind_)) lists_ = std::make_unique<PointLists>(hyper().cutoff, kind.long_cutoff, kind.skin, pool_);
+    kind_ = kind;
+    points_ = lists_.get();
+  }
+
+  // Lists for these points. Where they are new, all processes that share the points learn at once if one of them failed, and plan their
+  // exchange. Returns what went wrong otherwise.
+  std::exception_ptr update_lists(const PointSystem& system) {
+    const bool old = lists_->are_old(system);
+    std::exception_ptr failure;
     try {
-      atoms.make_domain();
+      if (old)
+        lists_->build(system, stream_);
+      else
+        lists_->take(system, stream_);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (!old || system.sharing == nullptr) return failure;
+    double failed = failure ? 1.0 : 0.0;
+    host_halo_->sum(&failed, 1);
+    if (failed > 0.0) lists_->forget();
+    if (failure) std::rethrow_exception(failure);
+    if (failed > 0.0) throw FailedElsewhere();
+    const SiteSlots& slots = lists_->slots();
+    system.sharing->halo->plan(lists_->domain().n_owned, slots.n_near, slots.halo, slots.slot_of_point);
+    return nullptr;
+  }
+
+  // What needs no other process. Several look for overlapping atoms before they go on, so that all stop together, or none. Returns what
+  // went wrong.
+  template <class MakeDomain>
+  std::exception_ptr prepare(const SystemRanges* systems, const MakeDomain& make_domain) {
+    try {
+      make_domain();
       halo_.set_exchange(*host_halo_, domain_->build);
       set_systems(systems);
       allocate();
       timer_.lap("positions and lists");
-      edge_view_ = edges_.build(*domain_, atoms_.zbl_energy, result(layout_.forces()), result(layout_.virials()), stream_);
-      copy_on_device(result(layout_.overlap()), edges_.overlap_entry(), sizeof(double), stream_);
-      timer_.lap("edges");
-      if (!halo_.alone()) check_overlap();  // all processes stop together, or none
+      if (halo_.alone()) return nullptr;
+      build_edges();
+      check_overlap();
       return nullptr;
     } catch (...) {
       return std::current_exception();
     }
+  }
+
+  // From positions to edges and repulsion.
+  void build_edges() {
+    if (points_ != nullptr) points_->place(stream_);
+    edge_view_ = edges_.build(*domain_, atoms_.zbl_energy, result(layout_.forces()), result(layout_.virials()), stream_);
+    copy_on_device(result(layout_.overlap()), edges_.overlap_entry(), sizeof(double), stream_);
+    timer_.lap("edges");
+  }
+
+  // From edges to results.
+  void evaluate_domain(std::vector<LayerFeatures>* features) {
+    network_.forward(*domain_, edge_view_, composition_, halo_, readouts_, timer_, features);
+    charges_and_ratios();
+    pair_physics();
+    if (forces_) adjoint();
+    finish();
+    download();
   }
 
   void set_systems(const SystemRanges* ranges) {
@@ -172,6 +224,8 @@ class CudaEngine final : public Engine {
                   room(hyper().dispersion, atoms, gradient_[2])};
     numbers_.resize(static_cast<std::size_t>(domain_->n_slots()));
     system_sums_.resize(static_cast<std::size_t>(sums_.count()));
+    if (points_ != nullptr) ordered_results_.resize(layout_.size());
+    host_results_.resize(layout_.size());
   }
 
   void check_overlap() {
@@ -184,21 +238,27 @@ class CudaEngine final : public Engine {
   void throw_overlap(unsigned long long entry) {
     if (entry == EdgeBuilder<Real>::kNoOverlap) return;
     const OverlappingAtoms overlap = edges_.describe_overlap(*domain_, entry, stream_);
-    if (order_ == nullptr) throw overlap;
-    int points[2] = {overlap.i, overlap.slot};
-    for (int& point : points) copy_to_host(&point, order_ + point, sizeof(int), stream_);
-    stream_.synchronize();
-    throw OverlappingAtoms(points[0], points[1], overlap.distance);
+    if (points_ == nullptr) throw overlap;
+    throw OverlappingAtoms(points_->point_of_slot(overlap.i, stream_), points_->point_of_slot(overlap.slot, stream_), overlap.distance);
+  }
+
+  void count_owned(const PointSystem& system, std::vector<double>& counts) const {
+    const auto add = [&](int point) { counts[static_cast<std::size_t>(system.species[point])] += 1.0; };
+    if (system.sharing == nullptr)
+      for (int point = 0; point < system.n; ++point) add(point);
+    else
+      for (int row = 0; row < domain_->n_owned; ++row) add(lists_->slots().point_of_slot[static_cast<std::size_t>(row)]);
   }
 
   // The first sum over all processes; it also tells whether one of them failed, so that all stop together.
-  void count_species(const Atoms& atoms, const SystemTotals& totals, const std::exception_ptr& failure) {
+  template <class Count>
+  void count_species(const Count& count_owned_atoms, const SystemTotals& totals, const std::exception_ptr& failure) {
     std::vector<double>& counts = composition_.counts;
     counts.assign(model_->elements.size() + 1, 0.0);
     if (failure)
       counts.back() = 1.0;
     else
-      for (int i = 0; i < atoms.count; ++i) counts[static_cast<std::size_t>(atoms.species[i])] += 1.0;
+      count_owned_atoms(counts);
     host_halo_->sum(counts.data(), static_cast<int>(counts.size()));
     const bool failed = counts.back() > 0.0;
     counts.pop_back();
@@ -270,14 +330,22 @@ class CudaEngine final : public Engine {
     timer_.lap("long range");
   }
 
-  // The host gets the charges and gives dE/dq.
+  // The host gets the charges and gives dE/dq, in the order of the results.
   void host_electrostatics() {
     const auto atoms = static_cast<std::size_t>(owned());
     std::vector<double> charges(atoms), potentials(atoms, 0.0);
-    copy_to_host(charges.data(), atoms_.charges, atoms * sizeof(double), stream_);
+    double* sent = atoms_.charges;
+    double* received = atoms_.charge_gradient;
+    if (points_ != nullptr) {
+      host_rows_.resize(atoms);
+      sent = received = host_rows_.data();
+      scatter_rows(owned(), points_->result_rows(), atoms_.charges, sent, stream_);
+    }
+    copy_to_host(charges.data(), sent, atoms * sizeof(double), stream_);
     stream_.synchronize();
     coulomb_->evaluate(charges.data(), potentials.data());
-    copy_to_device(atoms_.charge_gradient, potentials.data(), atoms * sizeof(double), stream_);
+    copy_to_device(received, potentials.data(), atoms * sizeof(double), stream_);
+    if (points_ != nullptr) gather_rows(owned(), points_->result_rows(), received, atoms_.charge_gradient, stream_);
     stream_.synchronize();
     timer_.lap("host electrostatics");
   }
@@ -296,56 +364,32 @@ class CudaEngine final : public Engine {
     timer_.lap("sums");
   }
 
-  // Results to the host, for which it waits.
-  void fetch() {
+  void download() {
     const std::size_t count = forces_ ? layout_.size() : layout_.size_without_forces();
     const double* results = device_results_.data();
-    if (order_ != nullptr) {
-      ordered_results_.resize(layout_.size());
-      reorder_results(layout_, owned(), order_, forces_, results, ordered_results_.data(), stream_);
+    if (points_ != nullptr) {
+      reorder_results(layout_, owned(), points_->result_rows(), forces_, results, ordered_results_.data(), stream_);
       results = ordered_results_.data();
     }
-    host_results_.resize(count);
     copy_to_host(host_results_.data(), results, count * sizeof(double), stream_);
     timer_.lap("download");
+  }
+
+  // Results on the host, for which it waits.
+  const DomainResults& fetch() {
     stream_.synchronize();
     unsigned long long entry = 0;
     std::memcpy(&entry, host_results_.data() + layout_.overlap(), sizeof(entry));
     throw_overlap(entry);
-    const auto atoms = static_cast<std::size_t>(owned());
-    const auto take = [&](std::vector<double>& to, std::size_t place, std::size_t numbers) {
-      to.assign(host_results_.data() + place, host_results_.data() + place + numbers);
-    };
-    take(results_.energies, layout_.energies(), atoms);
-    take(results_.charges, layout_.charges(), layout_.has_charges() ? atoms : 0);
-    take(results_.hirshfeld_ratios, layout_.hirshfeld_ratios(), layout_.has_ratios() ? atoms : 0);
-    if (forces_) {
-      take(results_.forces, layout_.forces(), 3 * atoms);
-      take(results_.virials, layout_.virials(), 9 * atoms);
-    } else {
-      results_.forces.assign(3 * atoms, 0.0);
-      results_.virials.assign(9 * atoms, 0.0);
-    }
-    take_energies();
-  }
-
-  void take_energies() {
-    results_.system_energies.clear();
-    EnergyComponents all;
-    const double* sums = host_results_.data() + layout_.sums();
-    for (int s = 0; s < sums_.count(); ++s, sums += ResultLayout::kSums) {
-      results_.system_energies.push_back({sums[0], sums[1], sums[2], sums[3], sums[4]});
-      all.network += sums[0];
-      all.shifts += sums[1];
-      all.zbl += sums[2];
-      all.electrostatics += sums[3];
-      all.dispersion += sums[4];
-    }
-    results_.energy = all;
+    unpack_results(layout_, host_results_.data(), forces_, results_);
+    timer_.add_to(watch_);
+    watch_.start();
+    return results_;
   }
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
+  ThreadPool& pool_;
   int device_;
   std::shared_ptr<const Parameters<Real>> parameters_;
   Stream stream_;
@@ -358,14 +402,19 @@ class CudaEngine final : public Engine {
   Stopwatch watch_;
 
   // Of the evaluation under way.
+  StepMode mode_{};
   HaloExchange* host_halo_ = nullptr;
   ChargePotential* coulomb_ = nullptr;
   bool forces_ = false;
   SerialHalo no_halo_;
   DomainOnDevice host_domain_;
+  struct ListKind {
+    double long_cutoff = 0.0, skin = 0.0;
+    bool operator==(const ListKind&) const = default;
+  } kind_;  // of lists_
   std::unique_ptr<PointLists> lists_;
-  double skin_ = 0.0;           // of lists_
-  const int* order_ = nullptr;  // point of each atom, on the device; null: results stay in the order of the domain
+  PointLists* points_ = nullptr;  // the same, where the domain is theirs; null: results stay in the order of the host's domain
+  StepGraph graph_;
   const DeviceDomain* domain_ = nullptr;
   DeviceEdges<Real> edge_view_;
   Composition composition_;
@@ -380,27 +429,27 @@ class CudaEngine final : public Engine {
   DeviceArray<double> network_energy_, shift_, zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
   DeviceArray<double> readout_[3], gradient_[3];
   DeviceArray<PairNumbers<Real>> numbers_;
-  DeviceArray<double> device_results_, ordered_results_;
+  DeviceArray<double> device_results_, ordered_results_, host_rows_;
   PinnedArray<double> host_results_;
   DomainResults results_;
 };
 
 template <class Real>
-Engine* make_engine(std::shared_ptr<const Model> model, const EngineOptions& options) {
+Engine* make_engine(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
   const bool tabulate = options.tabulate.value_or(options.precision == Precision::mixed);
   auto parameters = std::make_shared<Parameters<Real>>(*model, tabulate);
-  return new CudaEngine<Real>(std::move(model), options, std::move(parameters));
+  return new CudaEngine<Real>(std::move(model), options, std::move(parameters), pool);
 }
 
 }  // namespace
 
-Engine* create_engine(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool&) {
+Engine* create_engine(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
   if (model->hyper.architecture != Architecture::so3krates)
     throw std::invalid_argument("models of the architecture so3krates-2022 are evaluated on the CPU only, and device '" +
                                 so3md::device_name(options.device) + "' was asked for: use device 'cpu'");
   use_device(options.device.index);
-  if (options.precision == Precision::mixed) return make_engine<float>(std::move(model), options);
-  return make_engine<double>(std::move(model), options);
+  if (options.precision == Precision::mixed) return make_engine<float>(std::move(model), options, pool);
+  return make_engine<double>(std::move(model), options, pool);
 }
 
 }  // namespace so3md::cuda

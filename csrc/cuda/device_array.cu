@@ -8,12 +8,14 @@ namespace so3md::cuda {
 namespace {
 
 std::atomic<std::size_t> in_use{0}, peak{0};
+std::atomic<std::int64_t> allocations{0};
 
 std::string megabytes(std::size_t bytes) { return std::to_string(bytes / 1000000) + " MB"; }
 
 }  // namespace
 
 DeviceMemory memory_use() { return {in_use, peak}; }
+std::int64_t count_allocations() { return allocations; }
 
 namespace detail {
 
@@ -30,6 +32,7 @@ void* allocate_device(std::size_t bytes) {
                       "; use a smaller system, precision 'mixed', several GPUs (MPI), or device='cpu'");
   }
   check(status, "allocating memory");
+  ++allocations;
   std::size_t now = in_use += bytes, highest = peak;
   while (now > highest && !peak.compare_exchange_weak(highest, now)) {
   }
@@ -46,6 +49,7 @@ void* allocate_pinned(std::size_t bytes) {
   if (bytes == 0) return nullptr;
   void* memory = nullptr;
   check(cudaMallocHost(&memory, bytes), "allocating pinned memory of the host");
+  ++allocations;
   return memory;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -13,6 +14,10 @@ namespace so3md::cuda {
 
 /// Bytes of all device arrays that are alive in this library, and the most there ever were.
 DeviceMemory memory_use();
+
+/// Grows with every array of the device or pinned array that is allocated in this library: where it is the same, arrays are where they
+/// were.
+std::int64_t count_allocations();
 
 namespace detail {
 void* allocate_device(std::size_t bytes);

@@ -86,12 +86,15 @@ void HaloOnDevice::start_rows(Reach reach, std::span<const Rows<Real>> arrays) {
   const std::size_t sent = bytes_of<Real>(lists.n_send, width_), received = bytes_of<Real>(lists.n_receive, width_);
   device_send_.resize(sent);
   device_receive_.resize(received);
-  host_send_.resize(sent);
-  host_receive_.resize(received);
   copy_rows(true, lists, packed, width_, device_send_.data());
-  copy_to_host(host_send_.data(), device_send_.data(), sent, stream_);
+  if (!direct_) {
+    host_send_.resize(sent);
+    host_receive_.resize(received);
+    copy_to_host(host_send_.data(), device_send_.data(), sent, stream_);
+  }
   stream_.synchronize();
-  halo_->start_packed(reach, static_cast<std::size_t>(width_) * sizeof(Real), host_send_.data(), host_receive_.data());
+  halo_->start_packed(reach, static_cast<std::size_t>(width_) * sizeof(Real), direct_ ? device_send_.data() : host_send_.data(),
+                      direct_ ? device_receive_.data() : host_receive_.data());
   single_arrays_.clear();
   double_arrays_.clear();
   if constexpr (sizeof(Real) == sizeof(float))
@@ -104,7 +107,7 @@ void HaloOnDevice::finish() {
   if (alone()) return;
   halo_->finish();
   const RowLists& lists = reach_ == Reach::near ? near_ : all_;
-  copy_to_device(device_receive_.data(), host_receive_.data(), device_receive_.size(), stream_);
+  if (!direct_) copy_to_device(device_receive_.data(), host_receive_.data(), device_receive_.size(), stream_);
   if (!single_arrays_.empty()) copy_rows(false, lists, single_arrays_, width_, device_receive_.data());
   if (!double_arrays_.empty()) copy_rows(false, lists, double_arrays_, width_, device_receive_.data());
 }

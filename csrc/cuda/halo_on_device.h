@@ -1,4 +1,4 @@
-// The exchange of halo rows that lie on the device: packed there, and sent through pinned memory of the host.
+// The exchange of halo rows that lie on the device: packed there, and sent from there, or through pinned memory of the host.
 #pragma once
 
 #include <vector>
@@ -18,7 +18,8 @@ struct PackedArray {
 
 class HaloOnDevice final : public DeviceHalo {
  public:
-  explicit HaloOnDevice(const Stream& stream) : stream_(stream) {}
+  /// `direct`: the transport takes memory of the device.
+  HaloOnDevice(const Stream& stream, bool direct) : stream_(stream), direct_(direct) {}
 
   /// For the next evaluation. `build`: as Domain::build; plans are taken to be the same as long as it is.
   void set_exchange(HaloExchange& halo, std::int64_t build);
@@ -43,6 +44,7 @@ class HaloOnDevice final : public DeviceHalo {
   void copy_rows(bool pack, const RowLists& lists, const std::vector<PackedArray<Real>>& arrays, int width, void* buffer) const;
 
   const Stream& stream_;
+  bool direct_;
   HaloExchange* halo_ = nullptr;
   std::int64_t build_ = 0;
   RowLists near_, all_;

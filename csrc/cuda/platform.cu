@@ -70,14 +70,43 @@ std::size_t free_memory() {
 
 Stream::Stream() { check(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "making a stream"); }
 Stream::~Stream() { (void)cudaStreamDestroy(handle_); }
-void Stream::synchronize() const { check(cudaStreamSynchronize(handle_), "running kernels"); }
+void Stream::synchronize() const {
+  ++work_.waits;
+  check(cudaStreamSynchronize(handle_), "running kernels");
+}
+
+void Graph::begin(const Stream& stream) {
+  check(cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeThreadLocal), "recording a graph");
+}
+
+void Graph::abandon(const Stream& stream) {
+  cudaGraph_t graph = nullptr;
+  (void)cudaStreamEndCapture(stream.handle(), &graph);
+  if (graph != nullptr) (void)cudaGraphDestroy(graph);
+  (void)cudaGetLastError();
+}
+
+void Graph::end(const Stream& stream) {
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(stream.handle(), &graph), "recording a graph");
+  const cudaError_t status = cudaGraphInstantiate(&handle_, graph, 0);
+  (void)cudaGraphDestroy(graph);
+  if (status != cudaSuccess) handle_ = nullptr;
+  check(status, "making a graph");
+}
+
+void Graph::run(const Stream& stream) const { check(cudaGraphLaunch(handle_, stream.handle()), "starting a graph"); }
+
+void Graph::clear() {
+  if (handle_ != nullptr) (void)cudaGraphExecDestroy(handle_);
+  handle_ = nullptr;
+}
 
 Event::Event() { check(cudaEventCreateWithFlags(&handle_, cudaEventDefault), "making an event"); }
 Event::~Event() {
   if (handle_ != nullptr) (void)cudaEventDestroy(handle_);
 }
 void Event::record(const Stream& stream) { check(cudaEventRecord(handle_, stream.handle()), "recording an event"); }
-void Event::synchronize() const { check(cudaEventSynchronize(handle_), "running kernels"); }
 
 double Event::seconds_since(const Event& begin) const {
   float milliseconds = 0.0f;
@@ -86,19 +115,31 @@ double Event::seconds_since(const Event& begin) const {
 }
 
 void set_bytes(void* to, int value, std::size_t bytes, const Stream& stream) {
-  if (bytes > 0) check(cudaMemsetAsync(to, value, bytes, stream.handle()), "filling memory");
+  if (bytes == 0) return;
+  ++stream.work().copies;
+  check(cudaMemsetAsync(to, value, bytes, stream.handle()), "filling memory");
 }
 
+namespace {
+
+void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* doing, const Stream& stream) {
+  if (bytes == 0) return;
+  ++stream.work().copies;
+  check(cudaMemcpyAsync(to, from, bytes, kind, stream.handle()), doing);
+}
+
+}  // namespace
+
 void copy_to_device(void* to, const void* from, std::size_t bytes, const Stream& stream) {
-  if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream.handle()), "copying from the host");
+  copy(to, from, bytes, cudaMemcpyHostToDevice, "copying from the host", stream);
 }
 
 void copy_to_host(void* to, const void* from, std::size_t bytes, const Stream& stream) {
-  if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream.handle()), "copying to the host");
+  copy(to, from, bytes, cudaMemcpyDeviceToHost, "copying to the host", stream);
 }
 
 void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream& stream) {
-  if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream.handle()), "copying");
+  copy(to, from, bytes, cudaMemcpyDeviceToDevice, "copying", stream);
 }
 
 }  // namespace so3md::cuda

@@ -8,8 +8,11 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+
+#include "device.h"
 
 #if defined(SO3MD_CUDA_EMULATION)
 #include "cuda/emulation/language.h"
@@ -51,8 +54,47 @@ class Stream {
   /// Until all work is done. Errors of kernels show here.
   void synchronize() const;
 
+  /// What was given to it, counted; for whoever wants to know, to be set back at any time.
+  DeviceWork& work() const { return work_; }
+
  private:
   cudaStream_t handle_ = nullptr;
+  mutable DeviceWork work_;
+};
+
+/// A chain of work that is recorded once, and then given to the device as a whole. What it reads and writes must stay in place.
+class Graph {
+ public:
+  Graph() = default;
+  ~Graph() { clear(); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  /// Calls `work`, which gives work to the stream; nothing is done yet. Work that cannot be recorded, such as waiting, throws, and leaves
+  /// no graph.
+  template <class Work>
+  void record(const Stream& stream, const Work& work) {
+    clear();
+    begin(stream);
+    try {
+      work();
+    } catch (...) {
+      abandon(stream);
+      throw;
+    }
+    end(stream);
+  }
+
+  void run(const Stream& stream) const;
+  bool recorded() const { return handle_ != nullptr; }
+  void clear();
+
+ private:
+  static void begin(const Stream& stream);
+  static void abandon(const Stream& stream);
+  void end(const Stream& stream);
+
+  cudaGraphExec_t handle_ = nullptr;
 };
 
 /// A moment in the work of a stream.
@@ -63,7 +105,6 @@ class Event {
   Event(Event&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Event& operator=(Event&&) = delete;
   void record(const Stream& stream);
-  void synchronize() const;
   double seconds_since(const Event& begin) const;  ///< both must have passed
 
  private:
@@ -97,9 +138,12 @@ void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3
   static_assert((std::size_t{0} + ... + sizeof(Parameters)) <= 4096,
                 "too much for the parameters of a kernel: put it into memory of the device");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  ++stream.work().kernels;
 #if defined(SO3MD_CUDA_EMULATION)
-  (void)stream;
-  emulation::run_grid(grid, block, dynamic_shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  // The arguments are copied, as on a GPU: the kernel may run later.
+  emulation::run_kernel(
+      stream.handle(), grid, block, dynamic_shared_bytes,
+      [kernel, values = std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)] { std::apply(kernel, values); });
 #else
   if (dynamic_shared_bytes > kPlainSharedBytes)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,

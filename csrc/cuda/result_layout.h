@@ -32,6 +32,9 @@ class ResultLayout {
   __host__ __device__ bool has_charges() const { return charges_ > 0; }
   __host__ __device__ bool has_ratios() const { return ratios_ > 0; }
 
+  int atoms() const { return static_cast<int>(atoms_); }
+  int systems() const { return static_cast<int>(systems_); }
+
   /// Numbers that an evaluation without forces leaves.
   std::size_t size_without_forces() const { return forces(); }
 
@@ -42,5 +45,8 @@ class ResultLayout {
 /// Rows of atoms to the places of their points, order[i] being the point of atom i; the numbers before them as they are.
 void reorder_results(const ResultLayout& layout, int atoms, const int* order, bool forces, const double* from, double* to,
                      const Stream& stream);
+
+/// From the block, on the host.
+void unpack_results(const ResultLayout& layout, const double* numbers, bool forces, DomainResults& out);
 
 }  // namespace so3md::cuda

@@ -169,6 +169,14 @@ T atomicMin(T* to, std::type_identity_t<T> value) {
   return old;
 }
 
+template <class T>
+T atomicOr(T* to, std::type_identity_t<T> value) {
+  static_assert(std::is_integral_v<T>);
+  const T old = *to;
+  *to |= value;
+  return old;
+}
+
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }

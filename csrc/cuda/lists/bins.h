@@ -33,6 +33,7 @@ class BinSort {
   void run(const int* bins, int n, int n_bins, const Stream& stream);
 
   const int* points() const { return points_.data(); }
+  int* points() { return points_.data(); }
   const std::int64_t* first() const { return first_.data(); }
 
  private:

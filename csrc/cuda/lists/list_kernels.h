@@ -1,76 +1,22 @@
-// The kernels of the neighbour lists. Each function starts one; pointers are of the device.
+// The kernels of the search for neighbours. Each function starts one; pointers are of the device.
 #pragma once
 
-#include "cuda/lists/point_lists.h"
+#include "cuda/lists/site_kernels.h"
 
 namespace so3md::cuda {
 
-/// Largest |u|^2 over the points, u being what a point has moved beside the deformation of the cell (NeighbourList::is_complete); as bits
-/// of a double, which compare as the numbers do.
-struct MoveTask {
-  int n;
-  const double* positions;
-  const LatticeShift* wraps;
-  const double* built;
-  CellView cell;
-  double deformation[9];
-  unsigned long long* largest;
+/// Marks of a site that is not of an owned point: bits.
+inline constexpr int kInAnyList = 1, kInShortList = 2;
+
+/// What a search learns for processes that share points; null members: this process is alone.
+struct SharedSearch {
+  const unsigned char* roles;  ///< by point
+  const int* point;            ///< by site
+  int* marks;                  ///< of the sites after the owned ones
+  int* near_remote;            ///< of each row: whether a point of another process is in its short list
 };
-void find_largest_move(const MoveTask& task, const Stream& stream);
 
-/// The lattice vectors that bring points into the cell, their positions there, and their bins.
-struct WrapTask {
-  int n;
-  const double* positions;
-  CellView cell;
-  BinGridView grid;
-  LatticeShift* wraps;
-  double* wrapped;
-  int* bins;
-};
-void wrap_points(const WrapTask& task, const Stream& stream);
-
-/// Images within a margin (in fractional coordinates) of the cell: their number for each atom, or with `offsets`, which they are.
-struct ImageTask {
-  int n;
-  const int* order;
-  const double* wrapped;
-  CellView cell;
-  double margin[3];
-  int* counts;
-  const std::int64_t* offsets;
-  int* atoms;
-  LatticeShift* shifts;
-};
-void enumerate_images(const ImageTask& task, const Stream& stream);
-
-/// Positions and slots of atoms in their order, then of images.
-struct PlaceTask {
-  int n_owned, n_sites;
-  const int* order;
-  const double* given;
-  const LatticeShift* wraps;
-  const int* image_atoms;
-  const LatticeShift* image_shifts;
-  CellView cell;
-  double* positions;
-  int* slot;
-};
-void place_sites(const PlaceTask& task, const Stream& stream);
-
-struct SiteBinTask {
-  int n_sites;
-  const double* positions;
-  CellView cell;
-  BinGridView grid;
-  int* bins;
-};
-void bin_sites(const SiteBinTask& task, const Stream& stream);
-
-/// sorted[k] = positions[sites[k]], rows of three.
-void sort_positions(int n, const int* sites, const double* positions, double* sorted, const Stream& stream);
-
-/// Neighbours within the squared radii: their numbers for each atom, or with offsets, which sites they are. `most`: of the short list.
+/// Neighbours within the squared radii: their numbers for each row, or with offsets, which sites they are. `most`: of the short list.
 struct ListTask {
   int n_owned;
   CellView cell;
@@ -83,10 +29,27 @@ struct ListTask {
   int *short_counts, *long_counts, *most;
   const std::int64_t *short_offsets, *long_offsets;
   int *short_sites, *long_sites;
+  SharedSearch shared;  ///< used while neighbours are counted
 };
 void search_neighbours(const ListTask& task, const Stream& stream);
 
-/// to[k] = from[order[k]].
-void gather(int n, const int* order, const int* from, int* to, const Stream& stream);
+/// kept[k] = 1 where a site is in any list. `all`: all are.
+void find_kept(int n, const int* marks, bool all, int* kept, const Stream& stream);
+
+/// New numbers of sites: rows with neighbours of other processes after the others, and sites that are in no list left out.
+struct RenumberTask {
+  int n_owned, n_interior, n_sites;
+  const int *near_remote, *marks, *kept;
+  const std::int64_t *boundary, *others;  ///< rows and sites of which either is true before each
+  SiteArrays from, to;
+  const int *short_counts, *long_counts;
+  int *new_short_counts, *new_long_counts;
+  int* in_short_list;  ///< of each new site after the owned ones
+  int* site_of;        ///< new number of an old one; -1: left out
+};
+void renumber_sites(const RenumberTask& task, const Stream& stream);
+
+/// sites[k] = site_of[sites[k]].
+void relabel(int n, const int* site_of, int* sites, const Stream& stream);
 
 }  // namespace so3md::cuda

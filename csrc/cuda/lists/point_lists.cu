@@ -1,12 +1,12 @@
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
-#include "cuda/lists/list_kernels.h"
 #include "cuda/lists/point_lists.h"
-#include "geometry/deformation.h"
 #include "geometry/neighbour_list.h"
 
 namespace so3md::cuda {
@@ -15,9 +15,13 @@ namespace {
 
 constexpr double kOrderBin = 4.0;    // A: atoms of a bin follow each other, so that neighbours are near in memory
 constexpr int kMostBinsPerSite = 4;  // of a grid, beside a few: in dilute systems bins become larger instead
+constexpr double kMostImages = 1e6;  // of one atom within reach
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Numbers of lists count down, so that they are never those of a host's domain.
 std::atomic<std::int64_t> builds{0};
+
+std::size_t size_of(std::int64_t count) { return static_cast<std::size_t>(count); }
 
 CellView view_of(const Cell& cell) {
   CellView view;
@@ -45,203 +49,343 @@ BinGridView make_grid(const Cell& cell, const double* low, const double* high, d
   }
 }
 
+template <class T>
+std::vector<T> download(const DeviceArray<T>& from, std::size_t count, const Stream& stream) {
+  std::vector<T> numbers(count);
+  copy_to_host(numbers.data(), from.data(), count * sizeof(T), stream);
+  stream.synchronize();
+  return numbers;
+}
+
 }  // namespace
 
-PointLists::PointLists(double short_cutoff, double long_cutoff, double skin)
+PointLists::PointLists(double short_cutoff, double long_cutoff, double skin, ThreadPool& pool)
     : short_radius_(short_cutoff + skin),
       long_radius_(long_cutoff > 0.0 ? long_cutoff + skin : 0.0),
       skin_(skin),
-      built_cell_(std::vector<double>(9, 0.0).data(), {false, false, false}),
-      most_(1),
-      largest_move_(1) {}
+      age_(pool),
+      cell_(std::array<double, 9>{}.data(), {false, false, false}),
+      boxes_(1),
+      most_(1) {}
 
 bool PointLists::all_pairs() const { return std::isinf(long_radius_); }
 
-const DeviceDomain& PointLists::update(const PointSystem& system, const Stream& stream) {
-  require_usable_positions(system.n, system.positions);
-  given_.upload(std::span<const double>(system.positions, 3 * static_cast<std::size_t>(system.n)), stream);
-  const bool rebuild = view_.build == 0 || system.n != view_.n_owned || system.points != built_points_ ||
-                       !system.cell->same_periodicity(built_cell_) || !is_complete(system, stream);
-  if (rebuild)
-    build(system, stream);
-  else
-    place(*system.cell, stream);
-  update_species(system, rebuild, stream);
-  return view_;
+bool PointLists::are_old(const PointSystem& system) const {
+  if (view_.build == 0 || system.n != n_points_ || system.points != points_ || !system.cell->same_periodicity(cell_)) return true;
+  if (system.host_decides) return false;
+  const double radii[] = {short_radius_, longest()};
+  return !age_.complete({system.positions, 3 * size_of(system.n)}, *system.cell, radii, skin_);
 }
 
-// As NeighbourList::is_complete, with twice the largest |u| in place of the sum of the two largest.
-bool PointLists::is_complete(const PointSystem& system, const Stream& stream) {
-  const Matrix3 f = deformation(built_cell_, *system.cell);
-  const double stretch = smallest_stretch(f);
-  double allowed = stretch * short_radius_ - (short_radius_ - skin_);
-  if (longest() > short_radius_) allowed = std::min(allowed, stretch * longest() - (longest() - skin_));
-  MoveTask task{system.n, given_.data(), wraps_.data(), built_positions_.data(), view_of(*system.cell), {}, largest_move_.data()};
-  for (int k = 0; k < 9; ++k) task.deformation[k] = f[k / 3][k % 3];
-  largest_move_.clear(stream);
-  find_largest_move(task, stream);
-  unsigned long long bits = 0;
-  copy_to_host(&bits, largest_move_.data(), sizeof(bits), stream);
+void PointLists::take(const PointSystem& system, const Stream& stream) {
+  require_usable_positions(system.n, system.positions);
+  stage(system);
+  update_species(system, false, stream);
+}
+
+void PointLists::stage(const PointSystem& system) {
+  const std::size_t numbers = 3 * size_of(system.n);
+  staged_.resize(numbers + 9);
+  std::copy_n(system.positions, numbers, staged_.data());
+  for (std::size_t row = 0; row < 3; ++row) std::copy_n(system.cell->vectors()[row].data(), 3, staged_.data() + numbers + 3 * row);
+}
+
+void PointLists::upload_positions(const Stream& stream) {
+  given_.resize(staged_.size());
+  copy_to_device(given_.data(), staged_.data(), staged_.size() * sizeof(double), stream);
+}
+
+void PointLists::place(const Stream& stream) {
+  upload_positions(stream);
+  place_sites_again(stream);
+}
+
+void PointLists::place_sites_again(const Stream& stream) {
+  place_sites({view_.n_sites, sites(), given_.data(), given_.data() + std::size_t{3} * size_of(n_points_), positions_.data()}, stream);
+}
+
+int PointLists::point_of_slot(int slot, const Stream& stream) const {
+  if (shared_) return slots_.point_of_slot[size_of(slot)];
+  int point = 0;
+  copy_to_host(&point, site_point_.data() + slot, sizeof(int), stream);
   stream.synchronize();
-  return 2.0 * std::sqrt(std::bit_cast<double>(bits)) <= allowed;
+  return point;
 }
 
 void PointLists::build(const PointSystem& system, const Stream& stream) {
   view_ = {};  // until everything below has succeeded
-  built_cell_ = *system.cell;
-  built_points_ = system.points;
-  order_atoms(system, stream);
-  make_images(system, stream);
-  place(*system.cell, stream);
-  sort_sites(*system.cell, stream);
+  require_usable_positions(system.n, system.positions);
+  refuse_thin_cell(system);
+  n_points_ = system.n;
+  shared_ = system.sharing != nullptr;
+  cell_ = *system.cell;
+  points_ = system.points;
+  age_.start({system.positions, 3 * size_of(system.n)}, cell_);
+  stage(system);
+  upload_positions(stream);
+  take_owners(system, stream);
+  wrap(system, stream);
+  order_points(system, stream);
+  make_sites(system, stream);
+  place_sites_again(stream);
+  sort_sites(cell_, stream);
+  count_neighbours(stream);
+  if (shared_) number_shared_sites(system, stream);
   fill_lists(stream);
+  update_species(system, true, stream);
   ++rebuilds_;
   view_.build = --builds;
 }
 
-// Wraps the points into the cell, and orders them by space.
-void PointLists::order_atoms(const PointSystem& system, const Stream& stream) {
-  const Cell& cell = *system.cell;
-  std::fill_n(low_, 3, 0.0);
-  std::fill_n(high_, 3, 1.0);
-  for (int k = 0; k < 3; ++k) {
-    if (cell.periodic(k) || system.n == 0) continue;
-    low_[k] = std::numeric_limits<double>::infinity();
-    high_[k] = -low_[k];
-    for (int i = 0; i < system.n; ++i) {
-      const double* r = system.positions + 3 * static_cast<std::ptrdiff_t>(i);
-      const double fraction = multiply({r[0], r[1], r[2]}, cell.inverse())[static_cast<std::size_t>(k)];
-      low_[k] = std::min(low_[k], fraction);
-      high_[k] = std::max(high_[k], fraction);
-    }
-  }
-  double largest = 0.0;
-  for (int k = 0; k < 3; ++k) largest = std::max(largest, (high_[k] - low_[k]) * cell.height(k));
-  guard_ = 1e-9 * (largest + longest());
-  const auto n = static_cast<std::size_t>(system.n);
-  wraps_.resize(n);
-  built_positions_.resize(3 * n);
-  bins_.resize(n);
-  const BinGridView grid = make_grid(cell, low_, high_, kOrderBin, system.n);
-  wrap_points({system.n, given_.data(), view_of(cell), grid, wraps_.data(), built_positions_.data(), bins_.data()}, stream);
-  order_.run(bins_.data(), system.n, static_cast<int>(grid.total()), stream);
-  view_.n_owned = view_.n_interior = system.n;
+// A cell in the wrong unit would ask for more images than there is memory for.
+void PointLists::refuse_thin_cell(const PointSystem& system) const {
+  double images = 1.0;
+  for (int k = 0; k < 3; ++k)
+    if (system.cell->periodic(k)) images *= 2.0 * std::ceil(longest() / system.cell->height(k)) + 1.0;
+  if (images > kMostImages)
+    throw std::invalid_argument("the periodic cell is too thin: it is repeated more than a million times within " +
+                                std::to_string(longest()) + " A of an atom; check that the cell is given in Angstrom");
 }
 
-// The images that are within the longest radius of the cell.
-void PointLists::make_images(const PointSystem& system, const Stream& stream) {
-  const auto n = static_cast<std::size_t>(system.n);
-  counts_.resize(n);
-  image_offsets_.resize(n + 1);
-  ImageTask task{system.n, order_.points(), built_positions_.data(), view_of(*system.cell), {}, counts_.data(), nullptr, nullptr, nullptr};
-  for (int k = 0; k < 3; ++k) task.margin[k] = (longest() + 2.0 * guard_) / system.cell->height(k);
-  std::int64_t images = 0;
-  if (system.cell->any_periodic()) {
-    enumerate_images(task, stream);
-    scan_.run(counts_.data(), system.n, image_offsets_.data(), stream);
-    copy_to_host(&images, image_offsets_.data() + n, sizeof(images), stream);
+// Whose the points are.
+void PointLists::take_owners(const PointSystem& system, const Stream& stream) {
+  view_.n_owned = view_.n_interior = system.n;
+  if (!shared_) return;
+  owners_ = system.sharing->owners();
+  std::vector<unsigned char> roles;
+  view_.n_owned = 0;
+  for (int point = 0; point < system.n; ++point) {
+    const AtomOwner& owner = owners_[size_of(point)];
+    const bool here = owner.process == system.sharing->process, owned = here && owner.point == point;
+    roles.push_back(static_cast<unsigned char>(owned ? PointRole::owned : here ? PointRole::image : PointRole::remote));
+    view_.n_owned += owned ? 1 : 0;
+  }
+  view_.n_interior = view_.n_owned;
+  roles_.upload(roles, stream);
+  stream.synchronize();  // which reads the numbers above
+}
+
+// Brings the points into the cell, and finds the boxes around them.
+void PointLists::wrap(const PointSystem& system, const Stream& stream) {
+  BoxBits bits;
+  for (int k = 0; k < 3; ++k) bits.all[k] = bits.owned[k] = ~0ull;
+  for (int k = 3; k < 6; ++k) bits.all[k] = bits.owned[k] = 0ull;
+  wraps_.resize(size_of(system.n));
+  wrapped_.resize(3 * size_of(system.n));
+  copy_to_device(boxes_.data(), &bits, sizeof(bits), stream);
+  wrap_points({system.n, given_.data(), shared_ ? roles_.data() : nullptr, view_of(cell_), wraps_.data(), wrapped_.data(), boxes_.data()},
+              stream);
+  copy_to_host(&bits, boxes_.data(), sizeof(bits), stream);
+  stream.synchronize();
+  const auto number = [](unsigned long long ordered) { return std::bit_cast<double>(from_ordered_bits(ordered)); };
+  double largest = 0.0;
+  for (int k = 0; k < 3; ++k) {
+    all_.low[k] = system.n > 0 ? number(bits.all[k]) : 0.0;
+    all_.high[k] = system.n > 0 ? number(bits.all[k + 3]) : 0.0;
+    owned_.low[k] = view_.n_owned > 0 ? number(bits.owned[k]) : 0.0;
+    owned_.high[k] = view_.n_owned > 0 ? number(bits.owned[k + 3]) : 0.0;
+    largest = std::max(largest, std::max(1.0, all_.high[k] - all_.low[k]) * cell_.height(k));
+  }
+  guard_ = 1e-9 * (largest + longest());
+}
+
+// The points by space, and which of them get rows.
+void PointLists::order_points(const PointSystem& system, const Stream& stream) {
+  const BinGridView grid = make_grid(cell_, all_.low, all_.high, kOrderBin, system.n);
+  bins_.resize(size_of(system.n));
+  find_bins({system.n, wrapped_.data(), view_of(cell_), grid, bins_.data()}, stream);
+  order_.run(bins_.data(), system.n, static_cast<int>(grid.total()), stream);
+  flags_.resize(size_of(system.n));
+  rows_.resize(size_of(system.n) + 1);
+  RowTask task = row_task(system.n);
+  task.rows = nullptr;
+  number_rows(task, stream);
+  scan_.run(flags_.data(), system.n, rows_.data(), stream);
+}
+
+RowTask PointLists::row_task(int n) {
+  return {n, order_.points(), shared_ ? roles_.data() : nullptr, wraps_.data(), flags_.data(), rows_.data(), sites()};
+}
+
+// The owned points, and all other sites within the longest radius of the box around them.
+void PointLists::make_sites(const PointSystem& system, const Stream& stream) {
+  OtherSitesTask task{row_task(system.n), wrapped_.data(), view_of(cell_), {}, {}, nullptr, nullptr, view_.n_owned, {}, nullptr};
+  for (int k = 0; k < 3; ++k) {
+    const double margin = all_pairs() ? kInfinity : (longest() + 2.0 * guard_) / cell_.height(k);
+    task.low[k] = owned_.low[k] - margin;
+    task.high[k] = owned_.high[k] + margin;
+  }
+  counts_.resize(size_of(system.n));
+  others_.resize(size_of(system.n) + 1);
+  std::int64_t others = 0;
+  if (view_.n_owned > 0 && (shared_ || cell_.any_periodic())) {
+    task.counts = counts_.data();
+    enumerate_other_sites(task, stream);
+    scan_.run(counts_.data(), system.n, others_.data(), stream);
+    copy_to_host(&others, others_.data() + system.n, sizeof(others), stream);
     stream.synchronize();
   }
-  if (system.n + images > std::numeric_limits<int>::max())
-    throw std::invalid_argument("the cell is so thin against the cutoffs that its atoms have " + std::to_string(images) +
-                                " periodic images, more than can be numbered: check the cell, or repeat it");
-  image_atoms_.resize(static_cast<std::size_t>(images));
-  image_shifts_.resize(static_cast<std::size_t>(images));
-  if (images > 0) {
-    task.offsets = image_offsets_.data();
-    task.atoms = image_atoms_.data();
-    task.shifts = image_shifts_.data();
-    enumerate_images(task, stream);
-  }
-  view_.n_sites = system.n + static_cast<int>(images);
-  slot_.resize(static_cast<std::size_t>(view_.n_sites));
-  positions_.resize(3 * static_cast<std::size_t>(view_.n_sites));
-}
-
-// Positions and slots of all sites, from the positions that the host gave.
-void PointLists::place(const Cell& cell, const Stream& stream) {
-  place_sites({view_.n_owned, view_.n_sites, order_.points(), given_.data(), wraps_.data(), image_atoms_.data(), image_shifts_.data(),
-               view_of(cell), positions_.data(), slot_.data()},
-              stream);
-  view_.positions = positions_.data();
-  view_.slot = slot_.data();
+  if (view_.n_owned + others > std::numeric_limits<int>::max())
+    throw std::invalid_argument("too many atoms: " + std::to_string(system.n) + " atoms and their periodic images within " +
+                                std::to_string(longest()) + " A exceed 2^31 sites; split the system over several processes");
+  view_.n_sites = view_.n_owned + static_cast<int>(others);
+  for (auto* numbers : {&site_point_, &slot_}) numbers->resize(size_of(view_.n_sites));
+  site_shift_.resize(size_of(view_.n_sites));
+  positions_.resize(3 * size_of(view_.n_sites));
+  task.points.sites = task.sites = sites();
+  number_rows(task.points, stream);
+  if (others == 0) others_.clear(stream);
+  task.offsets = others_.data();
+  task.slot = shared_ ? nullptr : slot_.data();
+  if (view_.n_owned > 0) enumerate_other_sites(task, stream);
 }
 
 // Sites by bins of half the longest radius, in which a search of two bins to either side finds all neighbours.
 void PointLists::sort_sites(const Cell& cell, const Stream& stream) {
   double low[3], high[3];
   for (int k = 0; k < 3; ++k) {
-    const double margin = cell.periodic(k) ? (longest() + 2.0 * guard_) / cell.height(k) : 0.0;
-    low[k] = low_[k] - margin;
-    high[k] = high_[k] + margin;
+    const double margin = (longest() + 2.0 * guard_) / cell.height(k);
+    low[k] = owned_.low[k] - margin;
+    high[k] = owned_.high[k] + margin;
   }
   grid_ = make_grid(cell, low, high, 0.5 * (longest() + 2.0 * guard_), view_.n_sites);
-  bins_.resize(static_cast<std::size_t>(view_.n_sites));
-  sorted_positions_.resize(3 * static_cast<std::size_t>(view_.n_sites));
-  const SiteBinTask task{view_.n_sites, positions_.data(), view_of(cell), grid_, bins_.data()};
-  bin_sites(task, stream);
+  bins_.resize(size_of(view_.n_sites));
+  sorted_positions_.resize(3 * size_of(view_.n_sites));
+  find_bins({view_.n_sites, positions_.data(), view_of(cell), grid_, bins_.data()}, stream);
   sorted_sites_.run(bins_.data(), view_.n_sites, static_cast<int>(grid_.total()), stream);
   sort_positions(view_.n_sites, sorted_sites_.points(), positions_.data(), sorted_positions_.data(), stream);
 }
 
-void PointLists::fill_lists(const Stream& stream) {
-  const auto n = static_cast<std::size_t>(view_.n_owned);
-  const bool has_long = long_radius_ > 0.0 && !all_pairs();
-  counts_.resize(n);
-  long_counts_.resize(n);
-  short_offsets_.resize(n + 1);
-  long_offsets_.resize(n + 1);
+ListTask PointLists::list_task() const {
+  ListTask task{};
+  task.n_owned = view_.n_owned;
+  task.cell = view_of(cell_);
+  task.grid = grid_;
+  task.first = sorted_sites_.first();
+  task.sites = sorted_sites_.points();
+  task.sorted = sorted_positions_.data();
+  task.positions = positions_.data();
+  const double short_accept = short_radius_ + guard_, long_accept = has_long_list() ? long_radius_ + guard_ : 0.0;
+  task.short_squared = short_accept * short_accept;
+  task.long_squared = long_accept * long_accept;
+  return task;
+}
+
+void PointLists::count_neighbours(const Stream& stream) {
+  const auto rows = size_of(view_.n_owned);
+  for (auto* numbers : {&counts_, &long_counts_}) numbers->resize(rows);
   most_.clear(stream);
-  const double short_accept = short_radius_ + guard_, long_accept = has_long ? long_radius_ + guard_ : 0.0;
-  ListTask task{view_.n_owned,
-                view_of(built_cell_),
-                grid_,
-                sorted_sites_.first(),
-                sorted_sites_.points(),
-                sorted_positions_.data(),
-                positions_.data(),
-                short_accept * short_accept,
-                long_accept * long_accept,
-                counts_.data(),
-                long_counts_.data(),
-                most_.data(),
-                nullptr,
-                nullptr,
-                nullptr,
-                nullptr};
+  ListTask task = list_task();
+  task.short_counts = counts_.data();
+  task.long_counts = long_counts_.data();
+  task.most = most_.data();
+  if (shared_) {
+    marks_.resize(size_of(view_.n_sites - view_.n_owned));
+    marks_.clear(stream);
+    flags_.resize(rows);
+    task.shared = {roles_.data(), site_point_.data(), marks_.data(), flags_.data()};
+  }
   search_neighbours(task, stream);
+}
+
+// Of processes that share points: only sites that are in lists, and the slots of the atoms that others own.
+void PointLists::number_shared_sites(const PointSystem& system, const Stream& stream) {
+  const int candidates = view_.n_sites - view_.n_owned;
+  rows_.resize(size_of(view_.n_owned) + 1);
+  others_.resize(size_of(candidates) + 1);
+  scan_.run(flags_.data(), view_.n_owned, rows_.data(), stream);
+  DeviceArray<int>& kept = bins_;
+  kept.resize(size_of(candidates));
+  find_kept(candidates, marks_.data(), all_pairs(), kept.data(), stream);
+  scan_.run(kept.data(), candidates, others_.data(), stream);
+  std::int64_t boundary = 0, others = 0;
+  copy_to_host(&boundary, rows_.data() + view_.n_owned, sizeof(boundary), stream);
+  copy_to_host(&others, others_.data() + candidates, sizeof(others), stream);
+  stream.synchronize();
+  view_.n_interior = view_.n_owned - static_cast<int>(boundary);
+  renumber(static_cast<int>(others), stream);
+  const std::vector<int> points = download(site_point_, size_of(view_.n_sites), stream);
+  const std::vector<int> in_short_list = download(in_short_list_, size_of(others), stream);
+  slots_ = number_slots(view_.n_owned, points, in_short_list, owners_, system.sharing->process);
+  view_.n_near = slots_.n_near;
+  view_.n_far = static_cast<int>(slots_.halo.size()) - slots_.n_near;
+  slot_.upload(slots_.slot, stream);
+  result_rows_.upload(slots_.result_row, stream);
+  point_of_slot_.upload(slots_.point_of_slot, stream);
+}
+
+void PointLists::renumber(int n_others, const Stream& stream) {
+  const auto rows = size_of(view_.n_owned), new_sites = rows + size_of(n_others);
+  new_site_point_.resize(new_sites);
+  new_site_shift_.resize(new_sites);
+  for (auto* numbers : {&new_counts_, &new_long_counts_}) numbers->resize(rows);
+  in_short_list_.resize(size_of(n_others));
+  site_of_.resize(size_of(view_.n_sites));
+  renumber_sites({view_.n_owned,
+                  view_.n_interior,
+                  view_.n_sites,
+                  flags_.data(),
+                  marks_.data(),
+                  bins_.data(),
+                  rows_.data(),
+                  others_.data(),
+                  sites(),
+                  {new_site_point_.data(), new_site_shift_.data()},
+                  counts_.data(),
+                  long_counts_.data(),
+                  new_counts_.data(),
+                  new_long_counts_.data(),
+                  in_short_list_.data(),
+                  site_of_.data()},
+                 stream);
+  relabel(view_.n_sites, site_of_.data(), sorted_sites_.points(), stream);
+  std::swap(site_point_, new_site_point_);
+  std::swap(site_shift_, new_site_shift_);
+  std::swap(counts_, new_counts_);
+  std::swap(long_counts_, new_long_counts_);
+  view_.n_sites = static_cast<int>(new_sites);
+  positions_.resize(3 * new_sites);
+  place_sites_again(stream);
+}
+
+void PointLists::fill_lists(const Stream& stream) {
+  const auto rows = size_of(view_.n_owned);
+  for (auto* offsets : {&short_offsets_, &long_offsets_}) offsets->resize(rows + 1);
   scan_.run(counts_.data(), view_.n_owned, short_offsets_.data(), stream);
   scan_.run(long_counts_.data(), view_.n_owned, long_offsets_.data(), stream);
   std::int64_t n_long = 0;
-  copy_to_host(&view_.n_short, short_offsets_.data() + n, sizeof(std::int64_t), stream);
-  copy_to_host(&n_long, long_offsets_.data() + n, sizeof(std::int64_t), stream);
+  copy_to_host(&view_.n_short, short_offsets_.data() + rows, sizeof(std::int64_t), stream);
+  copy_to_host(&n_long, long_offsets_.data() + rows, sizeof(std::int64_t), stream);
   copy_to_host(&view_.most_short, most_.data(), sizeof(int), stream);
   stream.synchronize();
-  short_sites_.resize(static_cast<std::size_t>(view_.n_short));
-  long_sites_.resize(static_cast<std::size_t>(n_long));
+  short_sites_.resize(size_of(view_.n_short));
+  long_sites_.resize(size_of(n_long));
+  ListTask task = list_task();
   task.short_offsets = short_offsets_.data();
   task.long_offsets = long_offsets_.data();
   task.short_sites = short_sites_.data();
   task.long_sites = long_sites_.data();
   search_neighbours(task, stream);
+  view_.positions = positions_.data();
+  view_.slot = slot_.data();
   view_.short_offsets = short_offsets_.data();
   view_.short_sites = short_sites_.data();
-  if (has_long) {
+  if (has_long_list()) {
     view_.long_offsets = long_offsets_.data();
     view_.long_sites = long_sites_.data();
   }
 }
 
 void PointLists::update_species(const PointSystem& system, bool rebuilt, const Stream& stream) {
-  const std::span<const int> given(system.species, static_cast<std::size_t>(system.n));
+  const std::span<const int> given(system.species, size_of(system.n));
   const bool changed = !std::equal(given.begin(), given.end(), known_species_.begin(), known_species_.end());
   if (changed) {
     known_species_.assign(given.begin(), given.end());
     point_species_.upload(known_species_, stream);
   }
   if (changed || rebuilt) {
-    species_.resize(given.size());
-    gather(system.n, order_.points(), point_species_.data(), species_.data(), stream);
+    species_.resize(size_of(view_.n_slots()));
+    gather(view_.n_slots(), shared_ ? point_of_slot_.data() : site_point_.data(), point_species_.data(), species_.data(), stream);
   }
   view_.species = species_.data();
 }

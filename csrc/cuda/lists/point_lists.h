@@ -1,69 +1,110 @@
-// The domain of one process that owns every atom, built on the device from positions and a cell: order of the atoms, periodic images,
-// neighbour lists. What the lists hold, and when they are built again, is what so3md::NeighbourList says.
+// The domain of one process, built on the device from points and a cell: order of the atoms, periodic images, neighbour lists. What a
+// domain and its lists hold is what so3md::LocalDomain and so3md::NeighbourList say.
 #pragma once
 
 #include <vector>
 
-#include "cuda/device_array.h"
-#include "cuda/lists/bins.h"
+#include "cuda/lists/list_age.h"
+#include "cuda/lists/list_kernels.h"
 #include "cuda/lists/scan.h"
+#include "cuda/lists/site_slots.h"
 #include "cuda/seams.h"
 #include "engine.h"
-#include "geometry/cell.h"
 
 namespace so3md::cuda {
 
-/// Three whole numbers of lattice vectors.
-struct LatticeShift {
-  int k[3];
-};
-
-/// A cell for kernels.
-struct CellView {
-  double vectors[9], inverse[9];
-  bool periodic[3];
-};
-
 class PointLists {
  public:
-  /// As NeighbourList; `long_cutoff`: 0 for no long list, infinity for every pair of a system without periodic directions.
-  PointLists(double short_cutoff, double long_cutoff, double skin);
+  /// As NeighbourList; `long_cutoff`: 0 for no long list, infinity for every pair of a system without periodic directions. The pool must
+  /// live longer.
+  PointLists(double short_cutoff, double long_cutoff, double skin, ThreadPool& pool);
 
-  /// Takes new positions of the host; builds the lists where pairs that they lack may have come within a cutoff, for other points, or a
-  /// cell with other periodic directions. Throws std::invalid_argument for impossible positions. Waits for the device.
-  const DeviceDomain& update(const PointSystem& system, const Stream& stream);
+  /// Whether lists must be built for these points; the same answer in all processes that share them.
+  bool are_old(const PointSystem& system) const;
 
-  const int* order() const { return order_.points(); }  ///< on the device: [n_owned] point of an atom of the domain
+  /// New lists. Throws std::invalid_argument for impossible positions, or a cell that is too thin. Waits for the device.
+  void build(const PointSystem& system, const Stream& stream);
+
+  /// As if there were no lists.
+  void forget() { view_ = {}; }
+
+  /// New positions and species for the lists that there are. Throws as build(). Nothing is started but copies of species that changed.
+  void take(const PointSystem& system, const Stream& stream);
+
+  /// Copies the positions that were taken to the device, and moves all sites there. The same work each time, as long as lists() stays.
+  void place(const Stream& stream);
+
+  /// Valid until the next build.
+  const DeviceDomain& domain() const { return view_; }
+
+  /// On the device: [n_owned] row of the results of an atom of the domain.
+  const int* result_rows() const { return shared_ ? result_rows_.data() : site_point_.data(); }
+
+  /// The point that shows the atom of a slot. Waits for the device.
+  int point_of_slot(int slot, const Stream& stream) const;
+
+  /// Of processes that share points; empty for one alone.
+  const SiteSlots& slots() const { return slots_; }
+
   std::int64_t rebuilds() const { return rebuilds_; }
 
  private:
+  /// Lowest and highest fractional coordinates.
+  struct Box {
+    double low[3], high[3];
+  };
+
   double longest() const { return long_radius_ > 0.0 && !all_pairs() ? long_radius_ : short_radius_; }
   bool all_pairs() const;
-  bool is_complete(const PointSystem& system, const Stream& stream);
-  void build(const PointSystem& system, const Stream& stream);
-  void order_atoms(const PointSystem& system, const Stream& stream);
-  void make_images(const PointSystem& system, const Stream& stream);
-  void place(const Cell& cell, const Stream& stream);
-  BinGridView grid_of_sites(const Cell& cell) const;
-  void sort_sites(const Cell& cell, const Stream& stream);
-  void fill_lists(const Stream& stream);
+  bool has_long_list() const { return long_radius_ > 0.0 && !all_pairs(); }
+  void refuse_thin_cell(const PointSystem& system) const;
+  void stage(const PointSystem& system);
+  void upload_positions(const Stream& stream);
   void update_species(const PointSystem& system, bool rebuilt, const Stream& stream);
+
+  // The steps of build(), in their order.
+  void take_owners(const PointSystem& system, const Stream& stream);
+  void wrap(const PointSystem& system, const Stream& stream);
+  void order_points(const PointSystem& system, const Stream& stream);
+  void make_sites(const PointSystem& system, const Stream& stream);
+  void place_sites_again(const Stream& stream);
+  void sort_sites(const Cell& cell, const Stream& stream);
+  ListTask list_task() const;
+  void count_neighbours(const Stream& stream);
+  void number_shared_sites(const PointSystem& system, const Stream& stream);
+  void renumber(int n_others, const Stream& stream);
+  void fill_lists(const Stream& stream);
+
+  RowTask row_task(int n);
+  SiteArrays sites() { return {site_point_.data(), site_shift_.data()}; }
 
   double short_radius_, long_radius_, skin_, guard_ = 0.0;
   DeviceDomain view_;
   std::int64_t rebuilds_ = 0;
-  Cell built_cell_;
-  std::int64_t built_points_ = -1;
-  double low_[3] = {}, high_[3] = {};  // fractional coordinates of the atoms in directions that are not periodic
+  ListAge age_;
+
+  // Of the last build.
+  int n_points_ = 0;
+  bool shared_ = false;
+  Cell cell_;
+  std::int64_t points_ = -1;
+  std::span<const AtomOwner> owners_;
+  Box all_{}, owned_{};
   BinGridView grid_{};
+  SiteSlots slots_;
 
   Scan scan_;
   BinSort order_, sorted_sites_;
-  DeviceArray<double> given_, built_positions_, positions_, sorted_positions_;
-  DeviceArray<LatticeShift> wraps_, image_shifts_;
-  DeviceArray<int> bins_, counts_, long_counts_, slot_, species_, point_species_, image_atoms_, short_sites_, long_sites_, most_;
-  DeviceArray<std::int64_t> image_offsets_, short_offsets_, long_offsets_;
-  DeviceArray<unsigned long long> largest_move_;
+  PinnedArray<double> staged_;             // positions of the points, then the vectors of the cell
+  DeviceArray<double> given_, positions_;  // the same; [n_sites][3]
+  DeviceArray<double> wrapped_, sorted_positions_;
+  DeviceArray<unsigned char> roles_;
+  DeviceArray<BoxBits> boxes_;
+  DeviceArray<LatticeShift> wraps_, site_shift_, new_site_shift_;
+  DeviceArray<int> site_point_, new_site_point_, slot_, point_of_slot_, result_rows_, species_, point_species_;
+  DeviceArray<int> bins_, flags_, marks_, in_short_list_, site_of_, counts_, long_counts_, new_counts_, new_long_counts_, most_;
+  DeviceArray<int> short_sites_, long_sites_;
+  DeviceArray<std::int64_t> rows_, others_, short_offsets_, long_offsets_;
   std::vector<int> known_species_;
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ class MPITransport:
     """The transport of an engine (`so3md._engine.Engine`) over a communicator that nothing else uses meanwhile.
 
     Any object with these members serves: the engine calls them in the order in which all ranks do, and what they raise
-    comes out of the evaluation.
+    comes out of the evaluation. device_memory (optional): whether messages may lie in the memory of a GPU, of which the
+    memory views then hold the addresses; mpi4py cannot ask its MPI library, so that SO3MD_CUDA_MPI=1 has to say so.
     """
 
     def __init__(self, comm: MPI.Intracomm) -> None:
@@ -26,6 +28,7 @@ class MPITransport:
 
         self.rank: int = comm.rank
         self.size: int = comm.size
+        self.device_memory: bool = os.environ.get("SO3MD_CUDA_MPI", "0") not in ("", "0")
         self._comm, self._in_place, self._wait_for_all = comm, MPI.IN_PLACE, MPI.Request.Waitall
         self._requests: list[MPI.Request] = []
 
