@@ -5,7 +5,8 @@
 - parity: forces of water in `double` against the CPU, and of `mixed` against `double`;
 - the same bits from two runs;
 - time per atom and step of liquid water with all terms, and memory of the device per atom, from 192 to more than
-  1,000,000 atoms, with the stages of a step, and the floor beside it: the operations of a step over the measured rate;
+  1,000,000 atoms, with the stages of a step, how many kernels it has and how often the host waits, and the floor beside
+  it: the operations of a step over the measured rate; for small systems with graphs and without;
 - compute-sanitizer's memcheck and racecheck of a small system, where it is installed.
 
 `--device cuda-emulation --sizes 9 --seconds 0 --parity-atoms 9` runs the same on the processor, to test this file.
@@ -20,11 +21,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("SO3MD_CUDA_STAGES", "1")
 
 import numpy as np
 from ase import Atoms
@@ -38,6 +38,9 @@ from so3md.benchmark.worker import time_steps
 SIZES = (192, 1536, 5184, 20736, 98304, 331776, 1057536)
 LR_CUTOFF = 12.0
 SKIN = 0.5
+
+#: Below, steps are recorded as graphs, which have no stages (docs/gpu.md): both are measured apart.
+GRAPH_ATOMS = 5000
 
 #: What must hold, from docs/gpu.md.
 DOUBLE_FORCES = 1e-10  # eV/A
@@ -87,26 +90,62 @@ def parity(device: str, n_atoms: int) -> Record:
     return result
 
 
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Variables that the engine reads in every step."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def speed(device: str, n_atoms: int, precision: str, seconds: float, rates: Record) -> Record:
     """Time of a step of moving atoms, memory, stages, and the floor."""
     atoms = example_system(n_atoms)[1]
     displacement = displacement_per_step(atoms)
     engine = make_engine(device, precision)
-    times = time_steps(engine, lambda phase: evaluate(engine, atoms, atoms.positions + phase * displacement), seconds)
+
+    def step(phase: int) -> None:
+        evaluate(engine, atoms, atoms.positions + phase * displacement)
+
+    def measure() -> Record:
+        return time_steps(engine, step, seconds)
+
+    times = measure()
+    for _ in range(3):  # the last of them with the lists of the one before
+        step(0)
+    work = engine.info()["device_work"]
+    apart: Record = {}
+    if n_atoms < GRAPH_ATOMS:
+        with environment(SO3MD_CUDA_GRAPHS="0"):
+            apart["ms_per_step_without_graphs"] = 1e3 * measure()["seconds_per_step"]
+        with environment(SO3MD_CUDA_STAGES="1"):
+            times["stage_shares"] = measure()["stage_shares"]
+    return {
+        "atoms": n_atoms,
+        "precision": precision,
+        **summary(n_atoms, precision, times, rates),
+        **apart,
+        "bytes_per_atom": engine.info()["device_memory"]["now"] / n_atoms,
+        "device_work": work,
+        **{key: times[key] for key in ("stage_shares", "steps", "steps_per_list")},
+    }
+
+
+def summary(n_atoms: int, precision: str, times: Record, rates: Record) -> Record:
+    """Times beside the floor: the operations of a step over the rate of the device."""
     model = load_model("so3lr")
     hyperparameters = json.loads(model.metadata)["hyperparameters"]
     work = count_work(hyperparameters, mean_neighbours(model, example_system(192)[1]), tables=precision == "mixed")
     rate = rates["operations_per_second" if precision == "mixed" else "double_operations_per_second"]
-    per_atom = times["seconds_per_step"] / n_atoms
     return {
-        "atoms": n_atoms,
-        "precision": precision,
-        "us_per_atom_and_step": 1e6 * per_atom,
+        "us_per_atom_and_step": 1e6 * times["seconds_per_step"] / n_atoms,
         "ms_per_step": 1e3 * times["seconds_per_step"],
         "floor_us_per_atom_of_operations": 1e12 * work.total / rate,
         "megaflop_per_atom": work.total,
-        "bytes_per_atom": engine.info()["device_memory"]["now"] / n_atoms,
-        **{key: times[key] for key in ("stage_shares", "steps", "steps_per_list")},
     }
 
 

@@ -35,4 +35,8 @@ def test_the_benchmark_of_gpus_measures_all_that_is_asked_for(tmp_path: Path) ->
     assert speed["us_per_atom_and_step"] > speed["floor_us_per_atom_of_operations"] > 0
     assert speed["bytes_per_atom"] > 0
     assert {"edges", "long range", "sums"} <= speed["stage_shares"].keys()
+    assert speed["device_work"]["waits"] == 1
+    assert speed["device_work"]["kernels"] > 10
+    assert speed["device_work"]["replay"]
+    assert speed["ms_per_step_without_graphs"] > 0
     assert "skipped" in record["sanitizer"]
