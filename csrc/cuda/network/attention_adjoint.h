@@ -96,39 +96,51 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     return weight;
   }
 
+  /// This lane's parts of G_i.v_j and G_j.v_i, and its channels of G_j.
+  __device__ BothWays<Real> value_products(int slot, Quad<Real>* other_gradient) const {
+    const Real* other_value = Base::projection(slot) + 2 * kChannels;
+    const Real* other_attended = Base::row(s.gradient_attended, slot, kChannels);
+    BothWays<Real> product{Real(0), Real(0)};
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const Quad<Real> v = load_quad(other_value + Base::channel(pass));
+      other_gradient[pass] = load_quad(other_attended + Base::channel(pass));
+#pragma unroll
+      for (int c = 0; c < kQuad; ++c) {
+        product.own += attended[pass].at[c] * v.at[c];
+        product.other += other_gradient[pass].at[c] * value[pass].at[c];
+      }
+    }
+    return product;
+  }
+
   __device__ void feature_heads() {
     const Real norm = static_cast<Real>(s.layout.features_normalizer);
     const int lanes = Base::head_lanes();
     Base::filter_products(0);
-    for (int e = 0; e < count; ++e) {
-      const Real* other = Base::projection(m.slot[e]);
-      const Real* other_attended = Base::row(s.gradient_attended, m.slot[e], kChannels);
-      BothWays<Real> product{Real(0), Real(0)};
-      Quad<Real> other_gradient[kPasses];
+    for (int first = 0; first < count; first += kTogether) {
+      BothWays<Real> product[kTogether];
+      Quad<Real> other_gradient[kTogether][kPasses];
 #pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass) {
-        const Quad<Real> other_value = load_quad(other + 2 * kChannels + Base::channel(pass));
-        other_gradient[pass] = load_quad(other_attended + Base::channel(pass));
+      for (int k = 0; k < kTogether; ++k) product[k] = value_products(m.slot[first + k], other_gradient[k]);
 #pragma unroll
-        for (int c = 0; c < kQuad; ++c) {
-          product.own += attended[pass].at[c] * other_value.at[c];
-          product.other += other_gradient[pass].at[c] * value[pass].at[c];
-        }
+      for (int k = 0; k < kTogether; ++k) {
+        const int e = first + k;
+        const BothWays<Real> sum = {sum_lanes<Base::kFixedLanes>(product[k].own, lanes),
+                                    sum_lanes<Base::kFixedLanes>(product[k].other, lanes)};
+        const Real scale = m.cutoff[e] * norm;
+        Real radial = Real(0);
+        const BothWays<Real> part = head_adjoint(0, e, {scale * sum.own, scale * sum.other}, Base::projection(m.slot[e]), query, key,
+                                                 query_gradient, key_gradient, radial);
+        const Real other_alpha = scale * sum_lanes<Base::kFixedLanes>(part.other, lanes);
+#pragma unroll
+        for (int pass = 0; pass < kPasses; ++pass)
+#pragma unroll
+          for (int c = 0; c < kQuad; ++c) value_gradient[pass].at[c] += other_alpha * other_gradient[k][pass].at[c];
+        // By way of phi; every lane adds its channels' parts of alpha.
+        radial += m.cutoff_derivative[e] * norm * (part.own * sum.own + part.other * sum.other);
+        m.by_distance[e * (kWarp + 1) + lane] = radial;
       }
-      product.own = sum_lanes<Base::kFixedLanes>(product.own, lanes);
-      product.other = sum_lanes<Base::kFixedLanes>(product.other, lanes);
-      const Real scale = m.cutoff[e] * norm;
-      Real radial = Real(0);
-      const BothWays<Real> part =
-          head_adjoint(0, e, {scale * product.own, scale * product.other}, other, query, key, query_gradient, key_gradient, radial);
-      const Real own_alpha = part.own, other_alpha = sum_lanes<Base::kFixedLanes>(part.other, lanes);
-#pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass)
-#pragma unroll
-        for (int c = 0; c < kQuad; ++c) value_gradient[pass].at[c] += scale * other_alpha * other_gradient[pass].at[c];
-      // By way of phi; every lane adds its channels' parts of alpha.
-      radial += m.cutoff_derivative[e] * norm * (own_alpha * product.own + part.other * product.other);
-      m.by_distance[e * (kWarp + 1) + lane] = radial;
     }
     if (Base::has_networks()) networks_adjoint(0);
   }
@@ -138,18 +150,22 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     const int lanes = Base::degree_lanes(), index = lane / lanes;
     const bool in_degree = index < s.layout.num_degrees;
     Base::filter_products(1);
-    for (int e = 0; e < count; ++e) {
-      const Real* other = Base::projection(m.slot[e]) + 3 * kChannels;
-      BothWays<Real> product{Real(0), Real(0)};
-      if (in_degree) product = {m.own_product[index * kTile + e], m.other_product[index * kTile + e]};
-      const Real scale = m.cutoff[e] * norm;
-      Real radial = Real(0);
-      const BothWays<Real> part = head_adjoint(1, e, {scale * product.own, scale * product.other}, other, coordinate_query, coordinate_key,
-                                               coordinate_query_gradient, coordinate_key_gradient, radial);
-      const BothWays<Real> beta = {sum_lanes<Base::kFixedLanes>(part.own, lanes), sum_lanes<Base::kFixedLanes>(part.other, lanes)};
-      if (in_degree && lane % lanes == 0) set_beta(index, e, {scale * beta.own, scale * beta.other});
-      radial += m.cutoff_derivative[e] * norm * (part.own * product.own + part.other * product.other);
-      m.by_distance[e * (kWarp + 1) + lane] += radial;
+    for (int first = 0; first < count; first += kTogether) {
+#pragma unroll
+      for (int k = 0; k < kTogether; ++k) {
+        const int e = first + k;
+        const Real* other = Base::projection(m.slot[e]) + 3 * kChannels;
+        BothWays<Real> product{Real(0), Real(0)};
+        if (in_degree) product = {m.own_product[index * kTile + e], m.other_product[index * kTile + e]};
+        const Real scale = m.cutoff[e] * norm;
+        Real radial = Real(0);
+        const BothWays<Real> part = head_adjoint(1, e, {scale * product.own, scale * product.other}, other, coordinate_query,
+                                                 coordinate_key, coordinate_query_gradient, coordinate_key_gradient, radial);
+        const BothWays<Real> beta = {sum_lanes<Base::kFixedLanes>(part.own, lanes), sum_lanes<Base::kFixedLanes>(part.other, lanes)};
+        if (in_degree && lane % lanes == 0) set_beta(index, e, {scale * beta.own, scale * beta.other});
+        radial += m.cutoff_derivative[e] * norm * (part.own * product.own + part.other * product.other);
+        m.by_distance[e * (kWarp + 1) + lane] += radial;
+      }
     }
     if (Base::has_networks()) networks_adjoint(1);
   }
@@ -326,8 +342,7 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
 };
 
 template <class Real, int kPasses, bool kCommon, bool kShared>
-__global__ void __launch_bounds__(kShared ? kSharingWarps * kWarp : kMostWarps * kWarp, kShared ? kSharingBlocks : 1)
-    attention_adjoint(AttentionStep<Real> s) {
+__global__ void __launch_bounds__((kShared ? kMostSharingWarps : kMostWarps) * kWarp) attention_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, kShared>(s, true, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     AdjointTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);

@@ -134,8 +134,7 @@ struct ForwardTile : AttentionTile<Real, kPasses, kCommon> {
 
 /// Blocks of whole warps; each warp does centres_per_warp owned atoms.
 template <class Real, int kPasses, bool kCommon, bool kShared>
-__global__ void __launch_bounds__(kShared ? kSharingWarps * kWarp : kMostWarps * kWarp, kShared ? kSharingBlocks : 1)
-    attention_forward(AttentionStep<Real> s) {
+__global__ void __launch_bounds__((kShared ? kMostSharingWarps : kMostWarps) * kWarp) attention_forward(AttentionStep<Real> s) {
   for_my_centres<Real, kShared>(s, false, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     ForwardTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);

@@ -18,10 +18,8 @@ inline constexpr int kTile = 8;                  ///< edges
 inline constexpr int kQuarters = kWarp / kTile;  ///< lanes that share an edge where lanes are edges
 inline constexpr int kCommonHeadLanes = 8;       ///< of models with 128 features in four heads and four degrees
 
-/// Warps of a block. Where the block keeps the second maps of the filters in shared memory, two blocks of six fill a multiprocessor's 228
-/// kB with the published models, and leave 168 registers to a thread.
-inline constexpr int kSharingWarps = 6, kSharingBlocks = 2;
-inline constexpr int kMostWarps = 4;
+/// Most warps of a block, with and without the second maps of the filters in shared memory. Twelve leave 168 registers to a thread.
+inline constexpr int kMostSharingWarps = 12, kMostWarps = 4;
 
 /// One layer's attention of one evaluation. Rows by slot (owned atoms first) unless stated.
 template <class Real>
