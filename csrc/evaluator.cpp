@@ -69,6 +69,7 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
       neighbours_(model_->hyper.cutoff, long_range_cutoff(*model_, options), skin),
       transport_(std::move(transport)),
       planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
+      points_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
       skin_(skin) {}
 
 // Divides the system among the processes.
@@ -144,7 +145,7 @@ const DomainResults& Evaluator::evaluate_points(const System& system, bool force
     atoms_.resize(species_.size());
     std::iota(atoms_.begin(), atoms_.end(), 0);
   } else {
-    sharing = {transport_->process(), [&] { return assign_owners(system); }, planned_halo_.get()};
+    sharing = {transport_->process(), [&] { return assign_owners(system); }, points_halo_.get()};
     points.sharing = &sharing;
   }
   try {

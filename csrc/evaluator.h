@@ -50,8 +50,9 @@ class Evaluator {
   const Model& model() const { return *model_; }
   const Engine& engine() const { return *engine_; }
   const EngineOptions& options() const { return options_; }
-  DomainCounts domain_counts() const;                              ///< of the last evaluation, on this process
-  const PlannedHalo* halo() const { return planned_halo_.get(); }  ///< null for a process alone
+  DomainCounts domain_counts() const;  ///< of the last evaluation, on this process
+  /// Of the last evaluation; null for a process alone.
+  const PlannedHalo* halo() const { return (engine_lists_ ? points_halo_ : planned_halo_).get(); }
   int threads() const { return pool_.size(); }
   double neighbour_seconds() const { return neighbour_seconds_; }
   std::int64_t neighbour_rebuilds() const { return neighbours_.rebuilds() + engine_->list_rebuilds(); }
@@ -72,7 +73,7 @@ class Evaluator {
   std::unique_ptr<Engine> engine_;
   NeighbourList neighbours_;
   std::unique_ptr<Transport> transport_;
-  std::unique_ptr<PlannedHalo> planned_halo_;  // with a transport
+  std::unique_ptr<PlannedHalo> planned_halo_, points_halo_;  // with a transport: for the lists of the host and of the engine
   SerialHalo serial_halo_;
   std::vector<int> species_;
   std::vector<int> atoms_;

@@ -133,6 +133,21 @@ def test_a_failure_of_one_rank_stops_all_and_they_go_on(model: Model, device: st
     assert engines.job.messages_left() == 0
 
 
+def test_lists_of_the_host_in_between(model: Model, device: str) -> None:
+    """Features come from lists of the host, whose exchange must not be taken for that of the lists of the device."""
+    engines = ThreadedEngines(2, model, device=device, **OPTIONS)
+    structure = crystal((4, 2, 1))
+    mixed = np.random.default_rng(4).permutation(len(structure["numbers"]))  # so that the host sorts them otherwise
+    structure |= {"numbers": structure["numbers"][mixed], "positions": structure["positions"][mixed]}
+    expected = engines.evaluate(structure)
+    for _ in range(2):
+        parts = engines.on_each(lambda engine: engine.intermediates(**structure))
+        assert sum(len(part["atoms"]) for part in parts) == len(structure["numbers"])
+        found = engines.evaluate(structure)
+        assert found["energy"] == expected["energy"]
+        np.testing.assert_array_equal(found["forces"], expected["forces"])
+
+
 def test_a_cell_in_the_wrong_unit_is_refused(model: Model, device: str) -> None:
     structure = crystal()
     with pytest.raises(ValueError, match="the periodic cell is too thin"):
