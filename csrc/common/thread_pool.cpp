@@ -21,8 +21,8 @@ int usable_cores() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-// An evaluation is a sequence of short parallel ranges, and to wake a thread that sleeps between them takes up to 100 us on a virtual machine. So
-// threads that wait watch for a while, and then for a longer while leave the core to whoever wants it, before they sleep.
+// An evaluation is a sequence of short parallel ranges, and to wake a thread that sleeps between them takes up to 100 us on a virtual
+// machine. So threads that wait watch for a while, and then for a longer while leave the core to whoever wants it, before they sleep.
 constexpr auto kSpinTime = std::chrono::microseconds(50);
 constexpr auto kYieldTime = std::chrono::milliseconds(2);
 
