@@ -106,12 +106,13 @@ def errors_of(model_file: Path, n: int, profile: list[Atoms]) -> dict[str, Any]:
 
 
 def print_table(lengths: dict[int, dict[str, Any]]) -> None:
-    table = Table("chain", "barrier, eV", "model", "its barrier", "RMSE of profile", "test: MAE of forces, meV/Å")
+    table = Table("chain", "barrier, eV", "model", "steps", "its barrier", "RMSE", "test: MAE of forces, meV/Å")
     for n, result in lengths.items():
         for kind in KINDS:
             errors = result[kind]
             numbers = (errors["barrier_eV"], errors["profile_rmse_eV"], 1e3 * errors["test_forces_mae_eV_per_A"])
-            table.add_row(f"C{n}H4", f"{result['barrier_eV']:.2f}", kind, *(f"{value:.2f}" for value in numbers))
+            model = kind, str(errors["steps"])
+            table.add_row(f"C{n}H4", f"{result['barrier_eV']:.2f}", *model, *(f"{value:.2f}" for value in numbers))
     Console().print(table)
 
 
@@ -183,7 +184,7 @@ def study(chosen: tuple[str, ...], steps: int, seed: int, threads: int) -> None:
             directory = RUNS / "cumulenes" / f"C{n}_{kind}_steps_{steps}_seed_{seed}"
             summary = train(make_config(n, kind, steps, seed), directory, threads)
             result[kind] = errors_of(directory / "model.safetensors", n, profiles[n])
-            result[kind] |= {key: summary[key] for key in ("parameters", "seconds")}
+            result[kind] |= {key: summary[key] for key in ("parameters", "steps", "seconds")}
         lengths[n] = result
     print_table(lengths)
     print(f"written: {write_results('cumulenes.json', report)}")

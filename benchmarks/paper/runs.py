@@ -17,22 +17,24 @@ RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
-def train(config: dict[str, Any], directory: Path, threads: int = 1) -> dict[str, Any]:
+def train(config: dict[str, Any], directory: Path, threads: int = 1, base: str | None = None) -> dict[str, Any]:
     """See a training through with `so3md train`; returns its summary (errors, parameters, seconds, ...).
+
+    With a `base` it is this model that is trained further, by `so3md finetune`.
 
     Raises RuntimeError if it was stopped or has failed; what is done then is kept, and the next call goes on.
     """
     summary = directory / "summary.json"
     if not summary.exists():
         if (directory / "run.json").exists():
-            arguments = ["--resume", str(directory)]
+            arguments = ["train", "--resume", str(directory)]
         else:
             directory.parent.mkdir(parents=True, exist_ok=True)
             file = directory.with_suffix(".yaml")
             file.write_text(yaml.safe_dump(config | {"threads": threads}, sort_keys=False))
-            arguments = [str(file), "--output", str(directory)]
+            arguments = [*(["finetune", base] if base else ["train"]), str(file), "--output", str(directory)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        code = subprocess.run([sys.executable, "-m", "so3md", "train", *arguments], env=environment).returncode
+        code = subprocess.run([sys.executable, "-m", "so3md", *arguments], env=environment).returncode
         if code:
             raise RuntimeError(f"the training in {directory} ended with code {code}; the same command goes on with it")
     return json.loads(summary.read_text())
