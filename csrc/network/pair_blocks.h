@@ -40,7 +40,7 @@ class PairBlocks {
   /// [num_rim_rows] the atom that a rim row is for.
   const std::vector<int>& rim_slots() const { return rim_slots_; }
 
-  /// Rim rows for owned atom i: gathered()[gathered_first()[i]] .. in the order of blocks.
+  /// Rim rows for owned atom i: gathered()[gathered_first()[i]] .. with ascending numbers.
   const std::vector<int>& gathered_first() const { return gathered_first_; }
   const std::vector<int>& gathered() const { return gathered_; }
 
