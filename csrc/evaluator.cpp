@@ -82,7 +82,7 @@ std::span<const AtomOwner> Evaluator::assign_owners(const System& system) {
 
 // Lists for these positions; where they are new, the system is divided among the processes anew as well.
 void Evaluator::update_lists(const System& system) {
-  Stopwatch watch;
+  watch_.start();
   const Cell cell(system.cell, system.periodic);
   if (alone()) {
     neighbours_.update(system.n, system.positions, cell, pool_);
@@ -96,8 +96,12 @@ void Evaluator::update_lists(const System& system) {
       planned_halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
     }
   }
-  watch.lap("neighbours");
-  neighbour_seconds_ += watch.seconds().at("neighbours");
+  watch_.lap("neighbours");
+}
+
+double Evaluator::neighbour_seconds() const {
+  const auto seconds = watch_.seconds();
+  return seconds.empty() ? 0.0 : seconds.at("neighbours");
 }
 
 // Species of the atom of each slot.

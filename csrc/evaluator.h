@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "common/stopwatch.h"
 #include "engine.h"
 #include "geometry/neighbour_list.h"
 #include "halo/planned_halo.h"
@@ -54,7 +55,7 @@ class Evaluator {
   /// Of the last evaluation; null for a process alone.
   const PlannedHalo* halo() const { return (engine_lists_ ? points_halo_ : planned_halo_).get(); }
   int threads() const { return pool_.size(); }
-  double neighbour_seconds() const { return neighbour_seconds_; }
+  double neighbour_seconds() const;
   std::int64_t neighbour_rebuilds() const { return neighbours_.rebuilds() + engine_->list_rebuilds(); }
 
  private:
@@ -80,7 +81,7 @@ class Evaluator {
   std::vector<AtomOwner> owners_;  // of the lists of the engine
   bool engine_lists_ = false;      // the last evaluation was with them
   DomainResults results_;
-  double neighbour_seconds_ = 0.0;
+  Stopwatch watch_;
   double skin_;
 };
 

@@ -16,6 +16,12 @@ inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>&
   spline_values_and_slopes<Real>(place.value, place.difference, 1, row, stride, stride, value, derivative);
 }
 
+/// The same without derivatives.
+template <class Real>
+inline void pair_weights(const Real* table, int stride, const SplinePlace<Real>& place, Real* value) {
+  spline_values<Real>(place.value, 1, table + static_cast<std::ptrdiff_t>(place.interval) * stride, stride, stride, value);
+}
+
 /// b.chi += beta Y with beta[degree][lane], one register for each coordinate.
 template <class Real>
 inline void add_harmonics(const Layout& layout, int lanes, const Real* beta, AttentionBuffers<Real>& b) {
@@ -35,32 +41,33 @@ inline void sum_lanes(const Layout& layout, const AttentionBuffers<Real>& b, Rea
   for (int c = 0; c < layout.num_coordinates; ++c) sums[c] = sum<Real>(load<Real>(b.chi + c * kWidth<Real>));
 }
 
-template <class Real>
-inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+template <class Real, bool kCommon>
+inline void first_layer_attended(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FirstLayer<Real>& first = *step.first_layer;
-  alignas(64) Real weights[kMostPairWeights], slopes[kMostPairWeights], beta[kMaxDegrees * kTile];
+  const int heads = features_shape<kCommon>(layout).heads, degrees = coordinates_shape<kCommon>(layout).heads;
+  alignas(64) Real weights[kMostPairWeights], beta[kMaxDegrees * kTile];
   Real* sums = b.filter;  // [species][heads]
   for (int i = begin; i < end; ++i) {
     const Real* const* tables = first.tables + static_cast<std::ptrdiff_t>(first.species[i]) * first.num_species;
-    set_zero(first.num_species * layout.heads, sums);
+    set_zero(first.num_species * heads, sums);
     set_zero(kWidth<Real> * layout.num_coordinates, b.chi);
     for_edge_tiles<Real>(step.edges, i, [&](const EdgeTile<Real>& tile) {
       tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
-      set_zero(kMaxDegrees * kTile, beta);
+      set_zero(degrees * kTile, beta);
       for (int p = 0; p < tile.count; ++p) {
         const int species = first.species[tile.slot[p]];
         const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
-        pair_weights<Real>(tables[species], first.stride, place, weights, slopes);
-        for (int head = 0; head < layout.heads; ++head) sums[species * layout.heads + head] += tile.cutoff[p] * weights[head];
-        for (int index = 0; index < layout.num_degrees; ++index) beta[index * kTile + p] = tile.cutoff[p] * weights[layout.heads + index];
+        pair_weights<Real>(tables[species], first.stride, place, weights);
+        for (int head = 0; head < heads; ++head) sums[species * heads + head] += tile.cutoff[p] * weights[head];
+        for (int index = 0; index < degrees; ++index) beta[index * kTile + p] = tile.cutoff[p] * weights[heads + index];
       }
       add_harmonics<Real>(layout, tile.lanes, beta, b);
     });
     set_zero(layout.features_padded, b.features);
     for (int species = 0; species < first.num_species; ++species)
-      for (int head = 0; head < layout.heads; ++head) {
-        const Real weight = sums[species * layout.heads + head];
+      for (int head = 0; head < heads; ++head) {
+        const Real weight = sums[species * heads + head];
         if (weight == Real(0)) continue;
         const Real* value = first.values + species * layout.features_padded + head * layout.head_padded;
         Real* features = b.features + head * layout.head_padded;
@@ -73,16 +80,25 @@ inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end,
 }
 
 template <class Real>
+inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
+  if (has_common_heads(*step.layout))
+    first_layer_attended<Real, true>(step, begin, end, b);
+  else
+    first_layer_attended<Real, false>(step, begin, end, b);
+}
+
+template <class Real, bool kCommon>
 inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile,
                                      AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FirstLayer<Real>& first = *step.first_layer;
-  const int projected_stride = first.num_species * layout.heads;
+  const int heads = features_shape<kCommon>(layout).heads, degrees = coordinates_shape<kCommon>(layout).heads;
+  const int projected_stride = first.num_species * heads;
   alignas(64) Real own_weight[kMostPairWeights], other_weight[kMostPairWeights];
   alignas(64) Real own_slope[kMostPairWeights], other_slope[kMostPairWeights], along[kTile] = {};
   CoordinateLanes<Real> c;
-  set_zero(kMaxDegrees * kTile, c.own_beta);
-  set_zero(kMaxDegrees * kTile, c.other_beta);
+  set_zero(degrees * kTile, c.own_beta);
+  set_zero(degrees * kTile, c.other_beta);
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
   gather_coordinates<Real>(layout, tile.lanes, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
   gather_coordinates<Real>(layout, tile.lanes, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
@@ -92,15 +108,15 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBloc
     const SplinePlace<Real> place(step.parameters->table, tile.r[p]);
     pair_weights<Real>(first.tables[own_species * first.num_species + species], first.stride, place, own_weight, own_slope);
     pair_weights<Real>(first.tables[species * first.num_species + own_species], first.stride, place, other_weight, other_slope);
-    const Real* own = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.centre[p]) * projected_stride + species * layout.heads;
-    const Real* other = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.slot[p]) * projected_stride + own_species * layout.heads;
+    const Real* own = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.centre[p]) * projected_stride + species * heads;
+    const Real* other = step.gradient_projected + static_cast<std::ptrdiff_t>(tile.slot[p]) * projected_stride + own_species * heads;
     Real by_cutoff = Real(0), by_distance = Real(0);
-    for (int head = 0; head < layout.heads; ++head) {
+    for (int head = 0; head < heads; ++head) {
       by_cutoff += own_weight[head] * own[head] + other_weight[head] * other[head];
       by_distance += own_slope[head] * own[head] + other_slope[head] * other[head];
     }
-    for (int index = 0; index < layout.num_degrees; ++index) {
-      const int at = layout.heads + index;
+    for (int index = 0; index < degrees; ++index) {
+      const int at = heads + index;
       const Real own_product = c.own_product[index * kTile + p], other_product = c.other_product[index * kTile + p];
       by_cutoff += own_weight[at] * own_product + other_weight[at] * other_product;
       by_distance += own_slope[at] * own_product + other_slope[at] * other_product;
@@ -117,7 +133,13 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBloc
 template <class Real>
 inline void first_layer_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   clear_rim_forces<Real>(step, block);
-  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) { first_layer_tile_adjoint<Real>(step, block, tile, b); });
+  const bool common = has_common_heads(*step.layout);
+  for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
+    if (common)
+      first_layer_tile_adjoint<Real, true>(step, block, tile, b);
+    else
+      first_layer_tile_adjoint<Real, false>(step, block, tile, b);
+  });
 }
 
 // --- chi before the first layer (eq. 53), in models where it does not start at zero ---
