@@ -16,9 +16,9 @@ inline __attribute__((always_inline)) Vec<Real> activation(Activation type, Vec<
       derivative = broadcast<Real>(1);
       return x;
     case Activation::silu: {
-      const Vec<Real> s = logistic<Real>(x);
-      derivative = s * (Real(1) + x * (Real(1) - s));
-      return x * s;
+      const Vec<Real> s = logistic<Real>(x), value = x * s;
+      derivative = s + value * (Real(1) - s);
+      return value;
     }
     case Activation::tanh: {
       const Vec<Real> t = Real(2) * logistic<Real>(Real(2) * x) - Real(1);

@@ -169,7 +169,8 @@ inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, co
   const Real features_norm = static_cast<Real>(layout.features_normalizer);
   const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
   const auto projection = [&](int slot) { return step.projection + static_cast<std::ptrdiff_t>(slot) * layout.projection_stride; };
-  alignas(64) Real beta[2][kMaxDegrees * kTile] = {};
+  alignas(64) Real beta[2][kMaxDegrees * kTile];
+  for (Real* lanes : beta) set_zero(layout.num_degrees * kTile, lanes);
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
   const TileFilters<Real> filters(step, tile, b);
   TileRadial<Real> radial;
@@ -372,8 +373,8 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
   const Real features_norm = static_cast<Real>(layout.features_normalizer);
   const Real coordinates_norm = static_cast<Real>(layout.coordinates_normalizer);
   CoordinateLanes<Real> c;
-  set_zero(kMaxDegrees * kTile, c.own_beta);
-  set_zero(kMaxDegrees * kTile, c.other_beta);
+  set_zero(layout.num_degrees * kTile, c.own_beta);
+  set_zero(layout.num_degrees * kTile, c.other_beta);
   alignas(64) Real along[kTile] = {}, by_distance[kTile] = {};
   const auto end = [&](int slot, Real* gradient) -> PairEnd<Real> {
     return {step.projection + static_cast<std::ptrdiff_t>(slot) * layout.projection_stride,

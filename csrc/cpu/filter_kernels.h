@@ -135,12 +135,6 @@ inline void gather_differences(const LayerStep<Real>& step, const EdgeTile<Real>
   }
 }
 
-/// Factor of the squared norm of degree l in its invariant.
-template <class Real>
-inline Real invariant_norm(int degree) {
-  return Real(1) / static_cast<Real>(__builtin_sqrt(2.0 * degree + 1.0));
-}
-
 /// Squared norms of chi_j - chi_i by degree (eq. 15).
 template <class Real>
 inline void invariants_of_differences(const Layout& layout, int lanes, FilterBuffers<Real>& b) {
@@ -151,7 +145,7 @@ inline void invariants_of_differences(const Layout& layout, int lanes, FilterBuf
         const Vec<Real> c = load<Real>(b.chi_difference + (layout.degree_offset[index] + m) * kTile + lane);
         squares += c * c;
       }
-      store<Real>(b.invariant + index * kTile + lane, squares * invariant_norm<Real>(layout.degree[index]));
+      store<Real>(b.invariant + index * kTile + lane, squares * static_cast<Real>(layout.invariant_norm[index]));
     }
 }
 
@@ -286,7 +280,7 @@ inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>&
   else
     spherical_first_adjoint<Real, 0>(step, tile.count, slope, b);
   for (int index = 0; index < layout.num_degrees; ++index) {
-    const Real norm = Real(-2) * invariant_norm<Real>(layout.degree[index]);
+    const Real norm = static_cast<Real>(-2.0 * layout.invariant_norm[index]);
     for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
       const Vec<Real> factor = norm * load<Real>(b.invariant + index * kTile + lane);
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {

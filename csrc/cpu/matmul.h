@@ -25,7 +25,7 @@ inline void matmul_tile(int depth, const Real* a, int lda, const Real* panel, co
       else
         sums[row][v] = Vec<Real>{};
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int k = 0; k < depth; ++k) {
     Vec<Real> b[vectors];
     for (int v = 0; v < vectors; ++v) b[v] = load<Real>(panel + k * kPanel<Real> + v * kWidth<Real>);
@@ -36,25 +36,36 @@ inline void matmul_tile(int depth, const Real* a, int lda, const Real* panel, co
     for (int v = 0; v < vectors; ++v) store<Real>(c + row * ldc + v * kWidth<Real>, sums[row][v]);
 }
 
+/// A tile of some number of rows.
+template <class Real>
+using Tile = void (*)(int depth, const Real* a, int lda, const Real* panel, const Real* bias, Real* c, int ldc);
+
 template <class Real, Start start, int Rows = kTileRows>
-inline void matmul_rows(int rows, int depth, const Real* a, int lda, const Real* panel, const Real* bias, Real* c, int ldc) {
-  if (rows == Rows)
-    matmul_tile<Real, start, Rows>(depth, a, lda, panel, bias, c, ldc);
-  else if constexpr (Rows > 1)
-    matmul_rows<Real, start, Rows - 1>(rows, depth, a, lda, panel, bias, c, ldc);
+inline Tile<Real> tile_of(int rows) {
+  if constexpr (Rows > 1)
+    if (rows < Rows) return tile_of<Real, start, Rows - 1>(rows);
+  return matmul_tile<Real, start, Rows>;
 }
 
 /// c (rows, columns) = a (rows, depth) W, plus the bias or what stands in c. Strides in numbers.
+///
+/// Rows are divided evenly: the first tiles may have one more than the others. Which tiles that are is decided once; many products are so
+/// small that it would count for every panel.
 template <class Real, Start start>
 inline void matmul(int rows, const Real* a, int lda, const Real* weight, const Real* bias, int depth, int columns, Real* c, int ldc) {
-  const int blocks = (rows + kTileRows - 1) / kTileRows;
+  if (rows <= 0) return;
+  const int tiles = (rows + kTileRows - 1) / kTileRows, height = rows / tiles, taller = rows % tiles;
+  const Tile<Real> tall = tile_of<Real, start>(height + 1), low = tile_of<Real, start>(height);
   for (int column = 0; column < columns; column += kPanel<Real>) {
-    int row = 0;
-    for (int block = 0; block < blocks; ++block) {
-      const int height = (rows - row + blocks - block - 1) / (blocks - block);
-      const Real* panel_bias = start == Start::bias ? bias + column : nullptr;
-      matmul_rows<Real, start>(height, depth, a + row * lda, lda, weight + column * depth, panel_bias, c + row * ldc + column, ldc);
-      row += height;
+    const Real* panel = weight + column * depth;
+    const Real* panel_bias = start == Start::bias ? bias + column : nullptr;
+    const Real* from = a;
+    Real* to = c + column;
+    for (int tile = 0; tile < tiles; ++tile) {
+      const bool is_tall = tile < taller;
+      (is_tall ? tall : low)(depth, from, lda, panel, panel_bias, to, ldc);
+      from += (height + is_tall) * lda;
+      to += (height + is_tall) * ldc;
     }
   }
 }

@@ -13,11 +13,10 @@ namespace SO3MD_CPU_NAMESPACE {
 template <class Real>
 inline void invariants(const Layout& layout, const Real* chi, Real* out) {
   for (int index = 0; index < layout.num_degrees; ++index) {
-    const int count = 2 * layout.degree[index] + 1;
     const Real* block = chi + layout.degree_offset[index];
     Real squares = Real(0);
-    for (int m = 0; m < count; ++m) squares += block[m] * block[m];
-    out[index] = squares / static_cast<Real>(__builtin_sqrt(static_cast<double>(count)));
+    for (int m = 0; m <= 2 * layout.degree[index]; ++m) squares += block[m] * block[m];
+    out[index] = squares * static_cast<Real>(layout.invariant_norm[index]);
   }
 }
 
@@ -169,10 +168,8 @@ inline void exchange_adjoint(const LayerStep<Real>& step, int first, int rows, c
   for (int row = 0; row < rows; ++row) {
     const std::ptrdiff_t chi_offset = static_cast<std::ptrdiff_t>(first + row) * layout.chi_stride;
     for (int index = 0; index < layout.num_degrees; ++index) {
-      const int count = 2 * layout.degree[index] + 1;
-      const Real factor =
-          Real(2) * in_gradient[row * stride + layout.features + index] / static_cast<Real>(__builtin_sqrt(static_cast<double>(count)));
-      for (int m = 0; m < count; ++m) {
+      const Real factor = static_cast<Real>(2.0 * layout.invariant_norm[index]) * in_gradient[row * stride + layout.features + index];
+      for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = layout.degree_offset[index] + m;
         step.gradient_chi_attended[chi_offset + place] += factor * step.chi_attended[chi_offset + place];
       }

@@ -7,16 +7,17 @@
 
 namespace SO3MD_CPU_NAMESPACE {
 
+// These two are called from many places: small molecules gain from code that stays in the first cache.
 template <class Real>
-inline void project_heads(const HeadLinear<Real>& heads, int rows, const Real* x, int x_stride, Real* out, int out_stride) {
+[[gnu::noinline]] void project_heads(const HeadLinear<Real>& heads, int rows, const Real* x, int x_stride, Real* out, int out_stride) {
   for (int head = 0; head < heads.heads; ++head)
     matmul<Real, Start::zero>(rows, x + head * heads.width, x_stride, heads.forward + head * heads.head_size, nullptr, heads.width,
                               heads.padded_width, out + head * heads.padded_width, out_stride);
 }
 
 template <class Real>
-inline void project_heads_adjoint(const HeadLinear<Real>& heads, int rows, const Real* gradient, int stride, Real* x_gradient,
-                                  int x_stride) {
+[[gnu::noinline]] void project_heads_adjoint(const HeadLinear<Real>& heads, int rows, const Real* gradient, int stride, Real* x_gradient,
+                                             int x_stride) {
   for (int head = 0; head < heads.heads; ++head)
     matmul<Real, Start::accumulate>(rows, gradient + head * heads.padded_width, stride, heads.adjoint + head * heads.adjoint_size, nullptr,
                                     heads.width, padded<Real>(heads.width), x_gradient + head * heads.width, x_stride);

@@ -49,6 +49,7 @@ Layout make_layout(const Hyperparameters& hyper) {
   for (int index = 0; index < out.num_degrees; ++index) {
     out.degree[index] = hyper.degrees[static_cast<std::size_t>(index)];
     out.degree_offset[index] = offset;
+    out.invariant_norm[index] = 1.0 / std::sqrt(2.0 * out.degree[index] + 1.0);
     offset += 2 * out.degree[index] + 1;
   }
   out.num_coordinates = offset;

@@ -51,8 +51,9 @@ struct Layout {
   int coordinates_padded = 0;  ///< num_degrees * coordinate_head_padded
 
   int degree[kMaxDegrees] = {};
-  int degree_offset[kMaxDegrees] = {};  ///< first coordinate of a degree in chi
-  int num_coordinates = 0;              ///< M
+  int degree_offset[kMaxDegrees] = {};      ///< first coordinate of a degree in chi
+  double invariant_norm[kMaxDegrees] = {};  ///< (2l+1)^(-1/2), of the squared norm of a degree in its invariant
+  int num_coordinates = 0;                  ///< M
   int chi_stride = 0;
 
   int query_offset = 0, key_offset = 0, value_offset = 0, coordinate_query_offset = 0, coordinate_key_offset = 0;
