@@ -12,7 +12,7 @@ namespace {
 // Small systems are cut into enough blocks for several threads to share; large ones into blocks whose rims are not much larger than they
 // are. The size must not depend on the number of threads: results would.
 constexpr int kFewestBlocks = 16;
-constexpr int kSmallestBlock = 16;
+constexpr int kSmallestBlock = 32;
 constexpr int kLargestBlock = 256;
 constexpr int kFewBlocks = 64;
 
