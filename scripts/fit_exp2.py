@@ -13,7 +13,7 @@ STEPS = 80
 
 
 def fit(degree: int) -> tuple[np.ndarray, float]:
-    """Polynomial whose largest relative error is close to the smallest possible, and that error (Lawson's iteration)."""
+    """Polynomial whose largest relative error is close to the smallest possible (by Lawson), and that error."""
     nodes = np.cos(np.pi * (np.arange(4000) + 0.5) / 4000)
     target = 2.0 ** (nodes / 2)
     weight = np.ones_like(target)
