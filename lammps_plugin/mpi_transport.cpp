@@ -3,9 +3,10 @@
 #include <dlfcn.h>
 
 #include <climits>
-#include <cstdlib>
 #include <stdexcept>
 #include <string>
+
+#include "common/environment.h"
 
 namespace so3md {
 
@@ -26,7 +27,7 @@ int count_of(const Message& message) {
 
 // The question is an extension that Open MPI and MPICH have and others lack: it is looked for in the program, not linked.
 bool mpi_takes_device_memory() {
-  if (const char* given = std::getenv("SO3MD_CUDA_MPI"); given != nullptr && *given != '\0') return *given != '0';
+  if (const auto given = environment_switch("SO3MD_CUDA_MPI")) return *given;
   const auto ask = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "MPIX_Query_cuda_support"));
   return ask != nullptr && ask() == 1;
 }

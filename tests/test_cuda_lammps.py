@@ -15,6 +15,7 @@ from tolerances import DEVICE, RANKS, RANKS_TRAJECTORY
 
 from so3md import So3kratesCalculator
 from so3md.lammps import plugin_path
+from so3md.parallel.transport import environment_switch
 
 pytestmark = needs_emulation
 
@@ -110,6 +111,15 @@ def test_messages_from_the_memory_of_the_device(tmp_path: Path, monkeypatch: pyt
         assert ("MPI takes messages from the memory of the GPUs" in job.output) == (switch == "1")
     assert_same_reports(reports["1"], reports["0"])
     np.testing.assert_array_equal(reports["1"].forces, reports["0"].forces)
+
+
+def test_a_switch_that_is_neither_0_nor_1_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SO3MD_CUDA_MPI", "yes")
+    run = Job(tmp_path, water_pair(), pair_style=f"so3lr device {EMULATION}").start(2)
+    assert run.returncode != 0
+    assert "SO3MD_CUDA_MPI is 'yes': expected 1 (on) or 0 (off)" in run.stdout
+    with pytest.raises(ValueError, match=r"SO3MD_CUDA_MPI is 'yes': expected 1 \(on\) or 0 \(off\)"):
+        environment_switch("SO3MD_CUDA_MPI")
 
 
 def test_lammps_says_why_a_device_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

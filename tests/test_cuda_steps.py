@@ -146,3 +146,12 @@ def test_switches(
         engine.evaluate(**crystal())
     assert engine.info()["device_work"]["replay"] == replay
     assert ("edges" in engine.info()["stage_seconds"]) == ("SO3MD_CUDA_STAGES" in environment)
+
+
+@pytest.mark.parametrize("name", ["SO3MD_CUDA_GRAPHS", "SO3MD_CUDA_STAGES"])
+def test_a_switch_that_is_neither_0_nor_1_is_refused(
+    model: Model, device: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "yes")
+    with pytest.raises(ValueError, match=rf"{name} is 'yes': expected 1 \(on\) or 0 \(off\)"):
+        Engine(model, device=device, **OPTIONS).evaluate(**crystal())

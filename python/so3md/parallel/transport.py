@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 Message = tuple[int, memoryview]
 
 
+def environment_switch(variable: str) -> bool:
+    """Whether an environment variable is 1; it may be 0, empty or not set. Raises ValueError for anything else."""
+    value = os.environ.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"the environment variable {variable} is {value!r}: expected 1 (on) or 0 (off), or nothing")
+    return value == "1"
+
+
 class MPITransport:
     """The transport of an engine (`so3md._engine.Engine`) over a communicator that nothing else uses meanwhile.
 
@@ -28,7 +36,7 @@ class MPITransport:
 
         self.rank: int = comm.rank
         self.size: int = comm.size
-        self.device_memory: bool = os.environ.get("SO3MD_CUDA_MPI", "0") not in ("", "0")
+        self.device_memory = environment_switch("SO3MD_CUDA_MPI")
         self._comm, self._in_place, self._wait_for_all = comm, MPI.IN_PLACE, MPI.Request.Waitall
         self._requests: list[MPI.Request] = []
 
