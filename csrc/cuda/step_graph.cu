@@ -1,6 +1,5 @@
-#include "cuda/step_graph.h"
-
 #include "common/environment.h"
+#include "cuda/step_graph.h"
 
 namespace so3md::cuda {
 
