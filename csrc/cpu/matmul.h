@@ -49,8 +49,7 @@ inline Tile<Real> tile_of(int rows) {
 
 /// c (rows, columns) = a (rows, depth) W, plus the bias or what stands in c. Strides in numbers.
 ///
-/// Rows are divided evenly: the first tiles may have one more than the others. Which tiles that are is decided once; many products are so
-/// small that it would count for every panel.
+/// Rows are divided evenly: the first tiles may have one more than the others.
 template <class Real, Start start>
 inline void matmul(int rows, const Real* a, int lda, const Real* weight, const Real* bias, int depth, int columns, Real* c, int ldc) {
   if (rows <= 0) return;

@@ -5,27 +5,18 @@
 
 namespace SO3MD_CPU_NAMESPACE {
 
-/// Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits.
-template <class Real>
-inline constexpr Real kShifter = sizeof(Real) == sizeof(float) ? Real(12582912.0) : Real(6755399441055744.0);
-
-/// 2^n for whole n + kShifter, by the bits of the exponent.
-template <class Real>
-inline __attribute__((always_inline)) Vec<Real> power_of_two(Vec<Real> shifted) {
-  constexpr bool single = sizeof(Real) == sizeof(float);
-  const VecInt<Real> exponent = reinterpret_cast<VecInt<Real>>(shifted) + (single ? 127 : 1023);
-  return reinterpret_cast<Vec<Real>>(exponent << (single ? 23 : 52));
-}
-
 /// exp(x): x = n ln 2 + f with |f| <= ln 2 / 2, exp(f) by its Taylor series, 2^n by the exponent bits. Arguments are clamped to the range
 /// of normal numbers: below it the result is about 1e-38 (float) or 1e-308 (double) instead of 0, above it the largest power of two.
 template <class Real>
 inline __attribute__((always_inline)) Vec<Real> exponential(Vec<Real> x) {
   constexpr bool single = sizeof(Real) == sizeof(float);
   constexpr Real limit = single ? Real(87.0) : Real(708.0);
-  constexpr Real shifter = kShifter<Real>;
+  // Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits.
+  constexpr Real shifter = single ? Real(12582912.0) : Real(6755399441055744.0);
   constexpr Real ln2_high = single ? Real(0.693359375) : Real(6.93147180369123816490e-01);
   constexpr Real ln2_low = single ? Real(-2.12194440054690583e-4) : Real(1.90821492927058770002e-10);
+  constexpr int mantissa_bits = single ? 23 : 52;
+  constexpr int exponent_bias = single ? 127 : 1023;
   constexpr double inverse_factorial[] = {
       1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
       1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
@@ -37,26 +28,15 @@ inline __attribute__((always_inline)) Vec<Real> exponential(Vec<Real> x) {
   const Vec<Real> f = x - n * ln2_high - n * ln2_low;
   Vec<Real> series = broadcast<Real>(static_cast<Real>(inverse_factorial[degree]));
   for (int k = degree - 1; k >= 0; --k) series = series * f + static_cast<Real>(inverse_factorial[k]);
-  return series * power_of_two<Real>(shifted);
+  const VecInt<Real> exponent = reinterpret_cast<VecInt<Real>>(shifted) + exponent_bias;
+  const VecInt<Real> power = exponent << mantissa_bits;
+  return series * reinterpret_cast<Vec<Real>>(power);
 }
 
-/// 1 / (1 + exp(-x)). In float exp(-x) = 2^n 2^f, f = -x log2 e - n: what rounding leaves in f counts for large |x| alone, where s (1 - s)
-/// is small. 2^f by the polynomial whose largest relative error is smallest, 2e-9 (scripts/fit_exp2.py).
+/// 1 / (1 + exp(-x)).
 template <class Real>
 inline __attribute__((always_inline)) Vec<Real> logistic(Vec<Real> x) {
-  if constexpr (sizeof(Real) == sizeof(float)) {
-    constexpr float coefficient[] = {1.000000001e+00f, 6.931472057e-01f, 2.402264689e-01f, 5.550328777e-02f,
-                                     9.618488966e-03f, 1.339993119e-03f, 1.534580951e-04f};
-    constexpr float limit = 87.0f, log2_e = 1.44269504088896340736f;
-    x = minimum<Real>(maximum<Real>(x, broadcast<Real>(-limit)), broadcast<Real>(limit));
-    const Vec<Real> shifted = kShifter<Real> - x * log2_e;
-    const Vec<Real> f = x * -log2_e - (shifted - kShifter<Real>);
-    Vec<Real> series = broadcast<Real>(coefficient[6]);
-    for (int k = 5; k >= 0; --k) series = series * f + coefficient[k];
-    return Real(1) / (Real(1) + series * power_of_two<Real>(shifted));
-  } else {
-    return Real(1) / (Real(1) + exponential<Real>(-x));
-  }
+  return Real(1) / (Real(1) + exponential<Real>(-x));
 }
 
 }  // namespace SO3MD_CPU_NAMESPACE
