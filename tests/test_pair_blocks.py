@@ -79,17 +79,6 @@ def test_blocks_cover_all_atoms_and_rims_are_gathered_once(system):
         assert list(rows) == sorted(rows)
 
 
-def test_both_sides_of_a_cut_work():
-    """Neither of two neighbouring blocks does all of their common pairs, in total over many blocks."""
-    n, edge, pbc = SYSTEMS["bulk"]
-    neighbours = _engine.NeighbourList(4.5, 0.0, 0.5)
-    neighbours.update(np.random.default_rng(1).uniform(0.0, edge, (n, 3)), np.eye(3) * edge, pbc)
-    domain, blocks = neighbours.domain(), neighbours.pair_blocks()
-    assert len(blocks["blocks"]) > 8
-    work = work_of(domain, blocks)
-    assert max(work) < 2.0 * np.mean(work)
-
-
 def work_of(domain, blocks):
     """Number of pairs of each block."""
     return [
@@ -98,8 +87,24 @@ def work_of(domain, blocks):
     ]
 
 
-def test_few_blocks_come_with_the_largest_first(system):
-    """So that threads, which take them one after the other, end together."""
-    work = work_of(*system)
-    assert len(work) < 64
-    assert work == sorted(work, reverse=True)
+def water_like(atoms):
+    """Domain and blocks of atoms at random, as dense as those of water."""
+    edge = (10.0 * atoms) ** (1 / 3)
+    neighbours = _engine.NeighbourList(4.5, 0.0, 0.5)
+    neighbours.update(np.random.default_rng(1).uniform(0.0, edge, (atoms, 3)), np.eye(3) * edge, (True, True, True))
+    return neighbours.domain(), neighbours.pair_blocks()
+
+
+@pytest.mark.parametrize("atoms", [192, 600, 1536, 5184])
+def test_few_blocks_have_nearly_the_same_number_of_pairs(atoms):
+    """So that threads, each of which begins with as many blocks as the others, end together."""
+    work = work_of(*water_like(atoms))
+    assert 2 < len(work) < 64
+    assert max(work) < 1.1 * np.mean(work)
+
+
+def test_both_sides_of_a_cut_work():
+    """Of two neighbouring blocks among many, neither does all of their common pairs, on average."""
+    work = work_of(*water_like(20000))
+    assert len(work) > 64
+    assert max(work) < 1.5 * np.mean(work)

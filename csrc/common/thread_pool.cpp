@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 
 #ifdef __linux__
 #include <sched.h>
@@ -68,20 +69,33 @@ void ThreadPool::start() {
   if (!threads_.empty() && process == process_) return;
   if (!threads_.empty()) abandon();
   process_ = process;
-  shared_ = std::make_unique<Shared>();
+  shared_ = std::make_unique<Shared>(size_);
   for (int thread = 1; thread < size_; ++thread) threads_.emplace_back([shared = shared_.get(), thread] { shared->work(thread); });
 }
 
+// Parts of whole ranges, nearly equal.
+void ThreadPool::Shared::divide(int count) {
+  const std::int64_t ranges = (std::int64_t{count} + grain - 1) / grain, size = static_cast<std::int64_t>(parts.size());
+  const auto boundary = [&](std::int64_t part) { return static_cast<int>(std::min<std::int64_t>(count, ranges * part / size * grain)); };
+  for (std::int64_t part = 0; part < size; ++part) {
+    parts[static_cast<std::size_t>(part)].next = boundary(part);
+    parts[static_cast<std::size_t>(part)].end = boundary(part + 1);
+  }
+}
+
 void ThreadPool::Shared::run_ranges(int thread) {
-  for (;;) {
-    const int begin = next.fetch_add(grain);
-    if (begin >= count) return;
-    try {
-      (*body)(begin, std::min(count, begin + grain), thread);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::current_exception();
-      next = count;
+  for (std::size_t k = 0; k < parts.size(); ++k) {
+    Part& part = parts[(static_cast<std::size_t>(thread) + k) % parts.size()];
+    for (;;) {
+      const int begin = part.next.fetch_add(grain);
+      if (begin >= part.end) break;
+      try {
+        (*body)(begin, std::min(part.end, begin + grain), thread);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+        for (Part& rest : parts) rest.next = rest.end;
+      }
     }
   }
 }
@@ -114,9 +128,8 @@ void ThreadPool::parallel_for(int count, int grain, const Body& body) {
   {
     const std::lock_guard lock(shared.mutex);
     shared.body = &body;
-    shared.count = count;
     shared.grain = grain;
-    shared.next = 0;
+    shared.divide(count);
     shared.error = nullptr;
     shared.running = size_ - 1;
     ++shared.generation;

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -29,10 +30,17 @@ class ThreadPool {
   int size() const { return size_; }
 
   /// Calls body(begin, end, thread) for consecutive ranges of at most `grain` items that cover 0..count. Which thread gets which range
-  /// is not fixed, so bodies must not depend on it. The first exception of a body is thrown again here.
+  /// is not fixed, so bodies must not depend on it; but each begins with the same part of 0..count in every call, as far as it can, so that
+  /// what it wrote in one call is in its cache in the next. The first exception of a body is thrown again here.
   void parallel_for(int count, int grain, const Body& body);
 
  private:
+  // Items next..end are still to be done. A thread that has done its own part takes from the parts of others.
+  struct alignas(64) Part {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+
   // What the threads share. In a forked child the copy is unusable, even for its destructor: threads that do not exist there wait on
   // its condition variables. It is then given up as it is.
   struct Shared {
@@ -42,11 +50,12 @@ class ThreadPool {
     std::atomic<int> running{0};
     bool stop = false;
     const Body* body = nullptr;
-    int count = 0;
     int grain = 1;
-    std::atomic<int> next{0};
+    std::vector<Part> parts;  // one for each thread
     std::exception_ptr error;
 
+    explicit Shared(int threads) : parts(static_cast<std::size_t>(threads)) {}
+    void divide(int count);
     void work(int thread);
     void run_ranges(int thread);
   };

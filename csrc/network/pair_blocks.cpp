@@ -14,7 +14,6 @@ namespace {
 constexpr int kFewestBlocks = 16;
 constexpr int kSmallestBlock = 32;
 constexpr int kLargestBlock = 256;
-constexpr int kFewBlocks = 64;
 
 // A pair of an atom and its own image stands in the list twice, with opposite displacements: the positive one counts. Displacements are
 // whole lattice vectors, none of which is this short.
@@ -38,15 +37,16 @@ void PairBlocks::update(const Domain& domain) {
   rim_slots_.clear();
   most_rows_ = 0;
   place_.assign(index_of(domain.n_owned), kNotHere);
+  shares_.update(domain, first_atoms_, block_of_);
   for (int number = 0; number < static_cast<int>(blocks_.size()); ++number) assign(domain, number);
   index_rim(domain.n_owned);
-  order();
 }
 
 // Blocks of nearly equal size, none with both interior and other atoms.
 void PairBlocks::cut(const Domain& domain) {
   const int size = std::clamp(domain.n_owned / kFewestBlocks, kSmallestBlock, kLargestBlock);
   blocks_.clear();
+  first_atoms_.clear();
   block_of_.resize(index_of(domain.n_owned));
   const auto cut_range = [&](int begin, int end) {
     const int count = (end - begin + size - 1) / size;
@@ -56,22 +56,22 @@ void PairBlocks::cut(const Domain& domain) {
       block.end = begin + static_cast<int>(static_cast<std::int64_t>(end - begin) * (k + 1) / count);
       std::fill(block_of_.begin() + block.begin, block_of_.begin() + block.end, static_cast<int>(blocks_.size()));
       blocks_.push_back(block);
+      first_atoms_.push_back(block.begin);
     }
   };
   cut_range(0, domain.n_interior);
   num_interior_ = static_cast<int>(blocks_.size());
   cut_range(domain.n_interior, domain.n_owned);
+  first_atoms_.push_back(domain.n_owned);
 }
 
-// Each of two blocks takes on half of their common pairs on average: which one, by the parity of their numbers.
 int PairBlocks::choose_row(const Domain& domain, int number, int i, int site) const {
   const int j = domain.slot[site];
   if (j >= domain.n_owned) return kNoPartner;
   if (j == i) return is_positive(domain.positions + 3 * index_of(i), domain.positions + 3 * index_of(site)) ? 0 : kNotHere;
   const int other = block_of_[index_of(j)];
   if (other == number) return j > i ? 0 : kNotHere;
-  const bool lower = number < other;
-  return ((number + other) % 2 == 0) == lower ? 0 : kNotHere;
+  return shares_.takes(number, i, other, j) ? 0 : kNotHere;
 }
 
 void PairBlocks::assign(const Domain& domain, int number) {
@@ -82,7 +82,6 @@ void PairBlocks::assign(const Domain& domain, int number) {
     for (std::int64_t entry = domain.short_offsets[i]; entry < domain.short_offsets[i + 1]; ++entry) {
       int& row = rows_[static_cast<std::size_t>(entry)];
       row = choose_row(domain, number, i, domain.short_sites[entry]);
-      if (row != kNotHere) ++block.pairs;
       if (row < 0) continue;
       const int j = domain.slot[domain.short_sites[entry]];
       if (j >= block.begin && j < block.end) {
@@ -99,15 +98,6 @@ void PairBlocks::assign(const Domain& domain, int number) {
   block.rim_end = static_cast<int>(rim_slots_.size());
   for (int row = block.rim_begin; row < block.rim_end; ++row) place_[index_of(rim_slots_[index_of(row)])] = kNotHere;
   most_rows_ = std::max(most_rows_, block.num_rows());
-}
-
-// Threads take blocks one after the other. While these are few, the last ones should be small, or some threads wait long for the others;
-// among many, neighbours in space had better follow each other, since they share rows.
-void PairBlocks::order() {
-  if (static_cast<int>(blocks_.size()) > kFewBlocks) return;
-  const auto more = [](const PairBlock& a, const PairBlock& b) { return a.pairs > b.pairs; };
-  std::stable_sort(blocks_.begin(), blocks_.begin() + num_interior_, more);
-  std::stable_sort(blocks_.begin() + num_interior_, blocks_.end(), more);
 }
 
 void PairBlocks::index_rim(int n_owned) {

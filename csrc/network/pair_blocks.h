@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "geometry/domain.h"
+#include "network/pair_shares.h"
 
 namespace so3md {
 
@@ -12,7 +13,6 @@ namespace so3md {
 struct PairBlock {
   int begin = 0, end = 0;          ///< owned atoms
   int rim_begin = 0, rim_end = 0;  ///< rim rows
-  int pairs = 0;                   ///< of the list, that it takes on
   int num_rows() const { return (end - begin) + (rim_end - rim_begin); }
 };
 
@@ -47,13 +47,13 @@ class PairBlocks {
  private:
   void cut(const Domain& domain);
   void assign(const Domain& domain, int number);
-  void order();
   int choose_row(const Domain& domain, int number, int i, int site) const;
   void index_rim(int n_owned);
 
   std::int64_t build_ = 0;  // of the lists
   std::vector<PairBlock> blocks_;
-  std::vector<int> block_of_;  // [n_owned]
+  std::vector<int> first_atoms_, block_of_;  // [blocks + 1], [n_owned]
+  PairShares shares_;
   int num_interior_ = 0, most_rows_ = 0;
   std::vector<int> rows_, rim_slots_, gathered_first_, gathered_;
   std::vector<int> place_;  // [n_owned] scratch: rim row of an atom in the block at hand
