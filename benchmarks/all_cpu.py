@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "compare_so3krates_torch": ("--compiled",),
     "sizes": (),
+    "size_ratios": (),
     "instruction_sets": (),
     "small_systems": (),
     "startup": (),
