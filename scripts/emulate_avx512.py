@@ -46,6 +46,8 @@ TESTS = """
 DISC_OPTIONS = """
     -b isolinux/isolinux.bin -c isolinux/boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table
 """
+BOOT_LOADER = "/usr/lib/ISOLINUX/isolinux.bin"
+BOOT_MODULE = "/usr/lib/syslinux/modules/bios/ldlinux.c32"
 DONE = "emulated machine: exit status"
 
 CONFIGURATION = """\
@@ -136,8 +138,8 @@ def make_disc(folder: Path, kernel: Path, command: list[str]) -> None:
     archive = f"cd {root} && find . -print0 | cpio --null --create --format=newc --quiet | gzip -3 > {disc}/initrd.gz"
     subprocess.run(["bash", "-o", "pipefail", "-c", archive], check=True)
     shutil.copy(kernel, disc / "vmlinuz")
-    shutil.copy("/usr/lib/ISOLINUX/isolinux.bin", disc / "isolinux")
-    shutil.copy("/usr/lib/syslinux/modules/bios/ldlinux.c32", disc / "isolinux")
+    shutil.copy(BOOT_LOADER, disc / "isolinux")
+    shutil.copy(BOOT_MODULE, disc / "isolinux")
     (disc / "isolinux" / "isolinux.cfg").write_text(BOOT)
     command = ["xorriso", "-as", "mkisofs", "-quiet", "-o", str(folder / "disc.iso"), *DISC_OPTIONS.split(), str(disc)]
     subprocess.run(command, check=True)
@@ -169,10 +171,8 @@ def emulate(folder: Path, limit: float) -> int:
     finally:
         machine.kill()
         machine.wait()
-    print(
-        f"The emulated machine ended, or took longer than {limit:g} s, before its program did; see {folder}/bochs.log",
-        file=sys.stderr,
-    )
+    print(f"The emulated machine ended, or took longer than {limit:g} s, before its program did.", file=sys.stderr)
+    print("With --keep FOLDER, its files stay to be looked at: bochs.log and serial.txt.", file=sys.stderr)
     return 1
 
 
@@ -192,8 +192,14 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="a new folder for the machine's files, to look at later")
     options, arguments = parser.parse_known_args()
     missing = [name for name in ("bochs-bin", "xorriso", "cpio") if shutil.which(name) is None]
+    missing += [name for name in (BOOT_LOADER, BOOT_MODULE) if not Path(name).is_file()]
     if missing:
-        parser.error(f"{', '.join(missing)}: not found; see the list of Debian packages in {__file__}")
+        parser.error(f"not found: {', '.join(missing)}; the help names the Debian packages that bring them")
+    absent = [path for path in (options.kernel, options.program) if path is not None and not path.is_file()]
+    if absent:
+        parser.error(f"no such file: {', '.join(map(str, absent))}")
+    if options.keep and options.keep.exists():
+        parser.error(f"--keep {options.keep} is there already; name a new folder")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
