@@ -13,6 +13,7 @@
 #include "collective_error.h"
 #include "comm.h"
 #include "common/number_text.h"
+#include "compute.h"
 #include "domain.h"
 #include "elements.h"
 #include "error.h"
@@ -20,6 +21,7 @@
 #include "kspace.h"
 #include "memory.h"
 #include "model_path.h"
+#include "modify.h"
 #include "neighbor.h"
 #include "universe.h"
 #include "update.h"
@@ -41,8 +43,8 @@ PairSo3krates::PairSo3krates(LAMMPS_NS::LAMMPS* lammps) : Pair(lammps), componen
   one_coeff = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;
-  centroidstressflag = LAMMPS_NS::CENTROID_AVAIL;
-  comm_forward = 2;  // LAMMPS sizes its buffers by this, so that it must not be raised later
+  centroidstressflag = LAMMPS_NS::CENTROID_NOTAVAIL;  // an atom's energy has no share of its own in the forces on others
+  comm_forward = 2;                                   // LAMMPS sizes its buffers by this, so that it must not be raised later
   nextra = kComponents;
   pvector = components_.data();
 }
@@ -130,6 +132,7 @@ void PairSo3krates::map_elements() {
 void PairSo3krates::init_style() {
   check_host();
   check_neighbours();
+  check_computes();
   if (kspace_) {
     kspace_->check();
     kspace_->start_run();
@@ -164,6 +167,26 @@ void PairSo3krates::check_neighbours() const {
   if (!excluded && !neighbor->includegroup) return;
   if (!in_hybrid()) stop(message + ": remove that command");
   warn(message);
+}
+
+// LAMMPS's computes make a heat flux of the stresses of atoms, which holds for sums over pairs or bonds only (docs/lammps.md). It refuses
+// centroid/stress/atom of pairs itself, where a word is due on why; tally computes would find nothing and only be warned of.
+void PairSo3krates::check_computes() {
+  std::string found;
+  for (const auto* compute : modify->get_compute_list()) {
+    const std::string style = compute->style;
+    if (style.ends_with("/tally"))
+      stop("compute " + std::string(compute->id) + " " + style +
+           " divides the force of every pair of atoms, which this style does not have: remove it");
+    if (style == "centroid/stress/atom" || style == "heat/flux")
+      found += (found.empty() ? "compute " : ", ") + (compute->id + (" " + style));
+  }
+  if (!found.empty() && found != compute_warning_)
+    warn(
+        found +
+        ": heat fluxes from stresses of atoms are wrong for this style, because an atom's energy depends on atoms several neighbours away; "
+        "stress/atom is right for stresses only");
+  compute_warning_ = found;
 }
 
 // Before each run, as atoms may have come or gone; the same warning is given once.

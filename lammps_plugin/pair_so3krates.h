@@ -61,6 +61,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   // Of init_style.
   void check_host() const;
   void check_neighbours() const;
+  void check_computes();
   void check_electrons();
   void warn_of_charged_cell() const;
   void describe() const;
@@ -99,7 +100,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::unique_ptr<LocalAtoms> atoms_;
 
   bool described_ = false;
-  std::string electron_warning_;
+  std::string electron_warning_, compute_warning_;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
   std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;

@@ -78,6 +78,10 @@ BAD_COMMANDS = {
         "pair_coeff * * lj/cut/coul/long 0 1\nset type 1 charge 0.1\nkspace_style pppm 1e-4\nrun 0",
         r"coulomb cut would count the charges twice",
     ),
+    "forces of pairs": (
+        "compute pairs all force/tally all\nrun 0",
+        r"compute pairs force/tally divides the force of every pair of atoms",
+    ),
     "levels within the style": (
         "run_style respa 2 2 inner 1 4.0 5.0 outer 2\nrun 0",
         r"[Pp]air style does not support rRESPA",
@@ -126,6 +130,32 @@ def test_warnings(tmp_path: Path) -> None:
     job.run()
     assert job.output.count("a periodic system has a total charge of 1 e") == 1
     assert job.output.count("an odd number of electrons has at least one unpaired") == 1
+
+
+HEAT_FLUX = """
+compute kinetic all ke/atom
+compute potential all pe/atom
+compute stress all {} NULL virial
+compute flux all heat/flux kinetic potential stress
+"""
+
+
+def test_heat_flux_from_stresses_of_atoms(tmp_path: Path) -> None:
+    """LAMMPS refuses one kind of stress, the style warns of the other: both fluxes would be wrong."""
+    job = Job(tmp_path, waters(1, 1, 2))
+    job.commands(HEAT_FLUX.format("centroid/stress/atom") + "thermo_style custom step c_flux[1]\nrun 0")
+    assert "does not support compute centroid/stress/atom" in failure(job)
+    job = Job(tmp_path, waters(1, 1, 2))
+    job.commands(HEAT_FLUX.format("stress/atom") + "run 0\nrun 0")
+    job.run()
+    assert job.output.count("compute flux heat/flux: heat fluxes from stresses of atoms are wrong for this style") == 1
+
+
+def test_centroid_stress_in_hybrid_styles(tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(1, 1, 2), pair_style=None)
+    job.commands(f"pair_style hybrid/overlay so3krates so3lr lj/cut 5.0\npair_coeff * * so3krates {job.elements}")
+    job.commands("pair_coeff * * lj/cut 0.0 1.0\n" + HEAT_FLUX.format("centroid/stress/atom") + "run 0")
+    assert "does not support compute centroid/stress/atom" in failure(job)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
