@@ -26,6 +26,7 @@ from so3md.cli.common import (
     team,
 )
 from so3md.evaluation import OFFSETS, Errors, Evaluation, evaluate
+from so3md.structure_checks import warn_of_odd_structures
 
 _COLUMNS = (
     "structure",
@@ -103,6 +104,7 @@ def _read_frames(dataset: Path, index: str) -> list[Atoms]:
     frames = frames if isinstance(frames, list) else [frames]
     if not frames:
         raise ValueError(f"data set {dataset}: there are no structures in {index!r}")
+    warn_of_odd_structures(frames)
     return frames
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ase import Atoms
 
 from so3md.charge_and_spin import charge_and_spin_entries
+from so3md.structure_checks import warn_of_odd_structures
 
 #: Example structures: name -> file beside this module.
 EXAMPLES = {"water": "water_64.xyz"}
@@ -23,7 +24,8 @@ def read_structure(
     index picks the frame of a file that holds several (default: the last). supercell: the number of copies along
     each cell vector; total charge and spin in atoms.info are multiplied by it, and the copies get no velocities,
     because those of the original, repeated, would move all copies alike. The name of an example wins over a file of
-    the same name; write ./NAME for the file.
+    the same name; write ./NAME for the file. What no substance has, such as atoms on top of each other, is warned about
+    (`so3md.structure_checks`).
     Raises FileNotFoundError for a missing file, ValueError for one that cannot be read and for a supercell that does
     not fit the structure.
     """
@@ -36,6 +38,7 @@ def read_structure(
         )
     atoms = _read(path, index)
     atoms.calc = None
+    warn_of_odd_structures([atoms])
     return atoms if tuple(supercell) == (1, 1, 1) else _replicate(atoms, supercell)
 
 
