@@ -85,6 +85,72 @@ def test_stress_and_dipole_and_ratios_are_read(tmp_path: Path) -> None:
     assert sample.forces is None
 
 
+@pytest.mark.parametrize("suffix", ["xyz", "npz"])
+def test_a_virial_is_minus_the_stress_times_the_volume_in_the_unit_of_energy(tmp_path: Path, suffix: str) -> None:
+    virial = np.array([[6.0, 1.0, 2.0], [1.0, -4.0, 3.0], [2.0, 3.0, 5.0]])
+    crystal = Atoms("NaCl", [[0, 0, 0], [2, 2, 2]], cell=[4, 4, 5], pbc=True, info={"REF_virials": virial})
+    arrays = {"z": crystal.numbers, "R": crystal.positions[None], "cell": crystal.cell.array, "virials": virial[None]}
+    if suffix == "xyz":
+        write(tmp_path / "a.xyz", crystal, format="extxyz")
+    else:
+        np.savez(tmp_path / "a.npz", **arrays)
+    (sample,) = read_files(f"a.{suffix}", DataConfig("-", units=Units("kcal/mol", "Bohr")), tmp_path)
+    expected = -virial * (units.kcal / units.mol) / (80 * units.Bohr**3)
+    np.testing.assert_allclose(sample.stress, expected, rtol=1e-7)
+    assert sample.entries == {"stress": "REF_virials" if suffix == "xyz" else "virials"}
+
+
+@pytest.mark.parametrize("convention", ["S", "multiplicity", "unpaired"])
+def test_spins_are_read_in_the_convention_that_is_stated(tmp_path: Path, convention: str) -> None:
+    stated = {"S": 0.5, "multiplicity": 2.0, "unpaired": 1.0}[convention]
+    write(tmp_path / "a.xyz", Atoms("H", info={"spin": stated}), format="extxyz")
+    np.savez(tmp_path / "a.npz", z=np.array([1]), R=np.zeros((1, 1, 3)), spin=np.array([stated]))
+    for file in ("a.xyz", "a.npz", Source("a.xyz", spin_convention=convention)):
+        common = None if isinstance(file, Source) else convention
+        (sample,) = read_files(file, DataConfig("-", units=Units("eV", "A"), spin_convention=common), tmp_path)
+        assert sample.structure.spin == 0.5
+
+
+def test_spins_that_look_like_multiplicities_are_doubted(tmp_path: Path) -> None:
+    write(tmp_path / "a.xyz", [Atoms("He", info={"spin": 1}), Atoms("H", info={"spin": 2})], format="extxyz")
+    with pytest.warns(UserWarning, match=r"a.xyz: all 2 spins .* as multiplicities are"):
+        read_files("a.xyz", DataConfig("-"), tmp_path)
+    with pytest.raises(ConfigError, match=r"spin_convention: expected one of S, multiplicity, unpaired"):
+        DataConfig("-", spin_convention="mult")
+
+
+def test_the_multiplicity_of_an_npz_is_read(tmp_path: Path) -> None:
+    arrays = {"z": np.array([1]), "R": np.zeros((2, 1, 3)), "multiplicity": np.array([2, 2])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    config = DataConfig("-", units=Units("eV", "A"))
+    assert [sample.structure.spin for sample in read_files("a.npz", config, tmp_path)] == [0.5, 0.5]
+    np.savez(tmp_path / "a.npz", **arrays, spin=np.array([0.5, 1.5]))
+    with pytest.raises(ValueError, match=r"structure 1: spin 1.5 and multiplicity 2 contradict each other"):
+        read_files("a.npz", config, tmp_path)
+
+
+def test_structures_are_called_by_their_number_in_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "a.xyz", [Atoms("H", positions=[[0, 0, k]]) for k in range(6)], format="extxyz")
+    samples = read_files(Source("a.xyz", index="-3::2"), DataConfig("-"), tmp_path)
+    assert [sample.origin for sample in samples] == ["a.xyz, structure 3", "a.xyz, structure 5"]
+    assert [sample.structure.positions[0, 2] for sample in samples] == [3, 5]
+
+
+def test_a_key_that_is_nowhere_is_named_with_what_looks_like_it(tmp_path: Path) -> None:
+    write(tmp_path / "a.xyz", Atoms("H", info={"dft_toten": 1.0}), format="extxyz")
+    with pytest.raises(ValueError, match=r"no entry 'E' for energy \(data.keys.energy\); entries .* dft_toten"):
+        read_files("a.xyz", DataConfig("-", keys={"energy": "E"}), tmp_path)
+
+
+def test_a_damaged_npz_is_named(tmp_path: Path) -> None:
+    write_md17(tmp_path / "md17.npz")
+    content = (tmp_path / "md17.npz").read_bytes()
+    for damaged in (content[:200], b"no archive", b""):
+        (tmp_path / "md17.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"md17.npz: "):
+            read_files("md17.npz", DataConfig("-", units=Units("eV", "A")), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [({"energy": "nope"}, "no entry 'nope' for energy"), ({"enrgy": "E"}, "data.keys.enrgy: unknown quantity")],

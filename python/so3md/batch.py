@@ -83,25 +83,38 @@ def evaluate_many(
         "charge": charge,
         "spin": spin,
     }
-    checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
-    totals = checked.pop("charge"), checked.pop("spin")
-    engine = _make_engine(model, **checked)
+    evaluator = ManyEvaluator(model, **parameters)
 
     def predictions() -> Iterator[Prediction | None]:
-        index = 0
-        for chunk in _chunks(structures):
-            for atoms, outcome in zip(chunk, _evaluate_chunk(engine, chunk, *totals, forces), strict=True):
-                if isinstance(outcome, ValueError):
-                    error = ValueError(f"structure {index} ({atoms.get_chemical_formula()}): {outcome}")
-                    if on_error is None:
-                        raise error from outcome
-                    on_error(index, error)
-                    yield None
-                else:
-                    yield outcome
-                index += 1
+        for index, (atoms, outcome) in enumerate(evaluator.outcomes(structures, forces)):
+            if isinstance(outcome, ValueError):
+                error = ValueError(f"structure {index} ({atoms.get_chemical_formula()}): {outcome}")
+                if on_error is None:
+                    raise error from outcome
+                on_error(index, error)
+                yield None
+            else:
+                yield outcome
 
     return predictions()
+
+
+class ManyEvaluator:
+    """What evaluates many structures: an engine of its own, for parameters of `evaluate_many`."""
+
+    def __init__(
+        self, model: str | os.PathLike[str], charge: float | None, spin: float | None, **parameters: Any
+    ) -> None:
+        checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
+        self._totals = checked_parameter("charge", charge), checked_parameter("spin", spin)
+        self._engine = _make_engine(model, **checked)
+
+    def outcomes(
+        self, structures: Iterable[Atoms], forces: bool = True
+    ) -> Iterator[tuple[Atoms, Prediction | ValueError]]:
+        """Each structure with its prediction, or with what is wrong with it."""
+        for chunk in chunks(structures):
+            yield from zip(chunk, _evaluate_chunk(self._engine, chunk, *self._totals, forces), strict=True)
 
 
 def _make_engine(model: str | os.PathLike[str], threads: int | None, **options: Any) -> BatchEngine:
@@ -110,13 +123,14 @@ def _make_engine(model: str | os.PathLike[str], threads: int | None, **options: 
     return _engine.BatchEngine(load_model(model), threads=threads or 0, **options)
 
 
-def _chunks(structures: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+def chunks(structures: Iterable[Atoms], times: int = 1) -> Iterator[list[Atoms]]:
+    """Structures in portions, as large as one call of the engine takes, or some times that."""
     chunk: list[Atoms] = []
     num_atoms = 0
     for atoms in structures:
         chunk.append(atoms)
         num_atoms += len(atoms)
-        if num_atoms >= CHUNK_ATOMS or len(chunk) >= CHUNK_STRUCTURES:
+        if num_atoms >= times * CHUNK_ATOMS or len(chunk) >= times * CHUNK_STRUCTURES:
             yield chunk
             chunk, num_atoms = [], 0
     if chunk:

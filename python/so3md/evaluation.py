@@ -1,9 +1,8 @@
-"""Errors of a calculator's energies and forces against the reference values of a data set."""
+"""Errors of a calculator against the reference values of a data set."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +11,22 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
+from ase.stress import voigt_6_to_full_3x3_stress
 
-from so3md.batch import evaluate_many
-from so3md.calculator import So3kratesCalculator
+from so3md.batch import ManyEvaluator, Prediction, chunks
+from so3md.calculator import So3kratesCalculator, has_volume
+from so3md.devices import device_of_rank
+from so3md.parallel import Team
+from so3md.reference_values import (
+    QUANTITIES,
+    UNITS,
+    Reference,
+    find_in_atoms,
+    make_reference,
+    names_in_atoms,
+    what_looks_like,
+)
 
-#: Where reference values are looked for, the first that is there counting; then in what ASE itself has read.
-ENERGY_KEYS = ("REF_energy", "ref_energy", "energy_ref", "DFT_energy", "dft_energy")
-FORCES_KEYS = ("REF_forces", "ref_forces", "forces_ref", "DFT_forces", "dft_forces")
 OFFSETS = ("elements", "none")
 
 
@@ -41,17 +49,17 @@ class Errors:
 
 @dataclass
 class Configuration:
-    """One structure of the data set: what the reference says and what the model says; None where there is nothing.
+    """One structure of the data set: what the reference says and what the model says.
 
-    Energies in eV, forces (n, 3) in eV/Angstrom.
+    number: by which the structure is called. model: quantity -> prediction, in the shapes and units of `Reference`, for
+    the quantities that the model gives.
     """
 
+    number: int
     formula: str
     numbers: np.ndarray
-    reference_energy: float | None
-    reference_forces: np.ndarray | None
-    energy: float
-    forces: np.ndarray
+    reference: Reference
+    model: dict[str, Any]
 
 
 @dataclass
@@ -64,23 +72,35 @@ class Evaluation:
 
     def energy(self, configuration: Configuration) -> float:
         """The energy of the model with the offsets, in eV."""
-        return configuration.energy + sum(self.offsets.get(int(z), 0.0) for z in configuration.numbers)
+        return configuration.model["energy"] + sum(self.offsets.get(int(z), 0.0) for z in configuration.numbers)
 
     def energy_pairs(self, per_atom: bool) -> tuple[np.ndarray, np.ndarray]:
         """Energies (reference, model with offsets) of the structures that have a reference, in eV or eV/atom."""
-        chosen = [item for item in self.configurations if item.reference_energy is not None]
+        chosen = [item for item in self.configurations if item.reference.energy is not None]
         sizes = np.array([len(item.numbers) if per_atom else 1 for item in chosen])
-        reference = np.array([item.reference_energy for item in chosen], dtype=float)
+        reference = np.array([item.reference.energy for item in chosen], dtype=float)
         return reference / sizes, np.array([self.energy(item) for item in chosen]) / sizes
 
     def force_pairs(self, element: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Force components (reference, model), flat, in eV/Angstrom; of all atoms or those of an element."""
-        chosen = [item for item in self.configurations if item.reference_forces is not None]
+        chosen = self._with_both("forces")
         masks = [np.ones(len(c.numbers), dtype=bool) if element is None else c.numbers == element for c in chosen]
-        pairs = [(c.reference_forces[mask], c.forces[mask]) for c, mask in zip(chosen, masks, strict=True)]
-        empty = np.empty((0, 3))
-        reference = np.concatenate([empty, *(pair[0] for pair in pairs)])
-        return reference.ravel(), np.concatenate([empty, *(pair[1] for pair in pairs)]).ravel()
+        parts = [(c.reference.forces[mask], c.model["forces"][mask]) for c, mask in zip(chosen, masks, strict=True)]
+        return _flat(parts)
+
+    def pairs(self, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        """Components (reference, model), flat, of a quantity that is no energy, where there are both."""
+        return _flat([(getattr(item.reference, quantity), item.model[quantity]) for item in self._with_both(quantity)])
+
+    def not_compared(self) -> dict[str, int]:
+        """Quantity -> number of structures with a reference value that the model has no prediction for."""
+        found = {
+            name: sum(
+                getattr(item.reference, name) is not None and name not in item.model for item in self.configurations
+            )
+            for name in QUANTITIES
+        }
+        return {name: count for name, count in found.items() if count}
 
     def summary(self) -> dict[str, Errors]:
         """Quantity (with its unit) -> errors, for what the data set has reference values of."""
@@ -92,120 +112,174 @@ class Evaluation:
         }
         for z in sorted({int(z) for item in self.configurations for z in item.numbers}):
             quantities[f"forces on {chemical_symbols[z]} (eV/A)"] = self.force_pairs(z)
+        for name in QUANTITIES[2:]:
+            quantities[f"{name.replace('_', ' ')} ({UNITS[name]})"] = self.pairs(name)
         for name, (reference, model) in quantities.items():
             if reference.size:
                 result[name] = Errors.of(model - reference)
         return result
 
+    def _with_both(self, quantity: str) -> list[Configuration]:
+        return [
+            item
+            for item in self.configurations
+            if getattr(item.reference, quantity) is not None and quantity in item.model
+        ]
+
+
+def _flat(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    first, second = ([np.ravel(pair[k]) for pair in parts] for k in (0, 1))
+    return np.concatenate([np.empty(0), *first]), np.concatenate([np.empty(0), *second])
+
+
+def read_references(
+    frames: Iterable[tuple[int, Atoms]], keys: Mapping[str, str] | None = None, source: str = "the data set"
+) -> list[Reference]:
+    """The reference values of numbered structures. keys: quantity -> the name of its entry, instead of the usual ones.
+
+    Raises ValueError for a value of another shape, with the number of the structure; if a quantity of `keys` is
+    nowhere; and if no structure has a value of anything. Values that are not finite are left out.
+    """
+    keys = keys or {}
+    references, names, quantities = [], set(), set()
+    for number, atoms in frames:
+        with named(number, atoms):
+            found = find_in_atoms(atoms, keys)
+            references.append(make_reference(found, len(atoms), volume_of(atoms), named=keys))
+        names |= names_in_atoms(atoms)
+        quantities |= found.keys()
+    for quantity, key in keys.items():
+        if quantity not in quantities:
+            raise ValueError(
+                f"{source}: there is no entry {key!r} for the reference {quantity}; {what_looks_like(quantity, names)}"
+            )
+    if not quantities:
+        similar = "; ".join(f"{name}: {what_looks_like(name, names)}" for name in ("energy", "forces"))
+        raise ValueError(
+            f"{source} has no reference energies or forces, nor anything else to compare; name their entries if they "
+            f"have other names ({similar})"
+        )
+    return references
+
+
+def volume_of(atoms: Atoms) -> float | None:
+    """The volume (A^3) that a stress belongs to; None where there is none."""
+    return atoms.get_volume() if has_volume(atoms) else None
+
 
 def evaluate(
-    structures: Iterable[Atoms],
+    structures: Sequence[Atoms],
     calculator: Calculator,
     *,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
+    references: Sequence[Reference] | None = None,
+    numbers: Sequence[int] | None = None,
     offset: str = "elements",
     on_structure: Callable[[], None] = lambda: None,
+    on_error: Callable[[ValueError], None] | None = None,
 ) -> Evaluation:
-    """Compare a calculator with the reference values that structures carry.
+    """Compare a calculator with the reference values of structures (default: those of `read_references`).
 
-    energy_key, forces_key: entries of atoms.info and atoms.arrays with the reference (default: the first of
-    ENERGY_KEYS and FORCES_KEYS that is there, else what ASE has read as energy and forces). offset "elements": the zero
-    of the energy differs between methods, so an energy for each atom of each element, found by least squares of the
-    energies per atom, is added to the model; "none" compares the energies as they are. on_structure is called for
-    each structure once it is evaluated. A `So3kratesCalculator` on one process lends its parameters to `evaluate_many`,
-    which is quicker than one structure after the other. Raises ValueError, with the number of the structure, if a value
-    is missing or cannot be evaluated, and if there are no reference values at all.
+    numbers: by which messages call the structures (default: from 0 on). offset "elements": the zero of the energy
+    differs between methods, so an energy for each atom of each element, found by least squares of the energies per
+    atom, is added to the model; "none" compares the energies as they are. on_structure is called for each structure
+    once it is evaluated. A `So3kratesCalculator` lends its parameters to `evaluate_many`, on every rank for a part of
+    the structures; results are the same for any number of ranks. Forces are those of the model, whatever constraints
+    the structures carry. Raises ValueError, with the number of the structure, for one that cannot be evaluated; with
+    on_error, that is called instead, and the structure is left out.
     """
     if offset not in OFFSETS:
         raise ValueError(f"energy offset {offset!r}: expected one of {', '.join(OFFSETS)}")
-    references: deque[_Reference] = deque()  # of the structures that were taken in and are not yet evaluated
-
-    def taken_in() -> Iterator[Atoms]:
-        for number, atoms in enumerate(structures):
-            with _named(number, atoms):
-                references.append(_reference_of(atoms, energy_key, forces_key))
-            yield atoms
-
+    numbers = range(len(structures)) if numbers is None else numbers
+    if references is None:
+        references = read_references(zip(numbers, structures, strict=True))
     configurations = []
-    for energy, forces in _predictions(taken_in(), calculator):
-        reference = references.popleft()
-        configurations.append(Configuration(**vars(reference), energy=energy, forces=forces))
+    outcomes = _outcomes(structures, calculator)
+    for number, atoms, reference, outcome in zip(numbers, structures, references, outcomes, strict=True):
+        if isinstance(outcome, ValueError):
+            error = ValueError(f"structure {number} ({atoms.get_chemical_formula()}): {outcome}")
+            if on_error is None:
+                raise error from outcome
+            on_error(error)
+        else:
+            formula = atoms.get_chemical_formula()
+            configurations.append(Configuration(number, formula, atoms.numbers, reference, outcome))
         on_structure()
-    if all(item.reference_energy is None and item.reference_forces is None for item in configurations):
-        raise ValueError(
-            "the data set has no reference energies or forces; name their entries if they have other names"
-        )
     result = Evaluation(configurations)
     if offset == "elements":
         result.offsets, result.independent_offsets = _fit_offsets(configurations)
     return result
 
 
-@dataclass
-class _Reference:
-    """The first fields of a `Configuration`."""
+# --- predictions ----------------------------------------------------------------------------------------------------
 
-    formula: str
-    numbers: np.ndarray
-    reference_energy: float | None
-    reference_forces: np.ndarray | None
+#: Quantity -> prediction in the shape of `Reference`, or why there is none.
+_Outcome = dict[str, Any] | ValueError
 
 
-def _reference_of(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> _Reference:
-    energy = _reference(atoms, atoms.info, energy_key, ENERGY_KEYS, "energy")
-    forces = _reference(atoms, atoms.arrays, forces_key, FORCES_KEYS, "forces")
-    if forces is not None and np.shape(forces) != (len(atoms), 3):
-        raise ValueError(f"reference forces: expected the shape {(len(atoms), 3)}, found {np.shape(forces)}")
-    return _Reference(atoms.get_chemical_formula(), atoms.numbers, None if energy is None else float(energy), forces)
+def _outcomes(structures: Sequence[Atoms], calculator: Calculator) -> Iterator[_Outcome]:
+    """What the model says of each structure, in their order."""
+    if not isinstance(calculator, So3kratesCalculator):
+        return (_of_calculator(atoms, calculator) for atoms in structures)
+    team = calculator.team
+    parameters = dict(calculator.parameters)
+    parameters["threads"] = parameters["threads"] or team.threads() or None
+    parameters["device"] = device_of_rank(parameters["device"], team)
+    evaluator = team.together(lambda: ManyEvaluator(**parameters))
+    return _of_all_ranks(structures, evaluator, team)
 
 
-def _predictions(structures: Iterable[Atoms], calculator: Calculator) -> Iterator[tuple[float, np.ndarray]]:
-    """Energy and forces of the model for each structure, in their order."""
-    if isinstance(calculator, So3kratesCalculator) and calculator.team.size == 1:
-        parameters = {key: value for key, value in calculator.parameters.items() if key != "device"}
-        for prediction in evaluate_many(structures, **parameters):
-            yield prediction.energy, prediction.forces
-        return
-    for number, atoms in enumerate(structures):
-        probe = atoms.copy()
-        probe.calc = calculator
-        with _named(number, atoms):
-            forces = probe.get_forces()  # first, since it gives the energy as well
-            energy = probe.get_potential_energy()
-        yield energy, forces
+def _of_all_ranks(structures: Sequence[Atoms], evaluator: ManyEvaluator, team: Team) -> Iterator[_Outcome]:
+    """Rank r evaluates structures r, r + size, ... of each portion; all ranks get all outcomes."""
+
+    def own_part(portion: list[Atoms]) -> list[_Outcome]:
+        outcomes = evaluator.outcomes(portion[team.rank :: team.size])
+        return [outcome if isinstance(outcome, ValueError) else _as_model(outcome) for _, outcome in outcomes]
+
+    for portion in chunks(structures, team.size):
+        own = team.together(lambda portion=portion: own_part(portion))
+        parts = [own] if team.size == 1 else team.messages.allgather(own)
+        for number in range(len(portion)):
+            yield parts[number % team.size][number // team.size]
+
+
+def _as_model(prediction: Prediction) -> dict[str, Any]:
+    found = {name: getattr(prediction, name) for name in QUANTITIES}
+    if prediction.stress is not None:
+        found["stress"] = voigt_6_to_full_3x3_stress(prediction.stress)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _of_calculator(atoms: Atoms, calculator: Calculator) -> _Outcome:
+    """By a calculator of another kind, one structure after the other."""
+    probe = atoms.copy()
+    probe.set_constraint()  # they would set forces to zero
+    probe.calc = calculator
+    try:
+        found = {"forces": probe.get_forces(), "energy": probe.get_potential_energy()}
+    except ValueError as error:
+        return error
+    if volume_of(atoms) is not None and "stress" in calculator.implemented_properties:
+        found["stress"] = probe.get_stress(voigt=False)
+    return found
 
 
 @contextmanager
-def _named(number: int, atoms: Atoms) -> Iterator[None]:
+def named(number: int, atoms: Atoms) -> Iterator[None]:
+    """Let errors name the structure."""
     try:
         yield
     except ValueError as error:
         raise ValueError(f"structure {number} ({atoms.get_chemical_formula()}): {error}") from error
 
 
-def _reference(atoms: Atoms, entries: dict[str, Any], key: str | None, known: tuple[str, ...], name: str) -> Any:
-    read_by_ase = atoms.calc.results if atoms.calc else {}
-    if key is not None:
-        if key in entries:
-            return entries[key]
-        if key in read_by_ase:
-            return read_by_ase[key]
-        raise ValueError(f"there is no entry {key!r} for the reference {name}")
-    for candidate in known:
-        if candidate in entries:
-            return entries[candidate]
-    return read_by_ase.get(name)
-
-
 def _fit_offsets(configurations: list[Configuration]) -> tuple[dict[int, float], int]:
     """Energy per atom of each element that, added to the model, brings it closest to the reference (squared errors of
     the energies per atom), and how many combinations of them the data set determines; the rest are left zero."""
-    chosen = [item for item in configurations if item.reference_energy is not None]
+    chosen = [item for item in configurations if item.reference.energy is not None]
     if not chosen:
         return {}, 0
     elements = sorted({int(z) for item in chosen for z in item.numbers})
     fractions = np.array([[np.mean(item.numbers == z) for z in elements] for item in chosen])
-    missing = np.array([(item.reference_energy - item.energy) / len(item.numbers) for item in chosen])
+    missing = np.array([(item.reference.energy - item.model["energy"]) / len(item.numbers) for item in chosen])
     solution, _, rank, _ = np.linalg.lstsq(fractions, missing, rcond=None)
     return dict(zip(elements, solution.tolist(), strict=True)), int(rank)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,6 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Column, Table
 
 from so3md.cli.common import (
     ParallelCommand,
@@ -25,7 +27,11 @@ from so3md.cli.common import (
     set_charge_and_spin,
     team,
 )
-from so3md.evaluation import OFFSETS, Errors, Evaluation, evaluate
+from so3md.cli.reference_table import error_table, show_found
+from so3md.data_sets import SPIN_CONVENTIONS, doubt_about_spins, read_frames, spins_of, take_spin_convention
+from so3md.dynamics.files import replace_file
+from so3md.evaluation import OFFSETS, Configuration, Errors, Evaluation, evaluate, read_references
+from so3md.reference_values import NOT_FINITE, Reference, inventory
 from so3md.structure_checks import warn_of_odd_structures
 
 _COLUMNS = (
@@ -38,7 +44,33 @@ _COLUMNS = (
     "forces_mae_eV_per_A",
     "forces_rmse_eV_per_A",
     "forces_largest_error_eV_per_A",
+    "stress_mae_eV_per_A3",
+    "dipole_mae_eA",
+    "charges_mae_e",
+    "hirshfeld_ratios_mae",
 )
+_MORE = ("stress", "dipole", "charges", "hirshfeld_ratios")  # quantities of the last columns
+
+
+#: Quantity of `so3md.reference_values.KEYS` -> option, and what the entry holds.
+_KEY_OPTIONS = {
+    "energy": ("--energy-key", "energy (eV)"),
+    "forces": ("--forces-key", "forces (eV/A)"),
+    "stress": ("--stress-key", "stress (eV/A^3, ASE's sign)"),
+    "virial": ("--virial-key", "virial (eV, -stress * volume)"),
+    "dipole": ("--dipole-key", "dipole (e A)"),
+    "charges": ("--charges-key", "charges of atoms (e)"),
+    "hirshfeld_ratios": ("--hirshfeld-ratios-key", "Hirshfeld ratios"),
+}
+#: So many structures with a value that is not finite are named one by one.
+_NAMED = 10
+
+
+def _key_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for quantity, (name, what) in reversed(_KEY_OPTIONS.items()):
+        stem = "" if quantity == "virial" else f" Default: REF_{quantity} and its like, else {quantity}."
+        function = click.option(name, help=f"Entry with the reference {what}.{stem}")(function)
+    return function
 
 
 @click.command("eval", cls=ParallelCommand)
@@ -47,11 +79,12 @@ _COLUMNS = (
     "--index", default=":", show_default=True, help="Frames to take, as ASE writes slices, such as :100 or ::10."
 )
 @model_options
+@_key_options
 @click.option(
-    "--energy-key", help="Entry with the reference energy (eV). Default: REF_energy and its like, else energy."
-)
-@click.option(
-    "--forces-key", help="Column with the reference forces (eV/A). Default: REF_forces and its like, else forces."
+    "--spin-convention",
+    type=click.Choice(SPIN_CONVENTIONS),
+    help='What info["spin"] of the data set is: the total spin S (default), the multiplicity, or the number of '
+    "unpaired electrons.",
 )
 @click.option(
     "--energy-offset",
@@ -61,79 +94,129 @@ _COLUMNS = (
     help="Add to the model an energy for each atom of an element, by least squares, or compare energies as they are.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after the data set.")
-def command(dataset: Path, index: str, output: Path | None, **options: Any) -> None:
-    """Compare energies and forces with the reference values in DATASET, extended XYZ or another file that ASE reads.
+@click.option("--overwrite", is_flag=True, help="Replace the files of an evaluation that the directory holds.")
+def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **options: Any) -> None:
+    """Compare a model with the reference values in DATASET, extended XYZ or another file that ASE reads.
 
+    Energies, forces, stress, dipoles, charges of atoms and Hirshfeld ratios, as far as data set and model have them.
     Writes errors.csv (each structure), summary.csv and parity.png. Methods differ in their zero of energy, and SO3LR's
     is one constant for all elements, so that only energies with --energy-offset elements tell of its quality.
     """
-    frames = _read_frames(dataset, index)
-    for atoms in frames:
-        set_charge_and_spin(atoms, options)
-    calculator = make_calculator(calculator_parameters(options))
-    directory = team().from_leader(lambda: _new_directory(output or free_path(f"{dataset.stem}-eval")))
+    numbers, frames = zip(*read_frames(dataset, index), strict=True)
+    keys = {name: options[_parameter(option)] for name, (option, _) in _KEY_OPTIONS.items()}
+    keys = {name: key for name, key in keys.items() if key is not None}
+    references = read_references(zip(numbers, frames, strict=True), keys, dataset.name)
     console = make_console()
+    show_found(inventory(dataset.name, references), console)
+    _warn_of_numbers(numbers, frames, references)
+    warn_of_odd_structures(frames)
+    _set_states(frames, options)
+    calculator = make_calculator(calculator_parameters(options))
+    name = f"{dataset.stem}-eval"
+    directory = team().from_leader(
+        lambda: _new_directory(output or (Path(name) if overwrite else free_path(name)), overwrite)
+    )
+    failed: list[ValueError] = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Evaluating", total=len(frames))
         result = evaluate(
             frames,
             calculator,
-            energy_key=options["energy_key"],
-            forces_key=options["forces_key"],
+            references=references,
+            numbers=numbers,
             offset=options["energy_offset"],
             on_structure=lambda: progress.advance(task),
+            on_error=failed.append,
         )
-    team().on_leader(lambda: _write_files(result, directory))
     _show(result, console)
+    team().on_leader(lambda: _write_files(result, directory))
     written = ", ".join(sorted(path.name for path in directory.iterdir()))
     console.print(f"In {directory}: {written}", highlight=False, soft_wrap=True)
+    if failed:
+        more = f"; so were {len(failed) - 1} others" if len(failed) > 1 else ""
+        raise ValueError(f"{failed[0]} (this structure was left out{more})")
 
 
-def _new_directory(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=False)
+def _parameter(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _new_directory(path: Path, overwrite: bool) -> Path:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; give another --output, or --overwrite")
+    path.mkdir(parents=True, exist_ok=overwrite)
     return path
 
 
-def _read_frames(dataset: Path, index: str) -> list[Atoms]:
-    from ase.io import read
+def _set_states(frames: Sequence[Atoms], options: dict[str, Any]) -> None:
+    """Charge and spin of each structure: those of the options, else its own, in the convention of the data set."""
+    convention = options["spin_convention"]
+    doubt = doubt_about_spins(list(spins_of(frames))) if convention is None and options["spin"] is None else None
+    if doubt:
+        warnings.warn(doubt.replace("spin_convention", "--spin-convention"), stacklevel=2)
+    for atoms in frames:
+        take_spin_convention(atoms, convention)
+        set_charge_and_spin(atoms, options)
 
-    try:
-        frames = read(dataset, index=index)
-    except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        raise ValueError(f"data set {dataset}: ASE could not read it ({type(error).__name__}: {error})") from error
-    frames = frames if isinstance(frames, list) else [frames]
-    if not frames:
-        raise ValueError(f"data set {dataset}: there are no structures in {index!r}")
-    warn_of_odd_structures(frames)
-    return frames
+
+def _warn_of_numbers(numbers: Sequence[int], frames: Sequence[Atoms], references: Sequence[Reference]) -> None:
+    """Name the structures with reference values that are not finite."""
+    found = [
+        f"structure {number} ({atoms.get_chemical_formula()}): the reference {quantity} {NOT_FINITE}; it is left out"
+        for number, atoms, reference in zip(numbers, frames, references, strict=True)
+        for quantity, reason in reference.left_out.items()
+        if reason == NOT_FINITE
+    ]
+    for text in found[:_NAMED]:
+        warnings.warn(text, stacklevel=2)
+    if len(found) > _NAMED:
+        warnings.warn(f"{len(found) - _NAMED} more values are left out likewise", stacklevel=2)
 
 
 def _write_files(result: Evaluation, directory: Path) -> None:
-    with (directory / "errors.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for number, item in enumerate(result.configurations):
-            energy = result.energy(item)
-            row: list[Any] = [number, item.formula, len(item.numbers), item.reference_energy, energy]
-            row.append(None if item.reference_energy is None else (energy - item.reference_energy) / len(item.numbers))
-            if item.reference_forces is not None:
-                errors = Errors.of(item.forces - item.reference_forces)
-                row += [errors.mae, errors.rmse, errors.largest]
-            writer.writerow(row)
-    with (directory / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["quantity", "mae", "rmse", "largest", "count"])
-        for name, errors in result.summary().items():
-            writer.writerow([name, *asdict(errors).values()])
+    rows = [_row(result, item) for item in result.configurations]
+    _write_csv(directory / "errors.csv", _COLUMNS, rows)
+    summary = [[name, *asdict(errors).values()] for name, errors in result.summary().items()]
+    _write_csv(directory / "summary.csv", ("quantity", "mae", "rmse", "largest", "count"), summary)
+    image = directory / "parity.png"
     if drawing := plots():
-        drawing.plot_parity(result.energy_pairs(per_atom=True), result.force_pairs(), directory / "parity.png")
+        drawing.plot_parity(result.energy_pairs(per_atom=True), result.force_pairs(), image)
+    else:
+        image.unlink(missing_ok=True)  # that of an earlier evaluation
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    replace_file(path, text.getvalue().encode())
+
+
+def _row(result: Evaluation, item: Configuration) -> list[Any]:
+    energy, reference = result.energy(item), item.reference.energy
+    row: list[Any] = [item.number, item.formula, len(item.numbers), reference, energy]
+    row.append(None if reference is None else (energy - reference) / len(item.numbers))
+    row += _errors(item, "forces")
+    return row + [_errors(item, name)[0] for name in _MORE]
+
+
+def _errors(item: Configuration, quantity: str) -> list[float | None]:
+    reference = getattr(item.reference, quantity)
+    if reference is None or quantity not in item.model:
+        return [None] * 3
+    errors = Errors.of(item.model[quantity] - reference)
+    return [errors.mae, errors.rmse, errors.largest]
 
 
 def _show(result: Evaluation, console: Console) -> None:
-    table = Table("quantity", *(Column(title, justify="right") for title in ("MAE", "RMSE", "largest", "values")))
-    for name, errors in result.summary().items():
-        table.add_row(name, f"{errors.mae:.6f}", f"{errors.rmse:.6f}", f"{errors.largest:.6f}", str(errors.count))
-    console.print(table)
+    console.print(error_table(result))
+    for name, count in result.not_compared().items():
+        console.print(
+            f"Not compared: {name} of {count} structures, for which this model gives none",
+            highlight=False,
+            soft_wrap=True,
+        )
     if result.offsets:
         offsets = ", ".join(f"{chemical_symbols[z]} {value:.4f}" for z, value in result.offsets.items())
         console.print(f"Energy offsets added to the model (eV/atom): {offsets}", highlight=False, soft_wrap=True)

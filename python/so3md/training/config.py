@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from so3md.data_sets import SPIN_CONVENTIONS
 from so3md.training.schema import ConfigError, build, closest, read_yaml
 
 DEVICES = ("cpu", "cuda")
@@ -24,6 +25,11 @@ def _require(condition: bool, key: str, expected: str, found: Any) -> None:
 def _one_of(key: str, value: str, names: tuple[str, ...]) -> None:
     if value not in names:
         raise ConfigError(f"{key}: expected one of {', '.join(names)}, found {value!r}; {closest(value, names)}")
+
+
+def _check_spin_convention(value: str | None) -> None:
+    if value is not None:
+        _one_of("spin_convention", value, SPIN_CONVENTIONS)
 
 
 @dataclass
@@ -46,6 +52,10 @@ class Source:
     format: str | None = None
     units: Units | None = None
     keys: dict[str, str] | None = None
+    spin_convention: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_spin_convention(self.spin_convention)
 
 
 Files = str | Source | list[str | Source]
@@ -86,8 +96,10 @@ class DataConfig:
     units: Units = field(default_factory=Units)
     keys: dict[str, str] = field(default_factory=dict)
     split: Split = field(default_factory=Split)
+    spin_convention: str | None = None
 
     def __post_init__(self) -> None:
+        _check_spin_convention(self.spin_convention)
         if self.files is None and self.train_files is None:
             raise ConfigError("files: the key is missing; name the data to train on (files, or train_files)")
 

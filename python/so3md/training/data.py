@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import warnings
+import zipfile
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import iread
-from ase.stress import voigt_6_to_full_3x3_stress
 
 from so3md.charge_and_spin import charge_and_spin_of
-from so3md.evaluation import ENERGY_KEYS, FORCES_KEYS
+from so3md.data_sets import doubt_about_spins, read_frames, spins_of, take_spin_convention, total_spin
 from so3md.reference.graph import Structure
+from so3md.reference_values import (
+    KEYS,
+    NOT_FINITE,
+    Factors,
+    Reference,
+    find_in_atoms,
+    make_reference,
+    names_in_atoms,
+    what_looks_like,
+)
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
 from so3md.training.schema import ConfigError, closest
-from so3md.training.unit_conversion import Factors, factors
+from so3md.training.unit_conversion import factors
 
 #: Names under which an .npz holds what, the first that is there counting. The first are those of MD17 and of rMD17.
 NPZ_KEYS: dict[str, tuple[str, ...]] = {
@@ -28,19 +38,15 @@ NPZ_KEYS: dict[str, tuple[str, ...]] = {
     "energy": ("E", "energies", "energy"),
     "forces": ("F", "forces"),
     "stress": ("stress",),
+    "virial": ("virial", "virials"),
     "dipole": ("D", "dipole", "dipoles"),
+    "charges": ("charges", "q"),
     "hirshfeld_ratios": ("hirshfeld_ratios", "h"),
     "cell": ("cell", "lattice"),
     "pbc": ("pbc",),
     "charge": ("charge", "Q"),
     "spin": ("spin", "S"),
-}
-ASE_KEYS: dict[str, tuple[str, ...]] = {
-    "energy": (*ENERGY_KEYS, "energy"),
-    "forces": (*FORCES_KEYS, "forces"),
-    "stress": ("REF_stress", "stress"),
-    "dipole": ("REF_dipole", "dipole"),
-    "hirshfeld_ratios": ("REF_hirshfeld_ratios", "hirshfeld_ratios"),
+    "multiplicity": ("multiplicity",),
 }
 _ASE_UNITS = Units(energy="eV", length="Angstrom", stress=None)
 
@@ -49,8 +55,10 @@ _ASE_UNITS = Units(energy="eV", length="Angstrom", stress=None)
 class Sample:
     """A structure and its reference values; None where the file has none.
 
-    energy (eV), forces (n, 3) eV/A, stress (3, 3) eV/A^3 with ASE's sign, dipole (3) e A, hirshfeld_ratios (n);
-    origin: file and number of the structure in it, for messages.
+    energy (eV), forces (n, 3) eV/A, stress (3, 3) eV/A^3 with ASE's sign, dipole (3) e A, charges (n) e, for which no
+    loss asks, hirshfeld_ratios (n); file, and origin: that and number of the structure in it, for messages. entries:
+    quantity -> where in the file it stands; left_out: quantity -> why what is there is of no use; names: of all
+    entries of the file.
     """
 
     structure: Structure
@@ -58,8 +66,17 @@ class Sample:
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
     dipole: np.ndarray | None = None
+    charges: np.ndarray | None = None
     hirshfeld_ratios: np.ndarray | None = None
     origin: str = ""
+    file: str = ""
+    entries: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+
+    def reference(self) -> Reference:
+        """The reference values alone."""
+        return Reference(**{item.name: getattr(self, item.name) for item in fields(Reference)})
 
     def atoms(self) -> Atoms:
         """The structure for ASE, with the reference values as results of a calculator."""
@@ -100,24 +117,34 @@ def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
     if not path.is_file():
         raise FileNotFoundError(f"data file {path}: there is no such file (paths are relative to the configuration)")
     units, keys = source.units or config.units, config.keys if source.keys is None else source.keys
-    known = NPZ_KEYS if path.suffix == ".npz" else ASE_KEYS
+    convention = source.spin_convention or config.spin_convention
+    known = NPZ_KEYS if path.suffix == ".npz" else KEYS
     for key in keys:
         if key not in known:
             raise ConfigError(f"data.keys.{key}: unknown quantity; {closest(key, known)}")
     if path.suffix == ".npz":
-        samples = _read_npz(path, keys, factors(units, None, "data.units"), source.index)
+        samples, spins = _read_npz(path, keys, factors(units, None, "data.units"), source.index, convention)
     else:
-        samples = _read_ase(path, source, keys, factors(units, _ASE_UNITS, "data.units"))
+        samples, spins = _read_ase(path, source, keys, factors(units, _ASE_UNITS, "data.units"), convention)
     if not samples:
         raise ValueError(f"{path}: no structures (index {source.index!r})")
+    doubt = doubt_about_spins(spins) if convention is None else None
+    if doubt:
+        warnings.warn(f"{path.name}: {doubt}", stacklevel=2)
     return samples
 
 
-def _read_ase(path: Path, source: Source, keys: dict[str, str], factor: Factors) -> list[Sample]:
-    samples = []
-    for number, atoms in enumerate(iread(path, index=source.index, format=source.format)):
+def _read_ase(
+    path: Path, source: Source, keys: dict[str, str], factor: Factors, convention: str | None
+) -> tuple[list[Sample], list[float | None]]:
+    """The samples, and what the file states of each spin."""
+    frames = read_frames(path, source.index, source.format)
+    spins = list(spins_of(atoms for _, atoms in frames))
+    samples, found_anywhere, names = [], set(), set()
+    for number, atoms in frames:
         origin = f"{path.name}, structure {number}"
         try:
+            take_spin_convention(atoms, convention)
             charge, spin = charge_and_spin_of(atoms)
             structure = Structure(
                 atoms.numbers,
@@ -127,40 +154,30 @@ def _read_ase(path: Path, source: Source, keys: dict[str, str], factor: Factors)
                 charge,
                 spin,
             )
-            values = {name: _find_in_atoms(atoms, name, keys.get(name)) for name in ASE_KEYS}
-            samples.append(_make_sample(structure, values, factor, origin))
+            found = find_in_atoms(atoms, keys)
+            samples.append(_make_sample(structure, found, factor, path.name, origin, keys))
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
-    return samples
+        found_anywhere |= found.keys()
+        names |= names_in_atoms(atoms)
+    for quantity, key in keys.items():
+        if quantity not in found_anywhere:
+            similar = what_looks_like(quantity, names)
+            raise ValueError(f"{path.name}: there is no entry {key!r} for {quantity} (data.keys.{quantity}); {similar}")
+    return [replace(sample, names=frozenset(names)) for sample in samples], spins
 
 
-def _find_in_atoms(atoms: Atoms, name: str, key: str | None) -> Any:
-    results = atoms.calc.results if atoms.calc else {}
-    places = (atoms.info, atoms.arrays, results)
-    for candidate in ASE_KEYS[name] if key is None else (key,):
-        for place in places:
-            if candidate in place:
-                return place[candidate]
-    if key is not None:
-        raise ValueError(f"there is no entry {key!r} for {name} (data.keys.{name})")
-    return None
-
-
-def _read_npz(path: Path, keys: dict[str, str], factor: Factors, index: str) -> list[Sample]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {}
-        for name, candidates in NPZ_KEYS.items():
-            wanted = (keys[name],) if name in keys else candidates
-            found = next((key for key in wanted if key in file), None)
-            if found is not None:
-                arrays[name] = file[found]
-            elif name in keys or name in ("numbers", "positions"):
-                raise ValueError(f"{path}: no array {' or '.join(wanted)} for {name}; it has {', '.join(file.files)}")
+def _read_npz(
+    path: Path, keys: dict[str, str], factor: Factors, index: str, convention: str | None
+) -> tuple[list[Sample], list[float | None]]:
+    """The samples, and what the file states of each spin."""
+    arrays, read_from, names = _load_npz(path, keys)
     count = len(arrays["positions"])
     if arrays["positions"].ndim != 3 or arrays["positions"].shape[2] != 3:
         found = arrays["positions"].shape
         raise ValueError(f"{path}: positions: expected the shape (structures, atoms, 3), found {found}")
-    shared = {"numbers": 1, "cell": 2, "pbc": 1, "charge": 0, "spin": 0}  # one for all if they have only these axes
+    # One for all structures if they have only these axes.
+    shared = {"numbers": 1, "cell": 2, "pbc": 1, "charge": 0, "spin": 0, "multiplicity": 0}
 
     def of(name: str, number: int) -> Any:
         array = arrays.get(name)
@@ -171,28 +188,70 @@ def _read_npz(path: Path, keys: dict[str, str], factor: Factors, index: str) -> 
     for name, array in arrays.items():
         if array.ndim > shared.get(name, -1) and len(array) != count:
             raise ValueError(f"{path}: {name}: expected {count} structures, as positions have, found {len(array)}")
-    samples = []
+    samples, spins = [], []
     for number in range(count)[_parse_slice(index)]:
         origin = f"{path.name}, structure {number}"
         try:
             numbers = np.asarray(of("numbers", number))
             real = numbers > 0  # rows of atomic number 0 pad molecules of different sizes
             cell = of("cell", number)
+            stated, spin = _npz_spin(of("spin", number), of("multiplicity", number), convention)
+            spins.append(stated)
             structure = Structure(
                 numbers[real],
                 of("positions", number)[real] * factor.length,
                 None if cell is None else np.asarray(cell) * factor.length,
                 (cell is not None) if of("pbc", number) is None else of("pbc", number),
                 float(np.squeeze(of("charge", number) or 0.0)),
-                float(np.squeeze(of("spin", number) or 0.0)),
+                spin,
             )
-            values = {name: of(name, number) for name in QUANTITIES}
-            for name in ("forces", "hirshfeld_ratios"):
-                values[name] = None if values[name] is None else values[name][real]
-            samples.append(_make_sample(structure, values, factor, origin))
+            values = {name: (read_from[name], of(name, number)) for name in KEYS if name in arrays}
+            for name in {"forces", "charges", "hirshfeld_ratios"} & values.keys():
+                values[name] = read_from[name], values[name][1][real]
+            samples.append(_make_sample(structure, values, factor, path.name, origin, keys))
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
-    return samples
+    return [replace(sample, names=names) for sample in samples], spins
+
+
+def _load_npz(path: Path, keys: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str], frozenset[str]]:
+    """Quantity -> array, and its name in the file; and the names of all arrays."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not an archive of NumPy arrays ({error})") from error
+    arrays, read_from = {}, {}
+    with file:
+        for name, candidates in NPZ_KEYS.items():
+            wanted = (keys[name],) if name in keys else candidates
+            found = next((key for key in wanted if key in file), None)
+            if found is None and (name in keys or name in ("numbers", "positions")):
+                raise ValueError(f"{path}: no array {' or '.join(wanted)} for {name}; it has {', '.join(file.files)}")
+            if found is not None:
+                arrays[name], read_from[name] = _array(path, file, found), found
+        return arrays, read_from, frozenset(file.files) - {read_from["numbers"], read_from["positions"]}
+
+
+def _array(path: Path, file: Any, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: the array {name} cannot be read ({error})") from error
+
+
+def _npz_spin(spin: Any, multiplicity: Any, convention: str | None) -> tuple[float | None, float]:
+    """The spin as it is stated, None if it is not, and the total spin S."""
+    stated = None if spin is None else float(np.squeeze(spin))
+    total = None if stated is None else total_spin(stated, convention)
+    if multiplicity is not None:
+        by_multiplicity = total_spin(float(np.squeeze(multiplicity)), "multiplicity")
+        if total not in (None, by_multiplicity):
+            raise ValueError(
+                f"spin {stated:g} and multiplicity {2 * by_multiplicity + 1:g} contradict each other: expected "
+                "multiplicity = 2 S + 1 (or state data.spin_convention)"
+            )
+        total = by_multiplicity
+    return stated if multiplicity is None else None, total or 0.0
 
 
 def _parse_slice(text: str) -> slice:
@@ -203,40 +262,28 @@ def _parse_slice(text: str) -> slice:
         raise ConfigError(f"index: expected a slice such as 0:1000 or ::10, found {text!r}") from None
 
 
-def _make_sample(structure: Structure, values: dict[str, Any], factor: Factors, origin: str) -> Sample:
-    """Check shapes and convert units. Raises ValueError, naming the quantity."""
+def _make_sample(
+    structure: Structure,
+    found: Mapping[str, tuple[str, Any]],
+    factor: Factors,
+    file: str,
+    origin: str,
+    named: Container[str],
+) -> Sample:
+    """Check shapes and numbers, and convert units. Raises ValueError, naming the quantity."""
     atoms = len(structure.numbers)
     if not atoms:
         raise ValueError("a structure without atoms")
-    shapes: dict[str, tuple[int, ...]] = {"forces": (atoms, 3), "dipole": (3,), "hirshfeld_ratios": (atoms,)}
-    scale = {name: getattr(factor, name, 1.0) for name in QUANTITIES}
-    converted: dict[str, Any] = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        array = np.asarray(value, dtype=float)
-        if name == "energy":
-            if array.size != 1:
-                raise ValueError(f"energy: expected one number, found the shape {array.shape}")
-            array = array.reshape(())
-        elif name == "stress":
-            array = _full_stress(array)
-        elif array.shape != shapes[name]:
-            raise ValueError(f"{name}: expected the shape {shapes[name]}, found {array.shape}")
-        if not np.isfinite(array).all():
+    for name in ("positions", "cell"):
+        if not np.isfinite(getattr(structure, name)).all():
             raise ValueError(f"{name}: holds a number that is not finite")
-        converted[name] = float(array) * scale[name] if name == "energy" else array * scale[name]
-    if not np.isfinite(structure.positions).all():
-        raise ValueError("positions: hold a number that is not finite")
-    return Sample(structure, origin=origin, **converted)
-
-
-def _full_stress(stress: np.ndarray) -> np.ndarray:
-    if stress.shape == (6,):
-        return voigt_6_to_full_3x3_stress(stress)
-    if stress.size != 9:
-        raise ValueError(f"stress: expected 6 numbers (Voigt) or 3 by 3, found the shape {stress.shape}")
-    return stress.reshape(3, 3)
+    has_volume = bool(np.any(structure.pbc)) and np.linalg.matrix_rank(structure.cell) == 3
+    volume = abs(float(np.linalg.det(structure.cell))) if has_volume else None
+    reference = make_reference(found, atoms, volume, factor, named)
+    for name, reason in reference.left_out.items():
+        if reason == NOT_FINITE:
+            raise ValueError(f"{name}: {reason}")
+    return Sample(structure, origin=origin, file=file, **vars(reference))
 
 
 def elements_of(samples: Sequence[Sample]) -> list[int]:

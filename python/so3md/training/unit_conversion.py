@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ase import units
 
+from so3md.reference_values import Factors
 from so3md.training.config import Units
 from so3md.training.schema import ConfigError, closest
 
@@ -22,17 +21,6 @@ ENERGIES = {
 LENGTHS = {"Angstrom": 1.0, "A": 1.0, "Å": 1.0, "Bohr": units.Bohr, "nm": 10.0, "pm": 0.01}
 PRESSURES = {"GPa": units.GPa, "MPa": units.GPa / 1000, "kbar": 1000 * units.bar, "bar": units.bar, "Pa": units.Pascal}
 DIPOLES = {"Debye": units.Debye, "D": units.Debye} | {f"e {name}": value for name, value in LENGTHS.items()}
-
-
-@dataclass(frozen=True)
-class Factors:
-    """What numbers of a file are multiplied by to become eV, A, eV/A, eV/A^3 and e A."""
-
-    energy: float
-    length: float
-    forces: float
-    stress: float
-    dipole: float
 
 
 def factors(given: Units, default: Units | None, where: str) -> Factors:

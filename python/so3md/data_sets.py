@@ -1,0 +1,107 @@
+"""Reading the structures of a data set: which frames, by which numbers they are called, and how spins are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ase import Atoms
+
+from so3md.charge_and_spin import SPIN_KEYS, checked_number
+
+#: What atoms.info["spin"] of a data set may mean: the total spin S, the multiplicity 2 S + 1, or 2 S.
+SPIN_CONVENTIONS = ("S", "multiplicity", "unpaired")
+
+
+def read_frames(path: Path, index: str = ":", file_format: str | None = None) -> list[tuple[int, Atoms]]:
+    """The structures that ASE's notation of slices picks from a file, each with its number in the file, from 0 on.
+
+    Raises ValueError for a file that ASE cannot read, and if there is no such structure.
+    """
+    from ase.io import iread
+    from ase.io.formats import string2index
+
+    wanted = string2index(index) if isinstance(index, str) else index
+    if isinstance(wanted, str):
+        raise ValueError(f"{path}: index: expected a number or a slice such as :100 or ::10, found {index!r}")
+    # ASE says nothing of numbers, which can be told beforehand unless they are counted from the end.
+    counted = _counts_from_the_end(wanted)
+    try:
+        frames = list(iread(path, index=":" if counted else wanted, format=file_format))
+    except IndexError:
+        frames, counted = [], False
+    except Exception as error:  # ASE's readers raise whatever their parsing trips over
+        raise ValueError(f"data set {path}: ASE could not read it ({type(error).__name__}: {error})") from error
+    numbered: list[tuple[int, Atoms]]
+    if counted:
+        everything = list(enumerate(frames))
+        try:
+            numbered = everything[wanted] if isinstance(wanted, slice) else [everything[wanted]]
+        except IndexError:
+            numbered = []
+    elif isinstance(wanted, slice):
+        numbered = [((wanted.start or 0) + k * (wanted.step or 1), atoms) for k, atoms in enumerate(frames)]
+    else:
+        numbered = [(wanted, atoms) for atoms in frames]
+    if not numbered:
+        raise ValueError(f"data set {path}: there are no structures in {index!r}; it holds {_count(path, file_format)}")
+    return numbered
+
+
+def _counts_from_the_end(wanted: int | slice) -> bool:
+    if isinstance(wanted, slice):
+        return any(value is not None and value < 0 for value in (wanted.start, wanted.stop, wanted.step))
+    return wanted < 0
+
+
+def _count(path: Path, file_format: str | None) -> str:
+    from ase.io import iread
+
+    try:
+        count = sum(1 for _ in iread(path, index=":", format=file_format))
+    except Exception:  # whatever it is, it is not what the user has asked for
+        return "none that ASE can count"
+    return f"{count}, counted from 0"
+
+
+# --- spins ----------------------------------------------------------------------------------------------------------
+
+
+def total_spin(value: float, convention: str | None) -> float:
+    """The total spin S that a number means in a convention; None: it is S. Raises ValueError where it can be none."""
+    if convention == "multiplicity":
+        if value < 1:
+            raise ValueError(f"spin {value:g}: a multiplicity 2 S + 1 is at least 1 (spin_convention: {convention})")
+        return (value - 1) / 2
+    return value / 2 if convention == "unpaired" else value
+
+
+def take_spin_convention(atoms: Atoms, convention: str | None) -> None:
+    """Let the spins in atoms.info, meant in a convention of `SPIN_CONVENTIONS`, become total spins S."""
+    if convention in (None, "S"):
+        return
+    for key in SPIN_KEYS:
+        if atoms.info.get(key) is not None:
+            atoms.info[key] = total_spin(checked_number(atoms.info[key], f'atoms.info["{key}"]'), convention)
+
+
+def doubt_about_spins(spins: Sequence[float | None]) -> str | None:
+    """A sentence if stated spins look like multiplicities: whole, at least 1 everywhere; spins: None where not stated.
+
+    Multiplicities taken for S would pass every other check: water of multiplicity 1 becomes a triplet.
+    """
+    stated = [spin for spin in spins if spin is not None]
+    if not stated or any(spin < 1 or spin != round(spin) for spin in stated):
+        return None
+    return (
+        f"all {len(stated)} spins that the data set states are whole numbers of at least 1, as multiplicities are, and "
+        "are taken for total spins S (1: a triplet): say which they are with spin_convention "
+        "(S, multiplicity or unpaired)"
+    )
+
+
+def spins_of(structures: Iterable[Atoms]) -> Iterator[float | None]:
+    """The spin that each structure states, in whatever convention; None where it states none."""
+    for atoms in structures:
+        found = [atoms.info[key] for key in SPIN_KEYS if atoms.info.get(key) is not None]
+        yield checked_number(found[0], "spin") if found else None
