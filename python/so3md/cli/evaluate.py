@@ -109,7 +109,7 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     console = make_console()
     show_found(inventory(dataset.name, references), console)
     _warn_of_numbers(numbers, frames, references)
-    warn_of_odd_structures(frames)
+    warn_of_odd_structures(frames, [f"structure {number}" for number in numbers])
     _set_states(frames, options)
     calculator = make_calculator(calculator_parameters(options))
     name = f"{dataset.stem}-eval"
