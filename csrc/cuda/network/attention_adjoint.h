@@ -22,6 +22,9 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
   using Base::AttentionTile;
   using Base::s, Base::m, Base::lane, Base::count, Base::centre, Base::kChannels, Base::kFilterStride;
 
+  /// Edges whose rows are on their way at the same time: two, where registers allow it.
+  static constexpr int kAtOnce = kPasses * sizeof(Real) > sizeof(double) ? 1 : kTogether;
+
   /// Of the centre: rows, and gradients, sums over edges.
   Quad<Real> query[kPasses], key[kPasses], value[kPasses], coordinate_query[kPasses], coordinate_key[kPasses], attended[kPasses];
   Quad<Real> query_gradient[kPasses], key_gradient[kPasses], value_gradient[kPasses];
@@ -118,13 +121,13 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     const Real norm = static_cast<Real>(s.layout.features_normalizer);
     const int lanes = Base::head_lanes();
     Base::filter_products(0);
-    for (int first = 0; first < count; first += kTogether) {
-      BothWays<Real> product[kTogether];
-      Quad<Real> other_gradient[kTogether][kPasses];
+    for (int first = 0; first < count; first += kAtOnce) {
+      BothWays<Real> product[kAtOnce];
+      Quad<Real> other_gradient[kAtOnce][kPasses];
 #pragma unroll
-      for (int k = 0; k < kTogether; ++k) product[k] = value_products(m.slot[first + k], other_gradient[k]);
+      for (int k = 0; k < kAtOnce; ++k) product[k] = value_products(m.slot[first + k], other_gradient[k]);
 #pragma unroll
-      for (int k = 0; k < kTogether; ++k) {
+      for (int k = 0; k < kAtOnce; ++k) {
         const int e = first + k;
         const BothWays<Real> sum = {sum_lanes<Base::kFixedLanes>(product[k].own, lanes),
                                     sum_lanes<Base::kFixedLanes>(product[k].other, lanes)};
@@ -150,9 +153,9 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     const int lanes = Base::degree_lanes(), index = lane / lanes;
     const bool in_degree = index < s.layout.num_degrees;
     Base::filter_products(1);
-    for (int first = 0; first < count; first += kTogether) {
+    for (int first = 0; first < count; first += kAtOnce) {
 #pragma unroll
-      for (int k = 0; k < kTogether; ++k) {
+      for (int k = 0; k < kAtOnce; ++k) {
         const int e = first + k;
         const Real* other = Base::projection(m.slot[e]) + 3 * kChannels;
         BothWays<Real> product{Real(0), Real(0)};
@@ -341,8 +344,11 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
   }
 };
 
+// The compiler is told that one block to a multiprocessor is enough. Left alone it aims at more of them in `double` with four passes, takes
+// registers away for that, and spills half as much again.
 template <class Real, int kPasses, bool kCommon, bool kShared>
-__global__ void __launch_bounds__((kShared ? kMostSharingWarps : kMostWarps) * kWarp) attention_adjoint(AttentionStep<Real> s) {
+__global__ void __launch_bounds__((kShared ? kMostSharingWarps : kMostWarps) * kWarp, 1)
+    attention_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, kShared>(s, true, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     AdjointTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);
