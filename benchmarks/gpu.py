@@ -9,7 +9,9 @@
   it: the operations of a step over the measured rate; for small systems with graphs and without;
 - compute-sanitizer's memcheck and racecheck of a small system, where it is installed.
 
-`--device cuda-emulation --sizes 9 --seconds 0 --parity-atoms 9` runs the same on the processor, to test this file.
+The file is written again after each of them, so that what was measured is kept if the next one hangs or is killed.
+`--parts` chooses some of them; what the file holds of other parts stays. `--device cuda-emulation --sizes 9 --seconds 0
+--parity-atoms 9` runs the same on the processor, to test this file.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ for precision in ("mixed", "double"):
     for step in range(2):
         engine.evaluate(atoms.numbers, atoms.positions + 0.3 * step, atoms.cell.array, atoms.pbc)
 """
+
+PARTS = ("parity", "speed", "sanitizer")
 
 Record = dict[str, Any]
 
@@ -178,25 +182,76 @@ def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def run(options: argparse.Namespace) -> Record:
-    device = options.device
-    record: Record = {"device": device, "hardware": make_engine(device, "mixed").info()["instruction_set"]}
-    record["machine"] = describe_machine()
-    record["rates"] = rates = _engine.measure_speed(device)
-    _say(f"{record['hardware']}: {rates}")
-    record["parity"] = attempt(lambda: parity(device, options.parity_atoms))
-    _say(f"parity: {record['parity']}")
-    record["speed"] = []
+def measure_speed(options: argparse.Namespace, rates: Record) -> Iterator[Record]:
+    """The record of each size in each precision."""
     for precision in options.precisions:
         for size in options.sizes:
             found = attempt(
-                lambda size=size, precision=precision: speed(device, size, precision, options.seconds, rates)
+                lambda size=size, precision=precision: speed(options.device, size, precision, options.seconds, rates)
             )
-            record["speed"].append({"atoms": size, "precision": precision} | found)
             _say(f"{size} atoms, {precision}: {found}")
-    record["sanitizer"] = attempt(lambda: sanitize(device))
-    _say(f"compute-sanitizer: {record['sanitizer']}")
+            yield {"atoms": size, "precision": precision} | found
+
+
+def run(options: argparse.Namespace, keep: Callable[[Record], None]) -> Record:
+    """Measure the parts that are asked for; `keep` is given the record whenever it has grown."""
+    device = options.device
+    record = read_record(options.json)
+    record |= {"device": device, "hardware": make_engine(device, "mixed").info()["instruction_set"]}
+    record["machine"] = describe_machine()
+    keep(record)
+    if "parity" in options.parts:
+        record["parity"] = attempt(lambda: parity(device, options.parity_atoms))
+        _say(f"parity: {record['parity']}")
+        keep(record)
+    if "speed" in options.parts:
+        record["rates"] = _engine.measure_speed(device)
+        _say(f"{record['hardware']}: {record['rates']}")
+        record["speed"] = []
+        for found in measure_speed(options, record["rates"]):
+            record["speed"].append(found)
+            keep(record)
+    if "sanitizer" in options.parts:
+        record["sanitizer"] = attempt(lambda: sanitize(device))
+        _say(f"compute-sanitizer: {record['sanitizer']}")
+        keep(record)
     return record
+
+
+def read_record(path: Path | None) -> Record:
+    """What the file holds already, of other parts."""
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.exists() else {}
+
+
+def write_record(path: Path | None, record: Record) -> None:
+    """Replace the file in one step."""
+    if path is None:
+        return
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def failures(record: Record, parts: list[str]) -> list[str]:
+    """What does not hold, of the parts that were measured, a line each."""
+    found = []
+    if "parity" in parts:
+        found += [
+            f"parity in {key} does not hold"
+            for key in ("double", "mixed")
+            if not record["parity"].get(key, {}).get("ok")
+        ]
+    if "speed" in parts:
+        found += [
+            f"{case['atoms']} atoms, {case['precision']}: {case['error']}"
+            for case in record["speed"]
+            if "error" in case
+        ]
+    if "sanitizer" in parts and "skipped" not in record["sanitizer"]:
+        found += [
+            f"compute-sanitizer: {tool} is not clean" for tool, said in record["sanitizer"].items() if said != "clean"
+        ]
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -206,15 +261,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precisions", nargs="+", default=["mixed"], choices=["mixed", "double"])
     parser.add_argument("--seconds", type=float, default=10.0, help="for each size")
     parser.add_argument("--parity-atoms", type=int, default=1536)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--json", type=Path, help="file for the results")
     options = parser.parse_args(arguments)
-    record = run(options)
-    text = json.dumps(record, indent=2)
-    if options.json is not None:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    else:
-        print(text)
-    return 0 if record["parity"].get("double", {}).get("ok") and record["parity"].get("mixed", {}).get("ok") else 1
+    record = run(options, lambda record: write_record(options.json, record))
+    if options.json is None:
+        print(json.dumps(record, indent=2))
+    failed = failures(record, options.parts)
+    for line in failed:
+        _say(line)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

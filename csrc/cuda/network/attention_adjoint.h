@@ -347,8 +347,7 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
 // The compiler is told that one block to a multiprocessor is enough. Left alone it aims at more of them in `double` with four passes, takes
 // registers away for that, and spills half as much again.
 template <class Real, int kPasses, bool kCommon, bool kShared>
-__global__ void __launch_bounds__((kShared ? kMostSharingWarps : kMostWarps) * kWarp, 1)
-    attention_adjoint(AttentionStep<Real> s) {
+__global__ void __launch_bounds__((kShared ? kMostSharingWarps : kMostWarps) * kWarp, 1) attention_adjoint(AttentionStep<Real> s) {
   for_my_centres<Real, kShared>(s, true, [&](const TileMemory<Real>& memory, const Real* second, int centre) {
     AdjointTile<Real, kPasses, kCommon> tile(s, memory, second, static_cast<int>(threadIdx.x) % kWarp);
     tile.begin(centre);
