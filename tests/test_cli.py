@@ -91,7 +91,16 @@ def test_md_writes_everything_to_one_directory(ethanol: str):
     assert "ns/day" in output
     assert "us/atom/step" in output
     names = {path.name for path in Path("run").iterdir()}
-    assert names == {"run.json", "log.csv", "trajectory.xyz", "checkpoint.npz", "final.xyz", "log.png"}
+    expected = {
+        "run.json",
+        "log.csv",
+        "trajectory.xyz",
+        "checkpoint.npz",
+        "checkpoint_previous.npz",
+        "final.xyz",
+        "log.png",
+    }
+    assert names == expected
     assert [row["step"] for row in read_csv("run/log.csv")] == ["0", "10", "20"]
     assert Path("run/log.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads(Path("run/run.json").read_text())

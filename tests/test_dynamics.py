@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -154,19 +155,44 @@ def test_atoms_can_be_held_in_place(tmp_path):
         ({"ensemble": "nve", "thermostat": "csvr"}, "nve has no such setting"),
         ({"thermostat": "csvr", "friction": 1.0}, "friction 1.0: nvt-csvr has no such setting"),
         ({"pressure": 1.0}, "pressure 1.0: nvt-langevin has no such setting"),
-        ({"temperature": -1.0}, "temperature -1.0 K: expected a positive"),
+        ({"temperature": -1.0}, "temperature -1.0: expected a number of 0 to 1e\\+06 K"),
         ({"temperature": 0.0}, "temperature 0.0 K: expected a positive"),
-        ({"temperature": float("nan")}, "temperature nan: expected a positive"),
+        ({"temperature": float("nan")}, "temperature nan: expected a number"),
         ({"timestep": 0.0}, "timestep 0.0: expected a positive number"),
         ({"ensemble": "npt", "taup": -1.0}, "taup -1.0: expected a positive number"),
+        ({"ensemble": "npt", "taup": 0.1}, "taup 0.1 fs: expected at least a time step, 0.5 fs"),
         ({"friction": -1.0}, "friction -1.0"),
-        ({"log_interval": 0}, "log_interval 0: expected an integer of at least 1"),
-        ({"seed": -1}, "seed -1: expected an integer of at least 0"),
+        ({"log_interval": 0}, "log_interval 0: expected an integer of 1 to"),
+        ({"seed": -1}, "seed -1: expected an integer of 0 to"),
+        ({"friction": 1e5}, "friction 100000 /ps: velocities would be lost.*expected at most 2000 /ps"),
+        ({"max_temperature": 100.0}, "max_temperature 100 K: expected more than the temperature of the run, 300 K"),
+        ({"temperature": "300"}, "temperature 300: expected a number"),
+        ({"seed": True}, "seed True: expected an integer"),
+        ({"thermostat": 3}, "thermostat 3: expected one of"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Settings(**settings)
+
+
+_NUMBERS = [field.name for field in fields(Settings) if field.name not in ("ensemble", "thermostat")]
+
+
+@pytest.mark.parametrize("name", _NUMBERS)
+@pytest.mark.parametrize("value", [1e308, -1e308, float("inf"), float("nan"), 10**400, -1, "1", [1]], ids=str)
+def test_no_number_of_the_settings_is_without_bounds(name: str, value):
+    own = {"friction": {}, "taup": {"ensemble": "npt"}, "pressure": {"ensemble": "npt"}, "taut": {"thermostat": "csvr"}}
+    if (name, value) == ("pressure", -1):
+        Settings(ensemble="npt", pressure=value)
+        return
+    with pytest.raises(ValueError, match=f"{name} .*: expected"):
+        Settings(**own.get(name, {}), **{name: value})
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    settings = Settings(temperature=np.float32(250), log_interval=np.int64(3), seed=np.int32(1))
+    assert [type(getattr(settings, name)) for name in ("temperature", "log_interval", "seed")] == [float, int, int]
 
 
 def test_defaults_depend_on_the_ensemble():

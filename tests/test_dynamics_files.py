@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +24,8 @@ from dynamics_tools import SoftSpheres, read_rows, soft_spheres
 
 from so3md import So3kratesCalculator
 from so3md.dynamics import BlowUpError, Settings, Simulation
-from so3md.dynamics.checkpoint import Checkpoint, CheckpointError
+from so3md.dynamics.checkpoint import Checkpoint
+from so3md.run_directory import CheckpointError, DirectoryLock, GrowingFile, LockedError
 from so3md.structures import read_structure
 
 KINDS = {
@@ -180,26 +187,259 @@ def test_another_model_is_refused(tmp_path, toy_model):
         Simulation.resume(tmp_path / "run", So3kratesCalculator(model=path, threads=1, precision="double"))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:-200]),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_text("step 10"),
-        lambda path: np.savez(path, step=10),
-        lambda path: np.savez(path, document=np.array(["{}"], dtype=object)),
-    ],
-    ids=["truncated", "empty", "text", "other arrays", "a pickle"],
-)
-def test_a_damaged_checkpoint_is_refused(finished: Path, damage):
-    damage(finished / "checkpoint.npz")
+def _with_other_byte(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-200]),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "one byte": lambda path: path.write_bytes(_with_other_byte(path.read_bytes())),
+    "text": lambda path: path.write_text("step 10"),
+    "other arrays": lambda path: np.savez(path, step=10),
+    "a pickle": lambda path: np.savez(path, document=np.array(["{}"], dtype=object)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, tmp_path):
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    for directory in (whole, damaged):
+        with Simulation.start(soft_spheres(), settings_of("csvr"), directory) as simulation:
+            simulation.run(20)
+    damage(damaged / "checkpoint.npz")
+    with pytest.warns(UserWarning, match=r"checkpoint\.npz: damaged.*going on from the checkpoint before it") as caught:
+        simulation = Simulation.resume(damaged, SoftSpheres())
+    assert "\n" not in str(caught[0].message)
+    with simulation:
+        assert simulation.step == 10
+        assert Checkpoint.read(damaged / "checkpoint.npz").step == 10  # the damaged one does not become the one before
+        simulation.run(10)
+    assert_same_run(whole, damaged)
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_two_damaged_checkpoints_are_refused(finished: Path, damage):
+    for name in ("checkpoint.npz", "checkpoint_previous.npz"):
+        damage(finished / name)
     with pytest.raises(CheckpointError, match=r"checkpoint\.npz: damaged, or not a checkpoint of so3md"):
         Simulation.resume(finished, SoftSpheres())
 
 
-def test_a_trajectory_that_lost_frames_is_refused(finished: Path):
-    os.truncate(finished / "trajectory.xyz", 100)
-    with pytest.raises(ValueError, match=r"trajectory\.xyz: expected at least \d+ bytes.*found 100"):
+def test_no_damage_to_a_checkpoint_goes_unnoticed(finished: Path):
+    path = finished / "checkpoint.npz"
+    content = path.read_bytes()
+    state = {key: array.tobytes() for key, array in np.load(path).items()}
+    random = np.random.default_rng(1)
+    for place in random.integers(len(content), size=300):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        try:
+            Checkpoint.read(path)
+        except CheckpointError:
+            continue
+        assert {key: array.tobytes() for key, array in np.load(path).items()} == state  # such as the date in the zip
+
+
+def test_a_checkpoint_of_another_version_is_not_taken_for_a_damaged_one(finished: Path):
+    path = finished / "checkpoint.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    document = json.loads(str(arrays["document"])) | {"format": 2}
+    np.savez(path, **(arrays | {"document": np.array(json.dumps(document))}))
+    with pytest.raises(CheckpointError, match="format 2, and this so3md reads format 1"):
+        Simulation.resume(finished, SoftSpheres())
+
+
+def test_a_checkpoint_that_is_not_there_falls_back_to_the_one_before(finished: Path):
+    (finished / "checkpoint.npz").unlink()
+    with pytest.warns(UserWarning, match="there is no such file; going on from"):
+        Simulation.resume(finished, SoftSpheres()).close()
+
+
+@pytest.mark.parametrize("lost", ["shorter", "zeros", "missing"])
+def test_files_that_lost_their_end_go_on_after_their_last_whole_record(finished: Path, lost: str):
+    sizes = Checkpoint.read(finished / "checkpoint.npz").file_sizes
+    for name, size in sizes.items():
+        if lost == "missing":
+            (finished / name).unlink()
+            continue
+        os.truncate(finished / name, size * 2 // 3)
+        if lost == "zeros":  # a file system that knew the size before it had the data
+            os.truncate(finished / name, size + 100)
+    with pytest.warns(
+        UserWarning, match="as a power failure leaves it; going on after its last whole record"
+    ) as caught:
+        simulation = Simulation.resume(finished, SoftSpheres())
+    assert len(caught) == 2
+    with simulation:
+        simulation.run(10)
+    for steps, interval in (
+        (read_rows(finished)["step"].tolist(), 1),
+        ([frame.info["step"] for frame in read(finished / "trajectory.xyz", ":")], 2),
+    ):
+        kept = [step for step in steps if step <= 10]
+        assert kept == list(range(0, interval * len(kept), interval))
+        assert bool(kept) == (lost != "missing")
+        assert len(kept) < 1 + 10 / interval
+        assert steps[len(kept) :] == list(range(10 + interval, 21, interval))
+    assert b"\0" not in (finished / "log.csv").read_bytes() + (finished / "trajectory.xyz").read_bytes()
+
+
+def test_files_are_on_disk_before_the_checkpoint_that_records_their_sizes(finished: Path, monkeypatch):
+    synced = []
+
+    def record(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name.split(".npz")[0])
+        original(handle)
+
+    original = os.fsync
+    with Simulation.resume(finished, SoftSpheres()) as simulation:
+        for _ in range(3):
+            simulation._advance()
+        monkeypatch.setattr(os, "fsync", record)
+        simulation.save()
+    assert synced == ["log.csv", "trajectory.xyz", ".checkpoint", "run"]
+
+
+class _Interrupts:
+    """A file in whose n-th write the user presses Ctrl-C."""
+
+    def __init__(self, file, write: int) -> None:
+        self._file, self._left = file, write
+
+    def write(self, content) -> int:
+        self._left -= 1
+        if self._left == 0:
+            self._file.write(bytes(content)[: len(content) // 2])
+            raise KeyboardInterrupt
+        return self._file.write(content)
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("name", ["_log", "_trajectory"])
+@pytest.mark.parametrize("write", [1, 2])
+def test_an_interrupt_in_the_middle_of_a_row_or_frame_ruins_nothing(name: str, write: int, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    with Simulation.start(soft_spheres(), settings_of("csvr"), whole) as simulation:
+        simulation.run(20)
+    with Simulation.start(soft_spheres(), settings_of("csvr"), stopped) as simulation:
+        simulation.run(11)
+        growing = getattr(simulation._outputs, name)
+        growing._file = _Interrupts(growing._file, write)
+        with pytest.raises(KeyboardInterrupt):
+            simulation.run(9)
+    assert read(stopped / "trajectory.xyz", ":")[-1].info["step"] in (10, 12, 14)  # no part of a frame is left
+    assert read_rows(stopped)["step"].tolist() == list(range(len(read_rows(stopped)["step"])))
+    with Simulation.resume(stopped, SoftSpheres()) as simulation:
+        assert simulation.step == 11
+        simulation.run(9)
+    assert_same_run(whole, stopped)
+
+
+# --- one process at a time ------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_elsewhere_is_left_alone(finished: Path):
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, finished], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    expected = (
+        rf"run is in use by process {holder.pid} on {re.escape(socket.gethostname())}, since 20.*wait until it ends"
+    )
+    with pytest.raises(LockedError, match=expected):
+        Simulation.resume(finished, SoftSpheres())
+    with pytest.raises(LockedError, match=expected):
+        Simulation.start(soft_spheres(), settings_of("csvr"), finished, overwrite=True)
+    assert {name: (finished / name).read_bytes() for name in before} == before
+    holder.kill()  # a lock ends with its process, however that ends
+    holder.communicate()
+    with Simulation.resume(finished, SoftSpheres()) as simulation:
+        simulation.run(1)
+    assert not (finished / ".so3md.lock").exists()
+
+
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from so3md.run_directory import DirectoryLock
+lock = DirectoryLock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_same_process_cannot_run_twice_either(finished: Path):
+    with (
+        Simulation.resume(finished, SoftSpheres()),
+        pytest.raises(LockedError, match=r"this process itself.*close the earlier run first"),
+    ):
+        Simulation.resume(finished, SoftSpheres())
+    Simulation.resume(finished, SoftSpheres()).close()
+
+
+def test_a_refusal_lets_go_of_the_lock(finished: Path):
+    with pytest.raises(CheckpointError):
+        Simulation.resume(finished, SoftSpheres(), structure=soft_spheres().repeat(2))
+    Simulation.resume(finished, SoftSpheres()).close()
+
+
+@pytest.mark.parametrize(
+    ("owner", "free"),
+    [
+        ({"host": socket.gethostname(), "pid": 2**22 + 1}, True),  # more than Linux has
+        ({"host": socket.gethostname(), "pid": 1}, False),
+        ({"host": "another", "pid": 1}, False),
+        (None, True),
+    ],
+    ids=["dead", "alive", "elsewhere", "empty"],
+)
+def test_without_locks_of_the_file_system_the_owner_in_the_file_counts(owner, free: bool, tmp_path, monkeypatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / ".so3md.lock").write_text(json.dumps(owner and owner | {"since": "2026-01-01"}))
+    if free:
+        DirectoryLock(tmp_path).release()
+    else:
+        with pytest.raises(LockedError, match=r"has no locks: if that process is dead, remove .*\.so3md\.lock"):
+            DirectoryLock(tmp_path)
+
+
+def test_what_killed_processes_left_half_written_is_removed(finished: Path):
+    (finished / ".checkpoint.npz.123-abc.partial").write_text("half")
+    Simulation.resume(finished, SoftSpheres()).close()
+    assert not list(finished.glob(".*"))
+
+
+# --- run.json -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": []},
+        {"settings": {"temprature": 300}},
+        {"settings": {"temperature": "hot"}},
+        {"sessions": None},
+        {"planned_steps": "many"},
+        {"trajectory_columns": {"velocities": True}},
+        {"identity": 3},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_an_error_of_one_line(finished: Path, change):
+    record = json.loads((finished / "run.json").read_text())
+    (finished / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(ValueError, match=r"damaged|expected a|another run"):
         Simulation.resume(finished, SoftSpheres())
 
 
@@ -260,15 +500,15 @@ def test_existing_output_is_never_overwritten_silently(finished: Path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_trajectory_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path, monkeypatch):
     def is_full(self, path, *args, **kwargs):
-        original(self, Path("/dev/full") if path.name == "trajectory.xyz" else path, *args, **kwargs)
+        original(self, path, *args, **kwargs)
+        if path.name == "trajectory.xyz":
+            self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
 
-    from so3md.dynamics.outputs import _GrowingFile
-
-    original = _GrowingFile.__init__
-    monkeypatch.setattr(_GrowingFile, "__init__", is_full)
+    original = GrowingFile.__init__
+    monkeypatch.setattr(GrowingFile, "__init__", is_full)
     atoms = soft_spheres()
     before = atoms.positions.copy()
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: .*trajectory\.xyz"):
         Simulation.start(atoms, settings_of("nve"), tmp_path / "run")
     assert (atoms.positions == before).all()
 

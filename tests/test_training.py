@@ -19,8 +19,8 @@ from training_tools import TINY_MODEL, write_config, write_molecules  # noqa: E4
 
 from so3md import So3kratesCalculator  # noqa: E402
 from so3md.cli import main  # noqa: E402
-from so3md.dynamics.checkpoint import CheckpointError  # noqa: E402
 from so3md.model_file import ModelFile  # noqa: E402
+from so3md.run_directory import CheckpointError, LockedError  # noqa: E402
 from so3md.training.config import read_config  # noqa: E402
 from so3md.training.run import Run  # noqa: E402
 from so3md.training.trainer import NotFiniteError  # noqa: E402
@@ -143,12 +143,69 @@ def test_other_data_are_refused_when_a_run_goes_on(project: Path) -> None:
         Run.resume(project / "run")
 
 
-def test_a_damaged_checkpoint_is_refused(project: Path) -> None:
-    run = start(project)
-    run.train(should_stop=lambda: True)
-    path = project / "run" / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:200])
+def stopped_with_two_checkpoints(project: Path) -> Path:
+    """The directory of a training with checkpoints after steps 3 and 6, which has 6 more to go."""
+    with start(project, training={"epochs": 4, "validation_interval": 1}) as run:
+        for steps in (3, 6):
+            run.train(should_stop=lambda steps=steps: run.trainer.step >= steps)
+    return project / "run"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "one byte"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage: str, project: Path) -> None:
+    path = stopped_with_two_checkpoints(project) / "checkpoint.safetensors"
+    content = path.read_bytes()
+    length = {"truncated": 200, "empty": 0, "one byte": len(content) - 9}[damage]
+    path.write_bytes(content[:length])
+    if damage == "one byte":  # of a number in the last tensor, which safetensors by itself does not notice
+        path.write_bytes(content[:length] + bytes([content[length] ^ 1]) + content[length + 1 :])
+    with pytest.warns(UserWarning, match=r"checkpoint\.safetensors: damaged.*going on from the checkpoint before it"):
+        resumed = Run.resume(project / "run")
+    assert resumed.trainer.step == 3
+    resumed.train()
+    assert [row["epoch"] for row in log_without_time(project / "run")] == ["1", "2", "3", "4"]
+
+
+def test_two_damaged_checkpoints_are_refused(project: Path) -> None:
+    directory = stopped_with_two_checkpoints(project)
+    for name in ("checkpoint.safetensors", "checkpoint_previous.safetensors"):
+        os.truncate(directory / name, 200)
     with pytest.raises(CheckpointError, match="damaged"):
+        Run.resume(directory)
+
+
+@pytest.mark.parametrize("lost", ["shorter", "zeros"])
+def test_a_log_that_lost_its_end_goes_on_after_its_last_whole_row(lost: str, project: Path) -> None:
+    log = stopped_with_two_checkpoints(project) / "log.csv"
+    size = log.stat().st_size
+    os.truncate(log, size - 10)
+    if lost == "zeros":
+        os.truncate(log, size)
+    with pytest.warns(UserWarning, match="going on after its last whole record"):
+        resumed = Run.resume(project / "run")
+    resumed.train()
+    assert b"\0" not in log.read_bytes()
+    assert [row["epoch"] for row in log_without_time(project / "run")] == ["1", "3", "4"]
+
+
+def test_two_processes_cannot_train_in_one_directory(project: Path) -> None:
+    with start(project) as run:
+        for again in (lambda: Run.resume(project / "run"), lambda: start(project)):
+            with pytest.raises((LockedError, FileExistsError)):
+                again()
+        config = read_config(write_config(project / "run.yaml"))
+        with pytest.raises(LockedError, match="is in use by this process itself"):
+            Run.start(config, project, project / "run", overwrite=True)
+        run.train(should_stop=lambda: True)
+    Run.resume(project / "run").close()
+
+
+@pytest.mark.parametrize("change", [{"config": {}}, {"config": 3}, {"data": None}, {"kind": None}], ids=str)
+def test_a_damaged_record_is_an_error_of_one_line(change: dict[str, Any], project: Path) -> None:
+    start(project).close()
+    record = json.loads((project / "run" / "run.json").read_text())
+    (project / "run" / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(ValueError, match=r"run\.json: damaged"):
         Run.resume(project / "run")
 
 

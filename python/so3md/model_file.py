@@ -39,6 +39,7 @@ from so3md.model_checks import (
     positive,
     record,
 )
+from so3md.run_directory import replace_file
 
 __all__ = [
     "PAPER_2022",
@@ -130,12 +131,7 @@ class ModelFile:
         path = Path(path)
         text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, sort_keys=True)
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors.items()}
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        replace_file(path, save(tensors, metadata={METADATA_KEY: text}))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> ModelFile:

@@ -29,8 +29,8 @@ from so3md.cli.common import (
 from so3md.cli.progress import ProgressDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.dynamics import Settings, Simulation
-from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, TRAJECTORY, read_record
-from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
+from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, TRAJECTORY, read_record, recorded_settings
+from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
 from so3md.structures import EXAMPLES, read_structure
 
@@ -51,7 +51,9 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option("--temperature", type=float, help="In K. Default: 300.")
 @click.option("--timestep", type=float, help="In fs. Default: 0.5.")
 @click.option(
-    "--steps", type=click.IntRange(min=0), help=f"Default: {_DEFAULT_STEPS}, or what is left of a resumed run."
+    "--steps",
+    type=click.IntRange(0, int(STEPS.highest)),
+    help=f"Default: {_DEFAULT_STEPS}, or what is left of a resumed run.",
 )
 @click.option("--friction", type=float, help="Of langevin, in 1/ps. Default: 1.")
 @click.option("--taut", type=float, help="Time constant of csvr and of the thermostat of npt, in fs. Default: 100.")
@@ -83,14 +85,9 @@ def command(
     if structure and example:
         raise click.UsageError("give a STRUCTURE or --example, not both")
     structure = structure or example
-    if resume is None:
-        simulation = _start(structure or "water", options)
-        steps = _DEFAULT_STEPS if options["steps"] is None else options["steps"]
-    else:
-        simulation = _resume(resume, structure, given_options(ctx))
-        steps = _steps_left(simulation, options["steps"])
+    simulation = _resume(resume, structure, given_options(ctx)) if resume else _start(structure or "water", options)
     with simulation:
-        ctx.exit(_run(simulation, steps, options["plot"]))
+        ctx.exit(_run(simulation, _steps(simulation, options["steps"], bool(resume)), options["plot"]))
 
 
 def _start(structure: str, options: dict[str, Any]) -> Simulation:
@@ -117,7 +114,7 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
         if key in given:
             raise click.UsageError(f"--{key.replace('_', '-')} says how a run begins; it does not go with --resume")
     record = team().from_leader(lambda: read_record(directory))
-    settings = Settings(**(record["settings"] | {key: given[key] for key in _SETTINGS if key in given}))
+    settings = recorded_settings(directory, record, {key: given[key] for key in _SETTINGS if key in given})
     parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
     parameters |= calculator_parameters(given) | {key: given[key] for key in ("charge", "spin") if key in given}
     initial = None
@@ -126,9 +123,11 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
     return Simulation.resume(directory, make_calculator(parameters), settings=settings, structure=initial)
 
 
-def _steps_left(simulation: Simulation, steps: int | None) -> int:
+def _steps(simulation: Simulation, steps: int | None, resumed: bool) -> int:
     if steps is not None:
         return steps
+    if not resumed:
+        return _DEFAULT_STEPS
     left = simulation.planned_steps - simulation.step
     if left <= 0:
         raise click.UsageError(f"the run has done all of its {simulation.planned_steps} steps; --steps N does N more")

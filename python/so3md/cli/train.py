@@ -71,7 +71,8 @@ def train(
     if resume is not None:
         if config is not None or output is not None or overwrite:
             raise click.UsageError("--resume goes on with the run of a directory: no CONFIG, --output or --overwrite")
-        return see_through(Run.resume(resume, changes))
+        with Run.resume(resume, changes) as run:
+            return see_through(run)
     if config is None:
         raise click.UsageError("give a CONFIG (--example prints one), or --resume DIRECTORY")
     settings = read_config(config)
@@ -80,7 +81,8 @@ def train(
     directory = output or default_output(settings, config)
     if output is None and settings.output is None and not overwrite:
         directory = free_path(str(directory))
-    return see_through(Run.start(settings, config.parent, directory, model=model, overwrite=overwrite))
+    with Run.start(settings, config.parent, directory, model=model, overwrite=overwrite) as run:
+        return see_through(run)
 
 
 def see_through(run: Run) -> int:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,11 @@ from ase.constraints import dict2constraint
 from ase.io import jsonio
 
 from so3md.charge_and_spin import charge_and_spin_entries
-from so3md.dynamics.files import replace_file
+from so3md.run_directory import CheckpointError, DamagedError, read_latest, write_checkpoint
 
 FORMAT = 1
 _ATOM_ARRAYS = ("numbers", "masses", "positions", "momenta")
 _DRIVER = "driver:"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is damaged or belongs to another run; the message says what differs."""
 
 
 @dataclass
@@ -48,7 +42,7 @@ class Checkpoint:
     file_sizes: dict[str, int]
 
     def write(self, path: Path) -> None:
-        """Write the file, replacing an older one only when this one is complete."""
+        """Write the file when everything that it records is on disk; the last one is kept as the one before."""
         atoms = self.atoms
         document = {
             "format": FORMAT,
@@ -70,7 +64,21 @@ class Checkpoint:
         } | {_DRIVER + name: value for name, value in self.driver.items()}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        replace_file(path, buffer.getvalue())
+        write_checkpoint(path, buffer.getvalue())
+
+    def random_numbers(self, path: Path) -> np.random.Generator:
+        """The generator in its state. Raises CheckpointError, naming the path, if it is none."""
+        generator = np.random.default_rng()
+        try:
+            generator.bit_generator.state = self.rng
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path}: damaged, the state of its random numbers is none ({error})") from error
+        return generator
+
+    @classmethod
+    def read_latest(cls, path: Path) -> Checkpoint:
+        """Read the last checkpoint, or with a warning the one before where the last is damaged; raises as `read`."""
+        return read_latest(path, cls.read)
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -79,22 +87,26 @@ class Checkpoint:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             document = json.loads(str(arrays["document"]))
-            if document["format"] != FORMAT:
-                raise CheckpointError(f"{path}: format {document['format']}, and this so3md reads format {FORMAT}")
-            atoms = Atoms(cell=arrays["cell"], pbc=arrays["pbc"], **{name: arrays[name] for name in _ATOM_ARRAYS})
-            atoms.info.update(document["info"])
-            atoms.set_constraint([dict2constraint(item) for item in jsonio.decode(document["constraints"])])
-            return cls(
-                atoms=atoms,
-                driver={key.removeprefix(_DRIVER): value for key, value in arrays.items() if key.startswith(_DRIVER)},
-                **{key: document[key] for key in ("step", "rng", "identity", "file_sizes")},
-            )
-        except (KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path}: damaged, or not a checkpoint of so3md ({error!r})") from error
-        except CheckpointError:
+            found = document["format"]
+            if found == FORMAT:
+                return cls._of(arrays, document)
+        except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise
-        except ValueError as error:
-            raise CheckpointError(f"{path}: damaged, or not a checkpoint of so3md ({error})") from error
+        except Exception as error:  # what damage makes NumPy, zipfile and JSON raise has no end
+            text = " ".join(str(error).split())
+            raise DamagedError(f"{path}: damaged, or not a checkpoint of so3md ({text})") from error
+        raise CheckpointError(f"{path}: format {found}, and this so3md reads format {FORMAT}")
+
+    @classmethod
+    def _of(cls, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> Checkpoint:
+        atoms = Atoms(cell=arrays["cell"], pbc=arrays["pbc"], **{name: arrays[name] for name in _ATOM_ARRAYS})
+        atoms.info.update(document["info"])
+        atoms.set_constraint([dict2constraint(item) for item in jsonio.decode(document["constraints"])])
+        return cls(
+            atoms=atoms,
+            driver={key.removeprefix(_DRIVER): value for key, value in arrays.items() if key.startswith(_DRIVER)},
+            **{key: document[key] for key in ("step", "rng", "identity", "file_sizes")},
+        )
 
 
 def structure_identity(atoms: Atoms) -> str:
@@ -103,15 +115,3 @@ def structure_identity(atoms: Atoms) -> str:
     for array in (atoms.numbers, atoms.get_masses(), atoms.positions, atoms.cell.array, atoms.pbc):
         digest.update(np.ascontiguousarray(array).tobytes())
     return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, checksum {digest.hexdigest()[:16]}"
-
-
-def refuse_other_run(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise CheckpointError, naming each difference, unless a checkpoint's identity is the one of this run."""
-    missing = "nothing"
-    differences = [
-        f"{key}: the checkpoint has {found.get(key, missing)}, this run {expected.get(key, missing)}"
-        for key in sorted(found.keys() | expected.keys())
-        if found.get(key, missing) != expected.get(key, missing)
-    ]
-    if differences:
-        raise CheckpointError(f"{path} belongs to another run. " + "; ".join(differences))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from ase import Atoms, units
@@ -18,6 +18,7 @@ from ase.md.md import MolecularDynamics
 from so3md.charge_and_spin import charge_and_spin_entries
 from so3md.dynamics.ensembles import BAR, conserved_energy
 from so3md.dynamics.record import LOG, TRAJECTORY
+from so3md.run_directory import GrowingFile, whole_frames, whole_rows
 
 _GRAM_PER_CM3 = 1e24 / units.mol  # of amu/Angstrom^3
 
@@ -88,45 +89,26 @@ def _pressure(atoms: Atoms) -> float | None:
         return None
 
 
-class _GrowingFile:
-    """A text file that only grows; continued from a known size, so that what came after it is taken back."""
-
-    def __init__(self, path: Path, size: int | None) -> None:
-        """size None: a new file. Raises ValueError if an existing one is shorter than the size."""
-        self.path = path
-        if size is not None:
-            found = path.stat().st_size
-            if found < size:
-                raise ValueError(f"{path}: expected at least {size} bytes, as at the checkpoint, and found {found}")
-            os.truncate(path, size)
-        self.file: TextIO = path.open("w" if size is None else "a", encoding="utf-8", newline="")
-
-    def flush(self) -> int:
-        """Hand everything to the operating system; returns the size in bytes."""
-        self.file.flush()
-        return self.file.tell()
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
-
-
-class LogWriter(_GrowingFile):
+class LogWriter(GrowingFile):
     """log.csv: one row per observation."""
 
     def __init__(self, path: Path, size: int | None = None) -> None:
-        super().__init__(path, size)
-        self._writer = csv.writer(self.file, lineterminator="\n")
-        if size is None:
-            self._writer.writerow(COLUMNS)
+        super().__init__(path, size, whole_rows)
+        if self.size == 0:
+            self.append(_csv_line(COLUMNS))
 
     def write(self, observation: Observation) -> None:
         """Add a row; it is in the file when this returns."""
-        self._writer.writerow(observation.row())
-        self.file.flush()
+        self.append(_csv_line(observation.row()))
 
 
-class TrajectoryWriter(_GrowingFile):
+def _csv_line(values: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+class TrajectoryWriter(GrowingFile):
     """trajectory.xyz: extended XYZ, which ASE, OVITO and VMD read.
 
     Positions (Angstrom) are not wrapped into the cell, so that diffusion can be measured. With velocities, a column of
@@ -134,7 +116,7 @@ class TrajectoryWriter(_GrowingFile):
     """
 
     def __init__(self, path: Path, size: int | None = None, velocities: bool = False, forces: bool = False) -> None:
-        super().__init__(path, size)
+        super().__init__(path, size, whole_frames)
         self._velocities, self._forces = velocities, forces
 
     def write(self, atoms: Atoms, observation: Observation) -> None:
@@ -146,8 +128,7 @@ class TrajectoryWriter(_GrowingFile):
             "temperature_K": observation.temperature_K,
         }
         forces = atoms.get_forces(apply_constraint=False) if self._forces else None
-        write_frame(self.file, atoms, info, self._velocities, forces)
-        self.file.flush()
+        self.append(frame_text(atoms, info, self._velocities, forces))
 
 
 class Outputs:
@@ -165,9 +146,9 @@ class Outputs:
         if frame:
             self._trajectory.write(atoms, observation)
 
-    def flush(self) -> dict[str, int]:
-        """Hand everything to the operating system; returns name -> size in bytes."""
-        return {LOG: self._log.flush(), TRAJECTORY: self._trajectory.flush()}
+    def sync(self) -> dict[str, int]:
+        """Wait until everything is safely on disk; returns name -> size in bytes."""
+        return {LOG: self._log.sync(), TRAJECTORY: self._trajectory.sync()}
 
     def close(self) -> None:
         """Close the files."""
@@ -175,10 +156,8 @@ class Outputs:
         self._trajectory.close()
 
 
-def write_frame(
-    file: TextIO, atoms: Atoms, info: dict[str, object], velocities: bool, forces: np.ndarray | None = None
-) -> None:
-    """Write one frame of extended XYZ; its header has the entries of info, and the charge and spin of the structure."""
+def frame_text(atoms: Atoms, info: dict[str, object], velocities: bool, forces: np.ndarray | None = None) -> str:
+    """One frame of extended XYZ; its header has the entries of info, and the charge and spin of the structure."""
     info = info | charge_and_spin_entries(atoms)
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=info)
     columns = ["symbols", "positions"]
@@ -188,4 +167,6 @@ def write_frame(
     if forces is not None:
         frame.new_array("forces", forces)
         columns.append("forces")
-    write_xyz(file, frame, columns=columns, write_results=False)
+    text = io.StringIO()
+    write_xyz(text, frame, columns=columns, write_results=False)
+    return text.getvalue()

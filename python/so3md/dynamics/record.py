@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from ase.calculators.calculator import Calculator
 
 import so3md
 from so3md.dynamics.checkpoint import structure_identity
-from so3md.dynamics.files import read_json, write_json
 from so3md.dynamics.settings import Settings
+from so3md.run_directory import LOCK_FILE, DirectoryLock, previous_of, read_json, remove, write_json
 
 RUN = "run.json"
 LOG = "log.csv"
@@ -25,9 +26,17 @@ CHECKPOINT = "checkpoint.npz"
 FINAL = "final.xyz"
 BLOW_UP = "blow_up.xyz"
 PLOT = "log.png"
-FILES = (RUN, LOG, TRAJECTORY, CHECKPOINT, FINAL, BLOW_UP, PLOT)
+FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, TRAJECTORY, FINAL, BLOW_UP, PLOT)
 
-_KEYS = {"identity", "settings", "calculator", "trajectory_columns", "notes", "planned_steps", "sessions"}
+_KEYS = {
+    "identity": dict,
+    "settings": dict,
+    "calculator": dict,
+    "trajectory_columns": dict,
+    "notes": dict,
+    "planned_steps": int,
+    "sessions": list,
+}
 
 
 def new_record(
@@ -54,10 +63,25 @@ def read_record(directory: Path) -> dict[str, Any]:
         record = read_json(directory / RUN)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{directory} is not the directory of a run: it has no {RUN}") from None
-    missing = sorted(_KEYS - record.keys())
+    missing = sorted(_KEYS.keys() - record.keys())
     if missing:
         raise ValueError(f"{directory / RUN}: damaged, it lacks {missing[0]!r}")
+    for key, kind in _KEYS.items():
+        if type(record[key]) is not kind:
+            found = type(record[key]).__name__
+            raise ValueError(f"{directory / RUN}: damaged, {key!r} should be {kind.__name__} and is {found}")
+    columns = record["trajectory_columns"]
+    if columns.keys() != {"velocities", "forces"} or not {type(value) for value in columns.values()} <= {bool}:
+        raise ValueError(f"{directory / RUN}: damaged, 'trajectory_columns' should have velocities and forces")
     return record
+
+
+def recorded_settings(directory: Path, record: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of a run, with changes. Raises ValueError if they cannot be those of a run."""
+    unknown = sorted(record["settings"].keys() - {field.name for field in fields(Settings)})
+    if unknown:
+        raise ValueError(f"{directory / RUN}: damaged, or of another version: {unknown[0]!r} is no setting")
+    return Settings(**(record["settings"] | dict(changes or {})))
 
 
 def write_session(directory: Path, record: dict[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,15 +96,24 @@ def write_session(directory: Path, record: dict[str, Any], session: Mapping[str,
     return record
 
 
-def prepare_directory(directory: Path, overwrite: bool) -> None:
-    """Make the directory, or check that it is empty; with overwrite, remove the files of an earlier run."""
+def prepare_directory(directory: Path, overwrite: bool) -> DirectoryLock:
+    """Make the directory, or check that it is empty; with overwrite, remove the files of an earlier run.
+
+    Returns the lock on it. Raises FileExistsError if it has files, LockedError if another process works in it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    if not overwrite and any(directory.iterdir()):
+    if not overwrite and any(path.name != LOCK_FILE for path in directory.iterdir()):
         raise FileExistsError(
             f"{directory} has files in it: choose another directory, resume the run that it holds, or allow overwriting"
         )
-    for name in FILES:
-        (directory / name).unlink(missing_ok=True)
+    lock = DirectoryLock(directory)
+    try:
+        # In this order: what a power failure leaves has no checkpoint of another run.
+        remove([directory / name for name in FILES])
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def calculator_parameters(calculator: Calculator) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 ENSEMBLES = ("nve", "nvt", "npt")
 THERMOSTATS = ("langevin", "csvr")
@@ -16,6 +18,44 @@ _NPT = {"taut": 100.0, "taup": 1000.0, "pressure": 1.01325}
 
 #: Say how much is written and where to give up, and may change when a run is continued.
 BOOKKEEPING = ("log_interval", "trajectory_interval", "checkpoint_interval", "max_temperature")
+
+
+_TEXTS = ("ensemble", "thermostat")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers that make sense, wide enough for anything that anyone has reason to try."""
+
+    lowest: float
+    highest: float
+    unit: str = ""
+    whole: bool = False
+
+    def checked(self, name: str, value: Any) -> float | int:
+        """The value as a plain number. Raises ValueError, naming it, for what is none or lies outside."""
+        kind = Integral if self.whole else Real
+        fits = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+        if fits and self.lowest <= value <= self.highest:  # not so for nan
+            return int(value) if self.whole else float(value)
+        number = "an integer" if self.whole else "a positive number" if self.lowest > 0 else "a number"
+        unit = f" {self.unit}" if self.unit else ""
+        raise ValueError(f"{name} {value}: expected {number} of {self.lowest:g} to {self.highest:g}{unit}")
+
+
+#: Of the number of steps of a run, and of the intervals of output.
+STEPS = Limits(0, 1e15, whole=True)
+_COUNTS = Limits(1, 1e15, whole=True)
+_LIMITS = {
+    "temperature": Limits(0, 1e6, "K"),
+    "max_temperature": Limits(1e-3, 1e9, "K"),
+    "timestep": Limits(1e-6, 1e3, "fs"),
+    "friction": Limits(0, 1e9, "/ps"),
+    "taut": Limits(1e-3, 1e9, "fs"),
+    "taup": Limits(1e-3, 1e9, "fs"),
+    "pressure": Limits(-1e8, 1e8, "bar"),
+    "seed": Limits(0, 2.0**64, whole=True),
+}
 
 
 @dataclass(frozen=True)
@@ -84,20 +124,29 @@ class Settings:
     def _check_ranges(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, str) or value is None:
+            if field.name in _TEXTS or value is None:
                 continue
-            if "int" in str(field.type):
-                lowest = 0 if field.name == "seed" else 1
-                if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                    raise ValueError(f"{field.name} {value}: expected an integer of at least {lowest}")
-            elif not math.isfinite(value) or (value <= 0 and field.name not in ("pressure", "temperature", "friction")):
-                raise ValueError(f"{field.name} {value}: expected a positive number")
-        if self.temperature < 0 or (self.temperature == 0 and self.ensemble != "nve"):
+            limits = _COUNTS if field.name.endswith("_interval") else _LIMITS[field.name]
+            object.__setattr__(self, field.name, limits.checked(field.name, value))  # the class is frozen
+        if self.temperature == 0 and self.ensemble != "nve":
             raise ValueError(f"temperature {self.temperature} K: expected a positive number")
-        if self.friction is not None and self.friction < 0:
-            raise ValueError(f"friction {self.friction} /ps: expected a number that is not negative")
+        if self.max_temperature is not None and self.max_temperature < self.temperature:
+            raise ValueError(
+                f"max_temperature {self.max_temperature:g} K: expected more than the temperature of the run, "
+                f"{self.temperature:g} K"
+            )
+        if self.friction is not None and self.friction * self.timestep > 1e3:
+            raise ValueError(
+                f"friction {self.friction:g} /ps: velocities would be lost within a time step of {self.timestep:g} fs; "
+                f"expected at most {1e3 / self.timestep:g} /ps"
+            )
+        for name in ("taut", "taup") if self.ensemble == "npt" else ():
+            if getattr(self, name) < self.timestep:
+                raise ValueError(
+                    f"{name} {getattr(self, name):g} fs: expected at least a time step, {self.timestep:g} fs"
+                )
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")

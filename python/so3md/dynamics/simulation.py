@@ -10,9 +10,8 @@ the first one reads and writes files; what fails there fails on all.
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,10 +21,10 @@ from ase.calculators.calculator import Calculator
 from ase.md.md import MolecularDynamics
 
 from so3md.dynamics import ensembles, outputs, record
-from so3md.dynamics.checkpoint import Checkpoint, refuse_other_run, structure_identity
-from so3md.dynamics.files import replace_file
-from so3md.dynamics.settings import Settings
+from so3md.dynamics.checkpoint import Checkpoint, structure_identity
+from so3md.dynamics.settings import STEPS, Settings
 from so3md.parallel import team_of
+from so3md.run_directory import DirectoryLock, refuse_other_run, replace_file
 
 VELOCITIES = ("auto", "file", "draw")
 
@@ -49,9 +48,13 @@ class Simulation:
         directory: Path,
         rng: np.random.Generator,
         contents: dict[str, Any],
+        lock: DirectoryLock | None,
         state: Checkpoint | None = None,
     ) -> None:
-        """For `start` and `resume`; contents are those of run.json."""
+        """For `start` and `resume`; contents are those of run.json, lock that of the directory, which the leader has.
+
+        What fails here leaves the lock to the caller.
+        """
         self.atoms, self.settings, self.directory = atoms, settings, directory
         self.team = team_of(atoms.calc)
         self.step = state.step if state else 0
@@ -59,8 +62,9 @@ class Simulation:
         if state:
             ensembles.restore_driver_state(self.driver, state.driver)
         self.degrees_of_freedom = ensembles.degrees_of_freedom(atoms, settings)
-        self._record, self._rng = contents, rng
+        self._record, self._rng, self._lock = contents, rng, lock
         self._saved_step: int | None = self.step if state else None
+        #: True from the beginning of a step until all of its output is written: in between, nothing can be saved.
         self._within_step = False
         sizes: Mapping[str, int] = state.file_sizes if state else {}
         self._outputs = self.team.on_leader(lambda: outputs.Outputs(directory, sizes, contents["trajectory_columns"]))
@@ -87,7 +91,8 @@ class Simulation:
         is a change of the frame of reference. notes are kept in run.json under "notes".
         Writes the first row and frame, so that an output that cannot be written is noticed before the first step.
         Raises FileExistsError for a directory that has files (unless overwrite, which replaces those of a run),
-        OSError if it cannot be written, ValueError for a structure or velocities that do not fit the settings.
+        LockedError for one in which another process works, OSError if it cannot be written, ValueError for a structure
+        or velocities that do not fit the settings.
         """
         directory = Path(directory)
         rng = np.random.default_rng(settings.seed)
@@ -98,14 +103,15 @@ class Simulation:
         # What cannot be run is refused while no file is there yet.
         ensembles.make_driver(atoms, settings, rng)
         atoms.get_forces()
-        team.on_leader(lambda: record.prepare_directory(directory, overwrite))
-        run = cls(atoms, settings, directory, rng, contents)
-        try:
-            team.on_leader(run._write_start)
-            run._saved_step = run.step
-        except BaseException:
-            run.close()
-            raise
+        lock = team.on_leader(lambda: record.prepare_directory(directory, overwrite))
+        with _released_on_error(lock):
+            run = cls(atoms, settings, directory, rng, contents, lock)
+            try:
+                team.on_leader(run._write_start)
+                run._saved_step = run.step
+            except BaseException:
+                run.close()
+                raise
         return run
 
     @classmethod
@@ -123,24 +129,39 @@ class Simulation:
         the run, possibly with other intervals (default: its own); structure: the one that the run began with, if that
         is to be checked. With the same machine, number of threads and interval of checkpoints, the run goes on to the
         bit as it would have done without a stop at a checkpoint.
-        Raises CheckpointError, naming the differences, if the checkpoint belongs to another run or is damaged;
-        FileNotFoundError if there is none.
+        Where the last checkpoint is damaged, the run goes on from the one before, with a warning; where log or
+        trajectory have lost their end, after their last whole row and frame, with a warning.
+        Raises CheckpointError, naming the differences, if the checkpoint belongs to another run or both are damaged;
+        FileNotFoundError if there is none; LockedError if another process works in the directory.
         """
         directory = Path(directory)
         team = team_of(calculator)
+        team.from_leader(lambda: record.read_record(directory))  # that it is the directory of a run
+        lock = team.on_leader(lambda: DirectoryLock(directory))
+        with _released_on_error(lock):
+            return cls._resume_locked(directory, calculator, settings, structure, lock)
+
+    @classmethod
+    def _resume_locked(
+        cls,
+        directory: Path,
+        calculator: Calculator,
+        settings: Settings | None,
+        structure: Atoms | None,
+        lock: DirectoryLock | None,
+    ) -> Simulation:
+        team = team_of(calculator)
         contents = team.from_leader(lambda: record.read_record(directory))
         path = directory / record.CHECKPOINT
-        state = team.from_leader(lambda: Checkpoint.read(path))
-        settings = settings or Settings(**contents["settings"])
+        state = team.from_leader(lambda: Checkpoint.read_latest(path))
+        settings = settings or record.recorded_settings(directory, contents)
         atoms = state.atoms
         atoms.calc = calculator
         expected = contents["identity"] | settings.physics() | record.calculator_identity(atoms)
         if structure is not None:
             expected["structure"] = structure_identity(structure)
         refuse_other_run(path, state.identity, expected)
-        rng = np.random.default_rng()
-        rng.bit_generator.state = state.rng
-        return cls(atoms, settings, directory, rng, contents, state)
+        return cls(atoms, settings, directory, state.random_numbers(path), contents, lock, state)
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +182,7 @@ class Simulation:
         All is saved at the end, however it comes. Returns whether all the steps were done. Raises BlowUpError if the
         dynamics fails, with the structure of that step in blow_up.xyz and the checkpoint before it intact.
         """
-        last = self.step + steps
+        last = self.step + STEPS.checked("steps", steps)
         session = {"from_step": self.step, "to_step": last, "ranks": self.team.size}
         self._record = self.team.from_leader(lambda: record.write_session(self.directory, self._record, session))
         try:
@@ -191,8 +212,9 @@ class Simulation:
         if reason:
             self._give_up(step, reason)
         self.step = self.driver.nsteps = step
-        self._within_step = False
         self._write_due()
+        self._within_step = False
+        self._save_due()
 
     def _reason_to_give_up(self) -> str | None:
         kinetic = self.atoms.get_kinetic_energy()
@@ -217,7 +239,9 @@ class Simulation:
         row_due = self.step % settings.log_interval == 0
         if frame_due or row_due:
             self.team.on_leader(lambda: self._outputs.write(self.observe(), self.atoms, row_due, frame_due))
-        if self.step % settings.checkpoint_interval == 0:
+
+    def _save_due(self) -> None:
+        if self.step % self.settings.checkpoint_interval == 0:
             self.save()
             self._forget_history()
 
@@ -242,7 +266,7 @@ class Simulation:
             driver=ensembles.driver_state(self.driver),
             rng=self._rng.bit_generator.state,
             identity=self._record["identity"],
-            file_sizes=self._outputs.flush(),
+            file_sizes=self._outputs.sync(),  # first, so that a checkpoint never tells of what is not on disk
         )
         state.write(self.directory / record.CHECKPOINT)
 
@@ -250,9 +274,8 @@ class Simulation:
         """The present structure in a file of its own, with velocities."""
 
         def write() -> None:
-            text = io.StringIO()
-            outputs.write_frame(text, self.atoms, {"step": step}, velocities=True)
-            replace_file(self.directory / name, text.getvalue().encode())
+            text = outputs.frame_text(self.atoms, {"step": step}, velocities=True)
+            replace_file(self.directory / name, text.encode())
 
         self.team.on_leader(write)
 
@@ -267,15 +290,27 @@ class Simulation:
     # --- end --------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and let other processes work in the directory."""
         if self._outputs:
             self._outputs.close()
+        if self._lock:
+            self._lock.release()
 
     def __enter__(self) -> Simulation:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _released_on_error(lock: DirectoryLock | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if lock:
+            lock.release()
+        raise
 
 
 def set_velocities(atoms: Atoms, settings: Settings, mode: str, rng: np.random.Generator) -> None:

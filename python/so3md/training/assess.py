@@ -13,9 +13,9 @@ import torch
 
 from so3md.batch import evaluate_many
 from so3md.calculator import So3kratesCalculator
-from so3md.dynamics.files import write_json
 from so3md.evaluation import Evaluation, evaluate
 from so3md.model_file import ModelFile
+from so3md.run_directory import write_json
 from so3md.training.batches import join
 from so3md.training.data import Sample
 from so3md.training.model import make_model

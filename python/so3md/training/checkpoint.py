@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from so3md.dynamics.checkpoint import CheckpointError
-from so3md.dynamics.files import replace_file
+from so3md.run_directory import CheckpointError, DamagedError, read_latest, write_checkpoint
 
 FORMAT = 1
 _KEY = "so3md_training"
@@ -27,10 +28,15 @@ class TrainingCheckpoint:
     state: dict[str, Any]
 
     def write(self, path: Path) -> None:
-        """Write the file, replacing an older one only when this one is complete."""
-        text = json.dumps({"format": FORMAT} | self.state)
+        """Write the file when everything that it records is on disk; the last one is kept as the one before."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
-        replace_file(path, save(tensors, metadata={_KEY: text}))
+        text = json.dumps({"format": FORMAT, "checksum": _checksum(tensors, self.state)} | self.state)
+        write_checkpoint(path, save(tensors, metadata={_KEY: text}))
+
+    @classmethod
+    def read_latest(cls, path: Path, device: torch.device) -> TrainingCheckpoint:
+        """Read the last checkpoint, or with a warning the one before where the last is damaged; raises as `read`."""
+        return read_latest(path, lambda found: cls.read(found, device))
 
     @classmethod
     def read(cls, path: Path, device: torch.device) -> TrainingCheckpoint:
@@ -41,8 +47,24 @@ class TrainingCheckpoint:
             with safe_open(path, framework="pt", device=str(device)) as file:
                 state = json.loads((file.metadata() or {})[_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{path}: damaged, or not a checkpoint of a training ({error!r})") from error
-        if state.pop("format", None) != FORMAT:
-            raise CheckpointError(f"{path}: of another version of so3md; this one reads format {FORMAT}")
-        return cls(tensors, state)
+            found = state.pop("format")
+            # Those of so3md 0.1 before checksums have none.
+            if found == FORMAT and state.pop("checksum", None) in (None, _checksum(tensors, state)):
+                return cls(tensors, state)
+        except Exception as error:  # what damage makes safetensors, PyTorch and JSON raise has no end
+            raise DamagedError(f"{path}: damaged, or not a checkpoint of a training ({_one_line(error)})") from error
+        if found == FORMAT:
+            raise DamagedError(f"{path}: damaged, its content is not that of its checksum")
+        raise CheckpointError(f"{path}: format {found}, and this so3md reads format {FORMAT}")
+
+
+def _checksum(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -8,27 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
+from so3md.run_directory import GrowingFile, whole_rows
 from so3md.training.config import QUANTITIES, LossConfig
 from so3md.training.trainer import Validation
 
 _UNITS = {"energy": "eV", "forces": "eV_per_A", "stress": "eV_per_A3", "dipole": "eA", "hirshfeld_ratios": "1"}
 
 
-class Log:
-    """Rows that are appended to a file; `size` in bytes, so that rows after a checkpoint can be taken back."""
+class Log(GrowingFile):
+    """Rows that are appended to a file; those after a checkpoint, which records the `size`, are taken back."""
 
-    def __init__(self, path: Path, loss: LossConfig, size: int = 0) -> None:
-        self.path, self._loss = path, loss
+    def __init__(self, path: Path, loss: LossConfig, size: int | None = None) -> None:
+        """size: that of the checkpoint; None for a new log."""
+        super().__init__(path, size, whole_rows)
+        self._loss = loss
         self._quantities = [name for name in QUANTITIES if getattr(loss, name) or name in ("energy", "forces")]
-        if size:
-            with path.open("r+b") as file:
-                file.truncate(size)
-            return
-        path.write_text(self._line(self.columns), encoding="utf-8")
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size
+        if self.size == 0:
+            self.append(self._line(self.columns))
 
     @property
     def columns(self) -> list[str]:
@@ -49,8 +45,7 @@ class Log:
         for errors in (row.train, row.validation):
             for quantity in self._quantities:
                 numbers += [_number(errors.mae(quantity)), _number(errors.rmse(quantity))]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(self._line(numbers))
+        self.append(self._line(numbers))
 
     @staticmethod
     def _line(values: list[object]) -> str:

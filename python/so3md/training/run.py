@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +15,17 @@ import numpy as np
 import torch
 
 import so3md
-from so3md.dynamics.checkpoint import refuse_other_run
-from so3md.dynamics.files import read_json, write_json
 from so3md.model_file import ModelFile
+from so3md.run_directory import (
+    CheckpointError,
+    DirectoryLock,
+    previous_of,
+    read_json,
+    refuse_other_run,
+    remove,
+    replace_file,
+    write_json,
+)
 from so3md.training.batches import Item, cache_geometry, join, make_items
 from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.config import Config
@@ -31,19 +40,27 @@ from so3md.training.trainer import NotFiniteError, Trainer, Validation
 RUN, LOG, SUMMARY = "run.json", "log.csv", "summary.json"
 START, CHECKPOINT, MODEL = "start.safetensors", "checkpoint.safetensors", "model.safetensors"
 BAD_STRUCTURES, CURVE, PARITY = "bad_structures.xyz", "learning_curve.png", "parity.png"
-FILES = (RUN, START, CHECKPOINT, LOG, MODEL, BAD_STRUCTURES, SUMMARY, CURVE, PARITY)
+PREVIOUS = previous_of(Path(CHECKPOINT)).name
+# In this order: what a power failure leaves when they are removed has no checkpoint of another run.
+FILES = (CHECKPOINT, PREVIOUS, RUN, START, LOG, MODEL, BAD_STRUCTURES, SUMMARY, CURVE, PARITY)
 
 #: A checkpoint is written with the first validation after this time, and at the end (s).
 _CHECKPOINT_EVERY = 30.0
 
 
 class Run:
-    """A training in a directory. Make it with `start` or `resume`, then call `train`."""
+    """A training in a directory. Make it with `start` or `resume`, then call `train`.
+
+    Other processes are kept out of the directory until `train` ends, or if it is used as a context manager, until then.
+    """
 
     def __init__(
         self, directory: Path, record: dict[str, Any], start: ModelFile, parts: dict[str, list[Sample]]
     ) -> None:
         self.directory, self.record, self.parts = directory, record, parts
+        self._lock: DirectoryLock | None = None
+        self._is_context = False
+        self.log: Log | None = None
         self.config = build(Config, record["config"])
         self.device = _device(self.config)
         if self.config.threads is not None:
@@ -66,7 +83,8 @@ class Run:
     ) -> Run:
         """A new run in a directory, of a new model or of one to go on with. data_directory: where relative paths begin.
 
-        Raises FileExistsError if the directory holds a run, unless it is to be overwritten.
+        Raises FileExistsError if the directory holds a run, unless it is to be overwritten; LockedError if another
+        process works in it.
         """
         taken = [name for name in FILES if (directory / name).exists()]
         if taken and not overwrite:
@@ -85,23 +103,27 @@ class Run:
         }
         run = cls(directory, record, file, parts)
         directory.mkdir(parents=True, exist_ok=True)
-        for name in taken:
-            (directory / name).unlink()
-        file.write(directory / START)
-        write_json(directory / RUN, record)
-        run.log = Log(directory / LOG, config.loss)
+        run._lock = DirectoryLock(directory)
+        try:
+            remove([directory / name for name in taken])
+            file.write(directory / START)
+            write_json(directory / RUN, record)
+            run.log = Log(directory / LOG, config.loss)
+        except BaseException:
+            run.close()
+            raise
         return run
 
     @classmethod
     def resume(cls, directory: Path, changes: dict[str, Any] | None = None) -> Run:
         """Go on with the run of a directory; changes: keys of the section `training` to change, such as epochs.
 
-        Raises FileNotFoundError if there is no run or no checkpoint, CheckpointError if the data have changed.
+        Where the last checkpoint is damaged, it goes on from the one before, with a warning; where the log has lost its
+        end, after the last whole row, with a warning.
+        Raises FileNotFoundError if there is no run, CheckpointError if the data have changed or both checkpoints are
+        damaged, LockedError if another process works in the directory.
         """
-        try:
-            record = read_json(directory / RUN)
-        except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(f"{directory} is not the directory of a training: it has no {RUN}") from None
+        record = _read_record(directory)
         record["config"]["training"] |= changes or {}
         config = build(Config, record["config"])
         parts = read_data(config.data, Path(record["data_directory"]), config.seed)
@@ -111,13 +133,39 @@ class Run:
             {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()},
         )
         run = cls(directory, record, ModelFile.read(directory / START), parts)
-        if not (directory / CHECKPOINT).exists():
-            run.log = Log(directory / LOG, config.loss)
-            return run
-        extra = run.trainer.load(TrainingCheckpoint.read(directory / CHECKPOINT, torch.device("cpu")))
-        run.log = Log(directory / LOG, config.loss, extra["log_size"])
-        write_json(directory / RUN, record)
+        run._lock = DirectoryLock(directory)
+        try:
+            if not any((directory / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+                run.log = Log(directory / LOG, config.loss)
+                return run
+            state = TrainingCheckpoint.read_latest(directory / CHECKPOINT, torch.device("cpu"))
+            extra = run._load(state)
+            run.log = Log(directory / LOG, config.loss, extra["log_size"])
+            write_json(directory / RUN, record)
+        except BaseException:
+            run.close()
+            raise
         return run
+
+    def _load(self, state: TrainingCheckpoint) -> dict[str, Any]:
+        try:
+            return self.trainer.load(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{self.directory / CHECKPOINT}: not one of this training ({error})") from error
+
+    def close(self) -> None:
+        """Close the log, and let other processes work in the directory."""
+        if self.log:
+            self.log.close()
+        if self._lock:
+            self._lock.release()
+
+    def __enter__(self) -> Run:
+        self._is_context = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def train(
         self,
@@ -139,10 +187,21 @@ class Run:
             on_validation(row)
 
         try:
+            self._train(on_step, validated, should_stop)
+        finally:
+            if not self._is_context:
+                self.close()
+
+    def _train(
+        self, on_step: Callable[[], None], validated: Callable[[Validation], None], should_stop: Callable[[], bool]
+    ) -> None:
+        try:
             self.trainer.run(on_step, validated, should_stop)
         except NotFiniteError as error:
             path = self.directory / BAD_STRUCTURES
-            ase.io.write(path, [item.sample.atoms() for item in error.items], format="extxyz")
+            text = io.StringIO()
+            ase.io.write(text, [item.sample.atoms() for item in error.items], format="extxyz")
+            replace_file(path, text.getvalue().encode())
             raise NotFiniteError(
                 error.items,
                 self.trainer.step + 1,
@@ -151,8 +210,8 @@ class Run:
         self.save()
 
     def save(self) -> None:
-        """Write a checkpoint."""
-        self.trainer.checkpoint({"log_size": self.log.size}).write(self.directory / CHECKPOINT)
+        """Write a checkpoint, after the log whose size it records."""
+        self.trainer.checkpoint({"log_size": self.log.sync()}).write(self.directory / CHECKPOINT)
         self._saved_at = self.trainer.seconds
 
     def write_model(self) -> None:
@@ -180,6 +239,20 @@ class Run:
         if self.model.takes_geometry:
             cache_geometry(items, self.model.hyper, _dtype(self.config))
         return items
+
+
+def _read_record(directory: Path) -> dict[str, Any]:
+    """The contents of run.json. Raises FileNotFoundError or ValueError if it is missing or damaged."""
+    try:
+        record = read_json(directory / RUN)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{directory} is not the directory of a training: it has no {RUN}") from None
+    for key, kind in (("kind", str), ("config", dict), ("data_directory", str), ("data", dict)):
+        if not isinstance(record.get(key), kind):
+            raise ValueError(f"{directory / RUN}: damaged, or not that of a training: {key!r} is missing or wrong")
+    if not isinstance(record["config"].get("training"), dict):
+        raise ValueError(f"{directory / RUN}: damaged, its configuration has no section 'training'")
+    return record
 
 
 def make_model_items(model: TrainableModel, samples: Sequence[Sample]) -> list[Item]:
