@@ -2,13 +2,13 @@
 // of the size of the edge list is stored, but for the filters of small systems (LayerStep::kept).
 //
 // With s = phi(r) / normaliser, over the channels e of a head h (features) or degree l (coordinates), for the edge from centre i to
-// neighbour j (eq. 17-22 of docs/theory.md):
+// neighbour j (eq. 19-22 of docs/theory.md):
 //   alpha_ij^h = s sum_e q_ie k_je w_ije,      x_i^h   += sum_j alpha_ij^h v_j^h
 //   beta_ij^l  = s sum_e q'_ie k'_je w'_ije,   chi_i,l += sum_j beta_ij^l Y_l(u_ij)
 // The filters w depend on r and on the invariants of chi_j - chi_i, so w_ij = w_ji: each pair is evaluated once, for both of its atoms, in
 // the block of pairs that takes it on (csrc/network/pair_blocks.h). The adjoint forms the derivative of the pair's energy contribution,
-// with G = dE/d(x_attended) and D = dE/d(chi_attended) (eq. 44-50):
-//   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l D_i.Y_l(u) + beta_ji^l D_j.Y_l(-u)
+// with G = dE/d(x_attended) and C = dE/d(chi_attended) (eq. 44-50):
+//   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l C_i.Y_l(u) + beta_ji^l C_j.Y_l(-u)
 #pragma once
 
 #include "cpu/filter_kernels.h"
@@ -21,7 +21,7 @@ namespace SO3MD_CPU_NAMESPACE {
 template <class Real>
 struct AttentionBuffers : FilterBuffers<Real> {
   Real *harmonics, *harmonics_gradient;   // [coordinate][lane]
-  Real *chi_gradient_i, *chi_gradient_j;  // [coordinate][lane] D of both atoms
+  Real *chi_gradient_i, *chi_gradient_j;  // [coordinate][lane] C of both atoms
   Real *features, *chi;                   // sums over edges of one atom; chi: [coordinate][lane]
   Real *edge_rows, *edge_rows_j;          // [lane][chi_stride]
   Real *projection, *x;                   // [kNodeBlock] rows
@@ -234,7 +234,7 @@ inline void gather_attended(const LayerStep<Real>& step, int i, AttentionBuffers
 
 // --- adjoint ---
 
-/// Per-lane numbers of a tile in the adjoint, per degree: D_i.Y_l(u), D_j.Y_l(-u), and beta_ij, beta_ji.
+/// Per-lane numbers of a tile in the adjoint, per degree: C_i.Y_l(u), C_j.Y_l(-u), and beta_ij, beta_ji.
 template <class Real>
 struct CoordinateLanes {
   alignas(64) Real own_product[kMaxDegrees * kTile];
@@ -260,7 +260,7 @@ inline void coordinate_products(const Layout& layout, int lanes, const Attention
     }
 }
 
-/// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji (eq. 49).
+/// dE/dY_l(u) = C_i beta_ij + (-1)^l C_j beta_ji (eq. 49).
 template <class Real>
 inline void coordinate_harmonics_gradient(const Layout& layout, int lanes, const CoordinateLanes<Real>& c, AttentionBuffers<Real>& b) {
   for (int index = 0; index < layout.num_degrees; ++index)

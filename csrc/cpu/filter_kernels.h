@@ -1,5 +1,5 @@
 // The filters of a tile of pairs: from the distance (a table, or networks) and from the invariants of chi_j - chi_i (networks), forward and
-// backward (eq. 19, 45, 47 of docs/theory.md).
+// backward (eq. 16, 17, 46, 47 of docs/theory.md).
 //
 // There are two of them in a layer, of features and of coordinates. A tile does one after the other, so that what it works on (filter,
 // slope and gradient of a tile and one half of the channels) stays near.
@@ -135,7 +135,7 @@ inline void gather_differences(const LayerStep<Real>& step, const EdgeTile<Real>
   }
 }
 
-/// Squared norms of chi_j - chi_i by degree (eq. 15).
+/// Squared norms of chi_j - chi_i by degree (eq. 16).
 template <class Real>
 inline void invariants_of_differences(const Layout& layout, int lanes, FilterBuffers<Real>& b) {
   for (int index = 0; index < layout.num_degrees; ++index)

@@ -1,4 +1,4 @@
-// Attention heads of one pair, both directions at once (eq. 17, 18, 45, 46 of docs/theory.md). With t_ij = q_i k_j, channel by channel,
+// Attention heads of one pair, both directions at once (eq. 19, 21, 45, 46 of docs/theory.md). With t_ij = q_i k_j, channel by channel,
 //   alpha_ij = s sum_e w_e t_ij,e    and    dE/dw = p_ij t_ij + p_ji t_ji  with  p_ij = dE/dalpha_ij s.
 // Where the heads lie is known to the compiler for the common shape (HeadShape); else these are variables.
 #pragma once

@@ -1,11 +1,11 @@
-// Coordinates before the first layer, and both attentions over the edges within the cutoff.
+// Coordinates before the first layer (eq. 59 of docs/theory.md), and both attentions over the edges within the cutoff (eq. 61, 63, 66).
 #pragma once
 
 #include "cpu/paper2022_tile.h"
 
 namespace SO3MD_CPU_NAMESPACE::paper {
 
-/// Filters of a tile of edges, for both attentions, and what their adjoint needs.
+/// Filters of a tile of edges (eq. 61), for both attentions, and what their adjoint needs.
 template <class Real>
 struct EdgeFilters {
   const Step<Real>& step;
@@ -47,7 +47,7 @@ struct EdgeFilters {
     gradient_w = take(channels);
   }
 
-  /// The cutoff function times the radial functions.
+  /// The cutoff function times the radial functions (eq. 57).
   void fill_basis(const PairTile<Real>& tile) {
     double value[kMostRadial], slope[kMostRadial];
     for (int p = 0; p < tile.count; ++p) {
@@ -104,7 +104,7 @@ inline std::size_t edge_scratch_size(const paper2022::Parameters<Real>& paramete
   return EdgeFilters<Real>::size(parameters) + CoordinateLanes<Real>::size(parameters.layout);
 }
 
-/// x and chi of owned atom i gain sum_j phi (q w k) v and sum_j (phi + f) (q' w' k') Y.
+/// The attentions: x of owned atom i gains sum_j phi (q w k) v (eq. 63), its coordinates sum_j (phi + f) (q' w' k') Y (eq. 66).
 template <class Real>
 inline void attend(const Step<Real>& step, int i, Real* scratch) {
   const Layout& layout = *step.layout;
@@ -190,7 +190,7 @@ inline void attend_adjoint(const Step<Real>& step, int i, Real* scratch) {
   if (nonlocal) step.gradient_softmax[i] = softmax;
 }
 
-/// chi of owned atom i: the mean of the harmonics of its neighbours, weighted with the cutoff function.
+/// chi of owned atom i: the mean of the harmonics of its neighbours, weighted with the cutoff function (eq. 59).
 template <class Real>
 inline void initial_coordinates(const paper2022::InitialStep<Real>& step, int i, Real* harmonic) {
   const Layout& layout = *step.layout;

@@ -1,5 +1,5 @@
 // Per-atom part of a layer of the architecture so3krates-2022: norms, self-interaction of the coordinates, exchange of features and
-// coordinates, and the projections; forward and adjoint, in blocks of atoms.
+// coordinates, and the projections (eq. 62, 67, 69-71 of docs/theory.md); forward and adjoint, in blocks of atoms.
 #pragma once
 
 #include "cpu/node_kernels.h"
@@ -30,7 +30,7 @@ inline void chi_norms_adjoint(const Layout& layout, const Real* chi, const Real*
   }
 }
 
-/// out = scale chi / |chi|, degree by degree.
+/// The norm of coordinates: out = scale chi / |chi|, degree by degree (eq. 67).
 template <class Real>
 inline void normalise_chi(const Layout& layout, const Real* scale, const Real* chi, Real* out) {
   Real norm[kMaxDegrees];
@@ -100,7 +100,7 @@ struct NodeBlock {
   }
 };
 
-/// Everything up to the second norm, for rows from `first` on.
+/// Self-interaction and exchange, up to the second norm (eq. 69-71), for rows from `first` on.
 template <class Real>
 inline void node_body(const Step<Real>& step, int first, int rows, NodeBlock<Real>& b) {
   const Layout& layout = *step.layout;

@@ -1,4 +1,5 @@
-// Attention in the space of chi between atoms beyond the cutoff, block of atoms by block; nothing is kept of a pair.
+// Attention in the space of chi between atoms beyond the cutoff (eq. 64-66 of docs/theory.md), block of atoms by block; nothing is kept of
+// a pair.
 #pragma once
 
 #include "cpu/node_kernels.h"
@@ -45,7 +46,8 @@ inline Real box_distance(const Nonlocal<Real>& step, const Real* chi, int block)
   return static_cast<Real>(__builtin_sqrt(static_cast<double>(sum<Real>(squares))));
 }
 
-/// ln sum_j exp(Delta_ij) over all other atoms of the system, with the largest Delta so far taken out.
+/// The normaliser of the weights (eq. 64): ln sum_j exp(Delta_ij) over all other atoms of the system, with the largest Delta so far taken
+/// out.
 template <class Real>
 inline double log_sum(const Nonlocal<Real>& step, const paper2022::NonlocalCentre& centre) {
   constexpr Real kNothing = Real(-1e30);

@@ -1,5 +1,5 @@
 // Pairs of one centre, lane by lane, and what the kernels of the architecture so3krates-2022 have in common. Equations: docs/theory.md,
-// "The original paper". Vectors point from the neighbour to the centre, as they do there.
+// section 9. Vectors point from the neighbour to the centre (eq. 55).
 #pragma once
 
 #include "cpu/activation.h"
@@ -100,7 +100,7 @@ inline void for_tiles(const EdgeView<Real>& edges, int i, const MakeEnd& make_en
   }
 }
 
-/// Distances in the space of chi, of each degree (delta, [lane][stride]) and of all (total, [lane]).
+/// Distances in the space of chi (eq. 60), of each degree (delta, [lane][stride]) and of all (total, [lane]).
 template <class Real>
 inline void chi_distances(const Layout& layout, const Real* chi, const PairTile<Real>& tile, int stride, Real* delta, Real* total) {
   for (int p = 0; p < tile.count; ++p) {
@@ -134,7 +134,7 @@ inline void chi_distances_adjoint(const Layout& layout, const Real* chi, const P
   }
 }
 
-/// u = exp(total - radius) and f = p6(u) = 1 - 28 u^6 + 48 u^7 - 21 u^8 where u < 1, else 0.
+/// The weight f = p6(u) = 1 - 28 u^6 + 48 u^7 - 21 u^8 of a pair where u = s / c = exp(total - radius) < 1, else 0 (eq. 64, 65).
 template <class Real>
 struct ChiWeights {
   alignas(64) Real u[kLanes];
@@ -199,7 +199,7 @@ inline void pair_head_adjoint(int count, Real forth, Real back, const Real* w, c
   }
 }
 
-/// The coordinate attention of a tile, once its filters are known.
+/// The coordinate attention of a tile (eq. 66), once its filters are known.
 template <class Real>
 struct CoordinateLanes {
   const Layout& layout;

@@ -1,4 +1,4 @@
-// Coupling coefficients of real spherical harmonics.
+// Coupling coefficients of real spherical harmonics (eq. 68 of docs/theory.md).
 #pragma once
 
 #include <vector>

@@ -23,7 +23,7 @@ struct MinimumImage {
   double others[26][3] = {};
 };
 
-/// Coordinates before the first layer. Rows by slot.
+/// Coordinates before the first layer (eq. 59 of docs/theory.md). Rows by slot.
 template <class Real>
 struct InitialStep {
   const Layout* layout = nullptr;
@@ -39,9 +39,9 @@ struct InitialStep {
 
 /// One layer of one evaluation. Rows by slot (owned atoms first) unless stated.
 ///
-/// Attention in the space of chi couples i to j with f = p6(u), u = exp(Delta_ij - radius_i), where Delta_ij is the distance in that space
-/// and radius_i = ln(c Z_i) with Z_i = sum_j exp(Delta_ij): the softmax over its cutoff c is u, and pairs with Delta_ij >= radius_i have
-/// no weight.
+/// Attention in the space of chi (eq. 64, 65) couples i to j with f = p6(u), u = exp(Delta_ij - radius_i), where Delta_ij is the distance
+/// in that space and radius_i = ln(c Z_i) with Z_i = sum_j exp(Delta_ij): the softmax over its cutoff c is u, and pairs with Delta_ij >=
+/// radius_i have no weight.
 template <class Real>
 struct LayerStep {
   const Layout* layout = nullptr;

@@ -146,7 +146,7 @@ void Network<Real>::project(const LayerStep<Real>& step) {
   pool_.parallel_for(slots_, kAtomsPerTask, [&](int begin, int end, int) { kernels_.project(step, begin, end, projection_.data()); });
 }
 
-// The normalisers of the softmax of every owned atom, and from them the radius of its ball.
+// The normalisers of the softmax of every owned atom (eq. 64), and from them the radius of its ball.
 template <class Real>
 void Network<Real>::normalise(int layer, NonlocalStep<Real>& step) {
   run(kernels_.normalise, step, atoms_.num_centres(), kCentresPerTask);

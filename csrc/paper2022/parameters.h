@@ -11,7 +11,7 @@
 
 namespace so3md::paper2022 {
 
-/// One product of two coordinates in the self-interaction: out += coefficient * chi[first] * chi[second].
+/// One product of two coordinates in the self-interaction (eq. 69): out += coefficient * chi[first] * chi[second].
 template <class Real>
 struct CoordinateProduct {
   int first = 0, second = 0, out = 0;

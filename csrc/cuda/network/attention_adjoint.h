@@ -1,7 +1,7 @@
 // The adjoint of the attention (eq. 44-50 of docs/theory.md): gradients that land on an atom from its pairs, its force, its virial.
 //
-// With G = dE/d(x_attended), D = dE/d(chi_attended) and s = phi(r) / normaliser, a pair contributes to the energy, to first order,
-//   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l D_i.Y_l(u) + beta_ji^l D_j.Y_l(-u)
+// With G = dE/d(x_attended), C = dE/d(chi_attended) and s = phi(r) / normaliser, a pair contributes to the energy, to first order,
+//   E_ij = sum_h alpha_ij^h G_i.v_j + alpha_ji^h G_j.v_i + sum_l beta_ij^l C_i.Y_l(u) + beta_ji^l C_j.Y_l(-u)
 // The filters are the same from both ends, so that centre i works out what lands on it from both terms, and needs no other atom's warp:
 // what is recomputed are the edge quantities of the forward pass, nothing of the size of the edge list is kept.
 #pragma once
@@ -52,7 +52,7 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     force = 0.0;
   }
 
-  /// D_i.Y_l(u) and D_j.Y_l(-u) of every degree (eq. 44); Y_l(-u) = (-1)^l Y_l(u).
+  /// C_i.Y_l(u) and C_j.Y_l(-u) of every degree (eq. 44); Y_l(-u) = (-1)^l Y_l(u).
   __device__ void coordinate_products() {
     const int e = Base::edge();
     const Real* own = Base::row(s.gradient_chi_attended, centre, s.layout.chi_stride);
@@ -71,8 +71,8 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     __syncwarp();
   }
 
-  /// One head of edge e backwards from the factors p = s dE/d(alpha): the filter becomes its gradient (eq. 45), those of queries and keys
-  /// of the centre are added to (eq. 46). Returns this lane's parts of both attention weights, over s, and in `radial` of dE/dr by the
+  /// One head of edge e backwards from the factors p = s dE/d(alpha): the filter becomes its gradient (eq. 46), those of queries and keys
+  /// of the centre are added to (eq. 45). Returns this lane's parts of both attention weights, over s, and in `radial` of dE/dr by the
   /// table.
   __device__ BothWays<Real> head_adjoint(int filter, int e, BothWays<Real> factor, const Real* other, const Quad<Real>* own_query,
                                          const Quad<Real>* own_key, Quad<Real>* own_query_gradient, Quad<Real>* own_key_gradient,
@@ -251,7 +251,7 @@ struct AdjointTile : AttentionTile<Real, kPasses, kCommon> {
     m.other_beta[index * kTile + e] = s.layout.degree[index] % 2 == 0 ? beta.other : -beta.other;
   }
 
-  /// dE/dY_l(u) = D_i beta_ij + (-1)^l D_j beta_ji (eq. 49).
+  /// dE/dY_l(u) = C_i beta_ij + (-1)^l C_j beta_ji (eq. 49).
   __device__ void harmonics_gradient() {
     const int e = Base::edge();
     const Real* own = Base::row(s.gradient_chi_attended, centre, s.layout.chi_stride);

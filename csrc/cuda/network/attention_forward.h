@@ -1,4 +1,4 @@
-// The attention of a layer: what an atom gets from its neighbours (eq. 17-22 of docs/theory.md). With s = phi(r) / normaliser,
+// The attention of a layer: what an atom gets from its neighbours (eq. 19-22 of docs/theory.md). With s = phi(r) / normaliser,
 //   alpha_ij^h = s sum_e q_ie k_je w_ije,      x_i^h   += sum_j alpha_ij^h v_j^h
 //   beta_ij^l  = s sum_e q'_ie k'_je w'_ije,   chi_i,l += sum_j beta_ij^l Y_l(u_ij)
 #pragma once

@@ -1,4 +1,5 @@
-// A few edges of one atom, worked on by one warp: geometry, spherical harmonics and filters (eq. 11-20, 45-47 of docs/theory.md).
+// A few edges of one atom, worked on by one warp: geometry, spherical harmonics, invariants and filters (eq. 2, 11, 12, 16, 17
+// of docs/theory.md).
 //
 // A warp takes one centre at a time and its edges in tiles of kTile, so that no sum needs another warp and none depends on the order of
 // threads. What a tile needs lies in shared memory of the warp; lanes change roles from step to step:
@@ -40,7 +41,7 @@ struct AttentionStep {
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention
 
   const Real* gradient_attended = nullptr;      ///< G = dE/d(x_attended), lane order; by tables of species [head][species], G.v_species
-  const Real* gradient_chi_attended = nullptr;  ///< D = dE/d(chi_attended)
+  const Real* gradient_chi_attended = nullptr;  ///< C = dE/d(chi_attended)
   Real* gradient_projection = nullptr;          ///< owned rows: dE/d[q, k, v, q', k']; null: gradients end here
   Real* gradient_chi = nullptr;                 ///< owned rows: dE/dchi
   double* forces = nullptr;                     ///< owned rows [3], added to
@@ -68,7 +69,7 @@ struct TileMemory {
   Real *difference, *harmonics, *harmonics_gradient;  // [kTile][chi_stride]
   Real* invariant;                                    // [degree][kTile], then gradients
   Real *own_beta, *other_beta;                        // [degree][kTile]
-  Real *own_product, *other_product;                  // [degree][kTile] D_i.Y_l(u), D_j.Y_l(-u)
+  Real *own_product, *other_product;                  // [degree][kTile] C_i.Y_l(u), C_j.Y_l(-u)
   Real* by_distance;                                  // [kTile][kWarp + 1] parts of dE/dr
   Real* displacement_gradient;                        // [3][kTile]
   std::size_t bytes = 0;
@@ -204,7 +205,7 @@ struct AttentionTile {
                Quad<Real>{{place.slope, Real(2) * t * place.slope, Real(3) * t * t * step * place.slope, Real(0)}});
   }
 
-  /// chi_j - chi_i, and its squared norms by degree (eq. 15).
+  /// chi_j - chi_i, and its squared norms by degree (eq. 16).
   __device__ void find_invariants() {
     const Real* own = row(s.chi, centre, s.layout.chi_stride);
     const Real* other = row(s.chi, m.slot[edge()], s.layout.chi_stride);
