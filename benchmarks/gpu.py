@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from machine import describe_machine
 
 from so3md import _engine, load_model
-from so3md.benchmark.machine import describe_machine
 from so3md.benchmark.systems import displacement_per_step, example_system, mean_neighbours
 from so3md.benchmark.work import count_work
 from so3md.benchmark.worker import time_steps

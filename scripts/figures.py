@@ -1,0 +1,282 @@
+"""Write the figures of benchmarks into the pages, from the committed results.
+
+    python scripts/figures.py            # write README.md and docs/performance.md anew
+    python scripts/figures.py --check    # only say which page has figures of other results; exit code 1 if there is one
+
+A figure stands between the lines `<!-- figures: NAME -->` and `<!-- figures: end -->`; NAME is a function of this file,
+which makes the text from benchmarks/results/*.json. Figures outside such lines belong to an experiment that is told,
+not to a benchmark that is repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+RESULTS = ROOT / "benchmarks" / "results"
+
+_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
+
+#: The processor's name in results -> what it can do, as text.
+_SETS = {"avx2": "AVX2", "avx512f": "AVX-512"}
+
+MINUS = "\N{MINUS SIGN}"
+PAGE_WIDTH = 140
+
+Record = dict[str, Any]
+
+
+def read(name: str) -> Record:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def hardware(machine: Record) -> str:
+    sets = " and ".join(_SETS[name] for name in machine["instruction_sets"]) or "no AVX2"
+    return f"{machine['cores']} cores of an {machine['processor']} ({sets})"
+
+
+def paragraph(text: str) -> str:
+    return textwrap.fill(text, PAGE_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def short(value: float) -> str:
+    """One digit, as 6e-6."""
+    return f"{value:.0e}".replace("e-0", "e-")
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|"
+        if line[0] != "---"
+        else "|" + "---|" * len(line)
+        for line in lines
+    )
+
+
+def sizes_of(cases: list[Record]) -> list[Record]:
+    return [case for case in cases if case["atoms"] >= 1536]
+
+
+def span(values: list[float], digits: int = 0) -> str:
+    """Smallest to largest, or one number if they are the same."""
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def share_of_limit(case: Record) -> float:
+    return 100 * case["share_of_limit"]
+
+
+# --- the comparison with so3krates-torch ------------------------------------------------------------------------------
+
+
+def comparison() -> str:
+    """README: the table, and what it was measured on."""
+    report = read("compare_so3krates_torch")
+    times = {(row["atoms"], row["threads"], row["side"]): row["median_us_per_atom"] for row in report["timings"]}
+    ratios = {(row["atoms"], row["threads"], row["side"], row["peer"]): row["times_faster"] for row in report["ratios"]}
+    torch32, compiled, torch64 = (f"so3krates-torch{name}" for name in (" float32", "-compiled float32", " float64"))
+    rows = []
+    for atoms, threads in sorted({key[:2] for key in times}, key=lambda key: (key[0], -key[1])):
+
+        def faster(own: str, peer: str, case: tuple[int, int] = (atoms, threads)) -> str:
+            return f"{ratios[(*case, own, peer)]:.1f}"
+
+        mixed, double = "so3md mixed", "so3md double"
+        texts = {side: f"{times[(atoms, threads, side)]:.0f}" for side in (mixed, double, torch32, compiled, torch64)}
+        row = [str(atoms), str(threads), texts[mixed], texts[torch32], f"**{faster(mixed, torch32)}**", texts[compiled]]
+        rows.append([*row, faster(mixed, compiled), texts[double], texts[torch64], faster(double, torch64)])
+    worst = max(row["max_force_difference_eV_per_A"] for row in report["agreement"] if row["side"] == "so3md mixed")
+    header = ["atoms", "threads", "so3md `mixed`", "torch float32", "faster by", "under `torch.compile`", "faster by"]
+    text = (
+        "Liquid water with all physics terms, energy and forces through ASE, atoms moving as in MD, on "
+        f"{hardware(report['machine'])}, side by side with so3krates-torch {report['versions']['so3krates-torch']} in "
+        "one interleaved run: medians in µs per atom and step (`python benchmarks/compare_so3krates_torch.py`; "
+        "[how it measures](benchmarks/README.md), [results](benchmarks/results))."
+    )
+    accuracy = f"Forces of `mixed` differ from the peer's in float64 by at most {short(worst)} eV/Å."
+    times_table = table([*header, "so3md `double`", "torch float64", "faster by"], rows)
+    return f"{paragraph(text)}\n\n{times_table}\n\n{accuracy}"
+
+
+def limit() -> str:
+    """README: shares of the limit, and memory."""
+    report, compared = read("sizes"), read("compare_so3krates_torch")
+    cases = report["cases"]
+    time = next(
+        row["median_us_per_atom"]
+        for row in compared["timings"]
+        if (row["atoms"], row["threads"], row["side"]) == (1536, 2, "so3md mixed")
+    )
+    least = next(row["us_per_atom"] for row in compared["limit"] if row["threads"] == 2)
+    peer = next(row["kb_per_atom"] for row in compared["memory"] if row["side"] == "so3krates-torch float32")
+    memory = span([case["memory"]["kb_per_atom"] for case in sizes_of(cases)])
+    return paragraph(
+        "The limit is the counted work of a step at the rate of a large float matrix product measured in the same "
+        f"run. so3md runs at {span([share_of_limit(case) for case in cases])} % of it ({100 * least / time:.0f} % in "
+        "the run beside the peer), and [performance](docs/performance.md) says where the rest goes. Peak memory is "
+        f"{memory} kB per atom from 1536 atoms on (the peer: {peer:.0f} kB)."
+    )
+
+
+def sizes() -> str:
+    """docs/performance.md: time and memory by size."""
+    report = read("sizes")
+    relative = report["summary"]["time_per_atom_relative_to_1536"]
+    rows = [
+        [
+            str(case["atoms"]),
+            f"{case['us_per_atom']:.1f}",
+            f"{relative[str(case['atoms'])]:.3g}",
+            f"{share_of_limit(case):.0f}",
+            f"{case['memory']['kb_per_atom']:.1f}",
+        ]
+        for case in report["cases"]
+    ]
+    summary = report["summary"]
+    text = (
+        f"All sizes are within {100 * summary['largest_deviation_from_1536']:.0f} % of 1536 atoms. The slowest up to "
+        f"41472 atoms takes {summary['slowest_over_fastest']:.2f} times as long per atom as the fastest."
+    )
+    where = f"{hardware(report['machine'])}, {report['cases'][0]['threads']} threads, {report['date']}:"
+    header = ["atoms", "µs per atom and step", "relative", "of the limit, %", "kB per atom"]
+    return f"{where}\n\n{table(header, rows)}\n\n{paragraph(text)}"
+
+
+def work() -> str:
+    """docs/performance.md: the counted work of a step."""
+    from so3md import load_model
+    from so3md.benchmark.work import count_work
+
+    hyperparameters = json.loads(load_model("so3lr").metadata)["hyperparameters"]
+    counted = count_work(hyperparameters, read("sizes")["cases"][1]["neighbours_per_atom"])
+    rows = [
+        [
+            "spherical part of the filters (17), second and third layer, forward, again in the adjoint, and backward, "
+            "once for each *pair*",
+            f"{counted.filters:.1f}",
+        ],
+        ["rest of the work on edges: attention weights, sums, spherical harmonics, tables", f"{counted.edges:.1f}"],
+        ["node products: projections, MLPs, exchange, readouts, forward and backward", f"{counted.nodes:.1f}"],
+        ["**total**", f"**{counted.total:.1f}**"],
+    ]
+    return table(["", "MFLOP"], rows)
+
+
+# --- processes, and dynamics ------------------------------------------------------------------------------------------
+
+
+def _speeds() -> dict[tuple[int, str], float]:
+    comparisons = read("parallel")["comparisons"]
+    return {(one["atoms"], side["side"]): side["relative_speed"] for one in comparisons for side in one["sides"]}
+
+
+def processes_in_short() -> str:
+    """README: LAMMPS, ASE and MPI."""
+    speeds = _speeds()
+    two_small = speeds[(1536, "LAMMPS, 2 x 1")] / speeds[(1536, "LAMMPS, 1 x 2")]
+    percent = {key: f"{100 * speed:.0f} %" for key, speed in speeds.items()}
+    return paragraph(
+        f"LAMMPS and MPI (`python benchmarks/parallel.py`, {hardware(read('parallel')['machine'])}): molecular "
+        f"dynamics in LAMMPS has {speeds[(1536, 'LAMMPS, 1 x 2')]:.3g} times the speed of that in ASE (1536 atoms, 2 "
+        f"threads). Two processes of one thread reach {100 * two_small:.0f} % (1536 atoms) and "
+        f"{percent[(5184, 'LAMMPS, 2 x 1')]} (5184 atoms) of the speed of one process with two threads; in ASE, "
+        f"{percent[(5184, 'ASE, 2 x 1')]} at 5184 atoms."
+    )
+
+
+def processes() -> str:
+    """docs/performance.md: the table of processes."""
+    report = read("parallel")
+    rows, sent = [], []
+    for comparison_ in report["comparisons"]:
+        for side in comparison_["sides"]:
+            host, _, grid = side["side"].partition(", ")
+            count, threads = grid.split(" x ")
+            turns = sorted(side["ms_per_step"])
+            plural = ("process" if count == "1" else "processes", "thread" if threads == "1" else "threads")
+            name = f"{host}, {count} {plural[0]} of {threads} {plural[1]}"
+            rows.append(
+                [name, str(comparison_["atoms"]), f"{turns[len(turns) // 2]:.0f}", f"{side['relative_speed']:.3g}"]
+            )
+            if "bytes_per_step" in side:
+                text = f"{side['bytes_per_step'] / 1e6:.2f} MB ({comparison_['atoms']} atoms)"
+                sent.append((text, side["messages_per_step"]))
+    sizes_text = " and ".join(text for text, _ in sent)
+    return (
+        table(["", "atoms", "ms per step", "speed"], rows)
+        + f"\n\nLAMMPS processes send {sizes_text} each per step, in {sent[0][1]:.0f} messages."
+    )
+
+
+def drift() -> str:
+    """README: the drift of the total energy."""
+    report = read("nve_drift")
+
+    def value(host: Record, key: str, scale: float, digits: int) -> str:
+        error = host[key.replace("drift_", "drift_standard_error_", 1)]
+        return f"{host[key] * scale:.{digits}f} ± {error * scale:.{digits}f}".replace("-", MINUS)
+
+    rows = [
+        [
+            name,
+            value(host, "drift_eV_per_ps", 1e4, 1),
+            value(host, "drift_kT_per_ns_per_degree_of_freedom", 1.0, 3),
+        ]
+        for name, host in report["hosts"].items()
+    ]
+    text = (
+        f"NVE dynamics of {report['system'].partition(', ')[2]} of water at 300 K, {report['timestep_fs']} fs, "
+        f"{report['length_ps']:.0f} ps, `{report['precision']}` (`python benchmarks/nve_drift.py`): drift of the "
+        "total energy"
+    )
+    return f"{paragraph(text)}\n\n{table(['', 'whole box, 10⁻⁴ eV/ps', 'kT per ns and degree of freedom'], rows)}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (comparison, limit, sizes, work, processes_in_short, processes, drift)
+}
+
+
+def with_figures(page: str) -> str:
+    """The page with the text of every block made anew; raises SystemExit for a block that nobody knows."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in BLOCKS:
+            raise SystemExit(f"there are no figures named {name!r}; known are {', '.join(BLOCKS)}")
+        return f"{match[1]}\n{BLOCKS[name]()}\n\n{match[4]}"
+
+    return _BLOCK.sub(block, page)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args(arguments)
+    old = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        new = with_figures(text)
+        if new == text:
+            continue
+        old.append(page.relative_to(ROOT))
+        if not options.check:
+            page.write_text(new, encoding="utf-8")
+    if options.check and old:
+        print(f"figures of other results in {', '.join(map(str, old))}: run python scripts/figures.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
