@@ -37,7 +37,7 @@ void LocalAtoms::number_points(const LAMMPS_NS::Atom& atom, int process, int cou
   index_of_point_.clear();
   owners_.assign(index_of(n_local_ + n_ghost_), {});
   for (int index = 0; index < count; ++index) {
-    if (species_of_type_[index_of(atom.type[index])] < 0) continue;
+    if (species_of_type_[index_of(atom.type[index])] < 0 || atom.mask[index] & hidden_groups_) continue;
     owners_[index_of(index)] = {process, static_cast<int>(index_of_point_.size())};
     index_of_point_.push_back(index);
   }
@@ -74,15 +74,18 @@ void LocalAtoms::build_lists(const LAMMPS_NS::Atom& atom, int process, ThreadPoo
 
 void LocalAtoms::place(const LAMMPS_NS::Atom& atom, ThreadPool& pool) { domain_.place(positions(atom), no_cell_, pool); }
 
-void LocalAtoms::update_species(const LAMMPS_NS::Atom& atom) {
+bool LocalAtoms::update_species(const LAMMPS_NS::Atom& atom) {
+  bool changed = species_.size() != index_of_slot_.size();
   species_.resize(index_of_slot_.size());
   for (std::size_t slot = 0; slot < index_of_slot_.size(); ++slot) {
     const int type = atom.type[index_of_slot_[slot]];
+    changed = changed || species_[slot] != species_of_type_[index_of(type)];
     species_[slot] = species_of_type_[index_of(type)];
     if (species_[slot] < 0)
       throw std::runtime_error("an atom changed to type " + std::to_string(type) +
                                ", which has no element in pair_coeff, since the last neighbour list");
   }
+  return changed;
 }
 
 void LocalAtoms::require_same_atoms(const LAMMPS_NS::Atom& atom) const {

@@ -21,6 +21,9 @@ class LocalAtoms {
   /// `species_of_type`: by LAMMPS's type, from 1; -1 for types without an element. Radii of the lists, with skin, A.
   LocalAtoms(std::vector<int> species_of_type, double short_radius, double long_radius);
 
+  /// Atoms of groups with these bits are no points either, from the next numbering on.
+  void hide(int groups) { hidden_groups_ = groups; }
+
   /// Numbers the points and enters the owners of the own atoms; those of ghosts come by way of owner(), from their processes.
   void number_points(const LAMMPS_NS::Atom& atom, int process);
 
@@ -47,8 +50,9 @@ class LocalAtoms {
   /// New positions for the lists there are.
   void place(const LAMMPS_NS::Atom& atom, ThreadPool& pool);
 
-  /// Atom types may change between neighbour lists. Throws std::runtime_error if one has become one without an element.
-  void update_species(const LAMMPS_NS::Atom& atom);
+  /// Atom types may change between neighbour lists: returns whether any did. Throws std::runtime_error if one has become one without an
+  /// element.
+  bool update_species(const LAMMPS_NS::Atom& atom);
 
   /// [n_slots]; of points, where the engine makes the lists
   const int* species() const { return species_.data(); }
@@ -74,6 +78,7 @@ class LocalAtoms {
   std::vector<int> species_of_type_;
   LocalDomain domain_;
   Cell no_cell_;
+  int hidden_groups_ = 0;
   int n_local_ = 0, n_ghost_ = 0;  // when the points were numbered
   int n_numbered_ = 0;             // indices among which the points are: with or without ghosts
   std::size_t n_owned_ = 0;

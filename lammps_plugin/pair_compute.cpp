@@ -25,6 +25,9 @@ namespace {
 std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 // Rows and columns of the nine components of LAMMPS's virials; the first six are the global one's.
+// Notices that processes give each other in each step.
+constexpr int kOtherSpecies = 1, kOtherCharges = 2;
+
 constexpr std::array<std::array<int, 2>, 9> kComponent{{{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}, {1, 0}, {2, 0}, {2, 1}}};
 
 }  // namespace
@@ -32,12 +35,16 @@ constexpr std::array<std::array<int, 2>, 9> kComponent{{{0, 0}, {1, 1}, {2, 2}, 
 void PairSo3krates::compute(int eflag, int vflag) {
   const double begin = MPI_Wtime();
   ev_init(eflag, vflag);
-  if (lists_are_old()) build_lists();
-  collectively(lmp, [this] {
+  const bool old = lists_are_old();
+  if (old) build_lists();
+  const int notices = collectively(lmp, [this, old] {
     atoms_->require_same_atoms(*atom);
     require_finite_positions();
-    atoms_->update_species(*atom);
+    const bool changed = atoms_->update_species(*atom);
+    return (changed && !old ? kOtherSpecies : 0) | (!old && charges_were_changed() ? kOtherCharges : 0);
   });
+  if (notices & kOtherSpecies) check_electrons(Moment::in_a_run);
+  if (notices & kOtherCharges) warn_of_changed_charges();
   if (!engine_->makes_lists()) atoms_->place(*atom, *pool_);
   const DomainResults& results = evaluate();
   add_forces(results);
@@ -54,6 +61,9 @@ bool PairSo3krates::lists_are_old() const {
 
 void PairSo3krates::build_lists() {
   collectively(lmp, [this] { require_finite_positions(); });
+  look_at_exclusions();
+  check_electrons(Moment::in_a_run);
+  atoms_->hide(invisible_);
   const int process = transport_->process();
   built_calls_ = neighbor->ncalls;
   built_step_ = neighbor->lastcall;
@@ -153,6 +163,13 @@ const DomainResults& PairSo3krates::evaluate_points(const Cell& box, const Syste
   return engine_->evaluate_points(points, totals, true, kspace_.get());
 }
 
+void PairSo3krates::warn_of_changed_charges() {
+  told_of_charges_ = true;
+  warn(
+      "the charges q have been changed since the last step, by a fix such as adapt, set or qeq: this style sets them anew in each step, so "
+      "that the change has no effect on the model");
+}
+
 // In the middle of an exchange of messages, the other processes cannot be told: all are ended.
 void PairSo3krates::stop_alone(const std::exception& error_found) const {
   error->one(FLERR, std::string("Pair style so3krates: ") + error_found.what());
@@ -208,6 +225,9 @@ void PairSo3krates::publish(const DomainResults& results) {
   by_index(results.charges, charges_);
   by_index(results.hirshfeld_ratios, hirshfeld_ratios_);
   if (!atom->q_flag || results.charges.empty()) return;
+  if (invisible_)
+    for (int i = 0; i < atom->nlocal; ++i)
+      if (atom->mask[i] & invisible_ && species_of_type_[index_of(atom->type[i])] >= 0) atom->q[i] = 0.0;
   if (!kspace_)
     for (int i : atoms_->owned()) atom->q[i] = charges_[index_of(i)];
   if (in_hybrid()) forward_charges();

@@ -18,6 +18,10 @@ constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|kspace] [precision mixed|double] "
     "[device cpu|cuda|cuda:N] [threads N]";
 
+constexpr double kLargestLength = 1e6;  // A, as far as lr_cutoff none goes; a box of nothing but such lengths is no molecule
+constexpr double kMostElectrons = 1e9;  // as many as a system may have
+constexpr int kMostThreads = 1024;
+
 class Parser {
  public:
   explicit Parser(LAMMPS_NS::LAMMPS* lammps) : lammps_(lammps) {}
@@ -63,26 +67,30 @@ class Parser {
 
   double number(const std::string& word) { return LAMMPS_NS::utils::numeric(FLERR, word, false, lammps_); }
 
+  static bool is_length(double value) { return value > 0.0 && value <= kLargestLength; }
+
   void set_charge(const std::string& word) {
     settings_.totals.charge = number(word);
-    if (settings_.totals.charge != std::round(settings_.totals.charge)) refuse("charge", "an integer, the total charge in e", word);
+    if (!(std::abs(settings_.totals.charge) <= kMostElectrons) || settings_.totals.charge != std::round(settings_.totals.charge))
+      refuse("charge", "an integer up to 1e9, the total charge in e", word);
   }
 
   void set_spin(const std::string& word) {
     const double spin = number(word);
-    if (!(spin >= 0.0) || 2.0 * spin != std::round(2.0 * spin))
+    if (!(spin >= 0.0 && spin <= kMostElectrons) || 2.0 * spin != std::round(2.0 * spin))
       refuse("spin", "0, 0.5, 1, 1.5, ..., the total spin S, half the number of unpaired electrons", word);
     settings_.totals.spin = spin;
   }
 
   void set_cutoff(const std::string& word) {
-    settings_.engine.long_range_cutoff = word == "none" ? std::numeric_limits<double>::infinity() : number(word);
-    if (!(settings_.engine.long_range_cutoff > 0.0)) refuse("lr_cutoff", "a positive length in Angstrom, or none", word);
+    double& cutoff = settings_.engine.long_range_cutoff;
+    cutoff = word == "none" ? std::numeric_limits<double>::infinity() : number(word);
+    if (word != "none" && !is_length(cutoff)) refuse("lr_cutoff", "a positive length up to 1e6 Angstrom, or none", word);
   }
 
   void set_damping(const std::string& word) {
     settings_.engine.dispersion_damping = number(word);
-    if (!(settings_.engine.dispersion_damping > 0.0)) refuse("lr_damping", "a positive length in Angstrom", word);
+    if (!is_length(settings_.engine.dispersion_damping)) refuse("lr_damping", "a positive length up to 1e6 Angstrom", word);
   }
 
   void set_coulomb(const std::string& word) {
@@ -107,7 +115,7 @@ class Parser {
 
   void set_threads(const std::string& word) {
     settings_.threads = LAMMPS_NS::utils::inumeric(FLERR, word, false, lammps_);
-    if (settings_.threads < 1) refuse("threads", "1 or more threads of each MPI process", word);
+    if (settings_.threads < 1 || settings_.threads > kMostThreads) refuse("threads", "1 to 1024 threads of each MPI process", word);
   }
 
   void check_lengths() {

@@ -9,7 +9,6 @@
 #include <cstring>
 
 #include "atom.h"
-#include "charge_and_spin.h"
 #include "collective_error.h"
 #include "comm.h"
 #include "common/number_text.h"
@@ -83,15 +82,18 @@ void PairSo3krates::open_model() {
   cut_coulomb_ = cutoff();
   atoms_.reset();
   described_ = false;
+  protons_ = -1.0;
+  told_of_change_ = false;
 }
 
 // Number of this process among those of its machine; partitions, which do not meet here, are taken to have as many processes each.
-int PairSo3krates::process_on_node() const {
+int PairSo3krates::process_on_node() {
   MPI_Comm node;
   int number = 0, size = 1;
   MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, comm->me, MPI_INFO_NULL, &node);
   MPI_Comm_rank(node, &number);
   MPI_Comm_size(node, &size);
+  processes_of_node_ = size;
   MPI_Comm_free(&node);
   return universe->iworld * size + number;
 }
@@ -131,7 +133,7 @@ void PairSo3krates::map_elements() {
 
 void PairSo3krates::init_style() {
   check_host();
-  check_neighbours();
+  look_at_exclusions();
   check_computes();
   if (kspace_) {
     kspace_->check();
@@ -144,29 +146,14 @@ void PairSo3krates::init_style() {
   halo_ = std::make_unique<PlannedHalo>(*transport_);
   built_calls_ = built_step_ = -1;
   cost_ = {};
-  check_electrons();
+  check_electrons(Moment::start_of_run);
+  forget_charges();
   if (described_) return;
   warn_of_charged_cell();
+  warn_of_settings();
+  warn_of_masses();
   describe();
   described_ = true;
-}
-
-void PairSo3krates::check_host() const {
-  if (domain->dimension != 3) stop("it needs a system of three dimensions: remove the command dimension 2");
-  const bool periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;
-  if (periodic && std::isinf(cutoff())) stop("lr_cutoff none needs a box without periodic directions, such as boundary s s s");
-  if (!kspace_ && model_->hyper.electrostatics && force->kspace != nullptr)
-    stop("coulomb cut would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
-}
-
-// Its own lists hold all pairs whatever these commands say, and so the energy does.
-void PairSo3krates::check_neighbours() const {
-  const bool excluded = neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0;
-  const std::string message =
-      "the network sees all pairs of atoms within its cutoff, also those that neigh_modify exclude or neigh_modify include leaves out";
-  if (!excluded && !neighbor->includegroup) return;
-  if (!in_hybrid()) stop(message + ": remove that command");
-  warn(message);
 }
 
 // LAMMPS's computes make a heat flux of the stresses of atoms, which holds for sums over pairs or bonds only (docs/lammps.md). It refuses
@@ -187,27 +174,6 @@ void PairSo3krates::check_computes() {
         ": heat fluxes from stresses of atoms are wrong for this style, because an atom's energy depends on atoms several neighbours away; "
         "stress/atom is right for stresses only");
   compute_warning_ = found;
-}
-
-// Before each run, as atoms may have come or gone; the same warning is given once.
-void PairSo3krates::check_electrons() {
-  double protons = 0.0;
-  for (int i = 0; i < atom->nlocal; ++i) {
-    const int species = species_of_type_[static_cast<std::size_t>(atom->type[i])];
-    if (species >= 0) protons += model_->elements[static_cast<std::size_t>(species)];
-  }
-  MPI_Allreduce(MPI_IN_PLACE, &protons, 1, MPI_DOUBLE, MPI_SUM, world);
-  const ChargeAndSpinCheck check = check_charge_and_spin(protons, settings_.totals);
-  if (check.impossible) stop(check.message);
-  if (!check.message.empty() && check.message != electron_warning_) warn(check.message);
-  electron_warning_ = check.message;
-}
-
-void PairSo3krates::warn_of_charged_cell() const {
-  if (settings_.totals.charge == 0.0 || !(domain->xperiodic || domain->yperiodic || domain->zperiodic)) return;
-  warn("a periodic system has a total charge of " + number_text(settings_.totals.charge) +
-       " e: its energy depends on the size of the box and on the treatment of long-range electrostatics; add counter-ions if it need not "
-       "have a charge");
 }
 
 void PairSo3krates::describe() const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "exclusions.h"
 #include "geometry/cell.h"
 #include "halo/planned_halo.h"
 #include "kspace_potential.h"
@@ -54,16 +55,25 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
  private:
   // Of settings and coeff.
-  int process_on_node() const;  ///< collective
+  int process_on_node();  ///< collective
   void open_model();
   void map_elements();
 
   // Of init_style.
+  enum class Moment { start_of_run, in_a_run };
   void check_host() const;
-  void check_neighbours() const;
+  void check_ghosts() const;
+  void look_at_exclusions();  ///< collective, also whenever lists are made
   void check_computes();
-  void check_electrons();
+  void check_electrons(Moment moment);  ///< collective, also whenever lists are made
   void warn_of_charged_cell() const;
+  void warn_of_settings() const;
+  void warn_of_threads() const;
+  void warn_of_masses() const;
+  void forget_charges();
+  bool charges_were_changed() const;
+  bool writes_charges() const;
+  bool is_seen(int index) const;  ///< whether an atom is one of the model's
   void describe() const;
 
   // Of compute.
@@ -77,6 +87,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void add_energies(const DomainResults& results);
   void add_virials(const DomainResults& results);
   void publish(const DomainResults& results);
+  void warn_of_changed_charges();
   void forward_charges();
 
   [[noreturn]] void stop(const std::string& message) const;  ///< collective
@@ -87,6 +98,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   bool in_hybrid() const;
 
   PairSettings settings_;
+  int processes_of_node_ = 1;
   std::vector<std::string> settings_words_, element_words_;
   double energy_unit_ = 1.0;  // 1 eV in LAMMPS's unit
   std::vector<int> species_of_type_;
@@ -100,7 +112,11 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::unique_ptr<LocalAtoms> atoms_;
 
   bool described_ = false;
-  std::string electron_warning_, compute_warning_;
+  std::string electron_warning_, compute_warning_, exclusion_warning_;
+  int invisible_ = 0;                   // bits of groups whose atoms the model does not see
+  double protons_ = -1.0, seen_ = 0.0;  // sum of the atomic numbers of the atoms that it sees, and their number, when last counted
+  bool told_of_change_ = false;         // of these
+  bool charges_move_ = false, told_of_charges_ = false;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
   std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from ase import Atoms
 from lammps_comparison import assert_equal_to_ase, moved, waters
 from lammps_runs import needs_lammps, run
 from lammps_tools import Job, failure
+from toy_models import write_toy_model
 
 pytestmark = needs_lammps
 
@@ -30,9 +33,35 @@ BAD_COMMANDS = {
         r"precision: expected mixed or double, found single",
     ),
     "no such device": ("pair_style so3krates so3lr device tpu", r"device: expected cpu, cuda, or cuda:N.*found tpu"),
-    "no threads": ("pair_style so3krates so3lr threads 0", r"threads: expected 1 or more.*found 0"),
+    "no threads": ("pair_style so3krates so3lr threads 0", r"threads: expected 1 to 1024.*found 0"),
     "no cutoff": ("pair_style so3krates so3lr lr_cutoff -1", r"lr_cutoff: expected a positive length.*found -1"),
     "long damping": ("pair_style so3krates so3lr lr_cutoff 3 lr_damping 4", r"damping length is 4 A: expected"),
+    "a cutoff without end": (
+        "pair_style so3krates so3lr lr_cutoff 1e308",
+        r"lr_cutoff: expected .* up to 1e6.*found 1e308",
+    ),
+    "a cutoff beyond numbers": (
+        "pair_style so3krates so3lr lr_cutoff 1e400",
+        r"1e400",
+    ),
+    "no number for a cutoff": ("pair_style so3krates so3lr lr_cutoff nan", r"nan"),
+    "damping without end": (
+        "pair_style so3krates so3lr lr_cutoff 10 lr_damping 1e308",
+        r"lr_damping: expected .*found 1e308",
+    ),
+    "a charge without end": (
+        "pair_style so3krates so3lr charge -1e308",
+        r"charge: expected an integer up to 1e9.*found -1e308",
+    ),
+    "a spin without end": ("pair_style so3krates so3lr spin 1e308", r"spin: expected 0, 0.5.*found 1e308"),
+    "too many threads": ("pair_style so3krates so3lr threads 100000", r"threads: expected 1 to 1024.*found 100000"),
+    "threads beyond numbers": ("pair_style so3krates so3lr threads 99999999999", r"99999999999"),
+    "a cutoff far beyond the box": (
+        "pair_style so3krates so3lr lr_cutoff 1e5\npair_coeff * * H O\nrun 0",
+        r"with a cutoff of 100000 A and a skin of 2 A, each process would hold .* images of atoms.*shorter lr_cutoff",
+    ),
+    "a skin far beyond the box": ("neighbor 1e5 bin\nrun 0", r"a skin of 100000 A, each process would hold"),
+    "ghosts far beyond the box": ("comm_modify cutoff 1e5\nrun 0", r"each process would hold"),
     "one element too few": ("pair_coeff * * O", r"names 1 elements, and there are 2 atom types"),
     "one element too many": ("pair_coeff * * O H H", r"names 3 elements, and there are 2 atom types"),
     "unknown element": ("pair_coeff * * O Fe", r"does not know the element 'Fe'; it knows H C N O F P S Cl"),
@@ -41,7 +70,7 @@ BAD_COMMANDS = {
     "no element": ("pair_coeff * * NULL NULL", r"gives no atom type an element"),
     "excluded pairs": (
         "neigh_modify exclude type 1 1\nrun 0",
-        r"also those that neigh_modify exclude.*remove that command",
+        r"neigh_modify exclude type 1 1 leaves out pairs of atoms.*remove that command",
     ),
     "impossible spin": (
         "pair_style so3krates so3lr charge 1 spin 1\npair_coeff * * H O\nrun 0",
@@ -82,6 +111,30 @@ BAD_COMMANDS = {
         "compute pairs all force/tally all\nrun 0",
         r"compute pairs force/tally divides the force of every pair of atoms",
     ),
+    "a style that scales": (
+        "pair_style hybrid/scaled 0.5 so3krates so3lr 0.5 zero 5.0\n"
+        "pair_coeff * * so3krates H O\npair_coeff * * zero\nrun 0",
+        r"within hybrid and hybrid/overlay, and this is hybrid/scaled: use hybrid/overlay",
+    ),
+    "a field on charges": (
+        "fix field all efield 0 0 0.1\nrun 0",
+        r"fix field efield acts on charges as if they were constants.*fix addforce",
+    ),
+    "a field from a formula": (
+        'fix field all efield/lepton "-0.1*z"\nrun 0',
+        r"fix field efield/lepton acts on charges",
+    ),
+    "charges of another style": (
+        "pair_style hybrid/overlay so3krates so3lr coul/cut 5.0\n"
+        "pair_coeff * * so3krates H O\npair_coeff 1 2 coul/cut\nrun 0",
+        r"pair style coul/cut, given for the types 1 2 of the model, acts on charges as if they were constants",
+    ),
+    "one of several charged styles": (
+        "pair_style hybrid/overlay so3krates so3lr lj/cut 5.0 lj/cut/coul/dsf 0.2 5.0 coul/wolf 0.2 5.0\n"
+        "pair_coeff * * so3krates H O\npair_coeff * * lj/cut 0 1\npair_coeff 2 2 coul/wolf\n"
+        "pair_coeff 1 1 lj/cut/coul/dsf 0 1\nrun 0",
+        r"pair style lj/cut/coul/dsf, given for the types 1 of the model",
+    ),
     "levels within the style": (
         "run_style respa 2 2 inner 1 4.0 5.0 outer 2\nrun 0",
         r"[Pp]air style does not support rRESPA",
@@ -100,6 +153,34 @@ def test_bad_commands(case: str, tmp_path: Path) -> None:
     job = Job(tmp_path, waters(1, 1, 2), "so3lr")
     job.commands(commands)
     assert re.search(message, failure(job))
+
+
+def test_a_run_style_that_sends_atoms_away_is_refused(tmp_path: Path) -> None:
+    """Its processes for the kspace style never see the charges of the model."""
+    job = Job(tmp_path, waters(2, 2, 2), "so3lr coulomb kspace", before_box="processors * * * part 1 2 multiple")
+    job.commands("kspace_style pppm 1e-4\nrun_style verlet/split\nfix nve all nve\nrun 2")
+    assert job.start(2, "-partition", "1", "1").returncode != 0
+    log = (tmp_path / "log.lammps.0").read_text()
+    assert "works with the run styles verlet and respa, and this is verlet/split: use run_style verlet" in log
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [("all", "fix charges qeq/point sets charges, which the model predicts: remove it"), ("neon", None)],
+)
+def test_fixes_that_set_charges(group: str, message: str | None, tmp_path: Path) -> None:
+    """A fix for atoms that the model does not see is none of its business, and so is a field on them."""
+    atoms = waters(2, 2, 2) + Atoms("Ne2", positions=[[3.0, 3.1, 3.2], [3.2, 0.3, 0.1]])
+    (tmp_path / "parameters").write_text("1 4.5 13.9 0 0 0\n2 8.7 13.9 0 0 0\n3 8.7 13.9 0 0 0\n")
+    job = Job(tmp_path, atoms, pair_style=None)
+    job.commands("pair_style hybrid/overlay so3krates so3lr lj/cut 6.0")
+    job.commands("pair_coeff * * so3krates H O NULL\npair_coeff * * lj/cut 0.0 1.0\ngroup neon type 3")
+    job.commands("fix field neon efield 0 0 0.1")
+    job.commands(f"fix charges {group} qeq/point 1 5.0 1e-4 100 parameters\nrun 0")
+    if message is None:
+        job.run()
+    else:
+        assert message in failure(job)
 
 
 @pytest.mark.parametrize("units", ["lj", "si", "electron"])
@@ -126,8 +207,14 @@ def test_respa_with_the_whole_style_on_one_level(tmp_path: Path) -> None:
 
 def test_warnings(tmp_path: Path) -> None:
     job = Job(tmp_path, waters(2, 2, 2), "so3lr charge 1")
-    job.commands("run 0\nrun 0")
+    job.commands("dielectric 80.0\nmass 1 2.014\nmass 2 14.007\nrun 0\nrun 0")
     job.run()
+    assert job.output.count("dielectric constant has no effect") == 1
+    assert job.output.count("so3krates: atom type 1: a mass of 2.014 for H is taken for an isotope") == 1
+    assert (
+        job.output.count("atom type 2: a mass of 14.007 for O, which weighs 15.999 g/mol; 14.007 is N: check the order")
+        == 1
+    )
     assert job.output.count("a periodic system has a total charge of 1 e") == 1
     assert job.output.count("an odd number of electrons has at least one unpaired") == 1
 
@@ -156,6 +243,42 @@ def test_centroid_stress_in_hybrid_styles(tmp_path: Path) -> None:
     job.commands(f"pair_style hybrid/overlay so3krates so3lr lj/cut 5.0\npair_coeff * * so3krates {job.elements}")
     job.commands("pair_coeff * * lj/cut 0.0 1.0\n" + HEAT_FLUX.format("centroid/stress/atom") + "run 0")
     assert "does not support compute centroid/stress/atom" in failure(job)
+
+
+def test_charge_and_spin_of_models_that_know_none(tmp_path: Path) -> None:
+    """What the model does with them is said once; a model that embeds them gives no such warning."""
+    warning = "made without charge and gives the same energy for any"
+    for name, embeds, head in (("embeds", True, True), ("ignores", False, True), ("plain", False, False)):
+        options = {"charge_embedding": embeds, "spin_embedding": embeds}
+        if not head:
+            options |= {"charge_head": None, "electrostatics": None}
+        write_toy_model(tmp_path / f"{name}.safetensors", **options)
+        job = Job(tmp_path, waters(2, 2, 2), f"{name}.safetensors charge 1 spin 0.5 lr_cutoff 6.0")
+        job.commands("run 0\nrun 0")
+        job.run(2)
+        assert job.output.count(f"charge 1: the network of the model {name}.safetensors was {warning}") == (not embeds)
+        assert job.output.count(f"spin 0.5: the network of the model {name}.safetensors was made without spin") == (
+            not embeds
+        )
+        assert job.output.count("only the charges that it predicts are made to add up to it") == (not embeds and head)
+
+
+def test_more_threads_than_cores(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    job = Job(tmp_path, waters(2, 2, 2), f"so3lr threads {cores + 1}")
+    job.commands("run 0")
+    job.run()
+    assert f"each process has {cores + 1} threads and may use {cores} core(s)" in job.output
+
+
+def test_charges_that_something_else_changes(tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(2, 2, 2), "so3lr")
+    job.commands("neigh_modify every 100 delay 100 check no\nfix nve all nve\nrun 2")
+    job.commands('print "UNTIL HERE"\nvariable q equal 0.1\nfix a all adapt 1 atom charge v_q\nrun 2')
+    job.run()
+    before, after = job.output.split("UNTIL HERE\n", 1)
+    assert "charges q have been changed" not in before
+    assert after.count("charges q have been changed since the last step") == 1
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
