@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from so3md.calculator import checked_parameter, has_volume
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
-from so3md.loading import load_model
+from so3md.ignored_states import StateWatch
+from so3md.loading import hyperparameters_of, load_model
 
 if TYPE_CHECKING:
     from so3md._engine import BatchEngine
@@ -89,8 +92,9 @@ def evaluate_many(
         for index, (atoms, outcome) in enumerate(evaluator.outcomes(structures, forces)):
             if isinstance(outcome, ValueError):
                 error = ValueError(f"structure {index} ({atoms.get_chemical_formula()}): {outcome}")
+                error.__cause__ = outcome
                 if on_error is None:
-                    raise error from outcome
+                    raise error
                 on_error(index, error)
                 yield None
             else:
@@ -105,22 +109,42 @@ class ManyEvaluator:
     def __init__(
         self, model: str | os.PathLike[str], charge: float | None, spin: float | None, **parameters: Any
     ) -> None:
+        from so3md import _engine
+
         checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
         self._totals = checked_parameter("charge", charge), checked_parameter("spin", spin)
-        self._engine = _make_engine(model, **checked)
+        opened, threads = load_model(model), checked.pop("threads") or 0
+        self._watch = StateWatch(hyperparameters_of(opened))
+        self._engine: BatchEngine = _engine.BatchEngine(opened, threads=threads, **checked)
 
     def outcomes(
-        self, structures: Iterable[Atoms], forces: bool = True
+        self, structures: Iterable[Atoms], forces: bool = True, quiet: bool = False
     ) -> Iterator[tuple[Atoms, Prediction | ValueError]]:
-        """Each structure with its prediction, or with what is wrong with it."""
+        """Each structure with its prediction, or with what is wrong with it; quiet: without warnings of its state."""
         for chunk in chunks(structures):
-            yield from zip(chunk, _evaluate_chunk(self._engine, chunk, *self._totals, forces), strict=True)
+            states = self._states(chunk, quiet)
+            good = [atoms for atoms, state in zip(chunk, states, strict=True) if not isinstance(state, ValueError)]
+            states_of_good = [state for state in states if not isinstance(state, ValueError)]
+            evaluated = _evaluate(self._engine, good, states_of_good, forces)
+            for atoms, state in zip(chunk, states, strict=True):
+                yield atoms, state if isinstance(state, ValueError) else next(evaluated)
+
+    def warn_of_states(self, structures: Iterable[Atoms]) -> None:
+        """Give the warnings that `outcomes` gives of charges and spins."""
+        self._states(structures, quiet=False)
+
+    def _states(self, structures: Iterable[Atoms], quiet: bool) -> list[ChargeAndSpin | ValueError]:
+        with _no_warnings() if quiet else nullcontext():
+            states = [_state_of(atoms, *self._totals) for atoms in structures]
+            self._watch.look_at(state for state in states if not isinstance(state, ValueError))
+        return states
 
 
-def _make_engine(model: str | os.PathLike[str], threads: int | None, **options: Any) -> BatchEngine:
-    from so3md import _engine
-
-    return _engine.BatchEngine(load_model(model), threads=threads or 0, **options)
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def chunks(structures: Iterable[Atoms], times: int = 1) -> Iterator[list[Atoms]]:
@@ -135,16 +159,6 @@ def chunks(structures: Iterable[Atoms], times: int = 1) -> Iterator[list[Atoms]]
             chunk, num_atoms = [], 0
     if chunk:
         yield chunk
-
-
-def _evaluate_chunk(
-    engine: BatchEngine, chunk: list[Atoms], charge: float | None, spin: float | None, forces: bool
-) -> Iterator[Prediction | ValueError]:
-    states = [_state_of(atoms, charge, spin) for atoms in chunk]
-    good = [atoms for atoms, state in zip(chunk, states, strict=True) if not isinstance(state, ValueError)]
-    evaluated = _evaluate(engine, good, [state for state in states if not isinstance(state, ValueError)], forces)
-    for state in states:
-        yield state if isinstance(state, ValueError) else next(evaluated)
 
 
 def _state_of(atoms: Atoms, charge: float | None, spin: float | None) -> ChargeAndSpin | ValueError:

@@ -32,7 +32,8 @@ from so3md.charge_and_spin import (
     checked_number,
 )
 from so3md.devices import checked_device, device_of_rank
-from so3md.loading import load_model, model_path
+from so3md.ignored_states import StateWatch
+from so3md.loading import hyperparameters_of, load_model, model_path
 from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
 from so3md.parallel.gather import Gatherer
@@ -204,6 +205,7 @@ class So3kratesCalculator(Calculator):
         if self._engine is None:
             parameters = self.parameters
             self._model = load_model(parameters["model"])
+            self._watch = StateWatch(hyperparameters_of(self._model))
             self._engine = _engine.Engine(
                 self._model,
                 precision=parameters["precision"],
@@ -312,6 +314,8 @@ class So3kratesCalculator(Calculator):
         state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
         self._check_structure(atoms, state, system_changes)
         self._own_engine()
+        if self.team.leads:
+            self._watch.look_at([state])
         return Request(
             settings=self._settings if self.team.size > 1 else {},
             state=state._asdict(),

@@ -225,6 +225,8 @@ def _outcomes(structures: Sequence[Atoms], calculator: Calculator) -> Iterator[_
     parameters["threads"] = parameters["threads"] or team.threads() or None
     parameters["device"] = device_of_rank(parameters["device"], team)
     evaluator = team.together(lambda: ManyEvaluator(**parameters))
+    if team.leads:  # of all structures, since the other ranks' warnings are not shown
+        evaluator.warn_of_states(structures)
     return _of_all_ranks(structures, evaluator, team)
 
 
@@ -232,7 +234,7 @@ def _of_all_ranks(structures: Sequence[Atoms], evaluator: ManyEvaluator, team: T
     """Rank r evaluates structures r, r + size, ... of each portion; all ranks get all outcomes."""
 
     def own_part(portion: list[Atoms]) -> list[_Outcome]:
-        outcomes = evaluator.outcomes(portion[team.rank :: team.size])
+        outcomes = evaluator.outcomes(portion[team.rank :: team.size], quiet=True)
         return [outcome if isinstance(outcome, ValueError) else _as_model(outcome) for _, outcome in outcomes]
 
     for portion in chunks(structures, team.size):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from so3md._engine import Model
@@ -48,3 +49,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     from so3md import _engine
 
     return _engine.Model(str(model_path(name_or_path)))
+
+
+def hyperparameters_of(model: Model) -> dict[str, Any]:
+    """The hyperparameters in the file of an opened model (docs/model_file.md)."""
+    return json.loads(model.metadata)["hyperparameters"]

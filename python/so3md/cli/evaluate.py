@@ -29,9 +29,9 @@ from so3md.cli.common import (
 )
 from so3md.cli.reference_table import error_table, show_found
 from so3md.data_sets import SPIN_CONVENTIONS, doubt_about_spins, read_frames, spins_of, take_spin_convention
-from so3md.dynamics.files import replace_file
 from so3md.evaluation import OFFSETS, Configuration, Errors, Evaluation, evaluate, read_references
 from so3md.reference_values import NOT_FINITE, Reference, inventory
+from so3md.run_directory import replace_file
 from so3md.structure_checks import warn_of_odd_structures
 
 _COLUMNS = (

@@ -13,9 +13,8 @@ from so3md.reference_values import KEYS, Found
 
 def show_found(rows: Sequence[Found], console: Console) -> None:
     """Print what each file has of each quantity, and what of it is left out and why."""
-    table = Table(
-        "file", "reference", "read from", Column("structures", justify="right"), Column("values", justify="right")
-    )
+    right = [Column(title, justify="right") for title in ("structures", "values")]
+    table = Table("file", "reference", "read from", *right, box=None, pad_edge=False)
     for row in rows:
         read_from = ", ".join(row.entries) or "-"
         table.add_row(row.file, row.quantity, read_from, f"{row.structures} of {row.of}", str(row.values))

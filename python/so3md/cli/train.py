@@ -14,6 +14,7 @@ from so3md.cli.signals import GracefulStop
 
 if TYPE_CHECKING:
     from so3md.model_file import ModelFile
+    from so3md.training.data import Sample
     from so3md.training.run import Run
 
 
@@ -81,8 +82,16 @@ def train(
     directory = output or default_output(settings, config)
     if output is None and settings.output is None and not overwrite:
         directory = free_path(str(directory))
-    with Run.start(settings, config.parent, directory, model=model, overwrite=overwrite) as run:
+    with Run.start(settings, config.parent, directory, model=model, overwrite=overwrite, on_data=show_data) as run:
         return see_through(run)
+
+
+def show_data(parts: dict[str, list[Sample]]) -> None:
+    """Print what reference values the files have."""
+    from so3md.cli.reference_table import show_found
+    from so3md.training.checks import found_in
+
+    show_found(found_in(parts), make_console())
 
 
 def see_through(run: Run) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+
+from so3md.cli.reference_table import error_table
 
 if TYPE_CHECKING:
     from so3md.training.assess import Assessment
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _REFRESH = 0.2  # seconds
 _LINE_EVERY = 10.0  # seconds
+#: Quantities after energy and forces, factors from eV/A^3, e A and 1, and units.
+_OTHERS = (("stress", 1000, "meV/Å³"), ("dipole", 1000, "me Å"), ("hirshfeld_ratios", 1, ""))
 
 
 class TrainingDisplay:
@@ -72,6 +75,10 @@ def validation_text(row: Validation, energy_per: str) -> str:
         parts.append(f"energy MAE {1000 * energy:.3g} {unit}")
     if forces is not None:
         parts.append(f"force MAE {1000 * forces:.3g} meV/Å")
+    for name, factor, unit in _OTHERS:
+        error = row.validation.mae(name)
+        if error is not None:
+            parts.append(f"{name.replace('_', ' ')} MAE {factor * error:.3g} {unit}".rstrip())
     return ", ".join(parts)
 
 
@@ -98,10 +105,8 @@ def _symbols(elements: list[int]) -> list[str]:
 
 def show_assessment(run: Run, result: Assessment, console: Console) -> None:
     """Errors of the final model, and where everything is."""
-    table = Table("quantity", *(Column(title, justify="right") for title in ("MAE", "RMSE", "largest", "values")))
+    table = error_table(result.evaluation)
     table.title = f"errors of the {result.part} structures, by the engine"
-    for name, errors in result.evaluation.summary().items():
-        table.add_row(name, f"{errors.mae:.6f}", f"{errors.rmse:.6f}", f"{errors.largest:.6f}", str(errors.count))
     console.print(table)
     trainer = run.trainer
     console.print(

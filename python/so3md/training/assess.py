@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from so3md.batch import evaluate_many
 from so3md.calculator import So3kratesCalculator
 from so3md.evaluation import Evaluation, evaluate
+from so3md.ignored_states import IgnoredStateWarning
 from so3md.model_file import ModelFile
 from so3md.run_directory import write_json
 from so3md.training.batches import join
@@ -44,6 +46,7 @@ class Assessment:
         return {
             "part": self.part,
             "errors": {name: asdict(errors) for name, errors in self.evaluation.summary().items()},
+            "not_compared": self.evaluation.not_compared(),
             "engine_and_torch": {
                 "largest_energy_difference_eV_per_atom": self.energy_difference,
                 "largest_force_difference_eV_per_A": self.force_difference,
@@ -53,13 +56,20 @@ class Assessment:
 
 def assess(run: Run) -> Assessment:
     """Evaluate the model file of a run with the engine on the test structures; writes summary.json."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IgnoredStateWarning)  # said when the data were read
+        return _assess(run)
+
+
+def _assess(run: Run) -> Assessment:
     part = "test" if run.parts["test"] else "validation"
     path = run.directory / MODEL
     run.write_model()
     file = ModelFile.read(path)
     samples = run.parts[part]
     calculator = So3kratesCalculator(str(path), precision="double", lr_cutoff=file.long_range_cutoff)
-    evaluation = evaluate([sample.atoms() for sample in samples], calculator, offset="none")
+    references = [sample.reference() for sample in samples]
+    evaluation = evaluate([sample.atoms() for sample in samples], calculator, references=references, offset="none")
     result = Assessment(part, evaluation, *_differences(path, file, samples[:_COMPARED]))
     trainer = run.trainer
     write_json(

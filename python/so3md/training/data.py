@@ -27,6 +27,7 @@ from so3md.reference_values import (
     names_in_atoms,
     what_looks_like,
 )
+from so3md.structure_checks import warn_of_odd_structures
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
 from so3md.training.schema import ConfigError, closest
 from so3md.training.unit_conversion import factors
@@ -123,7 +124,7 @@ def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
         if key not in known:
             raise ConfigError(f"data.keys.{key}: unknown quantity; {closest(key, known)}")
     if path.suffix == ".npz":
-        samples, spins = _read_npz(path, keys, factors(units, None, "data.units"), source.index, convention)
+        samples, spins = _read_npz(path, source, keys, factors(units, None, "data.units"), convention)
     else:
         samples, spins = _read_ase(path, source, keys, factors(units, _ASE_UNITS, "data.units"), convention)
     if not samples:
@@ -131,6 +132,7 @@ def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
     doubt = doubt_about_spins(spins) if convention is None else None
     if doubt:
         warnings.warn(f"{path.name}: {doubt}", stacklevel=2)
+    warn_of_odd_structures([sample.atoms() for sample in samples], [sample.origin for sample in samples])
     return samples
 
 
@@ -155,7 +157,7 @@ def _read_ase(
                 spin,
             )
             found = find_in_atoms(atoms, keys)
-            samples.append(_make_sample(structure, found, factor, path.name, origin, keys))
+            samples.append(_make_sample(structure, found, factor, origin, keys))
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
         found_anywhere |= found.keys()
@@ -164,11 +166,12 @@ def _read_ase(
         if quantity not in found_anywhere:
             similar = what_looks_like(quantity, names)
             raise ValueError(f"{path.name}: there is no entry {key!r} for {quantity} (data.keys.{quantity}); {similar}")
-    return [replace(sample, names=frozenset(names)) for sample in samples], spins
+    names = frozenset(names)
+    return [replace(sample, file=source.path, names=names) for sample in samples], spins
 
 
 def _read_npz(
-    path: Path, keys: dict[str, str], factor: Factors, index: str, convention: str | None
+    path: Path, source: Source, keys: dict[str, str], factor: Factors, convention: str | None
 ) -> tuple[list[Sample], list[float | None]]:
     """The samples, and what the file states of each spin."""
     arrays, read_from, names = _load_npz(path, keys)
@@ -189,7 +192,7 @@ def _read_npz(
         if array.ndim > shared.get(name, -1) and len(array) != count:
             raise ValueError(f"{path}: {name}: expected {count} structures, as positions have, found {len(array)}")
     samples, spins = [], []
-    for number in range(count)[_parse_slice(index)]:
+    for number in range(count)[_parse_slice(source.index)]:
         origin = f"{path.name}, structure {number}"
         try:
             numbers = np.asarray(of("numbers", number))
@@ -208,10 +211,10 @@ def _read_npz(
             values = {name: (read_from[name], of(name, number)) for name in KEYS if name in arrays}
             for name in {"forces", "charges", "hirshfeld_ratios"} & values.keys():
                 values[name] = read_from[name], values[name][1][real]
-            samples.append(_make_sample(structure, values, factor, path.name, origin, keys))
+            samples.append(_make_sample(structure, values, factor, origin, keys))
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
-    return [replace(sample, names=names) for sample in samples], spins
+    return [replace(sample, file=source.path, names=names) for sample in samples], spins
 
 
 def _load_npz(path: Path, keys: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str], frozenset[str]]:
@@ -266,7 +269,6 @@ def _make_sample(
     structure: Structure,
     found: Mapping[str, tuple[str, Any]],
     factor: Factors,
-    file: str,
     origin: str,
     named: Container[str],
 ) -> Sample:
@@ -283,7 +285,7 @@ def _make_sample(
     for name, reason in reference.left_out.items():
         if reason == NOT_FINITE:
             raise ValueError(f"{name}: {reason}")
-    return Sample(structure, origin=origin, file=file, **vars(reference))
+    return Sample(structure, origin=origin, **vars(reference))
 
 
 def elements_of(samples: Sequence[Sample]) -> list[int]:

@@ -28,6 +28,7 @@ from so3md.run_directory import (
 )
 from so3md.training.batches import Item, cache_geometry, join, make_items
 from so3md.training.checkpoint import TrainingCheckpoint
+from so3md.training.checks import check_loss
 from so3md.training.config import Config
 from so3md.training.data import Sample, checksum
 from so3md.training.log import Log
@@ -80,8 +81,10 @@ class Run:
         *,
         model: ModelFile | None = None,
         overwrite: bool = False,
+        on_data: Callable[[dict[str, list[Sample]]], None] = lambda _: None,
     ) -> Run:
-        """A new run in a directory, of a new model or of one to go on with. data_directory: where relative paths begin.
+        """A new run in a directory, of a new model or of one to go on with. data_directory: where relative paths begin;
+        on_data is called with the structures once they are read.
 
         Raises FileExistsError if the directory holds a run, unless it is to be overwritten; LockedError if another
         process works in it.
@@ -93,6 +96,8 @@ class Run:
             )
         _device(config)
         parts = read_data(config.data, data_directory, config.seed)
+        on_data(parts)
+        check_loss(config.loss, parts)
         file = start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
         record = {
             "kind": "train" if model is None else "finetune",

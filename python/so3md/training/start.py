@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from so3md.model_file import ModelFile
 from so3md.reference.initial import new_model
+from so3md.training.checks import check_model
 from so3md.training.config import Config
 from so3md.training.data import Sample, elements_of
 from so3md.training.hyperparameters import complete
@@ -29,6 +30,7 @@ def start_new(config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
     file.long_range_cutoff = long_range_cutoff(config, None)
     file.tensors["energy.scale"] = np.full(len(elements), _scale(config, parts["train"]), dtype)
     file.tensors["energy.shift"] = _shifts(config.reference_energies or "fit", parts["train"], file, None)
+    check_model(file, config.loss, parts)
     return file
 
 
@@ -47,6 +49,7 @@ def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], 
     result = copy.deepcopy(file)
     result.name = config.name or f"{file.name}-finetuned"
     result.long_range_cutoff = long_range_cutoff(config, file)
+    check_model(result, config.loss, parts)
     if isinstance(config.scale, float):
         result.tensors["energy.scale"] = np.full_like(file.tensors["energy.scale"], config.scale)
     result.tensors["energy.shift"] = _shifts(config.reference_energies or "fit", parts["train"], file, evaluate)

@@ -1,0 +1,126 @@
+"""What is checked of the data before a training begins, so that nothing is found out after the last epoch."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from so3md.batch import evaluate_many
+from so3md.ignored_states import IgnoredStateWarning, ignored_quantities, ignored_text
+from so3md.model_file import ModelFile
+from so3md.reference_values import Found, inventory, what_looks_like
+from so3md.training.config import LossConfig
+from so3md.training.data import Sample
+from so3md.training.schema import ConfigError
+
+Parts = Mapping[str, Sequence[Sample]]
+
+#: Quantity of the loss -> head without which a model has none.
+_HEADS = {"dipole": "charge_head", "hirshfeld_ratios": "hirshfeld_head"}
+
+
+def found_in(parts: Parts) -> list[Found]:
+    """What each file has of each quantity."""
+    by_file: dict[str, list[Sample]] = {}
+    for part in parts.values():
+        for sample in part:
+            by_file.setdefault(sample.file, []).append(sample)
+    return [row for file in sorted(by_file) for row in inventory(file, by_file[file])]
+
+
+def check_loss(loss: LossConfig, parts: Parts) -> None:
+    """Refuse a loss that asks for what no training structure has; warn where no validation structure has it."""
+    for quantity, weight in loss.weights.items():
+        if not weight:
+            continue
+        if not _have(parts["train"], quantity):
+            raise ConfigError(
+                f"loss.{quantity}: the weight is {weight:g}, and no training structure has {_called(quantity)}"
+                f"{_left_out(parts['train'], quantity)}; {_similar(parts['train'], quantity)}. Name the entry with "
+                f"data.keys.{quantity}, or set loss.{quantity} to 0"
+            )
+        if not _have(parts["validation"], quantity):
+            warnings.warn(
+                f"no validation structure has {_called(quantity)}, so that the best model is chosen without",
+                stacklevel=2,
+            )
+
+
+def check_model(file: ModelFile, loss: LossConfig, parts: Parts) -> None:
+    """Whether a model can be trained on the data: it predicts what the loss asks for, and the engine takes them."""
+    check_heads(loss, file.hyperparameters)
+    check_states(file.hyperparameters, parts)
+    check_structures(file, parts)
+
+
+def check_heads(loss: LossConfig, hyper: Mapping[str, Any]) -> None:
+    """Refuse a loss for what the model does not predict."""
+    for quantity, head in _HEADS.items():
+        if getattr(loss, quantity) and hyper.get(head) is None:
+            raise ConfigError(
+                f"loss.{quantity}: the model predicts none, as it has no {head}; give it one (model.{head}), or set "
+                f"loss.{quantity} to 0"
+            )
+
+
+def check_states(hyper: Mapping[str, Any], parts: Parts) -> None:
+    """Refuse data with several charges or spins that the model cannot tell apart; warn of a single one that it ignores.
+
+    Such structures would be trained as if they had the same state, and what is learned is the mean of them.
+    """
+    for name in ignored_quantities(hyper):
+        values = sorted({float(getattr(sample.structure, name)) for part in parts.values() for sample in part})
+        if len(values) > 1:
+            some = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
+            raise ConfigError(
+                f"model.{name}_embedding: the structures have different {name}s ({some}), which a model without it "
+                f"cannot tell apart; set model.{name}_embedding to true (fine-tuning: take a model that has one), or "
+                f"take structures of one {name} only"
+            )
+        if values and values[0] != 0:
+            warnings.warn(f"{ignored_text(name, values[0])}", IgnoredStateWarning, stacklevel=2)
+
+
+def check_structures(file: ModelFile, parts: Parts) -> None:
+    """Have the engine look at all structures, as it will in the end. Raises ValueError, naming the first bad one."""
+    samples = [sample for part in parts.values() for sample in part]
+    errors: dict[int, str] = {}
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", IgnoredStateWarning)  # said once already
+        path = Path(directory) / "model.safetensors"
+        file.write(path)
+        predictions = evaluate_many(
+            [sample.atoms() for sample in samples],
+            path,
+            lr_cutoff=file.long_range_cutoff,
+            forces=False,
+            on_error=lambda index, error: errors.update({index: str(error.__cause__ or error)}),
+        )
+        for _ in predictions:
+            pass
+    if errors:
+        first = min(errors)
+        more = f" (and {len(errors) - 1} more structures cannot be evaluated)" if len(errors) > 1 else ""
+        raise ValueError(f"{samples[first].origin}: {errors[first]}{more}")
+
+
+def _have(samples: Sequence[Sample], quantity: str) -> bool:
+    return any(getattr(sample, quantity) is not None for sample in samples)
+
+
+def _called(quantity: str) -> str:
+    article = "an " if quantity == "energy" else "a " if quantity in ("stress", "dipole") else ""
+    return article + quantity.replace("_", " ")
+
+
+def _left_out(samples: Sequence[Sample], quantity: str) -> str:
+    reasons = [sample.left_out[quantity] for sample in samples if quantity in sample.left_out]
+    return f" that is of use ({len(reasons)} left out: {reasons[0]})" if reasons else ""
+
+
+def _similar(samples: Sequence[Sample], quantity: str) -> str:
+    read = {name for sample in samples for name in sample.entries.values()}
+    return what_looks_like(quantity, frozenset().union(*(sample.names for sample in samples)) - read)
