@@ -18,9 +18,15 @@ from ase.calculators.calculator import PropertyNotImplementedError, get_calculat
 from ase.calculators.fd import FiniteDifferenceCalculator
 from ase.io import read, write
 from reference_data import ReferenceSystem, load_system
-from tolerances import EXACT, FINITE_DIFFERENCE_FORCES, FINITE_DIFFERENCE_STEP, FINITE_DIFFERENCE_STRESS, REFERENCE
+from tolerances import (
+    EXACT,
+    FINITE_DIFFERENCE_FORCES,
+    FINITE_DIFFERENCE_STEP,
+    FINITE_DIFFERENCE_STRESS,
+    REFERENCE,
+)
 
-from so3md import So3kratesCalculator, load_model
+from so3md import So3kratesCalculator, evaluate_many, load_model
 from so3md.charge_and_spin import OddElectronsWarning
 
 EXTENDED_XYZ = 1e-8  # eV/A: ASE writes eight digits
@@ -181,6 +187,32 @@ def test_charge_and_spin_that_cannot_go_together_are_refused(ethanol: Atoms, cha
     for _ in range(2):  # it must not slip through at the second attempt either
         with pytest.raises(ValueError, match=message):
             ethanol.get_potential_energy()
+
+
+def test_a_multiplicity_is_understood_and_never_ignored():
+    """By the calculator and by evaluate_many; what contradicts it or cannot be one is refused by its name."""
+    settings = {"lr_cutoff": None, "threads": 1, "precision": "double"}
+    radical = molecule("CH3")
+    radical.calc = calculator = So3kratesCalculator(**settings)
+    radical.info["spin"] = 0.5
+    expected = radical.get_potential_energy()
+    assert expected != So3kratesCalculator(**settings, spin=1.5).get_potential_energy(radical)
+    for key in ("multiplicity", "Multiplicity", "spin_multiplicity", "mult"):
+        radical.info = {key: 2}
+        assert radical.get_potential_energy() == expected
+        many = next(evaluate_many([radical], **settings))
+        assert many.energy == pytest.approx(expected, rel=0, abs=EXACT.component)
+        radical.info = {key: 4}
+        assert radical.get_potential_energy() != expected  # a change is noticed
+        for bad, message in ((0, "expected 1, 2, 3"), (2.5, "expected 1, 2, 3"), ("two", "expected a finite number")):
+            radical.info = {key: bad}
+            with pytest.raises(ValueError, match=key):
+                radical.get_potential_energy()
+            with pytest.raises(ValueError, match=message):
+                next(evaluate_many([radical], **settings))
+        radical.info = {key: 2, "spin": 1.5}
+        with pytest.raises(ValueError, match="contradict each other"):
+            calculator.get_potential_energy(radical)
 
 
 def test_an_odd_number_of_electrons_without_spin_is_warned_about(ethanol: Atoms):

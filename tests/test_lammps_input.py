@@ -180,7 +180,7 @@ def line(text: str, beginning: str) -> str:
 
 def test_the_files_say_what_was_asked_for():
     output = succeed("water", "--seed", "5")
-    assert "H128O64, 192 atoms; nvt-langevin" in output
+    assert "H128O64, 192 atoms, charge 0, spin 0; nvt-langevin" in output
     assert "cd water-lammps\n  lmp -in in.lammps\n  mpiexec -n 4 lmp -in in.lammps" in output
     text = Path("water-lammps", INPUT).read_text()
     assert line(text, "pair_style") == (
@@ -244,7 +244,7 @@ def test_a_supercell_has_the_charge_of_all_its_cells():
     atoms = Atoms("H2O", molecule("H2O").positions + 2, cell=[4, 5, 6], pbc=True, info={"charge": 1, "spin": 0.5})
     write("cell.extxyz", atoms)
     output = succeed("cell.extxyz", "--supercell", "2", "1", "1")
-    assert "6 atoms, charge 2, spin 1;" in output
+    assert "6 atoms, charge 2 (1 for each of 2 cells), spin 1 (0.5 for each of 2 cells);" in output
     assert "Warning: a periodic cell with a charge of 2 e" in output
 
 

@@ -121,7 +121,7 @@ def test_an_atom_at_the_face_is_not_its_own_image():
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize("thin", [1e-3, 1e-30, 1e-200])
+@pytest.mark.parametrize("thin", [1e-3, 1e-30])
 def test_thin_boxes_and_heaps_of_atoms_cost_little(thin: float):
     assert "repeats atoms after" in oddities(in_a_box(molecule("CH4"), thin, 9, 9))[0]
     heap = only(oddities(Atoms("H3000", np.zeros((3000, 3)))))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.io import write
 
-from so3md.structures import read_structure
+from so3md.charge_and_spin import charge_and_spin_of
+from so3md.structures import read_structure, read_structures
 
 BOX = Atoms("H2O", molecule("H2O").positions, cell=[4, 5, 6], pbc=[True, True, False])
 
@@ -21,25 +24,79 @@ def test_the_example_is_water_at_its_density():
     assert grams_per_mole / 6.02214076e23 / cubic_centimetres == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_supercell_has_more_charge_and_no_velocities(tmp_path):
+def charged_box(tmp_path, **info: float) -> str:
     box = BOX.copy()
-    box.info = {"charge": 1, "spin": 0.5}
+    box.info = info
     box.set_momenta(np.ones((3, 3)))
     write(tmp_path / "box.xyz", box)
-    assert read_structure(tmp_path / "box.xyz").has("momenta")
-    replicated = read_structure(tmp_path / "box.xyz", supercell=(2, 3, 1))
+    return str(tmp_path / "box.xyz")
+
+
+@pytest.mark.parametrize("info", [{"charge": 1, "spin": 0.5}, {"total_charge": 1, "multiplicity": 2}])
+def test_a_supercell_has_more_charge_and_no_velocities(tmp_path, info: dict[str, float]):
+    path = charged_box(tmp_path, **info)
+    assert read_structure(path).has("momenta")
+    replicated = read_structure(path, supercell=(2, 3, 1))
     assert len(replicated) == 18
     assert not replicated.has("momenta")
-    assert replicated.info["charge"] == 6
-    assert replicated.info["spin"] == 3
+    assert charge_and_spin_of(replicated) == (6, 3)
+
+
+def test_charge_and_spin_that_are_given_are_those_of_one_cell_as_well(tmp_path):
+    """One meaning: the same number in the file and on the command line is the same system."""
+    for path in (charged_box(tmp_path), charged_box(tmp_path, charge=-5, spin=7, mult=3)):
+        assert charge_and_spin_of(read_structure(path, charge=1, spin=0.5)) == (1, 0.5)
+        assert charge_and_spin_of(read_structure(path, supercell=(2, 3, 1), charge=1, spin=0.5)) == (6, 3)
+
+
+def test_a_supercell_has_no_values_of_one_cell(tmp_path):
+    box = BOX.copy()
+    box.info = {"REF_energy": -3.5, "virial": np.eye(3), "dipole": [1.0, 2, 3], "energy": -4, "name": "water", "id": 7}
+    box.arrays |= {"REF_forces": np.ones((3, 3)), "initial_charges": np.full(3, 0.5), "residue": np.array([1, 2, 2])}
+    box.set_masses([2.0, 2.0, 16.0])
+    box.set_constraint(FixAtoms([0]))
+    write(tmp_path / "box.xyz", box, columns=None)
+    replicated = read_structure(tmp_path / "box.xyz", supercell=(2, 1, 1), charge=0)
+    assert replicated.info == {"name": "water", "id": 7, "charge": 0, "spin": 0}
+    assert set(replicated.arrays) == {"numbers", "positions", "masses", "residue"}
+    assert replicated.constraints[0].index.tolist() == [0, 3]
+    assert replicated.get_masses().tolist() == [2, 2, 16] * 2
 
 
 def test_a_frame_of_several_can_be_picked(tmp_path):
     write(tmp_path / "frames.xyz", [molecule(name) for name in ("H2O", "NH3", "CH4")])
     assert read_structure(tmp_path / "frames.xyz").get_chemical_formula() == "CH4"
     assert read_structure(tmp_path / "frames.xyz", index=1).get_chemical_formula() == "H3N"
-    with pytest.raises(ValueError, match="ASE could not read it"):
-        read_structure(tmp_path / "frames.xyz", index=7)
+    for index in (3, 7, -4, 10**30):
+        with pytest.raises(ValueError, match=rf"there is no frame {index}, it has 3"):
+            read_structure(tmp_path / "frames.xyz", index=index)
+    write(tmp_path / "one.sdf", molecule("CH4"))
+    with pytest.raises(ValueError, match="there is no frame 1, it has 1"):
+        read_structure(tmp_path / "one.sdf", index=1)
+
+
+def test_slices_of_a_file_keep_its_results(tmp_path):
+    atoms = molecule("H2O")
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    write(tmp_path / "frames.xyz", [atoms] * 5)
+    frames = read_structures(tmp_path / "frames.xyz", "::2")
+    assert [frame.get_potential_energy() for frame in frames] == [-1.0] * 3
+    assert read_structures(tmp_path / "frames.xyz", "9:") == []
+    with pytest.raises(ValueError, match="expected a number, or a slice"):
+        read_structures(tmp_path / "frames.xyz", "first")
+
+
+def test_a_format_that_the_name_does_not_tell_can_be_given(tmp_path):
+    write(tmp_path / "frame@300K", molecule("H2O"), format="xyz")
+    assert len(read_structure(tmp_path / "frame@300K", format="xyz")) == 3
+    write(tmp_path / "salt.start", bulk("NaCl", "rocksalt", a=5.64), format="vasp")
+    assert len(read_structure(tmp_path / "salt.start", format="vasp")) == 2
+    with pytest.raises(ValueError, match="say it with --format"):
+        read_structure(tmp_path / "salt.start")
+    with pytest.raises(ValueError, match="ASE has no such format"):
+        read_structure(tmp_path / "frame@300K", format="xzy")
+    with pytest.raises(ValueError, match="could not read it as cif"):
+        read_structure(tmp_path / "frame@300K", format="cif")
 
 
 def test_what_cannot_be_read_or_replicated_is_refused(tmp_path):
@@ -48,6 +105,9 @@ def test_what_cannot_be_read_or_replicated_is_refused(tmp_path):
         read_structure(tmp_path / "box.xyz", supercell=(1, 1, 2))
     with pytest.raises(ValueError, match="expected three positive integers"):
         read_structure(tmp_path / "box.xyz", supercell=(1, 0, 1))
+    (tmp_path / "empty.xyz").touch()
+    with pytest.raises(ValueError, match="Empty file"):
+        read_structure(tmp_path / "empty.xyz")
     with pytest.raises(FileNotFoundError, match="examples that ship with so3md: water"):
         read_structure(tmp_path / "nothing.xyz")
     with pytest.raises(FileNotFoundError, match="there is no such file"):

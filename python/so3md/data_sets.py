@@ -8,60 +8,42 @@ from pathlib import Path
 from ase import Atoms
 
 from so3md.charge_and_spin import SPIN_KEYS, checked_number
+from so3md.structures import parse_index, read_structures
 
 #: What atoms.info["spin"] of a data set may mean: the total spin S, the multiplicity 2 S + 1, or 2 S.
 SPIN_CONVENTIONS = ("S", "multiplicity", "unpaired")
 
 
-def read_frames(path: Path, index: str = ":", file_format: str | None = None) -> list[tuple[int, Atoms]]:
+def read_frames(
+    path: Path,
+    index: str = ":",
+    file_format: str | None = None,
+    *,
+    charge: float | None = None,
+    spin: float | None = None,
+) -> list[tuple[int, Atoms]]:
     """The structures that ASE's notation of slices picks from a file, each with its number in the file, from 0 on.
 
-    Raises ValueError for a file that ASE cannot read, and if there is no such structure.
+    charge and spin, where given, replace those of the structures. Raises ValueError for a file that ASE cannot read,
+    and if there is no such structure.
     """
-    from ase.io import iread
-    from ase.io.formats import string2index
-
-    wanted = string2index(index) if isinstance(index, str) else index
-    if isinstance(wanted, str):
-        raise ValueError(f"{path}: index: expected a number or a slice such as :100 or ::10, found {index!r}")
+    wanted = parse_index(index) if isinstance(index, str) else index
+    if isinstance(wanted, int):  # as a slice, which may be empty
+        wanted = slice(wanted, wanted + 1 or None)
     # ASE says nothing of numbers, which can be told beforehand unless they are counted from the end.
-    counted = _counts_from_the_end(wanted)
-    try:
-        frames = list(iread(path, index=":" if counted else wanted, format=file_format))
-    except IndexError:
-        frames, counted = [], False
-    except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        raise ValueError(f"data set {path}: ASE could not read it ({type(error).__name__}: {error})") from error
-    numbered: list[tuple[int, Atoms]]
+    counted = any(value is not None and value < 0 for value in (wanted.start, wanted.stop, wanted.step))
+    frames = read_structures(path, slice(None) if counted else wanted, format=file_format, charge=charge, spin=spin)
     if counted:
-        everything = list(enumerate(frames))
-        try:
-            numbered = everything[wanted] if isinstance(wanted, slice) else [everything[wanted]]
-        except IndexError:
-            numbered = []
-    elif isinstance(wanted, slice):
-        numbered = [((wanted.start or 0) + k * (wanted.step or 1), atoms) for k, atoms in enumerate(frames)]
+        numbered = list(enumerate(frames))[wanted]
     else:
-        numbered = [(wanted, atoms) for atoms in frames]
+        numbered = [((wanted.start or 0) + k * (wanted.step or 1), atoms) for k, atoms in enumerate(frames)]
     if not numbered:
         raise ValueError(f"data set {path}: there are no structures in {index!r}; it holds {_count(path, file_format)}")
     return numbered
 
 
-def _counts_from_the_end(wanted: int | slice) -> bool:
-    if isinstance(wanted, slice):
-        return any(value is not None and value < 0 for value in (wanted.start, wanted.stop, wanted.step))
-    return wanted < 0
-
-
 def _count(path: Path, file_format: str | None) -> str:
-    from ase.io import iread
-
-    try:
-        count = sum(1 for _ in iread(path, index=":", format=file_format))
-    except Exception:  # whatever it is, it is not what the user has asked for
-        return "none that ASE can count"
-    return f"{count}, counted from 0"
+    return f"{len(read_structures(path, format=file_format))}, counted from 0"
 
 
 # --- spins ----------------------------------------------------------------------------------------------------------

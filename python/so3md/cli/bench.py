@@ -34,10 +34,9 @@ from so3md.benchmark.cases import (
 )
 from so3md.benchmark.machine import available_cores, describe_machine
 from so3md.benchmark.systems import TIMESTEP_FS, example_system
-from so3md.cli.common import Command, LengthOrNone, free_path, plots, set_charge_and_spin
+from so3md.cli.common import Command, LengthOrNone, charge_options, output_path, plots, read_input, structure_options
 from so3md.cli.signals import GracefulStop
 from so3md.loading import load_model
-from so3md.structures import read_structure
 
 _DEFAULT_ATOMS = (9, 192, 1536, 5184)
 _RESULTS = "bench.json"
@@ -46,11 +45,9 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 
 @click.command("bench", cls=Command)
 @click.argument("structure", required=False)
-@click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
-@click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
+@structure_options
 @click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file.")
-@click.option("--charge", type=float, help="Total charge of STRUCTURE in e. Default: what it says, else 0.")
-@click.option("--spin", type=float, help="Total spin S of STRUCTURE. Default: what it says, else 0.")
+@charge_options
 @click.option(
     "--lr-cutoff", type=LengthOrNone(), default=12.0, show_default=True, help="Cutoff of electrostatics and dispersion."
 )
@@ -87,7 +84,7 @@ def command(
     """
     model = load_model(options["model"])
     structures = _structures(structure, model.elements, options)
-    directory = None if as_json and output is None else output or free_path("so3md-bench")
+    directory = None if as_json and output is None else output_path(output, "so3md-bench", options["overwrite"])
     if directory is not None:
         _prepare_directory(directory, options["overwrite"])
     report = _header(model, options, seconds)
@@ -112,8 +109,7 @@ def _structures(structure: str | None, elements: list[int], options: dict[str, A
     """Names and structures to measure; those that the model cannot evaluate are refused at once."""
     found = []
     if structure is not None:
-        atoms = read_structure(structure, options["index"], options["supercell"])
-        set_charge_and_spin(atoms, options)
+        atoms = read_input(structure, options)
         found.append((Path(structure).stem, atoms))
     wanted = options["atoms"] or (_DEFAULT_ATOMS if structure is None else ())
     found += [example_system(number) for number in wanted]

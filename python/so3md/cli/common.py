@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_erro
 from so3md.parallel.launcher import launched_ranks
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from rich.console import Console
 
     from so3md.calculator import So3kratesCalculator
@@ -120,6 +122,27 @@ class LengthOrNone(click.ParamType):
             self.fail(f'{value!r} is neither a length in Angstrom nor "none"', param, ctx)
 
 
+class Number(click.ParamType):
+    """A number within bounds; neither nan nor infinite."""
+
+    name = "FLOAT"
+
+    def __init__(self, low: float, high: float, *, open: bool = False, unit: str = "") -> None:
+        """open: low itself is not allowed."""
+        self.low, self.high, self.open, self.unit = low, high, open, unit
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not self.low <= number <= self.high or (self.open and number == self.low):
+            lowest = f"above {self.low:g}" if self.open else f"from {self.low:g}"
+            unit = f" {self.unit}" if self.unit else ""
+            self.fail(f"{value!r}: expected a number {lowest} to {self.high:g}{unit}", param, ctx)
+        return number
+
+
 class DeviceName(click.ParamType):
     """What evaluates the model."""
 
@@ -132,10 +155,31 @@ class DeviceName(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+_CHARGE_OPTIONS = (
+    click.option(
+        "--charge",
+        type=float,
+        help="Total charge in e of the structure as given; --supercell multiplies it. "
+        "Default: that of the file, else 0.",
+    ),
+    click.option(
+        "--spin",
+        type=float,
+        help="Total spin S (0, 0.5, 1, ...) of the structure as given; --supercell multiplies it. "
+        "Default: that of the file, else 0.",
+    ),
+)
+_FORMAT_OPTION = click.option("--format", metavar="NAME", help="ASE's name of the file format, if not guessed.")
+_STRUCTURE_OPTIONS = (
+    click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last."),
+    _FORMAT_OPTION,
+    click.option(
+        "--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors."
+    ),
+)
 _MODEL_OPTIONS = (
     click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file."),
-    click.option("--charge", type=float, help="Total charge in e. Default: that of the structure, else 0."),
-    click.option("--spin", type=float, help="Total spin S (0, 0.5, 1, ...). Default: that of the structure, else 0."),
+    *_CHARGE_OPTIONS,
     click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
     click.option("--threads", type=click.IntRange(min=1), help="Threads of each process. Default: all cores."),
     click.option(
@@ -163,11 +207,39 @@ _MODEL_OPTIONS = (
 MODEL_PARAMETERS = ("model", "charge", "spin", "precision", "threads", "lr_cutoff", "lr_damping", "device")
 
 
-def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose a model and how it is evaluated."""
-    for option in reversed(_MODEL_OPTIONS):
-        function = option(function)
-    return function
+def _adding(*options: Callable[..., Any]) -> Callable[..., Any]:
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+#: Add the options that choose a model and how it is evaluated, with charge and spin.
+model_options = _adding(*_MODEL_OPTIONS)
+#: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
+structure_options = _adding(*_STRUCTURE_OPTIONS)
+#: Add the one that names the format of an input.
+format_option = _adding(_FORMAT_OPTION)
+#: Add those of charge and spin alone.
+charge_options = _adding(*_CHARGE_OPTIONS)
+
+
+def read_input(structure: str, options: dict[str, Any]) -> Atoms:
+    """The structure that the user means, with its charge and spin, and replicated."""
+    from so3md.structures import read_structure
+
+    wanted = ("index", "supercell", "format", "charge", "spin")
+    return read_structure(structure, **{key: options[key] for key in wanted})
+
+
+def describe_structure(atoms: Atoms, supercell: Sequence[int] = (1, 1, 1)) -> str:
+    """Formula, size, charge and spin of a structure, which may be a supercell, as they are used."""
+    from so3md.charge_and_spin import describe_charge_and_spin
+
+    state = describe_charge_and_spin(atoms, math.prod(supercell))
+    return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {state}"
 
 
 def make_calculator(parameters: dict[str, Any]) -> So3kratesCalculator:
@@ -188,15 +260,11 @@ def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def set_charge_and_spin(atoms: Any, options: dict[str, Any]) -> None:
+def set_charge_and_spin(atoms: Atoms, options: dict[str, Any]) -> None:
     """Let --charge and --spin, where they are given, replace what the structure says."""
-    from so3md.charge_and_spin import CHARGE_KEYS, SPIN_KEYS
+    from so3md.charge_and_spin import set_charge_and_spin
 
-    for option, keys in (("charge", CHARGE_KEYS), ("spin", SPIN_KEYS)):
-        if options[option] is not None:
-            for key in keys:
-                atoms.info.pop(key, None)
-            atoms.info[option] = options[option]
+    set_charge_and_spin(atoms, options["charge"], options["spin"])
 
 
 def given_options(ctx: click.Context) -> dict[str, Any]:
@@ -212,6 +280,11 @@ def plots() -> ModuleType | None:
     except ImportError as error:
         click.echo(f"No plot: it needs matplotlib ({error})")
         return None
+
+
+def output_path(given: Path | None, name: str, overwrite: bool) -> Path:
+    """Where to write: what the user gave, else the name, which with overwrite is replaced, else a free one like it."""
+    return given or (Path(name) if overwrite else free_path(name))
 
 
 def free_path(name: str) -> Path:

@@ -19,10 +19,11 @@ from rich.progress import Progress
 from so3md.cli.common import (
     ParallelCommand,
     calculator_parameters,
-    free_path,
+    format_option,
     make_calculator,
     make_console,
     model_options,
+    output_path,
     plots,
     set_charge_and_spin,
     team,
@@ -78,6 +79,7 @@ def _key_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--index", default=":", show_default=True, help="Frames to take, as ASE writes slices, such as :100 or ::10."
 )
+@format_option
 @model_options
 @_key_options
 @click.option(
@@ -102,7 +104,8 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     Writes errors.csv (each structure), summary.csv and parity.png. Methods differ in their zero of energy, and SO3LR's
     is one constant for all elements, so that only energies with --energy-offset elements tell of its quality.
     """
-    numbers, frames = zip(*read_frames(dataset, index), strict=True)
+    given = {key: options[key] for key in ("charge", "spin")}
+    numbers, frames = zip(*read_frames(dataset, index, options["format"], **given), strict=True)
     keys = {name: options[_parameter(option)] for name, (option, _) in _KEY_OPTIONS.items()}
     keys = {name: key for name, key in keys.items() if key is not None}
     references = read_references(zip(numbers, frames, strict=True), keys, dataset.name)
@@ -113,9 +116,7 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     _set_states(frames, options)
     calculator = make_calculator(calculator_parameters(options))
     name = f"{dataset.stem}-eval"
-    directory = team().from_leader(
-        lambda: _new_directory(output or (Path(name) if overwrite else free_path(name)), overwrite)
-    )
+    directory = team().from_leader(lambda: _new_directory(output_path(output, name, overwrite), overwrite))
     failed: list[ValueError] = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Evaluating", total=len(frames))

@@ -8,6 +8,7 @@ import secrets
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from so3md.charge_and_spin import charge_and_spin_of, check_charge_and_spin
 from so3md.cli.common import (
     Command,
     calculator_parameters,
-    free_path,
+    describe_structure,
     given_options,
     model_options,
-    set_charge_and_spin,
+    output_path,
+    read_input,
+    structure_options,
 )
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
@@ -34,7 +37,6 @@ from so3md.dynamics.simulation import VELOCITIES, set_velocities
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
 from so3md.loading import load_model
-from so3md.structures import read_structure
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 _ONLY_MINIMIZE = {"fmax"}
@@ -53,8 +55,7 @@ def _for_lammps(command: click.Command) -> click.Command:
 @_for_lammps
 @click.command("lammps", cls=Command)
 @click.argument("structure")
-@click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
-@click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
+@structure_options
 @model_options
 @click.option(
     "--coulomb",
@@ -107,15 +108,14 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     if steps is None:
         steps = _DEFAULT_MINIMIZATION_STEPS if options["ensemble"] == "minimize" else _DEFAULT_STEPS
     task = _task(given_options(ctx), options)
-    atoms = read_structure(structure, options["index"], options["supercell"])
-    set_charge_and_spin(atoms, options)
+    atoms = read_input(structure, options)
     force_field = _force_field(atoms, options)
     energy = _evaluate(atoms, options)
     _set_velocities(atoms, task, options["velocities"])
     if atoms.constraints:
         warnings.warn("constraints of the structure are not written: all atoms will move", stacklevel=2)
     converted = LammpsStructure.of(atoms)
-    summary = [_describe(atoms, task), *_energy_text(energy, options)]
+    summary = [_describe(atoms, task, options["supercell"]), *_energy_text(energy, options)]
     text = script(
         converted,
         force_field,
@@ -128,7 +128,7 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     )
     title = f"{atoms.get_chemical_formula()}, from {structure}, written by so3md {so3md.__version__}"
     data = converted.data_file(title, units=options["units"], atom_style=options["atom_style"])
-    directory = output or free_path(f"{Path(structure).stem}-lammps")
+    directory = output_path(output, f"{Path(structure).stem}-lammps", options["overwrite"])
     _write({INPUT: text, DATA: data}, directory, options["overwrite"])
     click.echo("\n".join([*summary, *_how_to_run(directory)]))
 
@@ -205,10 +205,8 @@ def _set_velocities(atoms: Atoms, task: Settings | Minimization, mode: str) -> N
         set_velocities(atoms, task, "file", np.random.default_rng())
 
 
-def _describe(atoms: Atoms, task: Settings | Minimization) -> str:
-    charge, spin = charge_and_spin_of(atoms)
-    state = f", charge {charge:g}, spin {spin:g}" if charge or spin else ""
-    return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms{state}; {task.kind}"
+def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[int]) -> str:
+    return f"{describe_structure(atoms, supercell)}; {task.kind}"
 
 
 def _energy_text(energy: float | None, options: dict[str, Any]) -> list[str]:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import click
-from ase import Atoms
 from rich.console import Console
 
-from so3md.charge_and_spin import charge_and_spin_of
 from so3md.cli.common import (
     ParallelCommand,
     calculator_parameters,
-    free_path,
+    describe_structure,
     given_options,
     make_calculator,
     make_console,
     model_options,
+    output_path,
     plots,
-    set_charge_and_spin,
+    read_input,
+    structure_options,
     team,
 )
 from so3md.cli.progress import ProgressDisplay
@@ -43,8 +45,7 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.command("md", cls=ParallelCommand)
 @click.argument("structure", required=False)
 @click.option("--example", type=click.Choice(list(EXAMPLES)), help="An example instead of a structure of your own.")
-@click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
-@click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
+@structure_options
 @model_options
 @click.option("--ensemble", type=click.Choice(ENSEMBLES), help="Default: nvt.")
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
@@ -87,12 +88,11 @@ def command(
     structure = structure or example
     simulation = _resume(resume, structure, given_options(ctx)) if resume else _start(structure or "water", options)
     with simulation:
-        ctx.exit(_run(simulation, _steps(simulation, options["steps"], bool(resume)), options["plot"]))
+        ctx.exit(_run(simulation, _steps(simulation, options["steps"], bool(resume)), options))
 
 
 def _start(structure: str, options: dict[str, Any]) -> Simulation:
-    atoms = read_structure(structure, options["index"], options["supercell"])
-    set_charge_and_spin(atoms, options)
+    atoms = read_input(structure, options)
     given = {key: options[key] for key in _SETTINGS if options[key] is not None}
     settings = Settings(**({"seed": team().from_leader(lambda: secrets.randbits(32))} | given))
     atoms.calc = make_calculator(calculator_parameters(options))
@@ -100,7 +100,7 @@ def _start(structure: str, options: dict[str, Any]) -> Simulation:
     return Simulation.start(
         atoms,
         settings,
-        options["output"] or team().from_leader(lambda: free_path(name)),
+        team().from_leader(lambda: output_path(options["output"], name, options["overwrite"])),
         velocities=options["velocities"],
         write_velocities=options["write_velocities"],
         write_forces=options["write_forces"],
@@ -116,10 +116,14 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
     record = team().from_leader(lambda: read_record(directory))
     settings = recorded_settings(directory, record, {key: given[key] for key in _SETTINGS if key in given})
     parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
-    parameters |= calculator_parameters(given) | {key: given[key] for key in ("charge", "spin") if key in given}
+    cells = prod(given.get("supercell", (1, 1, 1)))  # given again to have the structure checked
+    parameters |= calculator_parameters(given)
+    parameters |= {key: given[key] * cells for key in ("charge", "spin") if key in given}
     initial = None
     if structure is not None:
-        initial = read_structure(structure, given.get("index", -1), given.get("supercell", (1, 1, 1)))
+        initial = read_structure(
+            structure, given.get("index", -1), given.get("supercell", (1, 1, 1)), format=given.get("format")
+        )
     return Simulation.resume(directory, make_calculator(parameters), settings=settings, structure=initial)
 
 
@@ -134,16 +138,16 @@ def _steps(simulation: Simulation, steps: int | None, resumed: bool) -> int:
     return left
 
 
-def _run(simulation: Simulation, steps: int, plot: bool) -> int:
+def _run(simulation: Simulation, steps: int, options: dict[str, Any]) -> int:
     """Run, and tell the user about it; returns the exit code."""
     console = make_console()
-    _say(console, _describe(simulation, steps))
+    _say(console, _describe(simulation, steps, options["supercell"]))
     with GracefulStop(team()) as stop, ProgressDisplay(simulation, steps, console) as display:
         simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
         stop.share()
     if stop.requested:
         _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
-    team().on_leader(lambda: _plot(simulation.directory, plot))
+    team().on_leader(lambda: _plot(simulation.directory, options["plot"]))
     files = ", ".join(
         name for name in (LOG, TRAJECTORY, FINAL, CHECKPOINT, PLOT) if (simulation.directory / name).exists()
     )
@@ -156,7 +160,7 @@ def _plot(directory: Path, wanted: bool) -> None:
         drawing.plot_log(directory / LOG, directory / PLOT)
 
 
-def _describe(simulation: Simulation, steps: int) -> str:
+def _describe(simulation: Simulation, steps: int, supercell: Sequence[int]) -> str:
     atoms, settings = simulation.atoms, simulation.settings
     info = atoms.calc.engine_info()
     threads = "1 thread" if info["threads"] == 1 else f"{info['threads']} threads"
@@ -164,16 +168,11 @@ def _describe(simulation: Simulation, steps: int) -> str:
         threads = f"{team().size} processes with {threads} each"
     details = ", ".join(f"{key} {value}" for key, value in settings.physics().items() if not isinstance(value, str))
     return (
-        f"{atoms.get_chemical_formula()}, {len(atoms)} atoms{_charge_text(atoms)}; {atoms.calc.parameters['model']}, "
+        f"{describe_structure(atoms, supercell)}; {atoms.calc.parameters['model']}, "
         f"{info['precision']} precision, {threads}, {info['instruction_set']}\n"
         f"{settings.kind}: {details}\n"
         f"Steps {simulation.step} to {simulation.step + steps}, into {simulation.directory}; Ctrl-C stops and saves"
     )
-
-
-def _charge_text(atoms: Atoms) -> str:
-    charge, spin = charge_and_spin_of(atoms)
-    return f", charge {charge:g}, spin {spin:g}" if charge or spin else ""
 
 
 def _say(console: Console, text: str) -> None:

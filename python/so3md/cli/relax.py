@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +14,47 @@ import click
 import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
-from ase.io import write
-from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
 from ase.parallel import DummyMPI
 
 from so3md.cli.common import (
+    Number,
     ParallelCommand,
     calculator_parameters,
-    free_path,
+    describe_structure,
+    given_options,
     make_calculator,
     model_options,
-    set_charge_and_spin,
+    output_path,
+    read_input,
+    structure_options,
     team,
 )
 from so3md.cli.signals import GracefulStop
+from so3md.cli.structure_output import StructureOutput, refuse_existing
 from so3md.dynamics.ensembles import BAR
-from so3md.structures import read_structure
+from so3md.run_directory import naming
+from so3md.structures.values import drop_values
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
 _LINE_EVERY = 1.0  # seconds
+#: Forces (eV/A) below which rounding in mixed precision, some 1e-5, steers the line searches of the optimizers.
+_LEAST_FMAX_OF_MIXED = 1e-3
 
 
 @click.command("relax", cls=ParallelCommand)
 @click.argument("structure")
-@click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last.")
-@click.option("--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors.")
+@structure_options
 @model_options
-@click.option("--fmax", type=float, default=0.01, show_default=True, help="Largest force that may be left, in eV/A.")
-@click.option("--steps", type=click.IntRange(min=0), default=1000, show_default=True, help="Give up after so many.")
+@click.option(
+    "--fmax",
+    type=Number(0, 1e3, open=True, unit="eV/A"),
+    default=0.01,
+    show_default=True,
+    help="Largest force that may be left, in eV/A.",
+)
+@click.option("--steps", type=click.IntRange(0, 10**9), default=1000, show_default=True, help="Give up after so many.")
 @click.option("--optimizer", type=click.Choice(list(_OPTIMIZERS)), default="lbfgs", show_default=True)
 @click.option(
     "--cell",
@@ -48,7 +63,13 @@ _LINE_EVERY = 1.0  # seconds
     show_default=True,
     help="Relax the size of the cell, or size and shape, too.",
 )
-@click.option("--pressure", type=float, default=0.0, show_default=True, help="On a cell that relaxes, in bar.")
+@click.option(
+    "--pressure",
+    type=Number(-1e7, 1e7, unit="bar"),
+    default=0.0,
+    show_default=True,
+    help="On a cell that relaxes, in bar.",
+)
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Default: STRUCTURE-relaxed.xyz.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--trajectory", type=click.Path(dir_okay=False, path_type=Path), help="File (.traj) for all the steps.")
@@ -58,30 +79,43 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
 
     Exit code 1 if the forces are still too large at the end; the structure is written in any case.
     """
-    atoms = read_structure(structure, options["index"], options["supercell"])
-    set_charge_and_spin(atoms, options)
-    output = output or team().from_leader(lambda: free_path(f"{Path(structure).stem}-relaxed.xyz"))
-    team().on_leader(lambda: _check_outputs(output, options["trajectory"], options["overwrite"]))
-    if not options["fmax"] > 0:
-        raise ValueError(f"fmax {options['fmax']}: expected a positive number")
+    atoms = read_input(structure, options)
+    drop_values(atoms)
+    name = f"{Path(structure).stem}-relaxed.xyz"
+    file = team().from_leader(lambda: StructureOutput(output_path(output, name, options["overwrite"])))
+    team().on_leader(lambda: _check_outputs(file, atoms, options["trajectory"], options["overwrite"]))
+    options["precision"] = _precision(ctx, options)
     atoms.calc = make_calculator(calculator_parameters(options))
+    system = describe_structure(atoms, options["supercell"])
+    click.echo(f"{system}; {options['model']}, {options['precision']} precision")
     converged, stopped = _relax(atoms, options)
-    team().on_leader(lambda: write(output, atoms, parallel=False))
-    click.echo(f"In {output}: the {'relaxed' if converged else 'last'} structure")
+    team().on_leader(lambda: file.write(atoms))
+    click.echo(f"In {file.path}: the {'relaxed' if converged else 'last'} structure")
     if stopped:
         ctx.exit(stopped)
     if not converged:
         raise click.ClickException(f"the forces are still above {options['fmax']} eV/A: more --steps are needed")
 
 
+def _precision(ctx: click.Context, options: dict[str, Any]) -> str:
+    """The precision for the wanted forces: mixed is not enough for small ones, and is replaced unless it was given."""
+    if options["fmax"] >= _LEAST_FMAX_OF_MIXED or options["precision"] != "mixed":
+        return options["precision"]
+    text = f"--fmax {options['fmax']:g} is below {_LEAST_FMAX_OF_MIXED:g} eV/A, too little for mixed precision"
+    if "precision" in given_options(ctx):
+        warnings.warn(f"{text}: it may not converge, or wander off; --precision double is safe", stacklevel=2)
+        return "mixed"
+    click.echo(f"{text}: double precision is used")
+    return "double"
+
+
 def _relax(atoms: Atoms, options: dict[str, Any]) -> tuple[bool, int]:
     """Relax; returns whether it converged, and the exit code if the user stopped it."""
     target = _with_cell(atoms, options["cell"], options["pressure"])
-    # Left to itself, ASE's optimizer would take part in messages of its own whenever it writes.
-    alone = {"comm": DummyMPI(), "logfile": None, "trajectory": options["trajectory"] if team().leads else None}
-    optimizer = _OPTIMIZERS[options["optimizer"]](target, **alone)
     printed = -np.inf
-    with GracefulStop(team()) as stop:
+    with GracefulStop(team()) as stop, _trajectory(options["trajectory"]) as trajectory:
+        # Left to itself, ASE's optimizer would take part in messages of its own whenever it writes.
+        optimizer = _OPTIMIZERS[options["optimizer"]](target, comm=DummyMPI(), logfile=None, trajectory=trajectory)
         for converged in optimizer.irun(fmax=options["fmax"], steps=options["steps"]):
             stopping = stop.share()
             last = converged or stopping or optimizer.nsteps == options["steps"]
@@ -91,6 +125,21 @@ def _relax(atoms: Atoms, options: dict[str, Any]) -> tuple[bool, int]:
             if stopping:
                 break
     return bool(converged), stop.exit_code
+
+
+@contextmanager
+def _trajectory(path: Path | None) -> Iterator[str | None]:
+    """Where the optimizer writes its steps: beside the file that is wanted, whose place it takes at the end."""
+    if path is None or not team().leads:
+        yield None
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with naming(path):
+            yield str(partial)
+    finally:
+        if partial.exists():
+            os.replace(partial, path)
 
 
 def _with_cell(atoms: Atoms, cell: str, pressure: float) -> Atoms | FrechetCellFilter:
@@ -111,19 +160,15 @@ def _print_step(optimizer: Optimizer, target: Atoms | FrechetCellFilter, atoms: 
     )
 
 
-def _check_outputs(path: Path, trajectory: Path | None, overwrite: bool) -> None:
+def _check_outputs(output: StructureOutput, atoms: Atoms, trajectory: Path | None, overwrite: bool) -> None:
     """Raise, before any work is done, if an output cannot be written or would replace a file."""
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another --output, or --overwrite")
-    if trajectory and trajectory.exists() and not overwrite:
-        raise FileExistsError(f"{trajectory} exists; choose another --trajectory, or --overwrite")
-    try:
-        writable = get_ioformat(filetype(str(path), read=False)).can_write
-    except UnknownFileTypeError:
-        writable = False
-    if not writable:
-        raise ValueError(f"{path}: ASE cannot write a file format of that name; .xyz is a good choice")
-    existed = path.exists()
-    path.open("ab").close()
-    if not existed:
-        path.unlink()
+    refuse_existing(output.path, "--output", overwrite)
+    output.check(atoms)
+    if trajectory is None:
+        return
+    refuse_existing(trajectory, "--trajectory", overwrite)
+    if trajectory.suffix != ".traj":
+        raise click.UsageError(f"--trajectory {trajectory}: expected a name that ends in .traj, ASE's format for them")
+    if trajectory.resolve() == output.path.resolve():
+        raise click.UsageError("--output and --trajectory are the same file")
+    StructureOutput(trajectory).check(atoms)

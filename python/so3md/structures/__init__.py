@@ -9,23 +9,34 @@ from pathlib import Path
 
 from ase import Atoms
 
-from so3md.charge_and_spin import charge_and_spin_entries
+from so3md.charge_and_spin import charge_and_spin_entries, charge_and_spin_of, set_charge_and_spin
 from so3md.structure_checks import warn_of_odd_structures
+from so3md.structures.file_charges import adopt_charges
+from so3md.structures.reading import read_frames
+from so3md.structures.values import drop_values
 
 #: Example structures: name -> file beside this module.
 EXAMPLES = {"water": "water_64.xyz"}
 
 
 def read_structure(
-    name_or_path: str | os.PathLike[str], index: int = -1, supercell: Sequence[int] = (1, 1, 1)
+    name_or_path: str | os.PathLike[str],
+    index: int = -1,
+    supercell: Sequence[int] = (1, 1, 1),
+    *,
+    format: str | None = None,
+    charge: float | None = None,
+    spin: float | None = None,
 ) -> Atoms:
     """Read one structure, without calculator, and replicate it.
 
-    index picks the frame of a file that holds several (default: the last). supercell: the number of copies along
-    each cell vector; total charge and spin in atoms.info are multiplied by it, and the copies get no velocities,
-    because those of the original, repeated, would move all copies alike. The name of an example wins over a file of
-    the same name; write ./NAME for the file. What no substance has, such as atoms on top of each other, is warned about
-    (`so3md.structure_checks`).
+    index picks the frame of a file that holds several (default: the last); format is ASE's name of its format, where
+    the name of the file does not tell. charge and spin, where given, take the place of those of the file.
+    supercell: the number of copies along each cell vector; total charge and spin, given or of the file, are those of
+    one cell and are multiplied by it; the copies get no velocities, because those of the original, repeated, would move
+    all copies alike, and no values of one cell, such as its energy. The name of an example wins over a file of the same
+    name; write ./NAME for the file. What no substance has, such as atoms on top of each other, is warned about
+    (`so3md.structure_checks`), and so are charges in the file that are not used.
     Raises FileNotFoundError for a missing file, ValueError for one that cannot be read and for a supercell that does
     not fit the structure.
     """
@@ -36,22 +47,46 @@ def read_structure(
             f"structure {text!r}: there is no such file; give a file that ASE can read or one of the examples "
             f"that ship with so3md: {', '.join(EXAMPLES)}"
         )
-    atoms = _read(path, index)
+    (atoms,) = read_structures(path, index, format=format, charge=charge, spin=spin)
     atoms.calc = None
+    if tuple(supercell) != (1, 1, 1):
+        atoms = _replicate(atoms, supercell)
     warn_of_odd_structures([atoms])
-    return atoms if tuple(supercell) == (1, 1, 1) else _replicate(atoms, supercell)
+    return atoms
 
 
-def _read(path: Path, index: int) -> Atoms:
-    from ase.io import read
+def read_structures(
+    path: str | os.PathLike[str],
+    index: int | slice | str = ":",
+    *,
+    format: str | None = None,
+    charge: float | None = None,
+    spin: float | None = None,
+) -> list[Atoms]:
+    """Read the frames of a file that index picks, a number or a slice, with the results that ASE finds in it.
+
+    For format, charge and spin, and for errors, see `read_structure`. What is odd about structures is not looked for.
+    """
+    path = Path(path)
+    picked = parse_index(index) if isinstance(index, str) else index
+    frames, found_format = read_frames(path, picked, format)
+    for atoms in frames:
+        set_charge_and_spin(atoms, charge, spin)
+    adopt_charges(frames, path, found_format, picked)
+    return frames
+
+
+def parse_index(text: str) -> int | slice:
+    """A number or a slice, as ASE writes them. Raises ValueError for other text."""
+    from ase.io.formats import string2index
 
     try:
-        atoms = read(path, index=index)
-    except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        raise ValueError(f"structure {path}: ASE could not read it ({type(error).__name__}: {error})") from error
-    if len(atoms) == 0:
-        raise ValueError(f"structure {path}: it holds no atoms")
-    return atoms
+        index = string2index(text)
+    except ValueError:
+        index = text
+    if isinstance(index, str):
+        raise ValueError(f"index {text!r}: expected a number, or a slice such as :100 or ::10")
+    return index
 
 
 def _replicate(atoms: Atoms, supercell: Sequence[int]) -> Atoms:
@@ -65,7 +100,8 @@ def _replicate(atoms: Atoms, supercell: Sequence[int]) -> Atoms:
                 f"supercell {copies}: the structure is not periodic along cell vector {axis + 1}, "
                 "so that it cannot be replicated along it"
             )
-    replicated = atoms.repeat(copies)
-    replicated.arrays.pop("momenta", None)
-    replicated.info |= {key: value * prod(copies) for key, value in charge_and_spin_entries(atoms).items()}
-    return replicated
+    if charge_and_spin_entries(atoms):
+        charge, spin = charge_and_spin_of(atoms)
+        set_charge_and_spin(atoms, charge * prod(copies), spin * prod(copies))
+    drop_values(atoms)
+    return atoms.repeat(copies)

@@ -1,0 +1,259 @@
+"""Charges and spins that stand in files where ASE does not look: read, or said not to be used."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.db import connect
+from ase.io import write
+
+from so3md.charge_and_spin import charge_and_spin_of
+from so3md.structures import read_structure, read_structures
+
+ACETATE = molecule("CH3COOH")[[0, 1, 2, 3, 5, 6, 7]]  # without the acidic hydrogen
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def state_of(path: str, **options: object) -> tuple[float, float]:
+    """Charge and spin as they are read; nothing may be said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return charge_and_spin_of(read_structure(path, **options))
+
+
+def warning_of(path: str, **options: object) -> str:
+    """The one warning that reading a neutral structure gives."""
+    with pytest.warns(UserWarning, match=Path(path).name) as record:
+        assert charge_and_spin_of(read_structure(path, **options)) == (0, 0)
+    assert len(record) == 1
+    return str(record[0].message)
+
+
+# --- molfiles -------------------------------------------------------------------------------------------------------
+
+
+def molfile(*properties: str, codes: dict[int, int] = MappingProxyType({})) -> str:
+    """A molfile of NH4 with these property lines and charge codes of atoms."""
+    atoms = [
+        f"{0.6 * k:10.4f}{0.6 * (k % 2):10.4f}{0.6 * (k % 3):10.4f} {symbol:3} 0{codes.get(k, 0):3}" + "  0" * 10
+        for k, symbol in enumerate("NHHHH")
+    ]
+    bonds = [f"  1{k:3}  1  0  0  0  0" for k in range(2, 6)]
+    return "\n".join(["ammonium", "  test", "", "  5  4  0  0  0  0            999 V2000", *atoms, *bonds, *properties])
+
+
+@pytest.mark.parametrize("suffix", ["sdf", "mol"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (molfile("M  END"), (0, 0)),
+        (molfile("M  CHG  1   1   1", "M  END"), (1, 0)),
+        (molfile("M  CHG  3   1   1   2   1   3  -4", "M  END"), (-2, 0)),
+        (molfile("M  CHG  1   1  -2", "M  CHG  1   2   1", "M  END"), (-1, 0)),
+        (molfile("M  RAD  1   1   2", "M  END"), (0, 0.5)),
+        (molfile("M  RAD  1   1   3", "M  CHG  1   1   2", "M  END"), (2, 1)),
+        (molfile("M  END", codes={0: 3}), (1, 0)),
+        (molfile("M  END", codes={0: 5, 1: 6, 2: 1}), (0, 0)),
+        (molfile("M  END", codes={0: 4}), (0, 0.5)),
+        (molfile("M  CHG  1   2  -1", "M  END", codes={0: 3}), (-1, 0)),  # the lines replace the codes
+    ],
+)
+def test_molfiles_have_formal_charges(text: str, expected: tuple[float, float], suffix: str):
+    Path(f"ion.{suffix}").write_text(text + "\n", encoding="utf-8")
+    assert state_of(f"ion.{suffix}") == expected
+    assert state_of(f"ion.{suffix}", charge=4, spin=2) == (4, 2)
+
+
+def test_radicals_of_one_molecule_may_couple_either_way():
+    Path("ion.sdf").write_text(molfile("M  RAD  2   1   2   2   2", "M  END\n"), encoding="utf-8")
+    assert "how the unpaired electrons of its radicals couple" in warning_of("ion.sdf")
+
+
+def test_a_file_of_several_molecules_is_said():
+    Path("ions.sdf").write_text(2 * (molfile("M  CHG  1   1   1", "M  END") + "\n$$$$\n"), encoding="utf-8")
+    with pytest.warns(UserWarning, match="it holds 2 molecules, of which ASE reads the first"):
+        assert charge_and_spin_of(read_structure("ions.sdf")).charge == 1
+
+
+# --- PDB ------------------------------------------------------------------------------------------------------------
+
+
+def pdb_line(number: int, atoms: Atoms, charge: str = "", location: str = " ", name: str | None = None) -> str:
+    symbol, (x, y, z) = atoms.symbols[number], atoms.positions[number]
+    name = name or f"{symbol}{number}"
+    return (
+        f"HETATM{number + 1:5d}  {name:<3s}{location}LIG A   1    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00"
+        f"          {symbol:>2s}{charge:2s}\n"
+    )
+
+
+def pdb(charges: dict[int, str]) -> str:
+    return "".join(pdb_line(k, ACETATE, charges.get(k, "")) for k in range(len(ACETATE)))
+
+
+@pytest.mark.parametrize(
+    ("charges", "expected"),
+    [({}, 0), ({1: "1-"}, -1), ({1: "-1"}, -1), ({1: "1-", 2: "2-", 3: "1+"}, -2), ({0: "+"}, 1), ({0: "0+"}, 0)],
+)
+@pytest.mark.parametrize("end", ["", "END\n", "ENDMDL\nEND\n"])
+def test_pdb_files_have_formal_charges(charges: dict[int, str], expected: float, end: str):
+    Path("ion.pdb").write_text(pdb(charges) + end, encoding="utf-8")
+    assert state_of("ion.pdb") == (expected, 0)
+
+
+def test_frames_of_a_pdb_file_have_their_own_charges():
+    frames = [pdb({1: "1-"}), pdb({}), pdb({0: "2+"})]
+    Path("ions.pdb").write_text("".join(f"MODEL\n{frame}ENDMDL\n" for frame in frames) + "END\n", encoding="utf-8")
+    assert [charge_and_spin_of(atoms).charge for atoms in read_structures("ions.pdb")] == [-1, 0, 2]
+    assert state_of("ions.pdb") == (2, 0)
+    assert state_of("ions.pdb", index=0) == (-1, 0)
+
+
+def test_a_charge_of_a_pdb_file_that_is_not_understood_is_said():
+    Path("ion.pdb").write_text(pdb({1: "--"}), encoding="utf-8")
+    assert "the charge '--' in columns 79-80 is not understood" in warning_of("ion.pdb")
+
+
+def test_alternate_locations_are_said():
+    other = ACETATE.copy()
+    other.positions += 0.9  # too far apart to be noticed by the distance
+    both = [pdb_line(1, ACETATE, location="A", name="O"), pdb_line(1, other, location="B", name="O")]
+    Path("alternate.pdb").write_text("".join([pdb_line(0, ACETATE), *both]), encoding="utf-8")
+    assert "1 atom has alternate locations" in (text := warning_of("alternate.pdb"))
+    assert "O of LIG A 1 is atoms 1 and 2" in text
+
+
+# --- other programs -------------------------------------------------------------------------------------------------
+
+
+def test_inputs_of_other_programs_have_charge_and_multiplicity():
+    write("ion.com", ACETATE, format="gaussian-in", charge=-1, mult=3)
+    assert state_of("ion.com") == (-1, 1)
+    write("ion.nwi", ACETATE, format="nwchem-in", charge=-1, dft={"mult": 3})
+    assert state_of("ion.nwi", format="nwchem-in") == (-1, 1)
+
+
+def test_databases_of_ase_have_charges():
+    for name in ("ions.db", "ions.json"):
+        with connect(name) as database:
+            database.write(ACETATE, total_charge=-1)  # "charge" is ASE's own, the sum of the initial charges
+            database.write(molecule("CH3"), multiplicity=2)
+            database.write(ACETATE, net_charge=-1)
+        assert state_of(name, index=0) == (-1, 0)
+        assert state_of(name, index=1) == (0, 0.5)
+        assert "net_charge = -1: not used" in warning_of(name)
+
+
+def test_chemical_json_has_charges():
+    document = {
+        "chemicalJson": 1,
+        "atoms": {"elements": {"number": [8, 1]}, "coords": {"3d": [0, 0, 0, 0, 0, 1]}, "formalCharges": [-1, 0]},
+    }
+    Path("ion.cjson").write_text(json.dumps(document), encoding="utf-8")
+    assert state_of("ion.cjson") == (-1, 0)
+    document["properties"] = {"totalCharge": 1, "totalSpinMultiplicity": 3}
+    Path("ion.cjson").write_text(json.dumps(document), encoding="utf-8")
+    assert state_of("ion.cjson") == (1, 1)
+
+
+# --- extended XYZ and others: what is not used is said ---------------------------------------------------------------
+
+
+def commented(comment: str) -> str:
+    Path("ion.xyz").write_text(f"2\n{comment}\nO 0 0 0\nH 0 0 1\n", encoding="utf-8")
+    return "ion.xyz"
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ("charge=-1", (-1, 0)),
+        ("Charge = -1", (-1, 0)),
+        ("TOTAL_CHARGE=1 Multiplicity=3", (1, 1)),
+        ("charge=1 mult=3 spin=1", (1, 1)),
+        ("frame of a run", (0, 0)),
+    ],
+)
+def test_comment_lines_are_read(comment: str, expected: tuple[float, float]):
+    assert state_of(commented(comment)) == expected
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("q=-1", "q = -1: not used as the total charge"),
+        ("net_charge=2", "net_charge = 2: not used as the total charge"),
+        ("charge: -1", "the word 'charge:' of the comment line: not used as the total charge"),
+        ("unpaired_electrons=1", "unpaired_electrons = 1: not used as the total spin"),
+        ("uhf=1", "uhf = 1: not used as the total spin"),
+    ],
+)
+def test_what_looks_like_a_charge_or_a_spin_is_said(comment: str, said: str):
+    assert said in warning_of(commented(comment))
+    assert state_of(commented(comment), charge=-1, spin=0.5) == (-1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("charge -1", r'info\["charge"\]: expected a finite number, found True'),
+        ("multiplicity=0", "expected 1, 2, 3"),
+        ("multiplicity=1.5", "expected 1, 2, 3"),
+        ("spin=1 multiplicity=1", r"spin = 1 and multiplicity = 1 \(spin 0\), which contradict each other"),
+        ("charge=1 Charge=2", "contradict each other"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(comment: str, said: str):
+    with pytest.raises(ValueError, match=said):
+        charge_and_spin_of(read_structure(commented(comment)))
+
+
+def test_atomic_charges_that_add_up_to_one_are_said():
+    ion = molecule("OH")
+    ion.set_initial_charges([-1.2, 0.2])
+    for name in ("ion.traj", "ion.xyz"):
+        write(name, ion)
+        assert "its atomic charges add up to -1 e" in warning_of(name)
+        assert state_of(name, charge=-1) == (-1, 0)
+    ion.set_initial_charges([-0.4, 0.4])
+    write("ion.traj", ion)
+    assert state_of("ion.traj") == (0, 0)
+
+
+def test_oxidation_numbers_of_a_neutral_crystal_are_not_worth_a_word():
+    crystal = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    write("salt.cif", crystal)
+    text = Path("salt.cif").read_text(encoding="utf-8")
+    ions = text + "loop_\n  _atom_type_symbol\n  _atom_type_oxidation_number\n  Na  1\n  Cl  {}\n"
+    Path("salt.cif").write_text(ions.format(-1), encoding="utf-8")
+    assert state_of("salt.cif") == (0, 0)
+    Path("salt.cif").write_text(ions.format(-2), encoding="utf-8")
+    assert "its oxidation numbers are not used" in warning_of("salt.cif")
+
+
+def test_partial_occupancies_of_a_crystal_are_said():
+    write("salt.cif", bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    text = Path("salt.cif").read_text(encoding="utf-8")
+    Path("salt.cif").write_text(text.replace("1.0000", "0.5000"), encoding="utf-8")
+    assert "partial occupancy" in warning_of("salt.cif")
+
+
+def test_a_data_set_is_warned_about_once():
+    frames = [molecule("H2O") for _ in range(20)]
+    for number, atoms in enumerate(frames):
+        atoms.info["netCharge"] = np.int64(number % 2)
+    write("frames.xyz", frames)
+    with pytest.warns(UserWarning, match=r"netCharge = 1: not used as .*\(in 10 structures\)") as record:
+        read_structures("frames.xyz")
+    assert len(record) == 1
