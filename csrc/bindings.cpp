@@ -97,6 +97,37 @@ class PythonEngine {
     return out;
   }
 
+  py::dict heat_flux(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+                     const DoubleArray& velocities, double charge, double spin, bool shifts) {
+    const System system = make_system(numbers, positions, cell, pbc, charge, spin);
+    check_shape(velocities, "velocities", {numbers.shape(0), 3});
+    HeatFluxShares shares;
+    std::vector<double> sums(6, 0.0);  // moments; energies times velocities
+    {
+      py::gil_scoped_release release;
+      shares = evaluator_.heat_flux(system, velocities.data());
+      const Model& model = evaluator_.model();
+      for (std::size_t row = 0; row < shares.energies.size(); ++row) {
+        const auto atom = static_cast<std::size_t>(evaluator_.atoms()[row]);
+        const auto species = static_cast<std::size_t>(model.species_of(system.numbers[atom]));
+        const double energy = shares.energies[row] - (shifts ? 0.0 : model.energy_shift[species]);
+        for (std::size_t k = 0; k < 3; ++k) {
+          sums[k] += shares.moments[3 * row + k];
+          sums[3 + k] += energy * velocities.data()[3 * atom + k];
+        }
+      }
+      if (transport_ != nullptr) transport_->sum(sums.data(), static_cast<int>(sums.size()));
+    }
+    py::dict out;
+    out["potential"] = to_array({sums.begin(), sums.begin() + 3}, {3});
+    out["convective"] = to_array({sums.begin() + 3, sums.end()}, {3});
+    out["atoms"] = atoms();
+    out["energies"] = to_array(shares.energies, {rows()});
+    out["rates"] = to_array(shares.rates, {rows()});
+    out["moments"] = to_array(shares.moments, {rows(), 3});
+    return out;
+  }
+
   py::dict info() const {
     py::dict out, stages;
     const Engine& engine = evaluator_.engine();
@@ -268,6 +299,11 @@ void bind_engine(py::module_& module) {
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0)
+      .def("heat_flux", &PythonEngine::heat_flux, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
+           py::arg("velocities"), py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("shifts") = true,
+           "\"potential\" and \"convective\" parts of the heat flux, of potential energies alone, summed over all processes; and what the\n"
+           "\"atoms\" of this process bring to it: their energies, the rates of these, and moments, whose sum is the potential part.\n"
+           "Without shifts, the convective part leaves out the atomic shifts.")
       .def("info", &PythonEngine::info);
   module.def(
       "count_devices", [](const std::string& device) { return count_devices(parse_device(device).kind); }, py::arg("device"),
@@ -300,6 +336,7 @@ PYBIND11_MODULE(_engine, module) {
   so3md::bind_domain(module);
   so3md::bind_physics(module);
   so3md::bind_functions(module);
+  so3md::bind_heat_flux(module);
   so3md::bind_engine(module);
   so3md::bind_batch(module);
 }

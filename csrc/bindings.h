@@ -16,6 +16,7 @@ void bind_geometry(py::module_& module);
 void bind_domain(py::module_& module);
 void bind_physics(py::module_& module);
 void bind_functions(py::module_& module);
+void bind_heat_flux(py::module_& module);
 void bind_batch(py::module_& module);
 
 /// Raises ValueError for a name that is none.

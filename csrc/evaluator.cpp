@@ -136,6 +136,36 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   return results_;
 }
 
+HeatFluxShares Evaluator::heat_flux(const System& system, const double* velocities) {
+  if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, options_, pool_);
+  check_system(*model_, options_, system);
+  HeatFluxShares out;
+  atoms_.clear();
+  if (system.n == 0) return out;
+  engine_lists_ = false;
+  update_lists(system);
+  set_species(system);
+  const std::vector<int>& order = neighbours_.order();
+  std::vector<double> own;
+  for (int atom : order) own.insert(own.end(), velocities + 3 * atom, velocities + 3 * atom + 3);
+  HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
+  const Cell cell(system.cell, system.periodic);
+  SystemTotals totals = system.totals;
+  totals.cell = &cell;
+  try {
+    heat_flux_->evaluate(neighbours_.domain(), species_.data(), totals, own.data(), halo);
+  } catch (const OverlappingAtoms& overlap) {
+    throw overlap_error(overlap, neighbours_.local().point_of_slot());
+  }
+  atoms_ = order;
+  for (int i = 0; i < static_cast<int>(order.size()); ++i) {
+    out.energies.push_back(heat_flux_->energy(i));
+    out.rates.push_back(heat_flux_->rate(i));
+    out.moments.insert(out.moments.end(), heat_flux_->moment(i), heat_flux_->moment(i) + 3);
+  }
+  return out;
+}
+
 // With the lists of the engine.
 const DomainResults& Evaluator::evaluate_points(const System& system, bool forces) {
   species_.resize(static_cast<std::size_t>(system.n));

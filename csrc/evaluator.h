@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "geometry/neighbour_list.h"
 #include "halo/planned_halo.h"
+#include "heat_flux/heat_flux.h"
 
 namespace so3md {
 
@@ -33,6 +34,13 @@ void check_threads(int threads);
 /// The finished message for atoms of a system; `points`: their numbers in it, by slot.
 std::invalid_argument overlap_error(const OverlappingAtoms& overlap, const std::vector<int>& points);
 
+/// What the atoms() of one process bring to the heat flux, in their order.
+struct HeatFluxShares {
+  std::vector<double> energies;  ///< [n], eV
+  std::vector<double> rates;     ///< [n] of the energies, eV per unit of time
+  std::vector<double> moments;   ///< [n][3], eV A per unit of time; their sum is the potential part of the flux
+};
+
 class Evaluator {
  public:
   /// `threads` 0: all usable cores. `skin` in A. `transport`: between the processes that share the work; null: this process is alone.
@@ -43,6 +51,9 @@ class Evaluator {
   /// Results of the atoms(); energies are sums over them. Valid until the next call. Throws std::invalid_argument with a finished message
   /// for input that cannot be evaluated. One call at a time; collective over the processes, which must all give the same system.
   const DomainResults& evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features = nullptr);
+
+  /// Heat flux at `velocities` ([n][3], A per unit of time), evaluated on the CPU whatever the device. As evaluate() for all else.
+  HeatFluxShares heat_flux(const System& system, const double* velocities);
 
   /// The host's numbers of the atoms that this process evaluated, by row of the results: all in the host's order for a process alone,
   /// else this process's part in an order of its own.
@@ -72,6 +83,7 @@ class Evaluator {
   EngineOptions options_;
   ThreadPool pool_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<HeatFlux> heat_flux_;  // made when it is asked for
   NeighbourList neighbours_;
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<PlannedHalo> planned_halo_, points_halo_;  // with a transport: for the lists of the host and of the engine

@@ -52,6 +52,14 @@ FINITE_DIFFERENCE_STEP = 1e-4  # A; without a unit for strain
 FINITE_DIFFERENCE_FORCES = 2e-6  # eV/A
 FINITE_DIFFERENCE_STRESS = 1e-7  # eV/A^3
 
+#: Fluxes by differences over five points with that step: truncation is of the fourth order and far below; rounding,
+#: 1e-16 times energies of 1e3 eV over the step, times positions and the number of atoms, is about 1e-8.
+FINITE_DIFFERENCE_FLUX = 5e-8  # eV A per unit of time, and eV per unit of time
+
+#: Heat fluxes with tabulated radial filters against those with networks: as TABLE_DERIVATIVE, times what random models
+#: make of it.
+MIXED_RELATIVE_FLUX = 1e-4
+
 #: `mixed` against `double`: single precision keeps 24 bits, 6e-8, per operation, and the errors of a network add up
 #: over some hundred of them. These are the bounds that we publish.
 MIXED_MEDIAN_RELATIVE_FORCE = 1e-5

@@ -1,10 +1,11 @@
-// Picks the kernels for the processor that this runs on: of both architectures, and of training.
+// Picks the kernels for the processor that this runs on: of both architectures, of training and of the heat flux.
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cpu/instruction_sets.h"
+#include "heat_flux/kernels.h"
 #include "network/kernels.h"
 #include "paper2022/kernels.h"
 #include "training/kernels.h"
@@ -21,6 +22,7 @@ namespace cpu {
   const paper2022::KernelTable<double>& double_paper_kernels();   \
   const training::KernelTable<float>& float_training_kernels();   \
   const training::KernelTable<double>& double_training_kernels(); \
+  const heat_flux::KernelTable& heat_flux_kernels();              \
   }
 
 SO3MD_DECLARE_KERNELS(portable)
@@ -46,11 +48,12 @@ struct InstructionSet {
   const paper2022::KernelTable<double>& (*double_paper_kernels)();
   const training::KernelTable<float>& (*float_training_kernels)();
   const training::KernelTable<double>& (*double_training_kernels)();
+  const heat_flux::KernelTable& (*heat_flux_kernels)();
 };
 
 #define SO3MD_KERNELS(isa)                                                                                          \
   cpu::isa::float_kernels, cpu::isa::double_kernels, cpu::isa::float_paper_kernels, cpu::isa::double_paper_kernels, \
-      cpu::isa::float_training_kernels, cpu::isa::double_training_kernels
+      cpu::isa::float_training_kernels, cpu::isa::double_training_kernels, cpu::isa::heat_flux_kernels
 
 // From the plainest to the widest.
 const std::vector<InstructionSet>& built_sets() {
@@ -134,5 +137,11 @@ const KernelTable<double>& kernels<double>() {
 }
 
 }  // namespace training
+
+namespace heat_flux {
+
+const KernelTable& kernels() { return chosen_set().heat_flux_kernels(); }
+
+}  // namespace heat_flux
 
 }  // namespace so3md

@@ -30,7 +30,8 @@ class Request:
     """What a rank wants to have evaluated: all that decides the results.
 
     settings: the model and parameters of the calculator, by name; state: total charge and spin; forces: whether they
-    are wanted. Arrays as in ASE: numbers (n,), positions (n, 3) and cell (3, 3) in Angstrom, pbc (3,).
+    are wanted. Arrays as in ASE: numbers (n,), positions (n, 3) and cell (3, 3) in Angstrom, pbc (3,); velocities
+    (n, 3) where they count.
     """
 
     settings: dict[str, Any]
@@ -40,6 +41,7 @@ class Request:
     cell: np.ndarray
     pbc: np.ndarray
     positions: np.ndarray
+    velocities: np.ndarray | None = None
 
     def digests(self) -> np.ndarray:
         """A 64-bit number for each part: equal for equal parts, and else practically never."""
@@ -47,10 +49,13 @@ class Request:
             repr((sorted(self.settings.items()), sorted(self.state.items()), self.forces)).encode(),
             np.ascontiguousarray(self.numbers).tobytes(),
             self.cell.tobytes() + self.pbc.tobytes(),
-            np.ascontiguousarray(self.positions).data,
+            np.ascontiguousarray(self.positions).data if self.velocities is None else self._motion(),
         )
         hashes = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in parts)
         return np.frombuffer(hashes, dtype=np.uint64)
+
+    def _motion(self) -> bytes:
+        return self.positions.tobytes() + self.velocities.tobytes()
 
 
 def agree(team: MPITeam, prepare: Callable[[], Request]) -> Request:
@@ -128,21 +133,28 @@ def _structure_differences(own: Request, leader: Request) -> str:
         return f"atom {i} has atomic number {own.numbers[i]} on rank {{rank}} and {leader.numbers[i]} on rank 0"
     if not np.array_equal(own.pbc, leader.pbc):
         return f"pbc is {own.pbc.tolist()} on rank {{rank}} and {leader.pbc.tolist()} on rank 0"
-    for name, unit, here, there in (
-        ("cell vector", "cell", own.cell, leader.cell),
-        ("atom", "positions", own.positions, leader.positions),
-    ):
+    if (own.velocities is None) != (leader.velocities is None):
+        return "rank {rank} asks for an energy or a heat flux and rank 0 for the other"
+    vectors = [
+        ("cell vector", "cell", "A", own.cell, leader.cell),
+        ("atom", "positions", "A", own.positions, leader.positions),
+    ]
+    if own.velocities is not None:
+        vectors.append(("atom", "velocities", "in ASE's units", own.velocities, leader.velocities))
+    for name, what, unit, here, there in vectors:
         changed = np.flatnonzero((here.view(np.uint64) != there.view(np.uint64)).any(axis=1))  # also where both are NaN
         if changed.size:
-            return _vector_difference(name, unit, here, there, changed)
+            return _vector_difference(name, what, unit, here, there, changed)
     return ""
 
 
-def _vector_difference(name: str, what: str, here: np.ndarray, there: np.ndarray, changed: np.ndarray) -> str:
+def _vector_difference(
+    name: str, what: str, unit: str, here: np.ndarray, there: np.ndarray, changed: np.ndarray
+) -> str:
     lengths = np.linalg.norm(here[changed] - there[changed], axis=1)
     i = changed[np.argmax(lengths)]  # the first that is not a number, if there is one
     text = ", ".join(f"{x:.10g}" for x in here[i]), ", ".join(f"{x:.10g}" for x in there[i])
     return (
-        f"{what} of {len(changed)} of {len(here)} differ by up to {lengths.max():.3g} A, most at {name} {i}, "
+        f"{what} of {len(changed)} of {len(here)} differ by up to {lengths.max():.3g} {unit}, most at {name} {i}, "
         f"({text[0]}) on rank {{rank}} and ({text[1]}) on rank 0"
     )

@@ -1,0 +1,75 @@
+// The heat flux of a model: atomic energies, and how they and their places change when atoms move (section 10 of docs/theory.md).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "common/aligned.h"
+#include "common/thread_pool.h"
+#include "engine.h"
+#include "geometry/domain.h"
+#include "halo/halo_exchange.h"
+#include "heat_flux/kernels.h"
+#include "network/edges.h"
+#include "network/parameters.h"
+#include "physics/zbl.h"
+
+namespace so3md {
+
+/// One forward evaluation in double precision, in which every quantity carries its rate and its moments (csrc/heat_flux/kernels.h). Nothing
+/// is unfolded: images share the rows of their atoms, and what comes from a neighbour is moved to its centre along the edge.
+///
+/// The same steps as those of Engine in `double`, in plain order; radial filters are tabulated where EngineOptions say so for the engine.
+class HeatFlux {
+ public:
+  /// Threads come from `pool`, which must live longer. Throws std::invalid_argument for a model of another architecture.
+  HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool);
+
+  /// `species`: by slot; `velocities`: [n_owned][3], A per unit of time. Collective over the processes of `halo`. Throws OverlappingAtoms
+  /// where that is found, and FailedElsewhere in all other processes.
+  void evaluate(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities, HaloExchange& halo);
+
+  /// Of the last evaluation, for owned atom i: its energy U_i in eV, with half of each pair, and the rate of that, eV per unit of time.
+  double energy(int i) const { return row(i)[heat_flux::kValue]; }
+  double rate(int i) const { return row(i)[heat_flux::kRate]; }
+
+  /// The atom's share of the potential part of the heat flux: sum_j (r_i - r_j) dU_i/dr_j . v_j, eV A per unit of time.
+  const double* moment(int i) const { return row(i) + heat_flux::kMoment; }
+
+ private:
+  using Rows5 = AlignedVector<double>;  // rows of kParts
+
+  const double* row(int i) const { return energy_.data() + heat_flux::kParts * static_cast<std::size_t>(i); }
+  void share_velocities(const double* velocities, HaloExchange& halo);
+  std::exception_ptr build_edges();
+  Composition count_species(const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) const;
+  void embed(const Composition& composition);
+  void run_layers(HaloExchange& halo);
+  void read_out();
+  void conserve_charge(const Composition& composition, const Cell* cell, HaloExchange& halo);
+  void long_range(HaloExchange& halo);
+  heat_flux::LayerStep step(std::size_t layer);
+  using Kernel = void (*)(const heat_flux::LayerStep&, int, int, double*);
+  void run(Kernel kernel, const heat_flux::LayerStep& step, int end);
+  void exchange(HaloExchange& halo, Reach reach, std::initializer_list<Rows<double>> rows) const;
+
+  std::shared_ptr<const Model> model_;
+  EngineOptions options_;
+  ThreadPool& pool_;
+  Parameters<double> parameters_;
+  const heat_flux::KernelTable& kernels_;
+  HarmonicsTable<double> harmonics_;
+  Cutoff cutoff_;
+  Zbl zbl_;
+
+  const Domain* domain_ = nullptr;
+  const int* species_ = nullptr;
+  Edges<double> edges_;
+  std::vector<double> velocities_;                      // [slots][3]
+  Rows5 x_, normalised_, projection_, chi_, chi_next_;  // by slot with features
+  Rows5 energy_, charge_, hirshfeld_, alpha_;           // charge_ and alpha_ by slot
+  std::vector<double> c6_factor_;                       // by slot
+  std::vector<AlignedVector<double>> scratch_;          // by thread
+};
+
+}  // namespace so3md
