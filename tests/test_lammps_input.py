@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from click.testing import CliRunner
 from lammps_runs import lmp, needs_lammps, run, thermo
 from tolerances import EXACT
 
+import so3md
 from so3md import So3kratesCalculator
 from so3md.cli import main
-from so3md.lammps_input import DATA, INPUT, LammpsStructure
+from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.structure import MARGIN
 from so3md.structures import read_structure
 
@@ -264,6 +267,119 @@ def test_constraints_and_odd_electrons_are_warned_about():
     assert "9 electrons" in succeed("radical.traj", "--no-evaluate", "-o", "run")
 
 
+NAMES = {
+    "quotes and signs": "a b'c $x ${y} $(z) #d &e (f)[g]{h};i!*?~|<>=\\ %&",
+    "double quotes": 'he said "yes" $x #1',
+}
+
+
+@needs_lammps
+@pytest.mark.parametrize("kind", NAMES)
+def test_lammps_reads_any_name_that_stays_on_a_line(kind: str, so3lr_path: Path):
+    """Of the model, the structure and the directory."""
+    Path(NAMES[kind]).mkdir()
+    model, structure = Path(NAMES[kind], "model &"), f"{NAMES[kind]}.xyz"
+    model.symlink_to(so3lr_path)
+    write(structure, ethanol(), format="extxyz")
+    succeed(structure, "--model", str(model), "-o", f"{NAMES[kind]} run", "--lr-cutoff", "none")
+    output = lmp(Path(f"{NAMES[kind]} run"), "-in", INPUT, "-var", "steps", "0")
+    assert str(model.absolute()) in output
+    expected = So3kratesCalculator(lr_cutoff=None).get_potential_energy(ethanol())
+    assert thermo(output)[0][0]["PotEng"] == pytest.approx(expected, abs=1e-3)
+
+
+@needs_lammps
+def test_structures_may_have_names_of_any_letters():
+    write("Wörter 水.xyz", ethanol())
+    succeed("Wörter 水.xyz", "--lr-cutoff", "none")
+    assert "Loop time" in lmp(Path("Wörter 水-lammps"), "-in", INPUT, "-var", "steps", "0")
+
+
+@needs_lammps
+def test_long_names_do_not_become_lines_of_the_data_file():
+    """LAMMPS reads 255 characters of the first line, and the rest as the second."""
+    folder = Path("a" * 200, f"{'b' * 45} 24 atoms")
+    folder.mkdir(parents=True)
+    write(folder / "ethanol.xyz", ethanol())
+    succeed(str(folder / "ethanol.xyz"), "-o", "run")
+    assert "Loop time" in lmp(Path("run"), "-in", INPUT, "-var", "steps", "0")
+
+
+def test_names_that_would_make_lines_are_refused():
+    for name in ("a\nprint hello.xyz", "a\rb.xyz", "a\x1bb.xyz", "a\u2028b.xyz"):
+        write(name, ethanol(), format="extxyz")
+        message = fail(name)
+        assert "a name with a line break or control character" in message
+        assert name not in message  # which would be several lines
+    write("ethanol.xyz", ethanol())
+    Path("mo\ndel").symlink_to("nowhere")
+    for name in ("mo\ndel", 'three"""quotes', "both'\"", "W\u00f6rter"):
+        Path(name).unlink(missing_ok=True)
+        Path(name).write_bytes((Path(so3md.__file__).parent / "models/so3lr.safetensors").read_bytes())
+        assert "rename it" in fail("ethanol.xyz", "--model", name)
+    assert not [path for path in Path().iterdir() if path.is_dir()]
+
+
+@needs_lammps
+def test_no_text_becomes_a_command():
+    """Headings, titles and options as a script may give them."""
+    bad = 'x\nprint "HELLO"\r\nprint "HELLO"\u2028\x85\v """" &'
+    structure = LammpsStructure.of(ethanol())
+    Path(DATA).write_text(structure.data_file(f"{bad}\n9 atoms"), encoding="utf-8")
+    text = script(structure, ForceField("so3lr", lr_cutoff=None), Minimization(), steps=1, heading=[bad, "&", bad])
+    Path(INPUT).write_text(text, encoding="utf-8")
+    output = lmp(Path(), "-in", INPUT)
+    assert not re.search("^HELLO", output, flags=re.MULTILINE)
+    assert len(thermo(output)) == 1
+    for force_field in (
+        ForceField("so3lr", precision="mixed\nprint x"),
+        ForceField("so3lr", device="cpu\nprint x"),
+        ForceField("so3lr\nprint x"),
+    ):
+        with pytest.raises(ValueError, match=r"precision|device|line break"):
+            script(structure, force_field, Minimization(), steps=1)
+
+
+def test_overwrite_replaces_what_the_default_name_is():
+    write("ethanol.xyz", ethanol())
+    succeed("ethanol.xyz", "--seed", "1")
+    succeed("ethanol.xyz", "--seed", "2", "--overwrite")
+    assert {path.name for path in Path().iterdir()} == {"ethanol.xyz", "ethanol-lammps"}
+    assert line(Path("ethanol-lammps", INPUT).read_text(), "variable seed") == "variable seed index 2"
+
+
+def test_old_files_stay_where_new_ones_cannot_be_written(monkeypatch: pytest.MonkeyPatch):
+    """Both of them: an input with the data of another structure would be worse than none."""
+    write("ethanol.xyz", ethanol())
+    succeed("ethanol.xyz", "--seed", "1")
+    old = {path.name: path.read_bytes() for path in Path("ethanol-lammps").iterdir()}
+    synced = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = fail("ethanol.xyz", "--seed", "2", "--overwrite")
+    assert message == f"Error: ethanol-lammps/{DATA}: No space left on device"
+    assert {path.name: path.read_bytes() for path in Path("ethanol-lammps").iterdir()} == old
+
+
+def test_the_largest_force_is_printed():
+    atoms = ethanol()
+    write("ethanol.xyz", atoms)
+    atoms.calc = So3kratesCalculator(lr_cutoff=None)
+    sizes = np.linalg.norm(atoms.get_forces(), axis=1)
+    text = succeed("ethanol.xyz", "--lr-cutoff", "none")
+    found = re.search(r"Its largest force is (\S+) eV/A, on atom (\d+)$", text, flags=re.MULTILINE)
+    assert float(found[1]) == pytest.approx(sizes.max(), rel=1e-3)
+    assert int(found[2]) == sizes.argmax() + 1
+    atoms.positions[0] += 0.4
+    write("bad.xyz", atoms)
+    assert "relax it first (--ensemble minimize), or check it" in succeed("bad.xyz", "--lr-cutoff", "none")
+
+
 def test_files_are_never_replaced_silently():
     write("ethanol.xyz", ethanol())
     succeed("ethanol.xyz")
@@ -435,6 +551,14 @@ def test_a_run_goes_on_from_its_restart_file():
     frames = read("run/run.lammpstrj", index=":"), read("run/run2.lammpstrj", index=":")
     assert [len(part) for part in frames] == [3, 2]
     assert frames[0][0].get_chemical_formula() == "H128O64"
+    header = "ITEM: ATOMS id type element xu yu zu q"
+    assert Path("run/run.lammpstrj").read_text().count(header) == 3
+    # What the comment in the input says of a run that was killed while it wrote
+    whole = Path("run/run.restart.1").read_bytes()
+    Path("run/short").write_bytes(whole[: len(whole) // 2])
+    result = run(["lmp", "-in", INPUT, "-var", "restart", "short"], Path("run"))
+    assert "Incomplete or corrupted LAMMPS restart file" in result.stdout + result.stderr
+    assert '"Incomplete or corrupted LAMMPS restart file"' in Path("run", INPUT).read_text()
     np.testing.assert_allclose(frames[1][0].positions, frames[0][-1].positions, rtol=0, atol=1e-7)
 
 

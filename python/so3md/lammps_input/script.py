@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from so3md.devices import checked_device
 from so3md.dynamics.settings import Settings
 from so3md.lammps_input.structure import LammpsStructure
+from so3md.lammps_input.text import comment, word
 
 #: Names of the two files.
 INPUT, DATA = "in.lammps", "data.lammps"
 
 ATOM_STYLES = ("atomic", "charge", "full")
 COULOMB = ("cut", "kspace")
+PRECISIONS = ("mixed", "double")
 CELLS = ("fixed", "isotropic", "anisotropic", "full")
 
 #: LAMMPS's expression for whether -var restart was given.
@@ -138,10 +140,12 @@ def _check(
         ("units", units, tuple(UNITS)),
         ("atom_style", atom_style, ATOM_STYLES),
         ("coulomb", force_field.coulomb, COULOMB),
+        ("precision", force_field.precision, PRECISIONS),
         ("cell", cell, CELLS),
     ):
         if value not in known:
             raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
+    checked_device(force_field.device)
     pbc = structure.atoms.pbc
     changes = _changing_cell(task, cell) != "fixed"
     for wanted, what in ((changes, "a cell that changes"), (force_field.coulomb == "kspace", "coulomb kspace")):
@@ -168,7 +172,7 @@ def _check_dynamics(task: Settings, cell: str) -> None:
 
 
 def _header(heading: Sequence[str], dynamics: bool) -> list[str]:
-    lines = [f"# {line}".rstrip() for line in heading]
+    lines = [comment(line) for line in heading]
     lines += [
         "#",
         "# Run it in this directory, on one core or on several:",
@@ -180,6 +184,8 @@ def _header(heading: Sequence[str], dynamics: bool) -> list[str]:
             "# Change what is set in the first lines: add for instance -var steps 100000 -var temperature 350",
             "# Go on from a restart file, the newer of run.restart.1 and run.restart.2, under another name:",
             f"#   lmp -in {INPUT} -var restart run.restart.1 -var name run2",
+            "# If the run was killed while it wrote one of them, that one is cut short and the other is whole: LAMMPS",
+            '# stops at the short one with "Incomplete or corrupted LAMMPS restart file", or "Invalid ...".',
         ]
     return lines
 
@@ -243,7 +249,7 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     keywords = " ".join(f"{key} {value}" for key, value in options.items())
     lines = [
         "# --- force field",
-        f"pair_style      so3krates {_quoted(force_field.model)} {keywords}",
+        f"pair_style      so3krates {word(force_field.model)} {keywords}",
         f"pair_coeff      * * {' '.join(structure.symbols)}          # the elements of the atom types, in turn",
     ]
     if force_field.coulomb == "kspace" and force_field.gewald is not None:
@@ -321,7 +327,7 @@ def _output(structure: LammpsStructure, task: Settings | Minimization, atom_styl
         f"thermo_style    custom {' '.join(columns)}",
         "thermo_modify   flush yes",
         "# For OVITO, VMD and ASE; positions are not wrapped into the cell",
-        f"dump            trajectory all custom {trajectory} ${{name}}.lammpstrj id element xu yu zu{charges}",
+        f"dump            trajectory all custom {trajectory} ${{name}}.lammpstrj id type element xu yu zu{charges}",
         f"dump_modify     trajectory element {' '.join(structure.symbols)} sort id format float %.10g",
     ]
     if isinstance(task, Settings):
@@ -348,12 +354,3 @@ def _run(task: Settings | Minimization, units: str) -> list[str]:
 
 def _number(value: float) -> str:
     return f"{value:.10g}"
-
-
-def _quoted(text: str) -> str:
-    """A word for LAMMPS, which knows both kinds of quotes but no escapes."""
-    if text == shlex.quote(text):
-        return text
-    if '"' in text:
-        raise ValueError(f'{text}: LAMMPS cannot read a name with the character "; rename it')
-    return f'"{text}"'

@@ -18,6 +18,8 @@ from ase.data import chemical_symbols
 from ase.geometry import complete_cell
 from ase.io.lammpsdata import write_lammps_data
 
+from so3md.lammps_input.text import title as first_line
+
 #: Room (Angstrom) left around the atoms along directions that are not periodic.
 MARGIN = 5.0
 
@@ -97,7 +99,7 @@ class LammpsStructure:
             f"{number} {mass:.10g}  # {symbol}\n"
             for number, (symbol, mass) in enumerate(zip(self.symbols, self.masses, strict=True), start=1)
         )
-        return f"{title}\n" + body.replace("\nAtoms #", f"\nMasses\n\n{masses}\nAtoms #", 1)
+        return f"{first_line(title)}\n" + body.replace("\nAtoms #", f"\nMasses\n\n{masses}\nAtoms #", 1)
 
 
 def _whole_cell(atoms: Atoms) -> np.ndarray:

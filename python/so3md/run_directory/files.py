@@ -27,18 +27,29 @@ def naming(path: Path) -> Iterator[None]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write the content, and only when it is safely on disk, let it take the place of an existing file."""
-    # A name of its own: two processes that write the same file must not write into each other's.
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
-    with naming(path):
-        try:
-            with partial.open("xb") as file:
+    replace_files({path: content})
+
+
+def replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together; only when all are safely on disk, they take the places of existing ones."""
+    # Names of their own: two processes that write the same file must not write into each other's.
+    ending = f"{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}"
+    partial = {path: path.with_name(f".{path.name}.{ending}") for path in contents}
+    try:
+        for path, content in contents.items():
+            with naming(path), partial[path].open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_directory(path.parent)
+        for path in contents:
+            with naming(path):
+                os.replace(partial[path], path)
+    finally:
+        for written in partial.values():
+            written.unlink(missing_ok=True)
+    for directory in {path.parent for path in contents}:
+        with naming(directory):
+            sync_directory(directory)
 
 
 def remove_partial_files(directory: Path) -> None:
