@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.constraints import FixAtoms, FixBondLengths
 from ase.io import read, write
 from click.testing import CliRunner, Result
 
 import so3md
 from so3md import So3kratesCalculator, load_model
 from so3md.cli import main
+from so3md.structures import read_structure
 
 DATA = Path(__file__).parent / "data"
 
@@ -401,3 +403,25 @@ def test_convert_refuses_what_it_does_not_know():
     Path("notes.model").write_text("no model")
     assert "notes.model" in fail("convert", "notes.model", "mine.safetensors")
     assert not Path("mine.safetensors").exists()
+
+
+def test_relax_keeps_masses_and_constraints():
+    atoms = molecule("H2O")
+    atoms.set_masses([15.999, 2.014, 2.014])
+    atoms.set_constraint([FixAtoms([0]), FixBondLengths([[1, 2]])])
+    write("heavy.traj", atoms)
+    succeed("relax", "heavy.traj", "--lr-cutoff", "none", "--threads", "1", "--steps", "2", "--fmax", "10")
+    relaxed = read_structure("heavy-relaxed.xyz")
+    assert relaxed.get_masses().tolist() == [15.999, 2.014, 2.014]
+    assert [type(constraint).__name__ for constraint in relaxed.constraints] == ["FixAtoms", "FixBondLengths"]
+    output = succeed("relax", "heavy.traj", "--lr-cutoff", "none", "--steps", "0", "--fmax", "10", "-o", "heavy.pdb")
+    assert "do not keep FixAtoms, FixBondLengths, masses" in output
+
+
+def test_lammps_input_of_the_last_structure_of_a_run_has_its_masses():
+    atoms = molecule("H2O")
+    atoms.set_masses([15.999, 2.014, 2.014])
+    write("heavy.traj", atoms)
+    succeed("md", "heavy.traj", "--lr-cutoff", "none", "--threads", "1", "--steps", "1", "--no-plot", "-o", "run")
+    succeed("lammps", "run/final.xyz", "--lr-cutoff", "none", "-o", "input")
+    assert "1 2.014 " in Path("input/data.lammps").read_text()

@@ -10,12 +10,24 @@ import pytest
 from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from ase.constraints import FixAtoms
+from ase.constraints import (
+    ExternalForce,
+    FixAtoms,
+    FixBondLengths,
+    FixCartesian,
+    FixCom,
+    FixedLine,
+    FixedMode,
+    FixedPlane,
+    FixSubsetCom,
+    Hookean,
+    MirrorForce,
+)
 from dynamics_tools import read_rows, soft_spheres
 
 from so3md import So3kratesCalculator
 from so3md.dynamics import Settings, Simulation
-from so3md.dynamics.ensembles import degrees_of_freedom
+from so3md.dynamics.ensembles import degrees_of_freedom, draw_velocities
 
 # Averages over several hundred independent samples have standard errors of about two percent, and chaos makes each
 # machine draw other ones. Counting three degrees of freedom too many, for four atoms, would be wrong by a third.
@@ -142,6 +154,97 @@ def test_atoms_can_be_held_in_place(tmp_path):
         assert simulation.run(10)
     assert (atoms.positions[0] == before[0]).all()
     assert (atoms.positions[1:] != before[1:]).all()
+
+
+def waters() -> Atoms:
+    """Three molecules."""
+    atoms = molecule("H2O")
+    for number in (1, 2):
+        other = molecule("H2O")
+        other.positions += [4.0 * number, 0.5 * number, 0]
+        atoms += other
+    return atoms
+
+
+RIGID = [[3 * molecule + i, 3 * molecule + j] for molecule in range(3) for i, j in ((0, 1), (0, 2), (1, 2))]
+
+#: Constraints, degrees of freedom of nine atoms in NVE, and directions in which the total momentum is zero.
+CONSTRAINED = {
+    "none": ([], 24, "xyz"),
+    "rigid molecules": ([FixBondLengths(RIGID)], 24 - 9, "xyz"),
+    "a bond, twice": ([FixBondLengths([[0, 1], [1, 0]])], 24 - 1, "xyz"),
+    "a spring between two atoms": ([Hookean(0, 3, 1.0, 2.0)], 24, "xyz"),
+    "a spring to a point": ([Hookean(0, (0, 0, 0), 1.0, 0.1)], 27, ""),
+    "a spring to a plane": ([Hookean(0, (0, 0, 1, -1.0), 1.0)], 25, "xy"),
+    "the centre of mass": ([FixCom()], 24, "xyz"),
+    "the centre of mass and a bond": ([FixCom(), FixBondLengths([[0, 1]])], 23, "xyz"),
+    "that of a molecule": ([FixSubsetCom([0, 1, 2])], 24, ""),
+    "an atom": ([FixAtoms([0])], 24, ""),
+    "an atom, twice": ([FixAtoms([0]), FixAtoms([0, 1])], 21, ""),
+    "an atom and its bond": ([FixAtoms([0]), FixBondLengths([[0, 1]])], 23, ""),
+    "heights": ([FixCartesian([0, 1, 2], mask=[False, False, True])], 22, "xy"),
+    "planes": ([FixedPlane([0, 1], (0, 0, 1))], 23, "xy"),
+    "a line": ([FixedLine([0], (0, 0, 1))], 24, "z"),
+    "a mode": ([FixedMode(np.eye(27)[3])], 24, "yz"),
+    "nothing": ([FixAtoms([])], 24, "xyz"),
+}
+
+
+@pytest.mark.parametrize(("constraints", "free", "resting"), CONSTRAINED.values(), ids=CONSTRAINED)
+def test_degrees_of_freedom_are_those_that_drawn_velocities_have(constraints, free: int, resting: str):
+    settings, atoms, rng = Settings(ensemble="nve"), waters(), np.random.default_rng(1)
+    atoms.set_constraint(constraints)
+    assert degrees_of_freedom(atoms, settings) == free
+    kinetic = []
+    for _ in range(400):
+        draw_velocities(atoms, settings, rng)
+        kinetic.append(atoms.get_kinetic_energy())
+    total = np.abs(atoms.get_momenta().sum(axis=0))
+    assert "".join(axis for axis, value in zip("xyz", total, strict=True) if value < 1e-9) == resting
+    thermal = units.kB * settings.temperature
+    error = np.sqrt(2 / (free * len(kinetic)))  # of the mean, relative to it
+    assert np.mean(kinetic) == pytest.approx(free / 2 * thermal, rel=4 * error)
+
+
+@pytest.mark.parametrize("settings", [Settings(ensemble="nve", seed=5), Settings(thermostat="csvr", seed=5)])
+def test_rigid_molecules_do_not_fly_away(settings: Settings, tmp_path):
+    atoms = waters()
+    atoms.set_constraint(FixBondLengths(RIGID))
+    atoms.calc = So3kratesCalculator(lr_cutoff=None, threads=1)
+    atoms.set_velocities(np.full((9, 3), 0.01))
+    before = atoms.get_center_of_mass()
+    with Simulation.start(atoms, settings, tmp_path / "run", velocities="draw") as simulation:
+        assert simulation.degrees_of_freedom == 15
+        simulation.run(50)
+        seen = simulation.observe()
+    assert seen.temperature_K == pytest.approx(2 * seen.kinetic_eV / (15 * units.kB))
+    rounding = 1e-6  # of forces in `mixed`, which add up to zero but for that; thermal momenta are of the order of 1
+    np.testing.assert_allclose(atoms.get_momenta().sum(axis=0), 0, atol=rounding)
+    np.testing.assert_allclose(atoms.get_center_of_mass(), before, atol=rounding)
+
+
+def test_langevin_dynamics_kicks_the_centre_of_mass_of_rigid_molecules_too():
+    atoms = waters()
+    atoms.set_constraint(FixBondLengths(RIGID))
+    assert degrees_of_freedom(atoms, Settings()) == 27 - 9
+
+
+def test_given_velocities_are_made_to_fit_constraints(tmp_path):
+    atoms = soft_spheres()
+    atoms.set_momenta(np.ones((4, 3)))
+    atoms.set_constraint(FixAtoms([0]))
+    with Simulation.start(atoms, Settings(ensemble="nve"), tmp_path / "run"):
+        assert not atoms.get_momenta()[0].any()
+
+
+@pytest.mark.parametrize(
+    "constraint", [MirrorForce(0, 1), ExternalForce(0, 1, 0.1)], ids=lambda item: type(item).__name__
+)
+def test_constraints_that_are_not_for_dynamics_are_refused(constraint, tmp_path):
+    atoms = soft_spheres()
+    atoms.set_constraint(constraint)
+    with pytest.raises(ValueError, match=rf"constraint {type(constraint).__name__}: .*not for dynamics; remove it"):
+        Simulation.start(atoms, Settings(), tmp_path / "run")
 
 
 # --- what does not go together --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import Calculator
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixCom, Hookean
 from ase.io import read
 from dynamics_tools import SoftSpheres, read_rows, soft_spheres
 
@@ -27,6 +27,7 @@ from so3md.dynamics import BlowUpError, Settings, Simulation
 from so3md.dynamics.checkpoint import Checkpoint
 from so3md.run_directory import CheckpointError, DirectoryLock, GrowingFile, LockedError
 from so3md.structures import read_structure
+from so3md.structures.constraints import constraints_text
 
 KINDS = {
     "nve": {"ensemble": "nve"},
@@ -134,6 +135,76 @@ def test_constraints_charge_and_spin_are_kept(tmp_path):
         assert simulation.atoms.info == {"charge": 0.0, "spin": 0.5}
         assert [constraint.todict() for constraint in simulation.atoms.constraints] == [FixAtoms([0]).todict()]
     assert read(tmp_path / "run" / "final.xyz").info["spin"] == 0.5
+
+
+def heavy_water() -> Atoms:
+    atoms = molecule("H2O")
+    atoms.set_masses([15.999, 2.014, 2.014])
+    atoms.set_velocities([[0, 0, 0], [0.02, 0, 0], [0, 0.02, 0]])
+    atoms.calc = So3kratesCalculator(lr_cutoff=None, threads=1, precision="double")
+    return atoms
+
+
+CONSTRAINTS = {
+    "none": [],
+    "an atom": [FixAtoms([0])],
+    "directions": [FixAtoms([0]), FixCartesian([1, 2], mask=[True, False, True])],
+    "bonds": [FixBondLengths([[0, 1], [0, 2]])],
+    "an atom and a spring": [FixAtoms([1]), Hookean(1, 2, 1.0, 0.5)],
+    "the centre of mass": [FixCom()],
+}
+
+
+@pytest.mark.parametrize("constraints", CONSTRAINTS.values(), ids=CONSTRAINTS)
+def test_the_last_structure_goes_on_with_its_masses_and_constraints(constraints, tmp_path):
+    atoms = heavy_water()
+    atoms.set_constraint(constraints)
+    settings = settings_of("nve")
+    with Simulation.start(atoms, settings, tmp_path / "one", write_velocities=True) as simulation:
+        simulation.run(10)
+        before = simulation.observe()
+    again = read_structure(tmp_path / "one" / "final.xyz")
+    assert constraints_text(again.constraints) == constraints_text(atoms.constraints)
+    again.calc = heavy_water().calc
+    with Simulation.start(again, settings, tmp_path / "two", velocities="file") as simulation:
+        after = simulation.observe()
+        np.testing.assert_array_equal(again.get_masses(), atoms.get_masses())
+        digits = 1e-7  # what extended XYZ has room for
+        assert after.kinetic_eV == pytest.approx(before.kinetic_eV, rel=1e-5)
+        assert after.temperature_K == pytest.approx(before.temperature_K, rel=1e-5)
+        assert after.potential_eV == pytest.approx(before.potential_eV, rel=0, abs=10 * digits)
+
+
+def test_the_trajectory_has_masses_and_fixed_atoms_and_names_other_constraints(tmp_path):
+    atoms = heavy_water()
+    atoms.set_constraint([FixAtoms([0]), Hookean(1, 2, 1.0, 0.5)])
+    with Simulation.start(atoms, settings_of("nve"), tmp_path / "run") as simulation:
+        simulation.run(2)
+    frame = read(tmp_path / "run" / "trajectory.xyz")
+    np.testing.assert_array_equal(frame.get_masses(), atoms.get_masses())
+    assert frame.constraints[0].index.tolist() == [0]
+    with pytest.warns(UserWarning, match=r"constraints \(Hookean\), which its file only names"):
+        read_structure(tmp_path / "run" / "trajectory.xyz")
+
+
+def test_natural_masses_and_free_atoms_have_no_columns(finished: Path):
+    assert "Properties=species:S:1:pos:R:3 " in (finished / "trajectory.xyz").read_text()
+
+
+def test_rigid_bonds_go_on_to_the_bit(tmp_path):
+    def rigid() -> Atoms:
+        atoms = heavy_water()
+        atoms.set_constraint(FixBondLengths([[0, 1], [0, 2]]))
+        return atoms
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with Simulation.start(rigid(), settings_of("nve"), whole) as simulation:
+        simulation.run(20)
+    with Simulation.start(rigid(), settings_of("nve"), parts) as simulation:
+        simulation.run(10)
+    with Simulation.resume(parts, heavy_water().calc) as simulation:
+        simulation.run(10)
+    assert_same_run(whole, parts)
 
 
 def test_intervals_may_change(finished: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from ase.io import write
 from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 
 from so3md.cli.common import free_path
+from so3md.structures.constraints import in_header, lost_in
 
 
 class StructureOutput:
@@ -44,6 +46,11 @@ class StructureOutput:
             raise PermissionError(f"{self.path}: it may not be written to; choose another --output")
         with self._written_beside(atoms):
             pass
+        if lost := lost_in(atoms, self._format):
+            warnings.warn(
+                f"{self.path}: files of the format {self._format} do not keep {', '.join(lost)}; .xyz and .traj do",
+                stacklevel=2,
+            )
 
     def write(self, atoms: Atoms) -> None:
         """Write the structure. If that fails, it is written as extended XYZ to the next best place, and ValueError or
@@ -66,7 +73,8 @@ class StructureOutput:
         try:
             file = folder / self.path.name
             try:
-                write(file, atoms, format=self._format, parallel=False)
+                with in_header(atoms, self._format):
+                    write(file, atoms, format=self._format, parallel=False)
                 _sync(file)
             except OSError as error:
                 if error.errno is None:
@@ -93,7 +101,8 @@ def _save_elsewhere(atoms: Atoms, path: Path) -> Path | None:
     for folder in (path.parent, Path(tempfile.gettempdir())):
         with suppress(OSError, ValueError):
             saved = free_path(str(folder / f"{path.name}.xyz"))
-            write(saved, atoms, format="extxyz", parallel=False)
+            with in_header(atoms, "extxyz"):
+                write(saved, atoms, format="extxyz", parallel=False)
             return saved
     return None
 

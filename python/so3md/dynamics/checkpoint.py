@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import dict2constraint
-from ase.io import jsonio
 
 from so3md.charge_and_spin import charge_and_spin_entries
 from so3md.run_directory import CheckpointError, DamagedError, read_latest, write_checkpoint
+from so3md.structures.constraints import constraints_of_text, constraints_text
 
 FORMAT = 1
 _ATOM_ARRAYS = ("numbers", "masses", "positions", "momenta")
@@ -51,7 +50,7 @@ class Checkpoint:
             "identity": self.identity,
             "file_sizes": self.file_sizes,
             "info": charge_and_spin_entries(atoms),
-            "constraints": jsonio.encode([constraint.todict() for constraint in atoms.constraints]),
+            "constraints": constraints_text(atoms.constraints),
         }
         arrays = {
             "document": np.array(json.dumps(document)),
@@ -101,7 +100,7 @@ class Checkpoint:
     def _of(cls, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> Checkpoint:
         atoms = Atoms(cell=arrays["cell"], pbc=arrays["pbc"], **{name: arrays[name] for name in _ATOM_ARRAYS})
         atoms.info.update(document["info"])
-        atoms.set_constraint([dict2constraint(item) for item in jsonio.decode(document["constraints"])])
+        atoms.set_constraint(constraints_of_text(document["constraints"]))
         return cls(
             atoms=atoms,
             driver={key.removeprefix(_DRIVER): value for key, value in arrays.items() if key.startswith(_DRIVER)},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixInternals
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
@@ -13,6 +15,7 @@ from ase.md.nose_hoover_chain import IsotropicMTKBarostat, IsotropicMTKNPT, Nose
 from ase.md.verlet import VelocityVerlet
 from ase.parallel import DummyMPI
 
+from so3md.dynamics.degrees_of_freedom import conserved_directions, free_directions, refuse_unfit_constraints
 from so3md.dynamics.settings import Settings
 
 BAR = 1e5 * units.Pascal  # bar in eV/Angstrom^3
@@ -34,29 +37,54 @@ class MomentumConservingNPT(IsotropicMTKNPT):
         self._barostat = IsotropicMTKBarostat(pdamp=pdamp, **common)
 
 
-def conserves_momentum(atoms: Atoms, settings: Settings) -> bool:
-    """Whether the total momentum, which is zero at the start, stays zero."""
-    return settings.kind != "nvt-langevin" and not atoms.constraints
-
-
 def degrees_of_freedom(atoms: Atoms, settings: Settings) -> int:
-    """The number of degrees of freedom that share the kinetic energy."""
-    return atoms.get_number_of_degrees_of_freedom() - (3 if conserves_momentum(atoms, settings) else 0)
+    """The number of degrees of freedom that share the kinetic energy.
+
+    Where the total momentum is conserved, it stays zero, which it is at the start. Langevin dynamics changes it.
+    """
+    resting = 0 if settings.kind == "nvt-langevin" else len(conserved_directions(atoms))
+    return free_directions(atoms) - resting
 
 
 def draw_velocities(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> None:
-    """Velocities from the Maxwell-Boltzmann distribution; the total momentum is zero where no atom is held in place."""
+    """Velocities from the Maxwell-Boltzmann distribution; the total momentum is zero where forces conserve it."""
+    refuse_unfit_constraints(atoms)
     widths = np.sqrt(units.kB * settings.temperature * atoms.get_masses())
     atoms.set_momenta(widths[:, None] * rng.standard_normal((len(atoms), 3)))
-    if not atoms.constraints:
+    remove_total_momentum(atoms)
+
+
+def keep_velocities(atoms: Atoms, settings: Settings) -> None:
+    """Make what a structure came with fit its constraints and, unless Langevin dynamics is to change it, remove the
+    total momentum."""
+    refuse_unfit_constraints(atoms)
+    if atoms.constraints:
+        atoms.set_momenta(atoms.get_momenta())
+    if settings.kind != "nvt-langevin":
         remove_total_momentum(atoms)
 
 
+def warn_of_constraints(atoms: Atoms) -> None:
+    """Warn of constraints with which temperatures are not what they seem."""
+    if any(isinstance(constraint, FixInternals) for constraint in atoms.constraints):
+        warnings.warn(
+            "constraint FixInternals: ASE projects momenta without regard to masses, and stops the rotation of the "
+            "whole, so that temperatures are approximate; FixBondLengths does better for bonds",
+            stacklevel=2,
+        )
+
+
 def remove_total_momentum(atoms: Atoms) -> None:
-    """Go to the frame of reference in which the centre of mass rests."""
+    """Go to the frame of reference in which the centre of mass rests, along the directions where it can move freely."""
+    directions = conserved_directions(atoms)
+    if not len(directions):
+        return
     masses = atoms.get_masses()[:, None]
     momenta = atoms.get_momenta()
-    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+    total = momenta.sum(axis=0)
+    if len(directions) < 3:
+        total = directions.T @ (directions @ total)
+    atoms.set_momenta(momenta - masses * total / masses.sum())
 
 
 def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:

@@ -19,6 +19,7 @@ from so3md.charge_and_spin import charge_and_spin_entries
 from so3md.dynamics.ensembles import BAR, conserved_energy
 from so3md.dynamics.record import LOG, TRAJECTORY
 from so3md.run_directory import GrowingFile, whole_frames, whole_rows
+from so3md.structures.constraints import has_own_masses, header_entries
 
 _GRAM_PER_CM3 = 1e24 / units.mol  # of amu/Angstrom^3
 
@@ -156,13 +157,27 @@ class Outputs:
         self._trajectory.close()
 
 
-def frame_text(atoms: Atoms, info: dict[str, object], velocities: bool, forces: np.ndarray | None = None) -> str:
-    """One frame of extended XYZ; its header has the entries of info, and the charge and spin of the structure."""
-    info = info | charge_and_spin_entries(atoms)
+def frame_text(
+    atoms: Atoms,
+    info: dict[str, object],
+    velocities: bool,
+    forces: np.ndarray | None = None,
+    all_constraints: bool = False,
+) -> str:
+    """One frame of extended XYZ; its header has the entries of info, and the charge and spin of the structure.
+
+    Masses have a column where they are not the natural ones, fixed atoms and directions another, move_mask. Of other
+    constraints the header has all, or only the names.
+    """
+    info = info | charge_and_spin_entries(atoms) | header_entries(atoms, all_constraints)
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=info)
-    columns = ["symbols", "positions"]
+    frame.set_constraint(atoms.constraints)  # for move_mask, which is left out where all atoms move
+    columns = ["symbols", "positions", "move_mask"]
+    if has_own_masses(atoms):
+        frame.set_masses(atoms.get_masses())
+        columns.append("masses")
     if velocities:
-        frame.set_momenta(atoms.get_momenta())
+        frame.set_momenta(atoms.get_momenta(), apply_constraint=False)
         columns.append("momenta")
     if forces is not None:
         frame.new_array("forces", forces)

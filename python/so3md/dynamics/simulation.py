@@ -100,6 +100,7 @@ class Simulation:
         columns = {"velocities": write_velocities, "forces": write_forces}
         contents = record.new_record(atoms, settings, columns, notes or {})
         set_velocities(atoms, settings, velocities, rng)
+        ensembles.warn_of_constraints(atoms)
         # What cannot be run is refused while no file is there yet.
         ensembles.make_driver(atoms, settings, rng)
         atoms.get_forces()
@@ -274,7 +275,7 @@ class Simulation:
         """The present structure in a file of its own, with velocities."""
 
         def write() -> None:
-            text = outputs.frame_text(self.atoms, {"step": step}, velocities=True)
+            text = outputs.frame_text(self.atoms, {"step": step}, velocities=True, all_constraints=True)
             replace_file(self.directory / name, text.encode())
 
         self.team.on_leader(write)
@@ -322,5 +323,5 @@ def set_velocities(atoms: Atoms, settings: Settings, mode: str, rng: np.random.G
         raise ValueError("velocities 'file': the structure has none; draw them")
     if mode == "draw" or not present:
         ensembles.draw_velocities(atoms, settings, rng)
-    elif ensembles.conserves_momentum(atoms, settings):
-        ensembles.remove_total_momentum(atoms)
+    else:
+        ensembles.keep_velocities(atoms, settings)

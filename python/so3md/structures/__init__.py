@@ -11,6 +11,7 @@ from ase import Atoms
 
 from so3md.charge_and_spin import charge_and_spin_entries, charge_and_spin_of, set_charge_and_spin
 from so3md.structure_checks import warn_of_odd_structures
+from so3md.structures.constraints import restore_constraints
 from so3md.structures.file_charges import adopt_charges
 from so3md.structures.reading import read_frames
 from so3md.structures.values import drop_values
@@ -49,6 +50,7 @@ def read_structure(
         )
     (atoms,) = read_structures(path, index, format=format, charge=charge, spin=spin)
     atoms.calc = None
+    restore_constraints(atoms)
     if tuple(supercell) != (1, 1, 1):
         atoms = _replicate(atoms, supercell)
     warn_of_odd_structures([atoms])
@@ -104,4 +106,10 @@ def _replicate(atoms: Atoms, supercell: Sequence[int]) -> Atoms:
         charge, spin = charge_and_spin_of(atoms)
         set_charge_and_spin(atoms, charge * prod(copies), spin * prod(copies))
     drop_values(atoms)
-    return atoms.repeat(copies)
+    try:
+        return atoms.repeat(copies)
+    except NotImplementedError as error:
+        names = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
+        raise ValueError(
+            f"supercell {copies}: ASE cannot replicate the constraints of the structure ({names}); remove them first"
+        ) from error
