@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -425,3 +426,24 @@ def test_lammps_input_of_the_last_structure_of_a_run_has_its_masses():
     succeed("md", "heavy.traj", "--lr-cutoff", "none", "--threads", "1", "--steps", "1", "--no-plot", "-o", "run")
     succeed("lammps", "run/final.xyz", "--lr-cutoff", "none", "-o", "input")
     assert "1 2.014 " in Path("input/data.lammps").read_text()
+
+
+def test_constant_pressure_shows_density_and_pressure():
+    output = succeed("md", "--ensemble", "npt", "--steps", "2", "--threads", "1", "--no-plot", "-o", "run")
+    line = next(line for line in output.splitlines() if line.startswith("step 2 of 2: "))
+    row = read_csv("run/log.csv")[0]
+    assert re.search(r" K, -[\d.]+ eV, [01]\.\d+ g/cm\^3, -?\d+ bar, ", line)
+    assert float(row["density_g_cm3"]) == pytest.approx(float(re.search(r"([\d.]+) g/cm", line)[1]), rel=1e-3)
+
+
+NUMBERS = ("temperature", "timestep", "friction", "max-temperature", "log-interval", "seed", "steps")
+
+
+@pytest.mark.parametrize("option", [*NUMBERS, "trajectory-interval", "checkpoint-interval"])
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "nan", "inf", "-1", "1" + 400 * "0"], ids=lambda text: text[:6])
+def test_no_number_of_md_ends_in_surprise(option: str, value: str, ethanol: str):
+    result = run("md", ethanol, f"--{option}", value, "--threads", "1", "-o", "run")
+    assert result.exit_code in (1, 2)
+    assert "should not have happened" not in result.output
+    assert f"{option.replace('-', '_')} " in result.output or f"--{option}" in result.output
+    assert not Path("run").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -81,3 +82,20 @@ def test_a_terminal_gets_a_progress_bar_and_a_file_plain_lines(tmp_path):
     assert "━".encode() in shown
     assert b"20/20" in shown
     assert b"ns/day" in shown
+
+
+def test_a_disk_that_is_full_is_named_and_the_run_goes_on_later(tmp_path):
+    def some_frames_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+    write(tmp_path / "ethanol.xyz", molecule("CH3CH2OH"))
+    arguments = [*COMMAND, "md", "ethanol.xyz", "--steps", "40", "--threads", "1", "--no-plot", "-o", "run"]
+    arguments += ["--trajectory-interval", "1", "--checkpoint-interval", "2"]
+    stopped = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, preexec_fn=some_frames_only)
+    assert stopped.returncode == 1
+    assert stopped.stderr.splitlines()[-1] == "Error: run/trajectory.xyz: File too large"
+    resumed = subprocess.run(
+        [*COMMAND, "md", "--resume", "run", "--no-plot"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "Warning" not in resumed.stderr
+    assert [frame.info["step"] for frame in read(tmp_path / "run" / "trajectory.xyz", ":")] == list(range(41))

@@ -23,11 +23,14 @@ from ase.constraints import (
     Hookean,
     MirrorForce,
 )
-from dynamics_tools import read_rows, soft_spheres
+from ase.io import write
+from dynamics_tools import SoftSpheres, read_rows, soft_spheres
 
 from so3md import So3kratesCalculator
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.ensembles import degrees_of_freedom, draw_velocities
+from so3md.dynamics.odd_states import OddStateWarning
+from so3md.structures import read_structure
 
 # Averages over several hundred independent samples have standard errors of about two percent, and chaos makes each
 # machine draw other ones. Counting three degrees of freedom too many, for four atoms, would be wrong by a third.
@@ -133,6 +136,66 @@ def test_asking_for_velocities_that_are_not_there_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="the structure has none"):
         Simulation.start(soft_spheres(), Settings(), tmp_path / "run", velocities="file")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["velo", "vel", "velocities"])
+def test_velocities_of_an_unknown_unit_are_said_not_to_be_used(name: str, tmp_path):
+    atoms = soft_spheres()
+    atoms.set_array(name, np.ones((4, 3)))
+    write(tmp_path / "structure.xyz", atoms, format="extxyz")
+    atoms = read_structure(tmp_path / "structure.xyz")
+    atoms.calc = soft_spheres().calc
+    with pytest.warns(UserWarning, match=f"velocities are drawn: the structure has a column '{name}'"):
+        Simulation.start(atoms, Settings(), tmp_path / "run").close()
+    atoms.set_momenta(np.zeros((4, 3)))
+    del atoms.arrays["momenta"]
+    with pytest.raises(ValueError, match=f"the structure has none; the structure has a column '{name}'"):
+        Simulation.start(atoms, Settings(), tmp_path / "other", velocities="file")
+
+
+def test_velocities_that_are_no_numbers_are_refused(tmp_path):
+    atoms = soft_spheres()
+    atoms.set_momenta(np.full((4, 3), np.nan))
+    with pytest.raises(ValueError, match="velocities of the structure: one is not a finite number"):
+        Simulation.start(atoms, Settings(), tmp_path / "run")
+
+
+# --- states that no model knows -------------------------------------------------------------------------------------
+
+
+def two_atoms(velocity: float) -> Atoms:
+    """Two heavy atoms that fly at each other, and do not feel each other at first."""
+    atoms = Atoms("Ar2", positions=[[0, 0, 0], [2.0, 0, 0]])
+    atoms.set_velocities([[velocity, 0, 0], [-velocity, 0, 0]])
+    atoms.calc = SoftSpheres(strength=1e-9)
+    return atoms
+
+
+def test_atoms_that_come_too_close_are_named_once(tmp_path):
+    settings = Settings(ensemble="nve", log_interval=1, timestep=1.0, max_temperature=1e9)
+    with (
+        Simulation.start(two_atoms(0.5), settings, tmp_path / "run", velocities="file") as simulation,
+        pytest.warns(OddStateWarning, match=r"step 16: atom 0 \(Ar\) and atom 1 \(Ar\) are 0\.\d+ A apart") as caught,
+    ):
+        simulation.run(30)
+    assert len(caught) == 1
+
+
+def test_a_force_that_no_model_knows_is_named_once(tmp_path):
+    atoms = two_atoms(0)
+    atoms.calc = SoftSpheres(strength=1000.0)
+    with (
+        pytest.warns(OddStateWarning, match=r"step 0: the force on atom [01] \(Ar\) is 3\d\d eV/A") as caught,
+        Simulation.start(atoms, Settings(max_temperature=1e9), tmp_path / "run") as simulation,
+    ):
+        simulation.run(3)
+    assert len(caught) == 1
+
+
+def test_an_ordinary_run_says_nothing(tmp_path, recwarn):
+    with Simulation.start(soft_spheres(), Settings(log_interval=1), tmp_path / "run") as simulation:
+        simulation.run(20)
+    assert not recwarn
 
 
 def test_the_total_momentum_of_given_velocities_is_removed(tmp_path):

@@ -112,3 +112,18 @@ def test_what_cannot_be_read_or_replicated_is_refused(tmp_path):
         read_structure(tmp_path / "nothing.xyz")
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         read_structure(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["heavy.xyz", "heavy.extxyz"])
+def test_deuterium_and_tritium_are_hydrogen_of_other_masses(name: str, tmp_path):
+    plain = "3\nheavy water\nO 0 0 0\nD 0.96 0 0\nT 0 0.96 0\n"
+    other = "2\nProperties=pos:R:3:species:S:1 charge=0\n0 0 0 H\n0.74 0 0 D\n"
+    for text, numbers, masses in ((plain, [8, 1, 1], [15.999, 2.014, 3.016]), (other, [1, 1], [1.008, 2.014])):
+        (tmp_path / name).write_text(text)
+        atoms = read_structure(tmp_path / name)
+        assert atoms.numbers.tolist() == numbers
+        assert atoms.get_masses().tolist() == masses
+    if name == "heavy.xyz":  # frames one by one
+        (tmp_path / name).write_text(plain.replace("D", "H") + plain)
+        assert read_structure(tmp_path / name, 0).get_masses().tolist() == [15.999, 1.008, 3.016]
+        assert read_structure(tmp_path / name, -1).get_masses().tolist() == [15.999, 2.014, 3.016]

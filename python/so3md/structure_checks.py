@@ -105,7 +105,10 @@ def _close_pairs(atoms: Atoms) -> str | None:
     if not pairs:
         return None
     closest = sorted(pairs, key=lambda pair: (pairs[pair], pair))
-    named = [f"{_name(atoms, i)} and {_name(atoms, j, i == j)} ({pairs[i, j]:.3f} A)" for i, j in closest[:_MOST_PAIRS]]
+    named = [
+        f"{atom_name(atoms, i)} and {atom_name(atoms, j, i == j)} ({pairs[i, j]:.3f} A)"
+        for i, j in closest[:_MOST_PAIRS]
+    ]
     more = f" and {len(pairs) - _MOST_PAIRS} more pairs" if len(pairs) > _MOST_PAIRS else ""
     return (
         f"nearer to each other than half a bond are {', '.join(named)}{more}: look for duplicates, alternate "
@@ -113,8 +116,20 @@ def _close_pairs(atoms: Atoms) -> str | None:
     )
 
 
-def _name(atoms: Atoms, index: int, image: bool = False) -> str:
+def atom_name(atoms: Atoms, index: int, image: bool = False) -> str:
+    """What messages call an atom; image: the periodic image of one that has just been named."""
     return "its periodic image" if image else f"atom {index} ({chemical_symbols[atoms.numbers[index]]})"
+
+
+def closest_pair(atoms: Atoms, cutoff: float) -> tuple[int, int, float] | None:
+    """The two atoms, or an atom twice for its image, that are nearest to each other, and their distance (A); None if
+    none are nearer than the cutoff, which is meant to be short."""
+    i, j, distance = _near_pairs(atoms, cutoff)
+    if not len(distance):
+        return None
+    nearest = int(np.argmin(distance))
+    first, second = sorted((int(i[nearest]), int(j[nearest])))
+    return first, second, float(distance[nearest])
 
 
 def _near_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

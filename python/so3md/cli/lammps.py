@@ -33,7 +33,7 @@ from so3md.cli.common import (
 )
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
-from so3md.dynamics.simulation import VELOCITIES, set_velocities
+from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
 from so3md.lammps_input.text import check_name
@@ -203,7 +203,9 @@ def _evaluate(atoms: Atoms, options: dict[str, Any]) -> tuple[float, np.ndarray]
 
 def _set_velocities(atoms: Atoms, task: Settings | Minimization, mode: str) -> None:
     """Leave the velocities that the run is to begin with; where they are to be drawn, LAMMPS does it."""
-    present = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
+    present = has_velocities(atoms)
+    if not isinstance(task, Minimization) and mode == "auto" and (reason := unused_velocities(atoms)):
+        warnings.warn(f"velocities are drawn by LAMMPS: {reason}", stacklevel=2)
     if isinstance(task, Minimization) or mode == "draw" or (mode == "auto" and not present):
         atoms.arrays.pop("momenta", None)
     else:

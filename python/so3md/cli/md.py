@@ -34,6 +34,7 @@ from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, TRAJECTORY, read_record, recorded_settings
 from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
+from so3md.run_directory import naming
 from so3md.structures import EXAMPLES, read_structure
 
 _DEFAULT_STEPS = 2000
@@ -157,7 +158,8 @@ def _run(simulation: Simulation, steps: int, options: dict[str, Any]) -> int:
 
 def _plot(directory: Path, wanted: bool) -> None:
     if wanted and (drawing := plots()):
-        drawing.plot_log(directory / LOG, directory / PLOT)
+        with naming(directory / PLOT):
+            drawing.plot_log(directory / LOG, directory / PLOT)
 
 
 def _describe(simulation: Simulation, steps: int, supercell: Sequence[int]) -> str:

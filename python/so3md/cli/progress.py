@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so3md.dynamics import Simulation
+from so3md.dynamics.outputs import Observation
 
 _REFRESH = 0.2  # seconds
 _LINE_EVERY = 10.0  # seconds
@@ -28,6 +29,16 @@ class Speedometer:
             return ""
         nanoseconds_per_day = self._timestep * 1e-6 * steps / seconds * 86400
         return f"{nanoseconds_per_day:.3g} ns/day, {seconds / steps / self._atoms * 1e6:.3g} us/atom/step"
+
+
+def _state(simulation: Simulation, seen: Observation) -> str:
+    """Temperature and energy, and where the volume changes, density and pressure."""
+    parts = [f"{seen.temperature_K:.0f} K", f"{seen.potential_eV:.3f} eV"]
+    if simulation.settings.ensemble == "npt":
+        parts.append(f"{seen.density_g_cm3:.4g} g/cm^3")
+        if seen.pressure_bar is not None:
+            parts.append(f"{seen.pressure_bar:.0f} bar")
+    return ", ".join(parts)
 
 
 class ProgressDisplay:
@@ -51,7 +62,7 @@ class ProgressDisplay:
             return
         self._next = now + (_REFRESH if self._bar else _LINE_EVERY)
         seen = simulation.observe()
-        state = f"{seen.temperature_K:.0f} K, {seen.potential_eV:.3f} eV, {self._speed.describe(seen.step)}"
+        state = f"{_state(simulation, seen)}, {self._speed.describe(seen.step)}"
         if self._bar:
             self._bar.update(self._task, completed=seen.step, description=state)
         else:

@@ -130,7 +130,7 @@ class Settings:
             object.__setattr__(self, field.name, limits.checked(field.name, value))  # the class is frozen
         if self.temperature == 0 and self.ensemble != "nve":
             raise ValueError(f"temperature {self.temperature} K: expected a positive number")
-        if self.max_temperature is not None and self.max_temperature < self.temperature:
+        if self.ensemble != "nve" and self.max_temperature is not None and self.max_temperature < self.temperature:
             raise ValueError(
                 f"max_temperature {self.max_temperature:g} K: expected more than the temperature of the run, "
                 f"{self.temperature:g} K"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,11 +23,14 @@ from ase.md.md import MolecularDynamics
 
 from so3md.dynamics import ensembles, outputs, record
 from so3md.dynamics.checkpoint import Checkpoint, structure_identity
+from so3md.dynamics.odd_states import OddStates
 from so3md.dynamics.settings import STEPS, Settings
 from so3md.parallel import team_of
 from so3md.run_directory import DirectoryLock, refuse_other_run, replace_file
 
 VELOCITIES = ("auto", "file", "draw")
+#: Columns in which other programs write velocities, in units of their own; ASE reads momenta.
+_OTHER_VELOCITIES = ("velo", "vel", "vels", "velocity", "velocities", "v")
 
 
 class BlowUpError(RuntimeError):
@@ -66,6 +70,7 @@ class Simulation:
         self._saved_step: int | None = self.step if state else None
         #: True from the beginning of a step until all of its output is written: in between, nothing can be saved.
         self._within_step = False
+        self._odd_states = OddStates()
         sizes: Mapping[str, int] = state.file_sizes if state else {}
         self._outputs = self.team.on_leader(lambda: outputs.Outputs(directory, sizes, contents["trajectory_columns"]))
 
@@ -213,6 +218,8 @@ class Simulation:
         if reason:
             self._give_up(step, reason)
         self.step = self.driver.nsteps = step
+        if self.team.leads:
+            self._odd_states.look_at_forces(self.atoms, step)
         self._write_due()
         self._within_step = False
         self._save_due()
@@ -239,15 +246,20 @@ class Simulation:
         frame_due = self.step % settings.trajectory_interval == 0
         row_due = self.step % settings.log_interval == 0
         if frame_due or row_due:
-            self.team.on_leader(lambda: self._outputs.write(self.observe(), self.atoms, row_due, frame_due))
+            self.team.on_leader(lambda: self._write_output(row_due, frame_due))
 
     def _save_due(self) -> None:
         if self.step % self.settings.checkpoint_interval == 0:
             self.save()
             self._forget_history()
 
+    def _write_output(self, row: bool, frame: bool) -> None:
+        self._odd_states.look_at_distances(self.atoms, self.step)
+        self._outputs.write(self.observe(), self.atoms, row, frame)
+
     def _write_start(self) -> None:
-        self._outputs.write(self.observe(), self.atoms, row=True, frame=True)
+        self._odd_states.look_at_forces(self.atoms, self.step)
+        self._write_output(row=True, frame=True)
         self._save()
 
     def observe(self) -> outputs.Observation:
@@ -318,10 +330,32 @@ def set_velocities(atoms: Atoms, settings: Settings, mode: str, rng: np.random.G
     """Give atoms their velocities at the start of a run, see `Simulation.start`."""
     if mode not in VELOCITIES:
         raise ValueError(f"velocities {mode!r}: expected one of {', '.join(VELOCITIES)}")
-    present = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
+    present = has_velocities(atoms)
     if mode == "file" and not present:
-        raise ValueError("velocities 'file': the structure has none; draw them")
+        raise ValueError(f"velocities 'file': the structure has none; {unused_velocities(atoms) or 'draw them'}")
     if mode == "draw" or not present:
+        if mode != "draw" and (reason := unused_velocities(atoms)):
+            warnings.warn(f"velocities are drawn: {reason}", stacklevel=2)
         ensembles.draw_velocities(atoms, settings, rng)
     else:
         ensembles.keep_velocities(atoms, settings)
+
+
+def has_velocities(atoms: Atoms) -> bool:
+    """Whether a structure comes with velocities that are not all zero."""
+    if not atoms.has("momenta"):
+        return False
+    if not np.isfinite(atoms.get_momenta()).all():
+        raise ValueError("velocities of the structure: one is not a finite number; mend them, or draw others")
+    return bool(np.any(atoms.get_momenta()))
+
+
+def unused_velocities(atoms: Atoms) -> str | None:
+    """What to tell of velocities that a structure has without momenta, under a name that says nothing of their unit."""
+    name = next((name for name in _OTHER_VELOCITIES if name in atoms.arrays), None)
+    if name is None or atoms.has("momenta"):
+        return None
+    return (
+        f"the structure has a column {name!r}, whose unit its file does not say, and no momenta; in Python, "
+        "atoms.set_velocities takes them in A times ase.units.fs**-1"
+    )

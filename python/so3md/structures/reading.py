@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ase import Atoms
 
+from so3md.structures.isotopes import FORMATS, ISOTOPES, read_with_isotopes
+
 
 def read_frames(path: Path, index: int | slice = -1, format: str | None = None) -> tuple[list[Atoms], str]:
     """The frames of a file that an index or slice picks, and ASE's name of the format of the file.
@@ -47,7 +49,12 @@ def _read(path: Path, index: int | slice, format: str) -> list[Atoms]:
 
     # ASE sees an empty frame between ENDMDL and END, and takes the first frame for one before it.
     all_first = format == "proteindatabank" or (isinstance(index, int) and index < -1)
-    found = read(path, slice(None) if all_first else index, format, do_not_split_by_at_sign=True)
+    try:
+        found = read(path, slice(None) if all_first else index, format, do_not_split_by_at_sign=True)
+    except KeyError as error:
+        if format not in FORMATS or error.args[0] not in ISOTOPES:
+            raise
+        found, all_first = read_with_isotopes(path, format), True
     found = found if isinstance(found, list) else [found]
     if all_first:
         found = [atoms for atoms in found if len(atoms)] or [Atoms()]
