@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,14 @@ _DOCUMENT: dict[str, Check] = {
 }
 
 
+_CONSTANTS = ("radial_basis.", "dispersion.")  # tensors that are not trained
+
+
+def count_parameters(tensors: Mapping[str, np.ndarray]) -> int:
+    """Number of trained numbers, as the engine counts them: all but those of constants."""
+    return sum(tensor.size for name, tensor in tensors.items() if not name.startswith(_CONSTANTS))
+
+
 @dataclass
 class ModelFile:
     """A So3krates model as it lies in a model file.
@@ -99,8 +108,8 @@ class ModelFile:
 
     @property
     def num_parameters(self) -> int:
-        """Number of scalars in all tensors."""
-        return sum(tensor.size for tensor in self.tensors.values())
+        """Number of trained numbers, see `count_parameters`."""
+        return count_parameters(self.tensors)
 
     @property
     def document(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from so3md.benchmark.cases import threads_text
 from so3md.dynamics.outputs import read_log
+from so3md.run_directory import replace_file
 
 #: Column of the log -> title of its panel.
 _PANELS = {
@@ -27,6 +29,13 @@ _PANELS = {
     "pressure_bar": "Pressure (bar)",
 }
 _COLOUR = "#1f5f8b"
+
+
+def save(figure: Figure, image: str | os.PathLike[str]) -> None:
+    """Write a figure in the format of the image's name, replacing an existing file as a whole."""
+    path, content = Path(image), io.BytesIO()
+    figure.savefig(content, dpi=150, format=path.suffix.lstrip(".") or "png")
+    replace_file(path, content.getvalue())
 
 
 def plot_log(log: str | os.PathLike[str], image: str | os.PathLike[str]) -> None:
@@ -43,7 +52,7 @@ def plot_log(log: str | os.PathLike[str], image: str | os.PathLike[str]) -> None
         axis.ticklabel_format(useOffset=False)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("Time (ps)")
-    figure.savefig(image, dpi=150)
+    save(figure, image)
 
 
 def plot_parity(
@@ -56,7 +65,7 @@ def plot_parity(
     left, right = figure.subplots(1, 2)
     _parity_panel(left, *energies, "Energy (eV/atom)")
     _parity_panel(right, *forces, "Force component (eV/Å)")
-    figure.savefig(image, dpi=150)
+    save(figure, image)
 
 
 def _parity_panel(axis: Axes, reference: np.ndarray, predicted: np.ndarray, title: str) -> None:
@@ -153,7 +162,7 @@ def _single_panel() -> tuple[Figure, Axes]:
 def _finish_by_size(figure: Figure, axis: Axes, title: str, image: Path) -> None:
     label_by_size(axis, title)
     axis.legend(fontsize="small", frameon=False)
-    figure.savefig(image, dpi=150)
+    save(figure, image)
 
 
 def _settings_label(case: dict[str, Any], cases: Sequence[dict[str, Any]]) -> str:
@@ -181,9 +190,9 @@ def plot_stages(bars: Sequence[dict[str, Any]], names: Sequence[str], title: str
         left += shares
     axis.barh(places, 100 - left, left=left, label="rest", color="0.85")
     axis.invert_yaxis()
-    axis.set_yticks(places, names)
+    axis.set_yticks(places, [name.replace("$", r"\$") for name in names])  # no formulas
     axis.set(xlim=(0, 100))
     axis.set_title(title, loc="left", fontsize="medium")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=6, fontsize="small", frameon=False)
-    figure.savefig(image, dpi=150)
+    save(figure, image)

@@ -34,9 +34,22 @@ from so3md.benchmark.cases import (
 )
 from so3md.benchmark.machine import available_cores, describe_machine
 from so3md.benchmark.systems import TIMESTEP_FS, example_system
-from so3md.cli.common import Command, LengthOrNone, charge_options, output_path, plots, read_input, structure_options
+from so3md.cli.common import (
+    THREADS,
+    Command,
+    LengthOrNone,
+    Number,
+    charge_options,
+    make_console,
+    output_path,
+    plots,
+    read_input,
+    structure_options,
+    warn_of_many_threads,
+)
 from so3md.cli.signals import GracefulStop
 from so3md.loading import load_model
+from so3md.run_directory import naming, remove, replace_file
 
 _DEFAULT_ATOMS = (9, 192, 1536, 5184)
 _RESULTS = "bench.json"
@@ -53,19 +66,17 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 )
 @click.option(
     "--atoms",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10**9),
     multiple=True,
     help="9: ethanol; multiples of 192: water. May be given several times. "
     "Default without STRUCTURE: 9, 192, 1536 and 5184.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), multiple=True, help="May be given several times. Default: 1 and all cores."
-)
+@click.option("--threads", type=THREADS, multiple=True, help="May be given several times. Default: 1 and all cores.")
 @click.option("--precision", type=click.Choice([*PRODUCT_TYPES, "both"]), default="mixed", show_default=True)
 @click.option("--instruction-sets", is_flag=True, help="Time every instruction set that this processor has.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, 86400, open=True, unit="s"),
     default=5.0,
     show_default=True,
     help="Least time for each case; at least the lifetime of one neighbour list is measured.",
@@ -127,13 +138,13 @@ def _symbols(numbers: Iterable[int]) -> str:
 
 
 def _prepare_directory(path: Path, overwrite: bool) -> None:
-    """Make the directory, or with overwrite clear it of earlier results, before anything is measured."""
+    """Make the directory, and check that results can be written there, before anything is measured."""
     path.mkdir(parents=True, exist_ok=True)
     found = [path / name for name in (_RESULTS, *_PLOTS) if (path / name).exists()]
     if found and not overwrite:
         raise FileExistsError(f"{found[0]} exists; choose another --output, or --overwrite")
-    for file in found:
-        file.unlink()
+    with naming(path), tempfile.TemporaryFile(dir=path):
+        pass
 
 
 def _cases(systems: list[System], options: dict[str, Any]) -> Iterator[Case]:
@@ -142,6 +153,7 @@ def _cases(systems: list[System], options: dict[str, Any]) -> Iterator[Case]:
 
     precisions = PRODUCT_TYPES if options["precision"] == "both" else (options["precision"],)
     threads = sorted(set(options["threads"] or (1, available_cores())))
+    warn_of_many_threads(threads[-1])
     instruction_sets = _engine.instruction_sets() if options["instruction_sets"] else [None]
     for system in systems:
         for precision in precisions:
@@ -188,7 +200,7 @@ def _measure(cases: list[Case], report: Record, seconds: float, stop: GracefulSt
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
     """A function that shows the case which begins, or with its record, the one which is done; on standard error."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if not console.is_terminal:
         count = 0
 
@@ -200,7 +212,7 @@ def _progress(total: int) -> Iterator[Any]:
 
         yield show_line
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda description, record: bar.update(task, description=description, advance=record is not None)
@@ -211,7 +223,7 @@ def _progress(total: int) -> Iterator[Any]:
 
 def _publish(report: Record, directory: Path | None, as_json: bool) -> None:
     """Print tables or JSON, and write files."""
-    console = Console()
+    console = make_console()
     text = json.dumps(report, indent=1)
     if as_json:
         click.echo(text)
@@ -219,7 +231,8 @@ def _publish(report: Record, directory: Path | None, as_json: bool) -> None:
         _show(report, console)
     if directory is None:
         return
-    (directory / _RESULTS).write_text(text + "\n", encoding="utf-8")
+    replace_file(directory / _RESULTS, f"{text}\n".encode())
+    remove([directory / name for name in _PLOTS])  # of earlier results
     if report["cases"] and (drawing := plots()):
         drawing.plot_benchmark(report["cases"], directory)
     if not as_json:

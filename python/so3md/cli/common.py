@@ -35,6 +35,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = ctx.params.pop("debug")
+        refuse_control_characters(ctx.params)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:
@@ -44,7 +45,7 @@ class Command(click.Command):
             except Exception as error:
                 if debug:
                     raise
-                raise click.ClickException(_one_line(error)) from error
+                raise click.ClickException(printable(_one_line(error))) from error
 
 
 class ParallelCommand(Command):
@@ -89,37 +90,52 @@ def team() -> Team:
     return click.get_current_context().obj or ALONE
 
 
-def make_console() -> Console:
+def make_console(stderr: bool = False) -> Console:
     """Where a command prints. Plain lines if processes work together: Open MPI pretends a terminal, even for a file."""
     from rich.console import Console
 
-    return Console(force_terminal=False if team().size > 1 else None)
+    # Names of files, models and elements are text, and no markup or emoji, whatever brackets and colons are in them.
+    return Console(force_terminal=False if team().size > 1 else None, stderr=stderr, markup=False, emoji=False)
+
+
+#: Parameters that are free text, which goes into a model file as it is.
+_FREE_TEXT = {"description", "citation", "licence"}
+
+
+def refuse_control_characters(parameters: dict[str, Any]) -> None:
+    """Raise UsageError for a name or a value with a line break, an escape sequence or another control character.
+
+    Names go into generated inputs, logs and the terminal, where such a character would be an instruction.
+    """
+    for key, value in parameters.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            text = os.fspath(item) if isinstance(item, str | os.PathLike) else ""
+            if key not in _FREE_TEXT and printable(text) != text:
+                raise click.UsageError(
+                    f"{key.replace('_', '-')} {text!r}: names with control characters are not accepted; rename it"
+                )
+
+
+def printable(text: str) -> str:
+    """The text with control characters, and bytes of file names that are no text, written out as \\x1b and such."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, ValueError | OSError | ImportError | RuntimeError):
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error or 'for a structure of this size'})"
+    if isinstance(error, ValueError | OSError | ImportError | RuntimeError | OverflowError):
         return " ".join(str(error).split())
     return f"this should not have happened ({type(error).__name__}: {error}); --debug shows where it did"
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {printable(' '.join(str(message).split()))}", err=True)
 
 
-class LengthOrNone(click.ParamType):
-    """A length in Angstrom, or "none"."""
-
-    name = "LENGTH|none"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        if isinstance(value, float) or value == "none":
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f'{value!r} is neither a length in Angstrom nor "none"', param, ctx)
+LARGEST_LENGTH = 1e6  # Angstrom, the engine's bound too
 
 
 class Number(click.ParamType):
@@ -143,6 +159,18 @@ class Number(click.ParamType):
         return number
 
 
+class LengthOrNone(Number):
+    """A length in Angstrom, or "none"."""
+
+    name = "LENGTH|none"
+
+    def __init__(self) -> None:
+        super().__init__(0, LARGEST_LENGTH, open=True, unit='A, or "none"')
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        return value if value == "none" else super().convert(value, param, ctx)
+
+
 class DeviceName(click.ParamType):
     """What evaluates the model."""
 
@@ -155,16 +183,17 @@ class DeviceName(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+THREADS = click.IntRange(1, 4096)
 _CHARGE_OPTIONS = (
     click.option(
         "--charge",
-        type=float,
+        type=Number(-1e6, 1e6, unit="e"),
         help="Total charge in e of the structure as given; --supercell multiplies it. "
         "Default: that of the file, else 0.",
     ),
     click.option(
         "--spin",
-        type=float,
+        type=Number(0, 1e6),
         help="Total spin S (0, 0.5, 1, ...) of the structure as given; --supercell multiplies it. "
         "Default: that of the file, else 0.",
     ),
@@ -174,14 +203,14 @@ _STRUCTURE_OPTIONS = (
     click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last."),
     _FORMAT_OPTION,
     click.option(
-        "--supercell", type=click.IntRange(min=1), nargs=3, default=(1, 1, 1), help="Copies along cell vectors."
+        "--supercell", type=click.IntRange(1, 10_000), nargs=3, default=(1, 1, 1), help="Copies along cell vectors."
     ),
 )
 _MODEL_OPTIONS = (
     click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file."),
     *_CHARGE_OPTIONS,
     click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
-    click.option("--threads", type=click.IntRange(min=1), help="Threads of each process. Default: all cores."),
+    click.option("--threads", type=THREADS, help="Threads of each process. Default: all cores."),
     click.option(
         "--lr-cutoff",
         type=LengthOrNone(),
@@ -191,7 +220,7 @@ _MODEL_OPTIONS = (
     ),
     click.option(
         "--lr-damping",
-        type=float,
+        type=Number(0, LARGEST_LENGTH, unit="A"),
         default=2.0,
         show_default=True,
         help="Width in Angstrom over which dispersion is switched off.",
@@ -247,7 +276,18 @@ def make_calculator(parameters: dict[str, Any]) -> So3kratesCalculator:
     from so3md.calculator import So3kratesCalculator
 
     members = team()
+    warn_of_many_threads(parameters.get("threads"))
     return So3kratesCalculator(**parameters, comm=members.comm if isinstance(members, MPITeam) else None)
+
+
+def warn_of_many_threads(threads: int | None) -> None:
+    """Warn of more threads than there are cores for this process: each would wait for the others."""
+    from so3md.benchmark.machine import available_cores
+
+    cores = available_cores()
+    if threads is not None and threads > cores:
+        core = "1 core" if cores == 1 else f"{cores} cores"
+        warnings.warn(f"--threads {threads}: this process may use {core}; more threads are slower", stacklevel=2)
 
 
 def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:

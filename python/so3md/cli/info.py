@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 from ase.data import chemical_symbols
-from rich.console import Console
 from rich.table import Table
 
-from so3md.cli.common import Command
+from so3md.cli.common import Command, make_console, printable
 from so3md.loading import known_models, load_model
 
 
@@ -26,14 +25,14 @@ def command(model: str, precision: str, as_json: bool, show_license: bool) -> No
     opened = load_model(model)
     document = json.loads(opened.metadata)
     if show_license:
-        click.echo(document["license_text"] or document["license"])
+        click.echo(_lines(document["license_text"] or document["license"]))
         return
     engine = _engine.Engine(opened, precision=precision).info() | {"instruction_sets": _engine.instruction_sets()}
     if as_json:
         facts = {"path": opened.path, "num_parameters": opened.num_parameters}
         click.echo(json.dumps(facts | document | {"engine": engine}, indent=2))
         return
-    console = Console()
+    console = make_console()
     for title, rows in _sections(opened, document, engine).items():
         console.print(_table(title, rows))
     console.print("Models that ship with so3md: " + ", ".join(known_models()), highlight=False)
@@ -46,7 +45,7 @@ def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> 
         "description": document["description"],
         "format": f"{document['architecture']}, version {document['format_version']}",
         "elements": " ".join(chemical_symbols[z] for z in opened.elements),
-        "parameters": f"{opened.num_parameters:,}",
+        "parameters": f"{opened.num_parameters:,} trained numbers, for its {len(opened.elements)} elements",
         "long-range cutoff": _length(document["long_range_cutoff"]),
         "licence": document["license"],
         **{f"citation {number}": text for number, text in enumerate(document["citation"], start=1)},
@@ -93,9 +92,14 @@ def _length(value: float | None) -> str:
 
 
 def _table(title: str, rows: dict[str, str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    table = Table(title=printable(title), title_justify="left", title_style="bold", show_header=False, box=None)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in rows.items():
-        table.add_row(key.replace("_", " "), value)
+        table.add_row(printable(key.replace("_", " ")), _lines(value))
     return table
+
+
+def _lines(text: str) -> str:
+    """Lines of text that somebody else has written, without what would tell the terminal to do something."""
+    return "\n".join(map(printable, text.splitlines()))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from so3md.cli.reference_table import error_table
+from so3md.model_file import count_parameters
 
 if TYPE_CHECKING:
     from so3md.training.assess import Assessment
@@ -87,11 +88,11 @@ def describe(run: Run) -> str:
     trainer, config = run.trainer, run.config
     counts = ", ".join(f"{len(part)} {name}" for name, part in run.parts.items() if part)
     elements = " ".join(_symbols(run.model.elements))
-    parameters = trainer.parameters.values.numel()
+    trained, parameters = trainer.parameters.values.numel(), count_parameters(run.model.tensors())
     begin = f", from step {trainer.step}" if trainer.step else ""
     return (
-        f"{run.model.hyper['num_layers']} layers, {run.model.hyper['num_features']} features, {parameters} parameters "
-        f"to train, elements {elements}, {config.precision}, {config.device}\n"
+        f"{run.model.hyper['num_layers']} layers, {run.model.hyper['num_features']} features, "
+        f"{parameters:,} parameters ({trained:,} to train), elements {elements}, {config.precision}, {config.device}\n"
         f"Structures: {counts}; {config.training.epochs} epochs of {trainer.steps_per_epoch} steps{begin}\n"
         f"Into {run.directory}; Ctrl-C stops and saves"
     )

@@ -19,6 +19,8 @@ from so3md.structures.values import drop_values
 #: Example structures: name -> file beside this module.
 EXAMPLES = {"water": "water_64.xyz"}
 
+_MOST_ATOMS = 2**31 - 1
+
 
 def read_structure(
     name_or_path: str | os.PathLike[str],
@@ -95,6 +97,8 @@ def _replicate(atoms: Atoms, supercell: Sequence[int]) -> Atoms:
     copies = tuple(int(count) for count in supercell)
     if min(copies) < 1:
         raise ValueError(f"supercell {copies}: expected three positive integers")
+    if len(atoms) * prod(copies) > _MOST_ATOMS:
+        raise ValueError(f"supercell {copies}: {len(atoms) * prod(copies):,} atoms are more than the engine can count")
     lengths = atoms.cell.lengths()
     for axis, count in enumerate(copies):
         if count > 1 and (lengths[axis] == 0 or not atoms.pbc[axis]):

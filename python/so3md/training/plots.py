@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from so3md.plots import save
 from so3md.training.log import read_log
 
 _PANELS = {"loss": "Loss", "energy_mae": "Energy MAE", "forces_mae": "Force MAE (meV/Å)"}
@@ -34,4 +35,4 @@ def plot_learning_curve(log: Path, image: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize="small")
     axes[-1].set_xlabel("Epoch")
-    figure.savefig(image, dpi=150)
+    save(figure, image)

@@ -1,0 +1,144 @@
+"""What users type by mistake, or find in their files: absurd numbers, and names that are instructions to somebody."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from ase.build import molecule
+from ase.io import read, write
+from test_cli import fail, in_an_empty_directory, run, succeed  # noqa: F401 (a fixture for all tests)
+from toy_models import make_toy_model
+
+from so3md import run_directory
+from so3md.benchmark import machine
+from so3md.cli import bench, common
+
+ABSURD = ("nan", "inf", "-1e308", "1e308", "-1", "", "1" + "0" * 400)
+QUICK = ("--threads", "1", "--steps", "0")
+
+
+@pytest.fixture
+def water() -> str:
+    write("water.xyz", molecule("H2O"))
+    return "water.xyz"
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "relax": ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "fmax", "steps", "pressure", "device"),
+    "eval": ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device"),
+    "bench": ("index", "charge", "spin", "lr-cutoff", "atoms", "threads", "seconds"),
+}
+
+
+@pytest.mark.parametrize("value", ABSURD)
+@pytest.mark.parametrize(("command", "option"), [(key, name) for key, names in OPTIONS.items() for name in names])
+def test_absurd_values_end_in_one_line(water: str, command: str, option: str, value: str):
+    """Some are fine, as an index of -1 is; but what is refused is refused in one line that says what was expected."""
+    others = () if option in ("threads", "fmax", "steps") or command != "relax" else QUICK
+    fine = {("index", "-1"), ("charge", "-1"), ("pressure", "-1")}
+    if (option, value) in fine:
+        return
+    result = run(command, water, f"--{option}", value, *others, "-o", "out.xyz")
+    assert result.exit_code in (1, 2), result.output
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "should not have happened" not in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "1e308", "100000000"])
+def test_absurd_supercells_are_refused(value: str):
+    fail("relax", "water", "--supercell", value, "1", "1", *QUICK, code=2)
+    assert "more than the engine can count" in fail("relax", "water", "--supercell", "9999", "9999", "9999", *QUICK)
+
+
+@pytest.mark.parametrize("elements", ["", ",", "H,,O", "Xx", "H O", "0", "-1", "1e308", "nan", "H,H", "119"])
+def test_absurd_elements_are_refused(elements: str):
+    Path("params.model").write_bytes(b"")
+    assert "should not have happened" not in fail("convert", "params.model", "out.safetensors", "--elements", elements)
+
+
+def test_more_threads_than_cores_are_warned_about(water: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "available_cores", lambda: 1)
+    many = succeed("relax", water, "--threads", "2", "--fmax", "1000")
+    assert "Warning: --threads 2: this process may use 1 core; more threads are slower" in many
+    assert "Warning" not in succeed("relax", water, "--threads", "1", "--fmax", "1000")
+
+
+def test_a_frame_beyond_the_end_is_one_line(water: str):
+    assert "there is no frame 7, it has 1 (the first is 0)" in fail("relax", water, "--index", "7")
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\x1b[31m", "\x7f", "\t", "\u2028", "\x9b"])
+@pytest.mark.parametrize("command", ["relax", "eval", "bench", "md", "lammps", "info", "convert"])
+def test_names_with_control_characters_are_refused(water: str, command: str, character: str):
+    """Such a name would be an instruction in a generated input, a log or the terminal."""
+    name = f"a{character}b.xyz"
+    Path(water).rename(name)
+    message = fail(command, name, *(["out"] if command == "convert" else []), code=2)
+    assert character not in message
+    for option in ("--output", "--model") if command in ("relax", "lammps") else ():
+        fail(command, "water", option, name, code=2)
+
+
+@pytest.mark.parametrize("name", ["[red]water.xyz", "[bold.xyz", ":smile:.xyz", "a b'c\"d$e$f;g&.xyz", "wässer.xyz"])
+def test_other_names_are_taken_and_printed_as_they_are(water: str, name: str):
+    Path(water).rename(name)
+    stem = name.removesuffix(".xyz")
+    assert f"In {stem}-relaxed.xyz" in succeed("relax", name, "--threads", "1", "--fmax", "1000")
+    assert len(read(f"{stem}-relaxed.xyz")) == 3
+    assert f"into {stem}-nvt-langevin;" in succeed("md", name, *QUICK, "--no-plot")
+    assert "energy" in (text := succeed("eval", f"{stem}-relaxed.xyz", "--threads", "1"))
+    assert f"In {stem}-relaxed-eval: " in text
+    text = succeed("bench", name, "--threads", "1", "--seconds", "1e-3", "-o", "[bold]results")
+    assert f"{stem} 3" in text
+    assert "In [bold]results: bench.json" in text
+
+
+def test_texts_of_a_model_are_no_instructions(tmp_path: Path):
+    model = make_toy_model()
+    model.name, model.description = "[red]toy[/]", "[/] :smile: \x1b[2J line 1\nline 2"
+    model.license, model.license_text = "[bold]MIT", "free\x1b]0;title\x07\nfor all"
+    model.write("toy.safetensors")
+    text = succeed("info", "toy.safetensors")
+    for part in ("[red]toy[/]", "[/] :smile: \\x1b[2J line 1", "[bold]MIT"):
+        assert part in text
+    assert succeed("info", "toy.safetensors", "--license") == "free\\x1b]0;title\\x07\nfor all\n"
+    assert json.loads(succeed("info", "toy.safetensors", "--json"))["description"] == model.description
+
+
+def test_messages_hold_no_control_characters(water: str):
+    Path(water).write_text("2\n\nO 0 0 0\nH\x1b[31m 0 0 1\n", encoding="utf-8")
+    assert "\x1b" not in fail("relax", water)
+    assert common.printable("a\x1bb\udc80 ä") == "a\\x1bb\\udc80 ä"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_said_with_the_name_of_the_file(monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, content: bytes) -> None:
+        with run_directory.naming(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    options = ("--atoms", "9", "--threads", "1", "--seconds", "1e-3", "-o", "results")
+    succeed("bench", *options)
+    before = {path.name: path.read_bytes() for path in Path("results").iterdir()}
+    monkeypatch.setattr(bench, "replace_file", full)
+    assert "results/bench.json: No space left on device" in fail("bench", *options, "--overwrite")
+    assert {path.name: path.read_bytes() for path in Path("results").iterdir()} == before
+
+
+def test_bench_replaces_what_it_has_written_by_default():
+    options = ("bench", "--atoms", "9", "--threads", "1", "--seconds", "1e-3")
+    for options_more, expected in (((), 1), ((), 2), (("--overwrite",), 2)):
+        succeed(*options, *options_more)
+        assert len(list(Path().iterdir())) == expected
