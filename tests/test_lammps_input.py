@@ -411,6 +411,13 @@ def test_it_says_in_one_line_what_is_wrong():
         ("water", "--ensemble", "npt", "--cell", "fixed"): "the cell cannot be fixed",
         ("water", "--ensemble", "minimize", "--pressure", "1"): "a pressure acts on a cell that relaxes",
         ("water", "--ensemble", "minimize", "--fmax", "0"): "expected a positive number",
+        ("water", "--ensemble", "minimize", "--fmax", "nan"): "fmax nan: expected a positive number",
+        ("water", "--ensemble", "minimize", "--fmax", "1e308"): "fmax 1e+308: expected a positive number",
+        ("water", "--ensemble", "minimize", "--cell", "full", "--pressure", "-1e308"): "pressure -1e+308: expected",
+        ("water", "--ensemble", "minimize", "--steps", "200000000"): "steps 200000000: expected an integer",
+        ("water", "--steps", "2147483648"): "steps 2147483648: expected an integer of 0 to 2.14748e+09",
+        ("water", "--log-interval", "2147483648"): "log_interval 2147483648: expected an integer",
+        ("water", "--no-evaluate", "--threads", "100000"): "threads 100000: expected an integer of 1 to 1024",
         ("water", "--spin", "0.5"): "cannot be unpaired",
         ("ethanol.xyz", "-o", "ethanol.xyz/run"): "Not a directory",
     }.items():

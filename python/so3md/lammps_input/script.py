@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from so3md.devices import checked_device
-from so3md.dynamics.settings import Settings
+from so3md.dynamics.settings import Limits, Settings
 from so3md.lammps_input.structure import LammpsStructure
 from so3md.lammps_input.text import comment, word
 
@@ -26,6 +26,13 @@ _GOES_ON = "$(is_defined(variable,restart))"
 SKIN = 1.0
 #: LAMMPS's random numbers take seeds up to nine times as large; the number of the first step is added.
 LARGEST_SEED = 100_000_000
+#: LAMMPS counts the steps of a run, and those between outputs, in 32 bits; a minimisation has ten evaluations for each.
+_COUNT = Limits(0, 2**31 - 1, whole=True)
+_MINIMIZATION_STEPS = Limits(0, 10**8, whole=True)
+_THREADS = Limits(1, 1024, whole=True)
+#: As the pair style takes them.
+_LENGTH = Limits(1e-6, 1e6, "A")
+_FORCE, _PRESSURE = Limits(1e-12, 1e6, "eV/A"), Limits(-1e8, 1e8, "bar")
 #: Steps between two rows of the log of a minimisation.
 MINIMIZATION_LOG_INTERVAL = 10
 
@@ -81,8 +88,8 @@ class Minimization:
     kind = "minimize"
 
     def __post_init__(self) -> None:
-        if not self.fmax > 0:
-            raise ValueError(f"fmax {self.fmax}: expected a positive number")
+        _FORCE.checked("fmax", self.fmax)
+        _PRESSURE.checked("pressure", self.pressure)
         if self.pressure and self.cell == "fixed":
             raise ValueError("a pressure acts on a cell that relaxes: choose an isotropic, anisotropic or full one")
 
@@ -105,6 +112,7 @@ def script(
     Raises ValueError for what does not go together.
     """
     _check(structure, force_field, task, units, atom_style, cell)
+    _check_numbers(force_field, task, steps)
     dynamics = isinstance(task, Settings)
     parts = [
         _header(heading, dynamics),
@@ -157,6 +165,20 @@ def _check(
         raise ValueError("coulomb kspace: the atoms need charges, which atom style atomic has not; use charge or full")
     if force_field.coulomb == "kspace" and force_field.gewald is None:
         raise ValueError("coulomb kspace: this model has no electrostatics; leave it out")
+
+
+def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps: int) -> None:
+    if force_field.lr_cutoff is not None:
+        _LENGTH.checked("lr_cutoff", force_field.lr_cutoff)
+    _LENGTH.checked("lr_damping", force_field.lr_damping)
+    if force_field.threads is not None:
+        _THREADS.checked("threads", force_field.threads)
+    if isinstance(task, Minimization):
+        _MINIMIZATION_STEPS.checked("steps", steps)
+        return
+    _COUNT.checked("steps", steps)
+    for name in ("log_interval", "trajectory_interval", "checkpoint_interval"):
+        _COUNT.checked(name, getattr(task, name))
 
 
 def _check_dynamics(task: Settings, cell: str) -> None:
