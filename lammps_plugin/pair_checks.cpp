@@ -12,11 +12,13 @@
 #include "charge_and_spin.h"
 #include "comm.h"
 #include "common/number_text.h"
+#include "compute.h"
 #include "domain.h"
 #include "elements.h"
 #include "force.h"
 #include "group.h"
 #include "host_features.h"
+#include "modify.h"
 #include "neighbor.h"
 #include "pair_so3krates.h"
 
@@ -59,6 +61,23 @@ void PairSo3krates::check_ghosts() const {
   stop("with a cutoff of " + number_text(cutoff()) + " A and a skin of " + number_text(neighbor->skin) + " A, each process would hold " +
        number_text(ghosts) + " images of atoms, and " + number_text(kMostGhosts) +
        " are the limit: give a shorter lr_cutoff, or coulomb kspace for the sum over all images; check that the box is in Angstrom");
+}
+
+int PairSo3krates::number_of_pair(int i, int j) const { return i * (atom->ntypes + 1) + j; }
+
+// A hybrid style may have given pairs of types of the model to another style, or to none: the model sees them all the same.
+void PairSo3krates::check_pairs() {
+  if (pairs_are_checked_) return;
+  for (int i = 1; i <= atom->ntypes; ++i)
+    for (int j = i; j <= atom->ntypes; ++j) {
+      const bool both = species_of_type_[static_cast<std::size_t>(i)] >= 0 && species_of_type_[static_cast<std::size_t>(j)] >= 0;
+      if (!both || given_pairs_[static_cast<std::size_t>(number_of_pair(i, j))]) continue;
+      const std::string types = std::to_string(i) + " " + std::to_string(j);
+      stop("pair_coeff " + types +
+           " takes these atom types from it, and the network sees all pairs of types that have an element: use "
+           "hybrid/overlay to add another style for them, or NULL for types that the model is not to see");
+    }
+  pairs_are_checked_ = true;
 }
 
 // Charges of the model stand where other parts of LAMMPS look for them.
@@ -168,7 +187,13 @@ void PairSo3krates::warn_of_masses() const {
 void PairSo3krates::forget_charges() {
   charges_move_ = fixes_move_charges(lmp);
   told_of_charges_ = false;
-  if (!writes_charges() || !fixes_need_equal_charges(lmp)) return;
+  if (!writes_charges()) return;
+  const auto& computes = modify->get_compute_list();
+  const bool perturbs =
+      std::any_of(computes.begin(), computes.end(), [](const auto* compute) { return std::string(compute->style) == "fep"; });
+  if (perturbs && !told_of_fep_) warn("compute fep sees nothing of charges that it changes, which are set anew in each evaluation");
+  told_of_fep_ = perturbs;
+  if (!fixes_need_equal_charges(lmp)) return;
   for (int i = 0; i < atom->nlocal; ++i)
     if (is_seen(i)) atom->q[i] = 0.0;
 }

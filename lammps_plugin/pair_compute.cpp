@@ -61,6 +61,7 @@ bool PairSo3krates::lists_are_old() const {
 
 void PairSo3krates::build_lists() {
   collectively(lmp, [this] { require_finite_positions(); });
+  check_pairs();
   look_at_exclusions();
   check_electrons(Moment::in_a_run);
   atoms_->hide(invisible_);

@@ -12,6 +12,7 @@ namespace {
 
 // Changes whenever what is written does.
 constexpr int kFormat = 1;
+constexpr int kMostWords = 1 << 16;
 
 void write_words(FILE* file, const std::vector<std::string>& words) {
   const auto write_int = [file](int value) { std::fwrite(&value, sizeof(int), 1, file); };
@@ -35,9 +36,9 @@ class WordReader {
   }
 
   std::vector<std::string> read_words() {
-    std::vector<std::string> words(static_cast<std::size_t>(read_int()));
+    std::vector<std::string> words(read_size());
     for (std::string& word : words) {
-      word.resize(static_cast<std::size_t>(read_int()));
+      word.resize(read_size());
       const int length = static_cast<int>(word.size());
       if (length > 0 && lammps_->comm->me == 0)
         LAMMPS_NS::utils::sfread(FLERR, word.data(), 1, word.size(), file_, nullptr, lammps_->error);
@@ -47,6 +48,13 @@ class WordReader {
   }
 
  private:
+  // As many words as there may be atom types, and as long as a path may be.
+  std::size_t read_size() {
+    const int size = read_int();
+    if (size < 0 || size > kMostWords) lammps_->error->all(FLERR, "Pair style so3krates: the restart file is damaged: use another one");
+    return static_cast<std::size_t>(size);
+  }
+
   FILE* file_;
   LAMMPS_NS::LAMMPS* lammps_;
 };

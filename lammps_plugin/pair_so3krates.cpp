@@ -146,6 +146,8 @@ void PairSo3krates::init_style() {
   halo_ = std::make_unique<PlannedHalo>(*transport_);
   built_calls_ = built_step_ = -1;
   cost_ = {};
+  given_pairs_.assign(static_cast<std::size_t>(number_of_pair(atom->ntypes, atom->ntypes)) + 1, false);
+  pairs_are_checked_ = false;
   check_electrons(Moment::start_of_run);
   forget_charges();
   if (described_) return;
@@ -194,7 +196,9 @@ void PairSo3krates::describe() const {
   LAMMPS_NS::utils::logmesg(lmp, text);
 }
 
-double PairSo3krates::init_one(int, int) {
+// Of the pairs of types that are this style's own, also within hybrid styles, which LAMMPS asks for after init_style.
+double PairSo3krates::init_one(int i, int j) {
+  for (const int pair : {number_of_pair(i, j), number_of_pair(j, i)}) given_pairs_[static_cast<std::size_t>(pair)] = true;
   const double longest = cutoff();
   return std::isinf(longest) ? kBeyondAnyBox : longest;
 }

@@ -63,6 +63,8 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   enum class Moment { start_of_run, in_a_run };
   void check_host() const;
   void check_ghosts() const;
+  int number_of_pair(int i, int j) const;
+  void check_pairs();
   void look_at_exclusions();  ///< collective, also whenever lists are made
   void check_computes();
   void check_electrons(Moment moment);  ///< collective, also whenever lists are made
@@ -115,8 +117,10 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::string electron_warning_, compute_warning_, exclusion_warning_;
   int invisible_ = 0;                   // bits of groups whose atoms the model does not see
   double protons_ = -1.0, seen_ = 0.0;  // sum of the atomic numbers of the atoms that it sees, and their number, when last counted
-  bool told_of_change_ = false;         // of these
-  bool charges_move_ = false, told_of_charges_ = false;
+  std::vector<bool> given_pairs_;       // of types, for which LAMMPS asked this style
+  bool pairs_are_checked_ = false;
+  bool told_of_change_ = false;  // of these
+  bool charges_move_ = false, told_of_charges_ = false, told_of_fep_ = false;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
   std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;

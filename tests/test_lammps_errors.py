@@ -135,6 +135,15 @@ BAD_COMMANDS = {
         "pair_coeff 1 1 lj/cut/coul/dsf 0 1\nrun 0",
         r"pair style lj/cut/coul/dsf, given for the types 1 of the model",
     ),
+    "a pair of types taken away": (
+        "pair_style hybrid so3krates so3lr lj/cut 5.0\n"
+        "pair_coeff * * so3krates H O\npair_coeff 2 2 lj/cut 0.01 3.0\nrun 0",
+        r"pair_coeff 2 2 takes these atom types from it, and the network sees all pairs",
+    ),
+    "a pair of types left out": (
+        "pair_style hybrid/overlay so3krates so3lr\npair_coeff * * so3krates H O\npair_coeff 1 2 none\nrun 0",
+        r"pair_coeff 1 2 takes these atom types from it",
+    ),
     "levels within the style": (
         "run_style respa 2 2 inner 1 4.0 5.0 outer 2\nrun 0",
         r"[Pp]air style does not support rRESPA",
@@ -269,6 +278,14 @@ def test_more_threads_than_cores(tmp_path: Path) -> None:
     job.commands("run 0")
     job.run()
     assert f"each process has {cores + 1} threads and may use {cores} core(s)" in job.output
+
+
+def test_charges_that_a_compute_changes(tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(2, 2, 2), "so3lr")
+    job.commands("variable d equal 0.1\ncompute c all fep 300 atom charge 1 v_d\nthermo_style custom step c_c[1]")
+    job.commands("run 0\nrun 0")
+    job.run()
+    assert job.output.count("compute fep sees nothing of charges that it changes") == 1
 
 
 def test_charges_that_something_else_changes(tmp_path: Path) -> None:

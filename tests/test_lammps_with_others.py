@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import molecule
 from lammps_comparison import assert_equal_to_ase, of_ase, skewed_waters, waters
 from lammps_runs import needs_lammps
-from lammps_tools import PRESSURE_UNIT, Job
+from lammps_tools import PRESSURE_UNIT, Job, failure
 from tolerances import (
     EXACT,
 )
@@ -83,6 +83,13 @@ def test_restart(tmp_path: Path) -> None:
     again.report("again")
     report = again.run(2)["again"]
     assert "cutoffs 4.5 and 8 A" in again.output
+    damaged = bytearray((tmp_path / "state.restart").read_bytes())
+    at = damaged.find(b"so3lr") - 4  # the length of that word
+    damaged[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / "damaged.restart").write_bytes(damaged)
+    last = Job(tmp_path, atoms, pair_style=None)
+    last.lines = ["read_restart damaged.restart"]
+    assert "the restart file is damaged" in failure(last)
     np.testing.assert_allclose(report.positions, expected.positions, rtol=0, atol=1e-9)
     np.testing.assert_allclose(report.forces, expected.forces, rtol=0, atol=1e-8)
 
