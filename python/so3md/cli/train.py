@@ -48,7 +48,7 @@ def command(ctx: click.Context, config: Path | None, example: bool, **options: o
     goes on exactly. Ctrl-C stops after the present step with everything saved.
     """
     if example:
-        click.echo(resources.files("so3md.training").joinpath("example.yaml").read_text(encoding="utf-8"), nl=False)
+        click.echo(resources.files("so3md").joinpath("training/example.yaml").read_text(encoding="utf-8"), nl=False)
         return
     ctx.exit(train(ctx, config, None, **options))
 
