@@ -25,6 +25,7 @@ def example_path(name_or_path: str | os.PathLike[str]) -> Path:
     text = os.fspath(name_or_path)
     return Path(__file__).parent / EXAMPLES[text] if text in EXAMPLES else Path(text).expanduser()
 
+
 _MOST_ATOMS = 2**31 - 1
 
 
