@@ -68,6 +68,7 @@ void PairSo3krates::settings(int count, char** words) {
 
 void PairSo3krates::open_model() {
   engine_.reset();  // before the threads that it uses
+  heat_flux_.reset();
   const int number_on_node = process_on_node();
   collectively(lmp, [this, number_on_node] {
     Device& device = settings_.engine.device;
@@ -144,7 +145,7 @@ void PairSo3krates::init_style() {
   atoms_ = std::make_unique<LocalAtoms>(species_of_type_, model_->hyper.cutoff + skin, long_range > 0.0 ? long_range + skin : 0.0);
   if (!transport_) transport_ = std::make_unique<MpiTransport>(world);
   halo_ = std::make_unique<PlannedHalo>(*transport_);
-  built_calls_ = built_step_ = -1;
+  built_calls_ = built_step_ = evaluated_step_ = -1;
   cost_ = {};
   given_pairs_.assign(static_cast<std::size_t>(number_of_pair(atom->ntypes, atom->ntypes)) + 1, false);
   pairs_are_checked_ = false;
@@ -164,9 +165,12 @@ void PairSo3krates::check_computes() {
   std::string found;
   for (const auto* compute : modify->get_compute_list()) {
     const std::string style = compute->style;
-    if (style.ends_with("/tally"))
-      stop("compute " + std::string(compute->id) + " " + style +
-           " divides the force of every pair of atoms, which this style does not have: remove it");
+    if (style.ends_with("/tally")) {
+      const std::string message =
+          "compute " + (compute->id + (" " + style)) + " divides the force of every pair of atoms, which this style does not have";
+      if (!in_hybrid()) stop(message + ": remove it");
+      warn(message);
+    }
     if (style == "centroid/stress/atom" || style == "heat/flux")
       found += (found.empty() ? "compute " : ", ") + (compute->id + (" " + style));
   }
@@ -174,7 +178,7 @@ void PairSo3krates::check_computes() {
     warn(
         found +
         ": heat fluxes from stresses of atoms are wrong for this style, because an atom's energy depends on atoms several neighbours away; "
-        "stress/atom is right for stresses only");
+        "use compute so3krates/heat/flux; stress/atom is right for stresses only");
   compute_warning_ = found;
 }
 

@@ -10,6 +10,7 @@
 #include "exclusions.h"
 #include "geometry/cell.h"
 #include "halo/planned_halo.h"
+#include "heat_flux/heat_flux.h"
 #include "kspace_potential.h"
 #include "local_atoms.h"
 #include "model/model.h"
@@ -50,6 +51,14 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void write_restart_settings(FILE* file) override;
   void read_restart_settings(FILE* file) override;
 
+  // For compute so3krates/heat/flux.
+  std::string why_no_heat_flux() const;  ///< what stands in its way; empty if nothing does
+  bool is_evaluated() const;             ///< in this step
+  const HeatFlux& heat_flux();           ///< collective; rows are those of owned_atoms(), at their velocities
+  std::span<const int> owned_atoms() const { return atoms_->owned(); }
+  double energy_shift(int index) const;  ///< of an atom, eV
+  double energy_unit() const { return energy_unit_; }
+
   int pack_forward_comm(int count, int* indices, double* buffer, int pbc_flag, int* pbc) override;
   void unpack_forward_comm(int count, int first, double* buffer) override;
 
@@ -81,7 +90,6 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   // Of compute.
   bool lists_are_old() const;
   void build_lists();
-  void discharge_invisible();
   void require_finite_positions() const;
   Cell cell() const;
   const DomainResults& evaluate();
@@ -113,6 +121,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::unique_ptr<PlannedHalo> halo_;
   std::unique_ptr<KspacePotential> kspace_;  // with coulomb kspace
   std::unique_ptr<LocalAtoms> atoms_;
+  std::unique_ptr<HeatFlux> heat_flux_;  // made when it is asked for
 
   bool described_ = false;
   std::string electron_warning_, compute_warning_, exclusion_warning_;
@@ -123,6 +132,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   bool told_of_change_ = false;  // of these
   bool charges_move_ = false, told_of_charges_ = false, told_of_fep_ = false;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
+  LAMMPS_NS::bigint evaluated_step_ = -1;
   std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;
 

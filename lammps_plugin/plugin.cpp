@@ -1,4 +1,5 @@
 // Registration with LAMMPS: the one function that the library exports.
+#include "compute_heat_flux.h"
 #include "error.h"
 #include "host_check.h"
 #include "lammps.h"
@@ -20,10 +21,19 @@ struct PluginDescription {
 
 using Register = void(PluginDescription*, void*);
 
-LAMMPS_NS::Pair* create_pair(LAMMPS_NS::LAMMPS* lammps) {
+void require_known_host(LAMMPS_NS::LAMMPS* lammps) {
   const std::string mismatch = so3md::mismatch_with_host(lammps);
   if (!mismatch.empty()) lammps->error->all(FLERR, mismatch);
+}
+
+LAMMPS_NS::Pair* create_pair(LAMMPS_NS::LAMMPS* lammps) {
+  require_known_host(lammps);
   return new so3md::PairSo3krates(lammps);
+}
+
+LAMMPS_NS::Compute* create_heat_flux(LAMMPS_NS::LAMMPS* lammps, int count, char** words) {
+  require_known_host(lammps);
+  return new so3md::ComputeHeatFlux(lammps, count, words);
 }
 
 }  // namespace
@@ -31,11 +41,18 @@ LAMMPS_NS::Pair* create_pair(LAMMPS_NS::LAMMPS* lammps) {
 extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* lammps, void* handle, void* register_plugin) {
   PluginDescription plugin{};
   plugin.version = so3md::compiled_lammps_version();
+  plugin.author = "The so3md developers";
+  plugin.handle = handle;
+
   plugin.style = "pair";
   plugin.name = "so3krates";
   plugin.info = "So3krates force fields, so3md " SO3MD_VERSION;
-  plugin.author = "The so3md developers";
   plugin.creator = reinterpret_cast<void*>(&create_pair);
-  plugin.handle = handle;
+  reinterpret_cast<Register*>(register_plugin)(&plugin, lammps);
+
+  plugin.style = "compute";
+  plugin.name = "so3krates/heat/flux";
+  plugin.info = "Heat flux of So3krates force fields, so3md " SO3MD_VERSION;
+  plugin.creator = reinterpret_cast<void*>(&create_heat_flux);
   reinterpret_cast<Register*>(register_plugin)(&plugin, lammps);
 }

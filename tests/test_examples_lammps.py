@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ase.io import read
 from ase.neighborlist import neighbor_list
@@ -22,6 +23,7 @@ TESTED = {
     "ion.in",
     "hybrid.in",
     "minimize.in",
+    "thermal_conductivity.in",
     "first_part.in",
     "second_part.in",
 }
@@ -115,6 +117,18 @@ def test_minimize(examples: Path):
     assert rows[-1]["Lx"] == pytest.approx(rows[-1]["Ly"])
     assert rows[-1]["Lz"] < rows[0]["Lz"]
     assert len(read(examples / "urea_relaxed.data", format="lammps-data")) == 16
+
+
+def test_thermal_conductivity(examples: Path):
+    settings = ["-var", "steps", "40", "-var", "warm", "10", "-var", "points", "5"]
+    output = lmp(examples, "-in", "thermal_conductivity.in", *settings)
+    lines = (examples / "correlation.txt").read_text().splitlines()
+    correlation = np.array([line.split()[3:6] for line in lines[-5:]], dtype=float)
+    trapezia = correlation.sum(axis=0) - 0.5 * (correlation[0] + correlation[-1])
+    volume = read_structure("water").get_volume()
+    expected = trapezia.mean() * 4 * 0.0005 * 1602.1766 / (8.617333e-5 * volume * 300**2)
+    found = float(output.split("Thermal conductivity: ")[-1].split()[0])
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_run_in_two_parts(examples: Path):

@@ -17,14 +17,7 @@ from so3md.structures.reading import read_frames
 from so3md.structures.values import drop_values
 
 #: Example structures: name -> file beside this module.
-EXAMPLES = {"water": "water_64.xyz", "ethanol": "ethanol_50.xyz"}
-
-
-def example_path(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file that a name of `EXAMPLES` or a path stands for; the name of an example wins over a file of that name."""
-    text = os.fspath(name_or_path)
-    return Path(__file__).parent / EXAMPLES[text] if text in EXAMPLES else Path(text).expanduser()
-
+EXAMPLES = {"water": "water_64.xyz"}
 
 _MOST_ATOMS = 2**31 - 1
 
@@ -51,7 +44,7 @@ def read_structure(
     not fit the structure.
     """
     text = os.fspath(name_or_path)
-    path = example_path(text)
+    path = Path(__file__).parent / EXAMPLES[text] if text in EXAMPLES else Path(text).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"structure {text!r}: there is no such file; give a file that ASE can read or one of the examples "

@@ -1,0 +1,68 @@
+#include "compute_heat_flux.h"
+
+#include <mpi.h>
+
+#include "atom.h"
+#include "error.h"
+#include "force.h"
+#include "pair_so3krates.h"
+#include "update.h"
+
+namespace so3md {
+
+ComputeHeatFlux::ComputeHeatFlux(LAMMPS_NS::LAMMPS* lammps, int count, char** words) : Compute(lammps, count, words) {
+  for (int at = 3; at < count; at += 2) {
+    const std::string keyword = words[at], value = at + 1 < count ? words[at + 1] : "";
+    if (keyword != "shifts") stop("unknown keyword '" + keyword + "'; there is shifts yes|no");
+    if (value != "yes" && value != "no") stop("shifts: expected yes or no, found '" + value + "'");
+    shifts_ = value == "yes";
+  }
+  vector_flag = 1;
+  extvector = 1;
+  size_vector = static_cast<int>(flux_.size());
+  vector = flux_.data();
+}
+
+void ComputeHeatFlux::init() {
+  if (dynamic_cast<PairSo3krates*>(force->pair_match("so3krates", 1)) == nullptr) stop("it needs pair_style so3krates");
+  const std::string obstacle = pair_style().why_no_heat_flux();
+  if (!obstacle.empty()) stop(obstacle);
+}
+
+// The pair style may have been given anew since init(), and bring its own.
+PairSo3krates& ComputeHeatFlux::pair_style() const {
+  auto* pair = dynamic_cast<PairSo3krates*>(force->pair_match("so3krates", 1));
+  if (pair == nullptr) stop("it needs pair_style so3krates");
+  return *pair;
+}
+
+void ComputeHeatFlux::compute_vector() {
+  invoked_vector = update->ntimestep;
+  PairSo3krates& pair = pair_style();
+  if (!pair.is_evaluated()) stop("the forces of this step are not known: ask for it in steps of a run, or after run 0");
+  const HeatFlux& flux = pair.heat_flux();
+  const double unit = pair.energy_unit();
+  std::array<double, 6> sums{};  // potential part, convective part
+  int row = 0;
+  for (int i : pair.owned_atoms()) {
+    const int at = row++;
+    if (!(atom->mask[i] & groupbit)) continue;
+    const double* v = atom->v[i];
+    const double mass = atom->rmass != nullptr ? atom->rmass[i] : atom->mass[atom->type[i]];
+    const double kinetic = 0.5 * force->mvv2e * mass * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+    const double energy = kinetic + unit * (flux.energy(at) - (shifts_ ? 0.0 : pair.energy_shift(i)));
+    for (std::size_t k = 0; k < 3; ++k) {
+      sums[k] += unit * flux.moment(at)[k];
+      sums[3 + k] += energy * v[k];
+    }
+  }
+  MPI_Allreduce(MPI_IN_PLACE, sums.data(), static_cast<int>(sums.size()), MPI_DOUBLE, MPI_SUM, world);
+  for (std::size_t k = 0; k < 3; ++k) {
+    flux_[k] = sums[k] + sums[3 + k];
+    flux_[3 + k] = sums[3 + k];
+  }
+}
+
+void ComputeHeatFlux::stop(const std::string& message) const { error->all(FLERR, "Compute so3krates/heat/flux: " + message); }
+
+}  // namespace so3md

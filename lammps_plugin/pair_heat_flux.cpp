@@ -1,0 +1,44 @@
+// The heat flux, for compute so3krates/heat/flux.
+#include <algorithm>
+
+#include "atom.h"
+#include "force.h"
+#include "pair_so3krates.h"
+#include "update.h"
+
+namespace so3md {
+
+std::string PairSo3krates::why_no_heat_flux() const {
+  if (in_hybrid() || force->bond != nullptr || force->angle != nullptr || force->dihedral != nullptr || force->improper != nullptr)
+    return "it has the flux of pair style so3krates alone, and there are other interactions (a hybrid pair style, bonds, angles, ...): "
+           "remove them";
+  if (kspace_) return "it has no flux of coulomb kspace: use coulomb cut";
+  if (engine_->makes_lists()) return "it is evaluated on processors only: use device cpu";
+  if (model_->hyper.architecture != Architecture::so3krates)
+    return "it is there for models of the architecture so3krates, and this one is of so3krates-2022";
+  return {};
+}
+
+bool PairSo3krates::is_evaluated() const { return evaluated_step_ == update->ntimestep && atoms_ != nullptr; }
+
+const HeatFlux& PairSo3krates::heat_flux() {
+  const Cell box = cell();
+  SystemTotals totals = settings_.totals;
+  totals.cell = &box;
+  const std::span<const int> owned = atoms_->owned();
+  std::vector<double> velocities(3 * owned.size());
+  for (std::size_t row = 0; row < owned.size(); ++row) std::copy_n(atom->v[owned[row]], 3, velocities.begin() + 3 * static_cast<long>(row));
+  try {
+    if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, settings_.engine, *pool_);
+    heat_flux_->evaluate(atoms_->local().domain(), atoms_->species(), totals, velocities.data(), *halo_);
+  } catch (const std::exception& unexpected) {
+    stop_alone(unexpected);
+  }
+  return *heat_flux_;
+}
+
+double PairSo3krates::energy_shift(int index) const {
+  return model_->energy_shift[static_cast<std::size_t>(species_of_type_[static_cast<std::size_t>(atom->type[index])])];
+}
+
+}  // namespace so3md
