@@ -18,8 +18,8 @@ constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|kspace] [precision mixed|double] "
     "[device cpu|cuda|cuda:N] [threads N]";
 
-constexpr double kLargestLength = 1e6;  // A, as far as lr_cutoff none goes; a box of nothing but such lengths is no molecule
-constexpr double kMostElectrons = 1e9;  // as many as a system may have
+constexpr double kLongestCutoff = 1e6;  // A, as far as lr_cutoff none goes; a box of nothing but such lengths is no molecule
+constexpr double kLargestTotal = 1e6;   // charge, e, and spin
 constexpr int kMostThreads = 1024;
 
 class Parser {
@@ -67,17 +67,17 @@ class Parser {
 
   double number(const std::string& word) { return LAMMPS_NS::utils::numeric(FLERR, word, false, lammps_); }
 
-  static bool is_length(double value) { return value > 0.0 && value <= kLargestLength; }
+  static bool is_length(double value) { return value > 0.0 && value <= kLongestCutoff; }
 
   void set_charge(const std::string& word) {
     settings_.totals.charge = number(word);
-    if (!(std::abs(settings_.totals.charge) <= kMostElectrons) || settings_.totals.charge != std::round(settings_.totals.charge))
-      refuse("charge", "an integer up to 1e9, the total charge in e", word);
+    if (!(std::abs(settings_.totals.charge) <= kLargestTotal) || settings_.totals.charge != std::round(settings_.totals.charge))
+      refuse("charge", "an integer up to 1e6, the total charge in e", word);
   }
 
   void set_spin(const std::string& word) {
     const double spin = number(word);
-    if (!(spin >= 0.0 && spin <= kMostElectrons) || 2.0 * spin != std::round(2.0 * spin))
+    if (!(spin >= 0.0 && spin <= kLargestTotal) || 2.0 * spin != std::round(2.0 * spin))
       refuse("spin", "0, 0.5, 1, 1.5, ..., the total spin S, half the number of unpaired electrons", word);
     settings_.totals.spin = spin;
   }

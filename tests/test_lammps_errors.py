@@ -51,7 +51,7 @@ BAD_COMMANDS = {
     ),
     "a charge without end": (
         "pair_style so3krates so3lr charge -1e308",
-        r"charge: expected an integer up to 1e9.*found -1e308",
+        r"charge: expected an integer up to 1e6.*found -1e308",
     ),
     "a spin without end": ("pair_style so3krates so3lr spin 1e308", r"spin: expected 0, 0.5.*found 1e308"),
     "too many threads": ("pair_style so3krates so3lr threads 100000", r"threads: expected 1 to 1024.*found 100000"),
