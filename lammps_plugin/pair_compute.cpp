@@ -13,6 +13,7 @@
 #include "error.h"
 #include "exceptions.h"
 #include "force.h"
+#include "kspace.h"
 #include "neighbor.h"
 #include "network/edges.h"
 #include "pair_so3krates.h"
@@ -66,6 +67,7 @@ void PairSo3krates::build_lists() {
   look_at_exclusions();
   check_electrons(Moment::in_a_run);
   atoms_->hide(invisible_);
+  discharge_invisible();
   const int process = transport_->process();
   built_calls_ = neighbor->ncalls;
   built_step_ = neighbor->lastcall;
@@ -89,6 +91,14 @@ void PairSo3krates::build_lists() {
   } catch (const std::exception& unexpected) {
     stop_alone(unexpected);
   }
+}
+
+// What the model does not see has none of its charges, for the kspace style too, which would act on old ones.
+void PairSo3krates::discharge_invisible() {
+  if (!invisible_ || !writes_charges()) return;
+  for (int i = 0; i < atom->nlocal; ++i)
+    if (species_of_type_[index_of(atom->type[i])] >= 0 && !is_seen(i)) atom->q[i] = 0.0;
+  if (kspace_ && seen_ == 0.0) force->kspace->qsum_qsq(0);  // as there is no evaluation that does
 }
 
 void PairSo3krates::require_finite_positions() const {
@@ -220,16 +230,14 @@ void PairSo3krates::publish(const DomainResults& results) {
   components_[2] = energy_unit_ * results.energy.electrostatics;
   components_[3] = energy_unit_ * results.energy.dispersion;
   ++cost_.evaluations;
+  // Fix pair takes no values for a property that does not exist, which it does here too where this process has no atom of the model.
   const auto by_index = [this](const std::vector<double>& rows, std::vector<double>& values) {
-    values.assign(rows.empty() ? 0 : index_of(atom->nmax), 0.0);
+    values.assign(index_of(std::max(1, atom->nmax)), 0.0);
     for (std::size_t row = 0; row < rows.size(); ++row) values[index_of(atoms_->owned()[row])] = rows[row];
   };
   by_index(results.charges, charges_);
   by_index(results.hirshfeld_ratios, hirshfeld_ratios_);
-  if (!atom->q_flag || results.charges.empty()) return;
-  if (invisible_)
-    for (int i = 0; i < atom->nlocal; ++i)
-      if (atom->mask[i] & invisible_ && species_of_type_[index_of(atom->type[i])] >= 0) atom->q[i] = 0.0;
+  if (!writes_charges()) return;  // on all processes alike, also where this one has no atom of the model
   if (!kspace_)
     for (int i : atoms_->owned()) atom->q[i] = charges_[index_of(i)];
   if (in_hybrid()) forward_charges();

@@ -90,6 +90,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   // Of compute.
   bool lists_are_old() const;
   void build_lists();
+  void discharge_invisible();
   void require_finite_positions() const;
   Cell cell() const;
   const DomainResults& evaluate();

@@ -153,13 +153,25 @@ def assert_parity_of_layers(folder: Path, name: str) -> None:
 
 def assert_parity_of_instruction_set(folder: Path, name: str, instruction_set: str, precision: str) -> None:
     """The engine says that it uses the instruction set, and has the original's forces."""
+    if precision == "mixed":
+        assert_parity_of_mixed(folder, name, instruction_set)
+        return
     data = load_parity(name)
     engine = parity_engine(folder, name, precision=precision)
     assert engine.info()["instruction_set"] == instruction_set
     found = engine.evaluate(**data.structure, **WITHOUT_CELL)["forces"]
-    relative = tolerances.SINGLE_RELATIVE * np.abs(data.forces).max()
-    allowed = tolerances.PARITY.forces if precision == "double" else relative
-    np.testing.assert_allclose(found, data.forces, rtol=0, atol=allowed)
+    np.testing.assert_allclose(found, data.forces, rtol=0, atol=tolerances.PARITY.forces)
+
+
+def assert_parity_of_mixed(folder: Path, name: str, instruction_set: str | None = None) -> None:
+    """The engine in `mixed` has the original's energy and forces, but for rounding."""
+    data = load_parity(name)
+    structure = data.structure | WITHOUT_CELL
+    engine = parity_engine(folder, name, precision="mixed")
+    assert instruction_set in (None, engine.info()["instruction_set"])
+    found, bounds = engine.evaluate(**structure), tolerances.rounding(folder / "model.safetensors", structure)
+    for key, expected in (("energy", data.energy), ("forces", data.forces)):
+        np.testing.assert_allclose(found[key], expected, rtol=0, atol=bounds[key], err_msg=key)
 
 
 def structure_of(atoms: Atoms, charge: float = 0.0, spin: float = 0.0) -> dict[str, Any]:
@@ -204,7 +216,7 @@ def assert_same_bits_for_any_number_of_threads(model: Model, precision: str) -> 
 
 def differences_on_ranks(folder: Path, model: Path, structures: dict[str, Atoms], ranks: int) -> dict[str, Any]:
     """Differences of an evaluation on several processes from one on one, by "structure precision", as
-    `parallel_paper2022.py` reports them."""
+    `parallel_paper2022.py` reports them; those in `mixed` with their "bounds"."""
     arguments = {name: structure_of(atoms) for name, atoms in structures.items()}
     expected = {
         (name, precision): Engine(Model(model), precision=precision, threads=1).evaluate(**structure)
@@ -216,4 +228,6 @@ def differences_on_ranks(folder: Path, model: Path, structures: dict[str, Atoms]
         file.write_bytes(pickle.dumps(contents))
     found = run_checks("parallel_paper2022.py", ranks, folder, model, *files)
     assert set(found) == {f"{name} {precision}" for name, precision in expected}
+    for name, structure in arguments.items():
+        found[f"{name} mixed"]["bounds"] = tolerances.rounding(model, structure)
     return found

@@ -30,15 +30,15 @@ def main() -> None:
         name, precision = key
         engine = Engine(model, precision=precision, threads=1, transport=MPITransport(COMM))
         found = engine.evaluate(**structures[name])
-        rows = COMM.allgather((found["atoms"], found["forces"], found["energies"]))
-        forces, energies = np.empty_like(alone["forces"]), np.empty_like(alone["energies"])
-        for atoms, some_forces, some_energies in rows:
-            forces[atoms], energies[atoms] = some_forces, some_energies
+        whole = {quantity: found[quantity] for quantity in ("energy", "virial")}
+        of_atoms = [quantity for quantity in ("energies", "forces", "charges", "hirshfeld_ratios") if quantity in alone]
+        rows = COMM.allgather((found["atoms"], *(found[quantity] for quantity in of_atoms)))
+        for column, quantity in enumerate(of_atoms, start=1):
+            whole[quantity] = np.empty_like(alone[quantity])
+            for row in rows:
+                whole[quantity][row[0]] = row[column]
         report[f"{name} {precision}"] = {
-            "energy": abs(found["energy"] - alone["energy"]),
-            "energies": float(np.abs(energies - alone["energies"]).max()),
-            "forces": float(np.abs(forces - alone["forces"]).max()),
-            "virial": float(np.abs(found["virial"] - alone["virial"]).max()),
+            **{quantity: float(np.abs(values - alone[quantity]).max()) for quantity, values in whole.items()},
             "owners": sum(len(atoms) > 0 for atoms, *_ in rows),
         }
     if COMM.rank == 0:

@@ -86,10 +86,7 @@ def test_mixed_agrees_with_the_cpu(so3lr: Model, device: str, name: str) -> None
     options = {"lr_cutoff": system.lr_cutoff, "lr_damping": system.lr_damping}
     found = Engine(so3lr, device=device, **options).evaluate(**system.structure)
     expected = Engine(so3lr, **options).evaluate(**system.structure)
-    atoms = len(system.numbers)
-    scale = force_scale(expected)
-    assert abs(found["energy"] - expected["energy"]) / atoms < tolerances.DEVICE_MIXED_ENERGY_PER_ATOM * scale
-    np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=tolerances.DEVICE_MIXED_FORCES * scale)
+    tolerances.assert_within(tolerances.rounding(so3lr, system.structure, **options), found, expected)
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
@@ -97,12 +94,10 @@ def test_so3lr_in_a_crystal_agrees_with_the_cpu(so3lr: Model, device: str, preci
     options = {"precision": precision, "lr_cutoff": 6.0}
     found = Engine(so3lr, device=device, **options).evaluate(**crystal())
     expected = Engine(so3lr, **options).evaluate(**crystal())
-    scale = force_scale(expected)
     if precision == "double":
-        assert_same(found, expected, scale=scale)
+        assert_same(found, expected, scale=force_scale(expected))
     else:
-        bound = tolerances.DEVICE_MIXED_FORCES * scale
-        np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=bound)
+        tolerances.assert_within(tolerances.rounding(so3lr, crystal(), lr_cutoff=6.0), found, expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -237,12 +232,11 @@ def test_ranks_agree_with_one_process(toy_model: Callable[..., Path], device: st
     engines = ThreadedEngines(ranks, model, **options)
     found = engines.evaluate(structure)
     assert engines.job.messages_left() == 0
-    scale = force_scale(expected)
     if precision == "double":
-        assert_same(found, expected, tolerances.RANKS, scale)
+        assert_same(found, expected, tolerances.RANKS, force_scale(expected))
     else:
-        bound = tolerances.RANKS_MIXED_FORCES * scale
-        np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=bound)
+        bounds = tolerances.rounding(model, structure, lr_cutoff=5.0, lr_damping=1.5)
+        tolerances.assert_within(bounds, found, expected)
 
 
 def test_overlapping_atoms_are_named_on_one_process_and_on_several(toy_model: Callable[..., Path], device: str) -> None:

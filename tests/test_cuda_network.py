@@ -53,9 +53,12 @@ def crystal() -> dict[str, Any]:
     return structure | {"cell": np.array([[8.2, 0.0, 0.0], [1.3, 4.6, 0.0], [-0.8, 0.9, 4.9]]), "pbc": np.ones(3, bool)}
 
 
+OPTIONS = {"lr_cutoff": 7.0, "lr_damping": 1.5}
+
+
 def engines(model: Model, device: str, **options: Any) -> tuple[Engine, Engine]:
     """One of the device, one of the CPU."""
-    options = {"lr_cutoff": 7.0, "lr_damping": 1.5} | options
+    options = OPTIONS | options
     return Engine(model, device=device, **options), Engine(model, **options)
 
 
@@ -84,12 +87,10 @@ def test_every_option_in_double(
 @pytest.mark.parametrize("variant", ["default", "linear_heads", "all_of_2023", "neighbour_sum", "identity"])
 def test_mixed(toy_model: Callable[..., Path], device: str, variant: str) -> None:
     model = Model(str(toy_model(seed=3, **EVERY_VARIANT[variant])))
+    bounds = tolerances.rounding(model, crystal(), **OPTIONS)
     for tabulate in (False, True):
         other, cpu = engines(model, device, precision="mixed", tabulate=tabulate)
-        found, expected = other.evaluate(**crystal()), cpu.evaluate(**crystal())
-        scale = np.abs(expected["forces"]).max()
-        difference = np.abs(found["forces"] - expected["forces"]).max()
-        assert difference < tolerances.SINGLE_RELATIVE * scale
+        tolerances.assert_within(bounds, other.evaluate(**crystal()), cpu.evaluate(**crystal()), f"{tabulate=}")
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
@@ -101,8 +102,7 @@ def test_every_width(toy_model: Callable[..., Path], device: str, widths: str, p
     if precision == "double":
         assert_close(found, expected, tolerances.DEVICE)
         return
-    scale = np.abs(expected["forces"]).max()
-    assert np.abs(found["forces"] - expected["forces"]).max() < tolerances.SINGLE_RELATIVE * scale
+    tolerances.assert_within(tolerances.rounding(model, molecule(), **OPTIONS), found, expected)
 
 
 @pytest.mark.parametrize("variant", ["default", "all_of_2023"])
@@ -118,8 +118,8 @@ def test_features_of_every_layer(toy_model: Callable[..., Path], device: str, va
 def test_packed_tables_at_all_distances(so3lr_path: Path, device: str) -> None:
     """In `mixed`, a GPU packs the CPU's splines into cubics: forces are those of the networks at any distance."""
     model = Model(str(so3lr_path))
-    other = Engine(model, device=device, precision="mixed", lr_cutoff=7.0, lr_damping=1.5)
-    exact = Engine(model, precision="double", tabulate=False, lr_cutoff=7.0, lr_damping=1.5)
+    other = Engine(model, device=device, precision="mixed", **OPTIONS)
+    exact = Engine(model, precision="double", tabulate=False, **OPTIONS)
     for distance in np.linspace(0.6, 4.45, 24):
         water = {
             "numbers": np.array([8, 1, 1]),
@@ -129,10 +129,8 @@ def test_packed_tables_at_all_distances(so3lr_path: Path, device: str) -> None:
             "charge": 0.0,
             "spin": 0.0,
         }
-        found, expected = other.evaluate(**water)["forces"], exact.evaluate(**water)["forces"]
-        np.testing.assert_allclose(
-            found, expected, rtol=0, atol=tolerances.DEVICE_MIXED_FORCES, err_msg=f"{distance:.3f} A"
-        )
+        found, expected = other.evaluate(**water), exact.evaluate(**water)
+        tolerances.assert_within(tolerances.rounding(model, water, **OPTIONS), found, expected, f"{distance:.3f} A")
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])

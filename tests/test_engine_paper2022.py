@@ -13,13 +13,11 @@ from ase import Atoms
 from ase.build import molecule
 from paper_models import (
     NAMES_2022,
-    WITHOUT_CELL,
     assert_parity,
     assert_parity_of_instruction_set,
     assert_parity_of_layers,
+    assert_parity_of_mixed,
     assert_same_bits_for_any_number_of_threads,
-    load_parity,
-    parity_engine,
     random_gas,
     structure_of,
     water,
@@ -59,14 +57,7 @@ class TestParity:
 
     @pytest.mark.parametrize("name", NAMES_2022)
     def test_mixed(self, name: str, tmp_path: Path) -> None:
-        data = load_parity(name)
-        found = parity_engine(tmp_path, name, precision="mixed").evaluate(**data.structure, **WITHOUT_CELL)
-        # Coordinates that are normalised while they are small lose digits; then the bound for trained models must do.
-        normalised = data.config["layer"].get("sphc_layer_norm", False)
-        relative = tolerances.SINGLE_RELATIVE * np.abs(data.forces).max()
-        allowed = tolerances.MIXED_WORST_FORCE if normalised else relative
-        assert abs(found["energy"] - data.energy) / len(data.numbers) < tolerances.MIXED_ENERGY_PER_ATOM
-        np.testing.assert_allclose(found["forces"], data.forces, rtol=0, atol=allowed)
+        assert_parity_of_mixed(tmp_path, name)
 
     @pytest.mark.parametrize("instruction_set", instruction_sets())
     @pytest.mark.parametrize("precision", ["double", "mixed"])
@@ -156,9 +147,7 @@ class TestNonlocalSearch:
         if precision == "double":
             assert_same(found, expected, EXACT)
         else:
-            largest = np.abs(expected["forces"]).max()
-            allowed = tolerances.SINGLE_RELATIVE * largest
-            np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=allowed)
+            tolerances.assert_within(tolerances.rounding(model, structure), found, expected)
         few, all_ = skipping.info()["nonlocal_pairs"], everything.info()["nonlocal_pairs"]
         assert few["evaluated"] < all_["evaluated"]
         assert few["measured"] <= all_["measured"]
@@ -216,9 +205,7 @@ def test_mixed_agrees_with_double(tmp_path: Path) -> None:
     model, structure = toy(tmp_path, 1), structure_of(random_gas(400, 20.0))
     expected = Engine(model, precision="double").evaluate(**structure)
     found = Engine(model, precision="mixed").evaluate(**structure)
-    largest = np.abs(expected["forces"]).max()
-    np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=tolerances.SINGLE_RELATIVE * largest)
-    assert abs(found["energy"] - expected["energy"]) / 400 < tolerances.MIXED_ENERGY_PER_ATOM
+    tolerances.assert_within(tolerances.rounding(model, structure), found, expected)
 
 
 @pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectronsWarning")

@@ -71,7 +71,7 @@ def test_mixed_and_tables_agree_with_double(toy_model: Callable[..., Path], vari
     single = Engine(model, precision="mixed", tabulate=False, **options).evaluate(**structure)
     tabulated = Engine(model, precision="double", tabulate=True, **options)
     scale = np.abs(exact["forces"]).max()
-    np.testing.assert_allclose(single["forces"], exact["forces"], rtol=0, atol=tolerances.SINGLE_RELATIVE * scale)
+    tolerances.assert_within(tolerances.rounding(model, structure, **options), single, exact)
     table_error = tabulated.info()["table_error"]
     bound = tolerances.TABLE_AMPLIFICATION * table_error["derivative"] / table_error["scale"]
     difference = np.abs(tabulated.evaluate(**structure)["forces"] - exact["forces"]).max()

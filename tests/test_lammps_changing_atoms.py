@@ -89,6 +89,27 @@ def test_a_group_excluded_from_all_is_invisible(ranks: int, tmp_path: Path) -> N
         np.testing.assert_allclose(reports[name].forces, full.get_forces(), rtol=0, atol=RANKS.forces)
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_invisible_atoms_have_no_charge_for_kspace(ranks: int, tmp_path: Path) -> None:
+    """Also where none are left: the kspace style would go on with the charges of before."""
+    atoms = waters(2, 2, 2)
+    kspace = "kspace_style ewald 1e-6\nkspace_modify kmax/ewald 4 4 4"
+    job = Job(tmp_path, atoms, f"{STYLE} coulomb kspace")
+    job.commands(f"{kspace}\nrun 0\ngroup gone id 1 2 3\nneigh_modify exclude group gone all")
+    job.report("some")
+    job.commands("neigh_modify exclude none\ngroup gone type 1 2\nneigh_modify exclude group gone all")
+    job.report("none")
+    reports = job.run(ranks)
+    alone = Job(tmp_path, atoms[3:], f"{STYLE} coulomb kspace")
+    alone.commands(kspace)
+    alone.report("start")
+    expected = alone.run(ranks)["start"]
+    assert reports["some"].energy == pytest.approx(expected.energy, rel=0, abs=EXACT.component)
+    np.testing.assert_allclose(reports["some"].forces[3:], expected.forces, rtol=0, atol=RANKS.forces)
+    assert not np.any(reports["some"].forces[:3])
+    assert reports["none"].energy == 0
+
+
 @pytest.mark.parametrize("coulomb", ["cut", "kspace"])
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_gcmc_sees_what_a_deletion_costs(ranks: int, coulomb: str, tmp_path: Path) -> None:

@@ -296,6 +296,17 @@ def test_structures_may_have_names_of_any_letters():
 
 
 @needs_lammps
+def test_the_data_file_says_its_units():
+    """So that LAMMPS warns where an input has others; a name that says others is a name."""
+    write("units = metal.xyz", ethanol())
+    succeed("units = metal.xyz", "--lr-cutoff", "none", "--units", "real", "-o", "run")
+    assert "Inconsistent units" not in lmp(Path("run"), "-in", INPUT, "-var", "steps", "0")
+    text = Path("run", INPUT).read_text()
+    Path("run", INPUT).write_text(text.replace("units           real", "units           metal"))
+    assert "Inconsistent units" in lmp(Path("run"), "-in", INPUT, "-var", "steps", "0", "-var", "timestep", "1e-4")
+
+
+@needs_lammps
 def test_long_names_do_not_become_lines_of_the_data_file():
     """LAMMPS reads 255 characters of the first line, and the rest as the second."""
     folder = Path("a" * 200, f"{'b' * 45} 24 atoms")

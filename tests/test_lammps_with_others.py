@@ -44,6 +44,26 @@ def test_hybrid_with_atoms_of_another_style(tmp_path: Path) -> None:
     assert np.all(report.charges[~is_water] == 0)
 
 
+@pytest.mark.parametrize("coulomb", ["cut", "kspace"])
+def test_hybrid_where_a_rank_has_no_atom_of_the_model(coulomb: str, tmp_path: Path) -> None:
+    """It takes part in what all ranks do together, such as telling the charges of ghosts."""
+    neon = Atoms("Ne4", positions=[[1, 1, 11], [4, 4, 12], [1, 4, 14], [4, 1, 15]])
+    atoms = Atoms("OH2", molecule("H2O").positions + 2.5, cell=[6, 6, 18], pbc=True) + neon
+    energies = []
+    for ranks in (1, 2):
+        job = Job(tmp_path, atoms, pair_style=None, before_box="processors 1 1 *")
+        job.commands(
+            f"""pair_style hybrid/overlay so3krates so3lr precision double lr_cutoff 6.0 coulomb {coulomb} lj/cut 5.0
+            pair_coeff * * so3krates H O NULL
+            pair_coeff * 3 lj/cut 0.003 2.8"""
+        )
+        job.commands("kspace_style ewald 1e-6\nkspace_modify kmax/ewald 4 4 8" if coulomb == "kspace" else "")
+        job.commands("fix nve all nve\ntimestep 0.0005\nthermo_style custom pe\nrun 5")
+        job.report("end")
+        energies.append(job.run(ranks)["end"].energy)
+    assert energies[1] == pytest.approx(energies[0], rel=0, abs=1e-9)
+
+
 def test_two_models_in_one_hybrid_style(tmp_path: Path) -> None:
     """Two subsystems that do not see each other, each with a charge of its own."""
     first, second = waters(1, 1, 2, spacing=3.0), Atoms("NH4", molecule("CH4").positions + 2.5)

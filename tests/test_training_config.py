@@ -29,9 +29,10 @@ def test_the_data_are_all_that_must_be_given(tmp_path: Path) -> None:
 
 
 def test_the_example_is_valid_and_short(tmp_path: Path) -> None:
-    text = resources.files("so3md.training").joinpath("example.yaml").read_text(encoding="utf-8")
-    assert read(tmp_path, text).data.units.energy == "kcal/mol"
-    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 10
+    for name in ("example", "finetune_example"):
+        text = resources.files("so3md.training").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        assert read(tmp_path, text).data.files == "ethanol"
+        assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 10
 
 
 def test_numbers_with_an_exponent_may_lack_the_point(tmp_path: Path) -> None:

@@ -30,7 +30,20 @@ def test_the_tests_of_the_reference_model_are_skipped_with_a_reason() -> None:
 def test_the_import_says_what_to_install() -> None:
     result = run_without_torch("import so3md.reference")
     assert result.returncode == 1
-    assert "the reference model needs PyTorch: pip install 'so3md[torch]'" in result.stderr
+    assert "training and the reference model need PyTorch: pip install '.[torch]'" in result.stderr
+
+
+def test_the_command_says_what_to_install_and_its_example_needs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: {files: a.xyz}")
+    arguments = ["train", str(tmp_path / "config.yaml")]
+    result = run_without_torch(f"from so3md.cli import main; main({arguments!r})")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: training and the reference model need PyTorch: pip install '.[torch]'")
+    assert len(result.stderr.splitlines()) == 1
+    for command in ("train", "finetune"):
+        result = run_without_torch(f"from so3md.cli import main; main([{command!r}, '--example'])")
+        assert result.returncode == 0, result.stderr
+        assert "data:" in result.stdout
 
 
 def test_model_files_and_conversion_do_not_need_it() -> None:

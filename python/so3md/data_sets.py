@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 
@@ -62,9 +63,8 @@ def take_spin_convention(atoms: Atoms, convention: str | None) -> None:
     """Let the spins in atoms.info, meant in a convention of `SPIN_CONVENTIONS`, become total spins S."""
     if convention in (None, "S"):
         return
-    for key in SPIN_KEYS:
-        if atoms.info.get(key) is not None:
-            atoms.info[key] = total_spin(checked_number(atoms.info[key], f'atoms.info["{key}"]'), convention)
+    for key, value in _stated_spins(atoms).items():
+        atoms.info[key] = total_spin(checked_number(value, f'atoms.info["{key}"]'), convention)
 
 
 def doubt_about_spins(spins: Sequence[float | None]) -> str | None:
@@ -85,5 +85,14 @@ def doubt_about_spins(spins: Sequence[float | None]) -> str | None:
 def spins_of(structures: Iterable[Atoms]) -> Iterator[float | None]:
     """The spin that each structure states, in whatever convention; None where it states none."""
     for atoms in structures:
-        found = [atoms.info[key] for key in SPIN_KEYS if atoms.info.get(key) is not None]
-        yield checked_number(found[0], "spin") if found else None
+        found = _stated_spins(atoms)
+        yield checked_number(next(iter(found.values())), "spin") if found else None
+
+
+def _stated_spins(atoms: Atoms) -> dict[str, Any]:
+    """The entries that speak of a spin, and not of a multiplicity."""
+    return {
+        key: value
+        for key, value in atoms.info.items()
+        if isinstance(key, str) and key.lower() in SPIN_KEYS and value is not None
+    }

@@ -34,6 +34,7 @@ from so3md.evaluation import OFFSETS, Configuration, Errors, Evaluation, evaluat
 from so3md.reference_values import NOT_FINITE, Reference, inventory
 from so3md.run_directory import replace_file
 from so3md.structure_checks import warn_of_odd_structures
+from so3md.structures import example_path
 
 _COLUMNS = (
     "structure",
@@ -67,6 +68,16 @@ _KEY_OPTIONS = {
 _NAMED = 10
 
 
+class _DataSet(click.Path):
+    """A file, or the name of an example that ships with so3md."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(example_path(value), param, ctx)
+
+
 def _key_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for quantity, (name, what) in reversed(_KEY_OPTIONS.items()):
         stem = "" if quantity == "virial" else f" Default: REF_{quantity} and its like, else {quantity}."
@@ -75,7 +86,7 @@ def _key_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("eval", cls=ParallelCommand)
-@click.argument("dataset", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("dataset", type=_DataSet())
 @click.option(
     "--index", default=":", show_default=True, help="Frames to take, as ASE writes slices, such as :100 or ::10."
 )

@@ -31,16 +31,17 @@ from so3md.cli.common import (
 from so3md.cli.progress import ProgressDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.dynamics import Settings, Simulation
-from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, TRAJECTORY, read_record, recorded_settings
+from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, START, read_record, recorded_settings
 from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
+from so3md.dynamics.trajectories import FORMATS
 from so3md.run_directory import naming
 from so3md.structures import EXAMPLES, read_structure
 
 _DEFAULT_STEPS = 2000
 _SETTINGS = tuple(field.name for field in fields(Settings))
 # Say how a run begins, so that they mean nothing for one that goes on.
-_ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces")
+_ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces", "trajectory_format")
 
 
 @click.command("md", cls=ParallelCommand)
@@ -69,6 +70,12 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option("--log-interval", type=int, help="In steps. Default: 10.")
 @click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
 @click.option("--checkpoint-interval", type=int, help="In steps. Default: 1000.")
+@click.option(
+    "--trajectory-format",
+    type=click.Choice(FORMATS),
+    default="xyz",
+    help="Of the trajectory: extended XYZ (the default), ASE's, CHARMM's, GROMACS's, or HDF5.",
+)
 @click.option("--write-velocities", is_flag=True, help="Add velocities (as momenta) to the trajectory.")
 @click.option("--write-forces", is_flag=True, help="Add forces to the trajectory.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after the run.")
@@ -81,8 +88,9 @@ def command(
 ) -> None:
     """Run molecular dynamics of STRUCTURE, a file that ASE reads or the example "water" (the default).
 
-    Everything goes to one directory: log.csv, trajectory.xyz (for ASE, OVITO, VMD), log.png, final.xyz, run.json and
-    checkpoint.npz, from which --resume goes on exactly. Ctrl-C stops after the present step with everything saved.
+    Everything goes to one directory: log.csv, trajectory.xyz (for ASE, OVITO, VMD; --trajectory-format has others),
+    log.png, final.xyz, run.json and checkpoint.npz, from which --resume goes on exactly. Ctrl-C stops after the present
+    step with everything saved.
     """
     if structure and example:
         raise click.UsageError("give a STRUCTURE or --example, not both")
@@ -105,6 +113,7 @@ def _start(structure: str, options: dict[str, Any]) -> Simulation:
         velocities=options["velocities"],
         write_velocities=options["write_velocities"],
         write_forces=options["write_forces"],
+        trajectory_format=options["trajectory_format"],
         overwrite=options["overwrite"],
         notes={"command": shlex.join(["so3md", *sys.argv[1:]]), "structure": structure},
     )
@@ -149,9 +158,8 @@ def _run(simulation: Simulation, steps: int, options: dict[str, Any]) -> int:
     if stop.requested:
         _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
     team().on_leader(lambda: _plot(simulation.directory, options["plot"]))
-    files = ", ".join(
-        name for name in (LOG, TRAJECTORY, FINAL, CHECKPOINT, PLOT) if (simulation.directory / name).exists()
-    )
+    names = (LOG, simulation.trajectory.name, START, FINAL, CHECKPOINT, PLOT)
+    files = ", ".join(name for name in names if (simulation.directory / name).exists())
     _say(console, f"In {simulation.directory}: {files}")
     return stop.exit_code
 

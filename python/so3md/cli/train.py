@@ -48,9 +48,14 @@ def command(ctx: click.Context, config: Path | None, example: bool, **options: o
     goes on exactly. Ctrl-C stops after the present step with everything saved.
     """
     if example:
-        click.echo(resources.files("so3md.training").joinpath("example.yaml").read_text(encoding="utf-8"), nl=False)
+        print_example("example.yaml")
         return
     ctx.exit(train(ctx, config, None, **options))
+
+
+def print_example(name: str) -> None:
+    """Print a configuration of `so3md.training`, which needs PyTorch to be imported, but not to be looked into."""
+    click.echo(resources.files("so3md").joinpath(f"training/{name}").read_text(encoding="utf-8"), nl=False)
 
 
 def train(

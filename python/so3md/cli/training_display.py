@@ -89,10 +89,13 @@ def describe(run: Run) -> str:
     counts = ", ".join(f"{len(part)} {name}" for name, part in run.parts.items() if part)
     elements = " ".join(_symbols(run.model.elements))
     trained, parameters = trainer.parameters.values.numel(), count_parameters(run.model.tensors())
+    threads = "1 thread" if run.threads == 1 else f"{run.threads} threads"
+    threads += " (measured to be quickest)" if config.threads is None and "threads" in run.record else ""
     begin = f", from step {trainer.step}" if trainer.step else ""
     return (
         f"{run.model.hyper['num_layers']} layers, {run.model.hyper['num_features']} features, "
-        f"{parameters:,} parameters ({trained:,} to train), elements {elements}, {config.precision}, {config.device}\n"
+        f"{parameters:,} parameters ({trained:,} to train), elements {elements}, {config.precision}, {config.device}, "
+        f"{threads}\n"
         f"Structures: {counts}; {config.training.epochs} epochs of {trainer.steps_per_epoch} steps{begin}\n"
         f"Into {run.directory}; Ctrl-C stops and saves"
     )

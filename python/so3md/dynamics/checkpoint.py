@@ -30,7 +30,8 @@ class Checkpoint:
     """State of a run after a step.
 
     identity: what the run is, see `refuse_other_run`; driver: numbers of the integrator; rng: state of the random
-    number generator; file_sizes: name -> bytes of output that the steps so far have written.
+    number generator; file_sizes: name -> bytes of output that the steps so far have written, or
+    frames where the format of a trajectory cannot be cut at a byte.
     """
 
     step: int

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: a log of numbers (CSV) and a trajectory (extended XYZ)."""
+"""What a run writes as it goes: a log of numbers (CSV) and a trajectory, by default extended XYZ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ase.md.md import MolecularDynamics
 
 from so3md.charge_and_spin import charge_and_spin_entries
 from so3md.dynamics.ensembles import BAR, conserved_energy
-from so3md.dynamics.record import LOG, TRAJECTORY
+from so3md.dynamics.record import LOG
+from so3md.dynamics.trajectories import TrajectoryWriter
 from so3md.run_directory import GrowingFile, whole_frames, whole_rows
 from so3md.structures.constraints import has_own_masses, header_entries
 
@@ -109,7 +110,7 @@ def _csv_line(values: list[str]) -> str:
     return text.getvalue()
 
 
-class TrajectoryWriter(GrowingFile):
+class XyzWriter(GrowingFile):
     """trajectory.xyz: extended XYZ, which ASE, OVITO and VMD read.
 
     Positions (Angstrom) are not wrapped into the cell, so that diffusion can be measured. With velocities, a column of
@@ -135,10 +136,10 @@ class TrajectoryWriter(GrowingFile):
 class Outputs:
     """The files of a run that grow: log and trajectory."""
 
-    def __init__(self, directory: Path, sizes: Mapping[str, int], columns: Mapping[str, bool]) -> None:
-        """sizes: name -> bytes, to go on with existing files; columns: see `TrajectoryWriter`."""
-        self._log = LogWriter(directory / LOG, sizes.get(LOG))
-        self._trajectory = TrajectoryWriter(directory / TRAJECTORY, sizes.get(TRAJECTORY), **columns)
+    def __init__(self, directory: Path, positions: Mapping[str, int], trajectory: TrajectoryWriter, name: str) -> None:
+        """positions: name -> where to go on with existing files, see `sync`; name: that of the trajectory."""
+        self._log = LogWriter(directory / LOG, positions.get(LOG))
+        self._trajectory, self._name = trajectory, name
 
     def write(self, observation: Observation, atoms: Atoms, row: bool, frame: bool) -> None:
         """Add a row to the log, a frame to the trajectory, or both."""
@@ -148,8 +149,8 @@ class Outputs:
             self._trajectory.write(atoms, observation)
 
     def sync(self) -> dict[str, int]:
-        """Wait until everything is safely on disk; returns name -> size in bytes."""
-        return {LOG: self._log.sync(), TRAJECTORY: self._trajectory.sync()}
+        """Wait until everything is safely on disk; returns name -> where to go on: bytes, or frames."""
+        return {LOG: self._log.sync(), self._name: self._trajectory.sync()}
 
     def close(self) -> None:
         """Close the files."""

@@ -17,16 +17,18 @@ from ase.calculators.calculator import Calculator
 import so3md
 from so3md.dynamics.checkpoint import structure_identity
 from so3md.dynamics.settings import Settings
+from so3md.dynamics.trajectories import FORMATS, trajectory_name
 from so3md.run_directory import LOCK_FILE, DirectoryLock, previous_of, read_json, remove, write_json
 
 RUN = "run.json"
 LOG = "log.csv"
-TRAJECTORY = "trajectory.xyz"
 CHECKPOINT = "checkpoint.npz"
 FINAL = "final.xyz"
 BLOW_UP = "blow_up.xyz"
+START = "start.xyz"
 PLOT = "log.png"
-FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, TRAJECTORY, FINAL, BLOW_UP, PLOT)
+TRAJECTORIES = tuple(trajectory_name(name) for name in FORMATS)
+FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
 
 _KEYS = {
     "identity": dict,
@@ -40,7 +42,11 @@ _KEYS = {
 
 
 def new_record(
-    atoms: Atoms, settings: Settings, trajectory_columns: Mapping[str, bool], notes: Mapping[str, Any]
+    atoms: Atoms,
+    settings: Settings,
+    trajectory_format: str,
+    trajectory_columns: Mapping[str, bool],
+    notes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The contents of run.json for a run that begins with atoms and their calculator.
 
@@ -50,6 +56,7 @@ def new_record(
         "identity": {"structure": structure_identity(atoms)} | settings.physics() | calculator_identity(atoms),
         "settings": {key: value for key, value in vars(settings).items() if value is not None},
         "calculator": calculator_parameters(atoms.calc),
+        "trajectory_format": trajectory_format,
         "trajectory_columns": dict(trajectory_columns),
         "notes": dict(notes),
         "planned_steps": 0,
@@ -73,6 +80,9 @@ def read_record(directory: Path) -> dict[str, Any]:
     columns = record["trajectory_columns"]
     if columns.keys() != {"velocities", "forces"} or not {type(value) for value in columns.values()} <= {bool}:
         raise ValueError(f"{directory / RUN}: damaged, 'trajectory_columns' should have velocities and forces")
+    record.setdefault("trajectory_format", "xyz")  # as it was in so3md 0.1 before there were others
+    if record["trajectory_format"] not in FORMATS:
+        raise ValueError(f"{directory / RUN}: damaged, 'trajectory_format' should be one of {', '.join(FORMATS)}")
     return record
 
 

@@ -1,7 +1,7 @@
 """A run of molecular dynamics in a directory of its own.
 
-The directory holds run.json (what the run is), log.csv, trajectory.xyz, checkpoint.npz (its last safe state) and, once
-it has ended or was stopped, final.xyz.
+The directory holds run.json (what the run is), log.csv, trajectory.xyz (or in another format), checkpoint.npz (its last
+safe state) and, once it has ended or was stopped, final.xyz.
 
 Where the calculator works with several ranks (its comm), all of them hold the same run and do the same steps, and only
 the first one reads and writes files; what fails there fails on all.
@@ -25,6 +25,7 @@ from so3md.dynamics import ensembles, outputs, record
 from so3md.dynamics.checkpoint import Checkpoint, structure_identity
 from so3md.dynamics.odd_states import OddStates
 from so3md.dynamics.settings import STEPS, Settings
+from so3md.dynamics.trajectories import WITHOUT_ELEMENTS, check_format, open_trajectory, trajectory_name
 from so3md.parallel import team_of
 from so3md.run_directory import DirectoryLock, refuse_other_run, replace_file
 
@@ -72,7 +73,13 @@ class Simulation:
         self._within_step = False
         self._odd_states = OddStates()
         sizes: Mapping[str, int] = state.file_sizes if state else {}
-        self._outputs = self.team.on_leader(lambda: outputs.Outputs(directory, sizes, contents["trajectory_columns"]))
+        self._outputs = self.team.on_leader(lambda: self._open_outputs(sizes))
+
+    def _open_outputs(self, positions: Mapping[str, int]) -> outputs.Outputs:
+        kind, columns = self._record["trajectory_format"], self._record["trajectory_columns"]
+        name = trajectory_name(kind)
+        writer = open_trajectory(self.directory, kind, positions.get(name), self.atoms, self.settings, columns)
+        return outputs.Outputs(self.directory, positions, writer, name)
 
     # --- beginning --------------------------------------------------------------------------------------------------
 
@@ -86,6 +93,7 @@ class Simulation:
         velocities: str = "auto",
         write_velocities: bool = False,
         write_forces: bool = False,
+        trajectory_format: str = "xyz",
         overwrite: bool = False,
         notes: Mapping[str, Any] | None = None,
     ) -> Simulation:
@@ -93,7 +101,8 @@ class Simulation:
 
         velocities: "file" keeps those of atoms, "draw" draws them from the Maxwell-Boltzmann distribution, "auto" does
         the first where there are some. Unless Langevin dynamics is to change it, the total momentum is made zero, which
-        is a change of the frame of reference. notes are kept in run.json under "notes".
+        is a change of the frame of reference. trajectory_format: one of `trajectories.FORMATS`. notes are kept in
+        run.json under "notes".
         Writes the first row and frame, so that an output that cannot be written is noticed before the first step.
         Raises FileExistsError for a directory that has files (unless overwrite, which replaces those of a run),
         LockedError for one in which another process works, OSError if it cannot be written, ValueError for a structure
@@ -103,7 +112,8 @@ class Simulation:
         rng = np.random.default_rng(settings.seed)
         team = team_of(atoms.calc)
         columns = {"velocities": write_velocities, "forces": write_forces}
-        contents = record.new_record(atoms, settings, columns, notes or {})
+        check_format(trajectory_format, columns)
+        contents = record.new_record(atoms, settings, trajectory_format, columns, notes or {})
         set_velocities(atoms, settings, velocities, rng)
         ensembles.warn_of_constraints(atoms)
         # What cannot be run is refused while no file is there yet.
@@ -160,7 +170,14 @@ class Simulation:
         contents = team.from_leader(lambda: record.read_record(directory))
         path = directory / record.CHECKPOINT
         state = team.from_leader(lambda: Checkpoint.read_latest(path))
-        settings = settings or record.recorded_settings(directory, contents)
+        before = record.recorded_settings(directory, contents)
+        settings = settings or before
+        check_format(contents["trajectory_format"], contents["trajectory_columns"])
+        if contents["trajectory_format"] == "dcd" and settings.trajectory_interval != before.trajectory_interval:
+            raise ValueError(
+                f"trajectory_interval {settings.trajectory_interval}: a DCD file has one interval from its beginning, "
+                f"here {before.trajectory_interval}; leave it as it is"
+            )
         atoms = state.atoms
         atoms.calc = calculator
         expected = contents["identity"] | settings.physics() | record.calculator_identity(atoms)
@@ -170,6 +187,11 @@ class Simulation:
         return cls(atoms, settings, directory, state.random_numbers(path), contents, lock, state)
 
     # --- running ----------------------------------------------------------------------------------------------------
+
+    @property
+    def trajectory(self) -> Path:
+        """The file of the trajectory."""
+        return self.directory / trajectory_name(self._record["trajectory_format"])
 
     @property
     def planned_steps(self) -> int:
@@ -259,6 +281,9 @@ class Simulation:
 
     def _write_start(self) -> None:
         self._odd_states.look_at_forces(self.atoms, self.step)
+        if self._record["trajectory_format"] in WITHOUT_ELEMENTS:
+            text = outputs.frame_text(self.atoms, {"step": self.step}, velocities=False, all_constraints=True)
+            replace_file(self.directory / record.START, text.encode())
         self._write_output(row=True, frame=True)
         self._save()
 

@@ -99,7 +99,10 @@ class LammpsStructure:
             f"{number} {mass:.10g}  # {symbol}\n"
             for number, (symbol, mass) in enumerate(zip(self.symbols, self.masses, strict=True), start=1)
         )
-        return f"{first_line(title)}\n" + body.replace("\nAtoms #", f"\nMasses\n\n{masses}\nAtoms #", 1)
+        # LAMMPS compares these units with its own, and takes no others that a title may name
+        return f"{first_line(f'units = {units}; {title}')}\n" + body.replace(
+            "\nAtoms #", f"\nMasses\n\n{masses}\nAtoms #", 1
+        )
 
 
 def _whole_cell(atoms: Atoms) -> np.ndarray:

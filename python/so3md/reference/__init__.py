@@ -3,12 +3,8 @@
 Written to be read next to docs/theory.md, not to be fast. Running molecular dynamics does not need it.
 """
 
-try:
-    import torch
-except ImportError as error:
-    raise ImportError("the reference model needs PyTorch: pip install 'so3md[torch]'") from error
-
 from so3md.model_file import ModelFile
+from so3md.pytorch import torch
 from so3md.reference.graph import Edges, Graph, Structure, make_graph
 from so3md.reference.model import ReferenceModel
 from so3md.reference.paper2022 import Paper2022Model

@@ -57,11 +57,11 @@ class GrowingFile:
     interrupts is taken back. A checkpoint may therefore record the size at any time.
     """
 
-    def __init__(self, path: Path, size: int | None, whole: Whole) -> None:
+    def __init__(self, path: Path, size: int | None, whole: Whole, *, text: bool = True) -> None:
         """size None: a new file. Else the file is cut to this size; one that is shorter, or damaged at its end, to its
-        whole records, with a warning."""
+        whole records, with a warning. text: whether records end with a line, by which damage is noticed."""
         self.path = path
-        self.size = 0 if size is None else _size_to_keep(path, size, whole)
+        self.size = 0 if size is None else _size_to_keep(path, size, whole, text)
         with naming(path):
             self._file = path.open("ab" if self.size else "wb", buffering=0)
             self._file.truncate(self.size)
@@ -92,15 +92,17 @@ class GrowingFile:
         self._file.close()
 
 
-def _size_to_keep(path: Path, size: int, whole: Whole) -> int:
+def _size_to_keep(path: Path, size: int, whole: Whole, text: bool) -> int:
     try:
         with path.open("rb") as file:
             found = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
-            if size == 0 or (found >= size and file.read(1) == b"\n"):
+            if size == 0 or (text and found >= size and file.read(1) == b"\n"):
                 return size
             file.seek(0)
             kept = whole(file, min(found, size))
+            if kept == size:
+                return size
     except FileNotFoundError:
         found = kept = 0
     state = f"it has {found} bytes" if found < size else "its end is damaged"

@@ -17,7 +17,14 @@ from so3md.structures.reading import read_frames
 from so3md.structures.values import drop_values
 
 #: Example structures: name -> file beside this module.
-EXAMPLES = {"water": "water_64.xyz"}
+EXAMPLES = {"water": "water_64.xyz", "ethanol": "ethanol_50.xyz"}
+
+
+def example_path(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file that a name of `EXAMPLES` or a path stands for; the name of an example wins over a file of that name."""
+    text = os.fspath(name_or_path)
+    return Path(__file__).parent / EXAMPLES[text] if text in EXAMPLES else Path(text).expanduser()
+
 
 _MOST_ATOMS = 2**31 - 1
 
@@ -44,7 +51,7 @@ def read_structure(
     not fit the structure.
     """
     text = os.fspath(name_or_path)
-    path = Path(__file__).parent / EXAMPLES[text] if text in EXAMPLES else Path(text).expanduser()
+    path = example_path(text)
     if not path.is_file():
         raise FileNotFoundError(
             f"structure {text!r}: there is no such file; give a file that ASE can read or one of the examples "

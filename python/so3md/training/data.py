@@ -28,6 +28,7 @@ from so3md.reference_values import (
     what_looks_like,
 )
 from so3md.structure_checks import warn_of_odd_structures
+from so3md.structures import EXAMPLES, example_path
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
 from so3md.training.schema import ConfigError, closest
 from so3md.training.unit_conversion import factors
@@ -114,9 +115,12 @@ def checksum(samples: Iterable[Sample]) -> str:
 
 
 def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
-    path = directory / Path(source.path).expanduser()
+    path = directory / example_path(source.path)  # of an example, the second is absolute and stands alone
     if not path.is_file():
-        raise FileNotFoundError(f"data file {path}: there is no such file (paths are relative to the configuration)")
+        raise FileNotFoundError(
+            f"data file {path}: there is no such file; paths are relative to the configuration, and the examples that "
+            f"ship with so3md are {', '.join(EXAMPLES)}"
+        )
     units, keys = source.units or config.units, config.keys if source.keys is None else source.keys
     convention = source.spin_convention or config.spin_convention
     known = NPZ_KEYS if path.suffix == ".npz" else KEYS

@@ -36,6 +36,7 @@ from so3md.training.model import TrainableModel, make_model
 from so3md.training.schema import build
 from so3md.training.splits import read_data
 from so3md.training.start import start_from, start_new
+from so3md.training.threads import MOST, choose_threads
 from so3md.training.trainer import NotFiniteError, Trainer, Validation
 
 RUN, LOG, SUMMARY = "run.json", "log.csv", "summary.json"
@@ -64,13 +65,19 @@ class Run:
         self.log: Log | None = None
         self.config = build(Config, record["config"])
         self.device = _device(self.config)
-        if self.config.threads is not None:
-            torch.set_num_threads(self.config.threads)
+        # One thread, so that what is computed once is the same to the bit whatever number is measured to be best.
+        torch.set_num_threads(self.config.threads or 1)
         self._start = start
         self.model = make_model(start, start.long_range_cutoff).to(self.device, _dtype(self.config))
         items = {name: self._items(parts[name]) for name in ("train", "validation")}
         self.trainer = Trainer(self.model, items["train"], items["validation"], self.config)
+        torch.set_num_threads(self.threads)
         self._saved_at = 0.0
+
+    @property
+    def threads(self) -> int:
+        """Threads of PyTorch: those of the configuration, else those that were measured to be best at the start."""
+        return self.config.threads or self.record.get("threads") or MOST
 
     @classmethod
     def start(
@@ -107,6 +114,9 @@ class Run:
             "versions": {"so3md": so3md.__version__, "torch": torch.__version__, "ase": ase.__version__},
         }
         run = cls(directory, record, file, parts)
+        if config.threads is None and run.device.type == "cpu":
+            record["threads"] = choose_threads(run.trainer)
+            torch.set_num_threads(run.threads)
         directory.mkdir(parents=True, exist_ok=True)
         run._lock = DirectoryLock(directory)
         try:

@@ -95,15 +95,22 @@ class Trainer:
                 return
 
     def _one_step(self) -> None:
-        epoch, place = divmod(self.step, self.steps_per_epoch)
-        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self._train))
-        size = self.config.training.batch_size
-        items = [self._train[index] for index in order[place * size : (place + 1) * size]]
+        items = self._items_of(*divmod(self.step, self.steps_per_epoch))
         sums = self.differentiate(self.join(items))
         if not math.isfinite(self.optimiser.clip()):
             raise NotFiniteError(self._culprits(items), self.step + 1)
         self.optimiser.step()
         self.errors.add(sums)
+
+    def _items_of(self, epoch: int, place: int) -> list[Item]:
+        """The structures of a step of an epoch."""
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self._train))
+        size = self.config.training.batch_size
+        return [self._train[index] for index in order[place * size : (place + 1) * size]]
+
+    def first_items(self) -> list[Item]:
+        """The structures of the first step."""
+        return self._items_of(0, 0)
 
     def join(self, items: Sequence[Item]) -> Batch:
         """A batch on the device and in the precision of the parameters."""
