@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +32,13 @@ TARGETS = {
 }
 FOLDER_OPTIONS = {ENGINE: "SO3MD_MODULE_DIR", PLUGIN: "SO3MD_LAMMPS_PLUGIN_DIR"}
 
+# Packages whose headers are compiled, and what of them a build reads.
+HEADER_PACKAGES = ("pybind11", "nlohmann-json", "lammps", "mpich")
+HEADER_SUFFIXES = {".h", ".hpp", ".cmake", ".py"}
+METADATA_FILES = {"METADATA", "RECORD"}
+
+MEMORY_OF_JOB = 1.5  # GiB that the compiler may take for one of the kernels
+
 # Libraries that are opened by their file names, and no Python modules. LAMMPS knows plugins by their end, plugin.so.
 PLAIN_LIBRARIES = (PLUGIN, CUDA, CUDA_EMULATION)
 
@@ -37,7 +46,8 @@ PLAIN_LIBRARIES = (PLUGIN, CUDA, CUDA_EMULATION)
 class CMakeBuild(build_ext):
     """Configures and builds the CMake target of each extension.
 
-    Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default 2).
+    Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default:
+    all cores, as far as the memory goes).
     """
 
     def get_ext_filename(self, fullname: str) -> str:
@@ -62,13 +72,55 @@ class CMakeBuild(build_ext):
             f"-DSO3MD_LAMMPS_PLUGIN={'ON' if ext.name == PLUGIN else 'AUTO'}",
             *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
-        jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
-        subprocess.run(configure, check=True)
+        jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(default_jobs())
+        headers = build_dir.with_name(f"{build_dir.name}-headers")
+        subprocess.run(configure, check=True, env=environment_with_headers(headers))
         subprocess.run(
             [program, "--build", str(build_dir), "--target", TARGETS[ext.name], "--parallel", jobs], check=True
         )
         if not path.exists() and not ext.optional:
             raise RuntimeError(f"the CMake build ended without making {path}")
+
+
+def default_jobs() -> int:
+    """All cores that this process may use, or as many as there is memory for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError):
+        return cores
+    return max(1, min(cores, int(memory / MEMORY_OF_JOB)))
+
+
+def environment_with_headers(folder: Path) -> dict[str, str]:
+    """The environment with copies of the header packages in front of Python's path.
+
+    pip makes a new temporary environment for each build. Headers in a place that changes would have everything compiled
+    again; here they stay where they are, and untouched while they are the same.
+    """
+    site = folder / "lib" / "python" / "site-packages"  # mpich has its headers in ../../../include
+    wanted: dict[Path, Path] = {}
+    for package in HEADER_PACKAGES:
+        try:
+            found = files(package) or []
+        except PackageNotFoundError:
+            continue
+        for file in found:
+            if file.suffix in HEADER_SUFFIXES or file.name in METADATA_FILES:
+                target = Path(os.path.normpath(site / file))
+                if target.is_relative_to(folder):
+                    wanted[target] = Path(file.locate())
+    for old in [path for path in folder.rglob("*") if path.is_file() and path not in wanted]:
+        old.unlink()
+    for directory, _, _ in os.walk(folder, topdown=False):
+        if not os.listdir(directory):
+            os.rmdir(directory)
+    for target, source in wanted.items():
+        if not target.is_file() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path}
 
 
 def extensions() -> list[Extension]:

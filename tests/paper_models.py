@@ -40,7 +40,7 @@ WITHOUT_CELL = {"cell": np.zeros((3, 3)), "pbc": [False] * 3}
 
 RANK_COUNTS = (1, 2, 3)
 needs_mpi4py = pytest.mark.skipif(
-    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install 'so3md[mpi]')"
+    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install '.[mpi]')"
 )
 
 #: The elements of the molecules. The tables of the sources have rows up to potassium.

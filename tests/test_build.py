@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
 from importlib.metadata import metadata
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +109,60 @@ def test_an_evaluation_needs_none_of_the_extras() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert json.loads(run.stdout) == []
+
+
+# --- setup.py ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def setup_script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What setup.py defines, without building anything."""
+    for needed in ("cmake", "ninja", "setuptools"):
+        pytest.importorskip(needed)
+    import setuptools
+
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    return runpy.run_path(str(ROOT / "setup.py"))
+
+
+def environment_of_a_build(root: Path, version: str, files: dict[str, str]) -> Path:
+    """Packages installed where pip builds, as the two whose headers lie in and outside of the package do."""
+    site = root / "lib" / "python3" / "site-packages"
+    for name in ("pybind11", "mpich"):
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        own = [path for path in files if name in path] + [f"{info.name}/METADATA", f"{info.name}/RECORD"]
+        (info / "RECORD").write_text("".join(f"{path},,\n" for path in own))
+    for path, text in files.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+    return site
+
+
+def test_headers_stay_where_they_are_from_build_to_build(
+    setup_script: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip builds in a new place each time; what the compiler sees must not move, or everything is compiled again."""
+    files = {"pybind11/include/p.h": "p", "pybind11/library.so": "big", "../../../include/mpich.h": "m"}
+    headers, seen = tmp_path / "headers", []
+    for number, version in enumerate(("1.0", "1.0", "2.0")):
+        site = environment_of_a_build(tmp_path / f"env{number}", version, files)
+        monkeypatch.setattr(sys, "path", [str(site)])
+        environment = setup_script["environment_with_headers"](headers)
+        assert environment["PYTHONPATH"].split(":")[0] == str(headers / "lib" / "python" / "site-packages")
+        seen.append({path: path.stat().st_mtime_ns for path in headers.rglob("*") if path.is_file()})
+    names = {str(path.relative_to(headers)) for path in seen[0]}
+    assert {"lib/python/site-packages/pybind11/include/p.h", "include/mpich.h"} <= names
+    assert not any(name.endswith(".so") for name in names)
+    assert seen[1] == seen[0]  # untouched
+    assert not any("1.0" in str(path) for path in headers.rglob("*"))  # of an old version, nothing is left
+
+
+def test_builds_use_all_cores_that_the_memory_can_feed(
+    setup_script: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for gib, expected in ((1000, cores), (2, 1), (0.5, 1)):
+        monkeypatch.setattr(os, "sysconf", lambda name, gib=gib: 1 if name == "SC_PAGE_SIZE" else int(gib * 2**30))
+        assert setup_script["default_jobs"]() == expected

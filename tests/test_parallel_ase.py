@@ -27,7 +27,7 @@ from so3md.dynamics.record import read_record
 
 # Not imported here: that would bring MPI, by way of ASE, into this process.
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install 'so3md[mpi]')"
+    importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install '.[mpi]')"
 )
 
 RANK_COUNTS = (1, 2, 3, 4, 8)
@@ -117,7 +117,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 EXPECTED_ERRORS = {
     "positions": r"RanksDisagreeError: .*positions of 1 of 9 differ by up to 1e-12 A, most at atom 5, .* on rank 2",
-    "numbers": r"RanksDisagreeError: .*atom 2 has atomic number 7 on rank 2 and 8 on rank 0",
+    "numbers": r"RanksDisagreeError: .*atom 2 is N on rank 2 and O on rank 0",
     "number of atoms": r"RanksDisagreeError: .*rank 2 has 7 atoms and rank 0 has 9",
     "cell": r"RanksDisagreeError: .*cell of 1 of 3 differ by up to 9 A, most at cell vector 1",
     "pbc": r"RanksDisagreeError: .*pbc is \[True, False, False\] on rank 2 and \[False, False, False\] on rank 0",

@@ -158,7 +158,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
     unknown = sorted(set(atoms.numbers.tolist()) - set(model.elements))
     if unknown:
         raise ValueError(
-            f"the structure has {', '.join(chemical_symbols[z] for z in unknown)} (atomic number {unknown[0]}), for "
+            f"the structure has {', '.join(chemical_symbols[z] for z in unknown)}, for "
             f"which the model was not trained; it knows {' '.join(chemical_symbols[z] for z in model.elements)}"
         )
     if parameters["lr_cutoff"] is None and atoms.pbc.any():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from so3md.parallel.team import MPITeam
 
@@ -126,11 +127,15 @@ def _differences(own: Request, leader: Request) -> str:
     return _structure_differences(own, leader)
 
 
+def _symbol(number: int) -> str:
+    return chemical_symbols[number] if 0 < number < len(chemical_symbols) else f"of atomic number {number}"
+
+
 def _structure_differences(own: Request, leader: Request) -> str:
     changed = np.flatnonzero(own.numbers != leader.numbers)
     if changed.size:
         i = changed[0]
-        return f"atom {i} has atomic number {own.numbers[i]} on rank {{rank}} and {leader.numbers[i]} on rank 0"
+        return f"atom {i} is {_symbol(own.numbers[i])} on rank {{rank}} and {_symbol(leader.numbers[i])} on rank 0"
     if not np.array_equal(own.pbc, leader.pbc):
         return f"pbc is {own.pbc.tolist()} on rank {{rank}} and {leader.pbc.tolist()} on rank 0"
     if (own.velocities is None) != (leader.velocities is None):

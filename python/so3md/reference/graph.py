@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ase.cell import Cell
+from ase.data import chemical_symbols
 from ase.geometry import find_mic
 from ase.neighborlist import primitive_neighbor_list
 from torch import Tensor
@@ -135,7 +136,8 @@ def make_graph(
     numbers = np.concatenate([structure.numbers for structure in structures])
     unknown = sorted(set(numbers.tolist()) - set(elements))
     if unknown:
-        raise ValueError(f"the model knows the elements {list(elements)}, not {unknown} (atomic numbers)")
+        known, other = (" ".join(chemical_symbols[z] for z in group) for group in (elements, unknown))
+        raise ValueError(f"the model knows the elements {known}, not {other}")
 
     def edges(find: Callable[[Structure, float | None], tuple[np.ndarray, ...]], edge_cutoff: float | None) -> Edges:
         found = [find(structure, edge_cutoff) for structure in structures]
