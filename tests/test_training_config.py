@@ -46,7 +46,7 @@ def test_numbers_with_an_exponent_may_lack_the_point(tmp_path: Path) -> None:
         (MINIMAL + "trainning: {epochs: 5}", "trainning: unknown key; did you mean 'training'?"),
         (MINIMAL + "training: {epoch: 5}", "training.epoch: unknown key; did you mean 'epochs'?"),
         (MINIMAL + "training: {epochs: many}", "training.epochs: expected an integer, found 'many'"),
-        (MINIMAL + "training: {epochs: 0}", "training.epochs: expected a positive integer, found 0"),
+        (MINIMAL + "training: {epochs: 0}", "training.epochs: expected a positive integer, at most 1e+09, found 0"),
         (MINIMAL + "training: {epochs: true}", "training.epochs: expected an integer, found True"),
         (MINIMAL + "training: {learning_rate: .nan}", "training.learning_rate: expected a number"),
         (MINIMAL + "training: {schedule: {type: expo}}", "training.schedule.type: expected one of exponential"),
@@ -54,6 +54,15 @@ def test_numbers_with_an_exponent_may_lack_the_point(tmp_path: Path) -> None:
         (MINIMAL + "precision: float16", "precision: expected one of float32, float64"),
         (MINIMAL + "device: tpu", "device: expected one of cpu, cuda"),
         (MINIMAL + "loss: {energy: 0, forces: 0}", "loss.forces: at least one weight must be positive"),
+        (MINIMAL + "training: {batch_size: 1" + 400 * "0" + "}", "training.batch_size: expected a positive integer"),
+        (
+            MINIMAL + "seed: 0x" + 5000 * "f",
+            "seed: expected an integer that is not negative, below 2^63, found a number",
+        ),
+        (MINIMAL + "threads: 100000", "threads: expected a positive integer, at most 1024, or null, found 100000"),
+        (MINIMAL + "loss: {forces: 1e308}", "loss.forces: expected a weight that is not negative, at most 1e+09"),
+        (MINIMAL + "seed: " + 5000 * "9", "not valid YAML (Exceeds the limit"),
+        (MINIMAL + "name: 2001-99-99", "not valid YAML (month must be in 1..12)"),
         (MINIMAL + "loss: {forces: -1}", "loss.forces: expected a weight that is not negative"),
         ("data: {files: a.xyz, split: {train: 1.5}}", "data.split.train: expected a fraction above 0 and at most 1"),
         ("data: {files: a.xyz, files: b.xyz}", "files: the key stands twice"),
@@ -68,3 +77,42 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
         read(tmp_path, text)
     assert message in str(caught.value)
     assert "config.yaml" in str(caught.value)
+
+
+def laughs(levels: int) -> str:
+    """A few lines that stand for 9^(levels + 1) values."""
+    lines = ["  a0: &a0 [lol]"]
+    lines += [f"  a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 9)}]" for k in range(levels)]
+    return "\n".join(["model:", *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (laughs(9), "expected at most 1000000 values, found more: aliases (*name) in each other"),
+        (laughs(60), "expected keys and lists at most 50 levels deep"),
+        ("model: &m {a: *m}", "expected keys and lists at most 50 levels deep"),
+        ("model: &m [*m]", "expected keys and lists at most 50 levels deep"),
+        ("model: " + 5000 * "[" + 5000 * "]", "expected keys and lists at most 50 levels deep"),
+        ("model: " + 5000 * "{a: " + 5000 * "}", "expected keys and lists at most 50 levels deep"),
+    ],
+    ids=["values", "levels", "own mapping", "own list", "lists", "mappings"],
+)
+def test_nesting_has_an_end(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text + "\n" + MINIMAL)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_aliases_and_merged_keys_may_be_used(tmp_path: Path) -> None:
+    text = """
+data:
+  train_files: &file {path: a.xyz, units: &units {energy: kcal/mol, length: Angstrom}}
+  validation_files: {<<: *file, index: "::2"}
+  units: *units
+"""
+    config = read(tmp_path, text)
+    assert config.data.validation_files.path == "a.xyz"
+    assert config.data.validation_files.index == "::2"
+    assert config.data.units == config.data.validation_files.units

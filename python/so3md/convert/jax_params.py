@@ -99,14 +99,14 @@ def _read_config(directory: Path) -> dict[str, Any]:
             raise ConversionError(f"{paths[0]} is not valid JSON: {error}") from error
     else:
         try:
-            import yaml
+            from so3md.bounded_yaml import YamlError, parse_yaml
         except ImportError as error:
             raise ConversionError(
                 f"{paths[0]} needs PyYAML: pip install pyyaml, or provide {HYPERPARAMETERS[0]}"
             ) from error
         try:
-            config = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            config = parse_yaml(text)
+        except YamlError as error:
             raise ConversionError(f"{paths[0]} is not plain YAML: {error}") from error
     sections = ("model", "stack_net")  # of the programs from 2024 on, and before
     if not isinstance(config, dict) or not any(isinstance(config.get(name), dict) for name in sections):

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from so3md.data_sets import SPIN_CONVENTIONS
-from so3md.training.schema import ConfigError, build, closest, read_yaml
+from so3md.training.schema import ConfigError, build, closest, read_yaml, shown
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "float64")
 SCHEDULES = ("exponential", "plateau", "cosine", "constant")
 QUANTITIES = ("energy", "forces", "stress", "dipole", "hirshfeld_ratios")
 PARTS = ("train", "validation", "test")
+#: Of numbers that only make sense far below, so that nothing overflows later on.
+MOST = 1_000_000_000
 REFERENCE_ENERGIES = ("fit", "model", "none")
 
 
 def _require(condition: bool, key: str, expected: str, found: Any) -> None:
     if not condition:
-        raise ConfigError(f"{key}: expected {expected}, found {found!r}")
+        raise ConfigError(f"{key}: expected {expected}, found {shown(found)}")
 
 
 def _one_of(key: str, value: str, names: tuple[str, ...]) -> None:
@@ -82,7 +84,7 @@ class Split:
             if isinstance(value, float):
                 _require(0 < value <= 1, name, "a fraction above 0 and at most 1, or a whole number", value)
             if isinstance(value, int):
-                _require(value >= 0, name, "a number of structures that is not negative", value)
+                _require(0 <= value <= MOST, name, "a number of structures that is not negative", value)
 
 
 @dataclass
@@ -117,7 +119,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in QUANTITIES:
-            _require(getattr(self, name) >= 0, name, "a weight that is not negative", getattr(self, name))
+            expected = f"a weight that is not negative, at most {MOST:.0e}"
+            _require(0 <= getattr(self, name) <= MOST, name, expected, getattr(self, name))
         if not any(self.weights.values()):
             raise ConfigError("forces: at least one weight must be positive, found none")
         _one_of("energy_per", self.energy_per, ("atom", "structure"))
@@ -145,7 +148,7 @@ class ScheduleConfig:
         _one_of("type", self.type, SCHEDULES)
         _require(0 < self.final <= 1, "final", "a fraction above 0 and at most 1", self.final)
         _require(0 < self.factor < 1, "factor", "a number between 0 and 1", self.factor)
-        _require(self.patience >= 1, "patience", "a positive number of validations", self.patience)
+        _require(1 <= self.patience <= MOST, "patience", "a positive number of validations", self.patience)
 
 
 @dataclass
@@ -168,13 +171,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validation_interval", "validation_batch_size"):
-            _require(getattr(self, name) >= 1, name, "a positive integer", getattr(self, name))
-        _require(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
-        _require(self.weight_decay >= 0, "weight_decay", "a number that is not negative", self.weight_decay)
-        _require(self.warm_up_steps >= 0, "warm_up_steps", "a number of steps", self.warm_up_steps)
+            value = getattr(self, name)
+            _require(1 <= value <= MOST, name, f"a positive integer, at most {MOST:.0e}", value)
+        _require(0 < self.learning_rate <= 1e3, "learning_rate", "a positive number, at most 1000", self.learning_rate)
+        _require(0 <= self.weight_decay <= MOST, "weight_decay", "a number that is not negative", self.weight_decay)
+        _require(0 <= self.warm_up_steps <= MOST, "warm_up_steps", "a number of steps", self.warm_up_steps)
         for name in ("gradient_clipping", "early_stopping", "time_limit"):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, "a positive number or null", value)
+            expected = f"a positive number, at most {MOST:.0e}, or null"
+            _require(value is None or 0 < value <= MOST, name, expected, value)
         decay = self.ema_decay
         _require(decay is None or 0 <= decay < 1, "ema_decay", "a number from 0 to below 1, or null", decay)
 
@@ -199,14 +204,15 @@ class Config:
     def __post_init__(self) -> None:
         _one_of("device", self.device.split(":")[0], DEVICES)
         _one_of("precision", self.precision, PRECISIONS)
-        _require(self.seed >= 0, "seed", "an integer that is not negative", self.seed)
-        _require(self.threads is None or self.threads >= 1, "threads", "a positive integer or null", self.threads)
+        _require(0 <= self.seed < 1 << 63, "seed", "an integer that is not negative, below 2^63", self.seed)
+        few = self.threads is None or 1 <= self.threads <= 1024
+        _require(few, "threads", "a positive integer, at most 1024, or null", self.threads)
         if isinstance(self.reference_energies, str):
             _one_of("reference_energies", self.reference_energies, REFERENCE_ENERGIES)
         if isinstance(self.scale, str):
             _one_of("scale", self.scale, ("forces",))
         else:
-            _require(self.scale > 0, "scale", 'a positive number (eV), or "forces"', self.scale)
+            _require(0 < self.scale <= MOST, "scale", 'a positive number (eV), or "forces"', self.scale)
 
     def document(self) -> dict[str, Any]:
         """The whole configuration, defaults included, as plain data."""

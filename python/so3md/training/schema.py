@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
+from so3md.bounded_yaml import YamlError, parse_yaml
 
 T = TypeVar("T")
 
@@ -19,27 +19,16 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the key, what was expected and what was found."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without doubled keys, which plain YAML resolves in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"{key}: the key stands twice, near line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file. Raises ConfigError for what is none, OSError if it cannot be read."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        document = parse_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid YAML ({error})") from error
-    except ConfigError as error:
+    except YamlError as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected keys and values, such as `data:`, found {_shown(document)}")
+        raise ConfigError(f"{path}: expected keys and values, such as `data:`, found {shown(document)}")
     return document
 
 
@@ -53,7 +42,7 @@ def closest(name: str, known: Iterable[str]) -> str:
 def build(cls: type[T], document: Any, where: str = "") -> T:
     """An instance of a dataclass from a mapping; nested dataclasses come from nested mappings."""
     if not isinstance(document, dict):
-        raise ConfigError(f"{where or 'the configuration'}: expected keys and values, found {_shown(document)}")
+        raise ConfigError(f"{where or 'the configuration'}: expected keys and values, found {shown(document)}")
     prefix = f"{where}." if where else ""
     hints = get_type_hints(cls)
     known = {field.name: field for field in fields(cls)}
@@ -83,11 +72,11 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         return _convert_union(get_args(kind), value, where)
     if origin is list:
         if not isinstance(value, list):
-            raise ConfigError(f"{where}: expected a list, found {_shown(value)}")
+            raise ConfigError(f"{where}: expected a list, found {shown(value)}")
         return [convert(get_args(kind)[0], item, f"{where}[{number}]") for number, item in enumerate(value)]
     if origin is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{where}: expected keys and values, found {_shown(value)}")
+            raise ConfigError(f"{where}: expected keys and values, found {shown(value)}")
         return {str(key): convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     return _convert_plain(kind, value, where)
 
@@ -96,11 +85,11 @@ def _convert_plain(kind: type, value: Any, where: str) -> Any:
     if kind is float:
         number = _as_number(value)
         if number is None or not math.isfinite(number):
-            raise ConfigError(f"{where}: expected a number, found {_shown(value)}")
+            raise ConfigError(f"{where}: expected a number, found {shown(value)}")
         return number
     names = {int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: expected {names.get(kind, kind.__name__)}, found {_shown(value)}")
+        raise ConfigError(f"{where}: expected {names.get(kind, kind.__name__)}, found {shown(value)}")
     return value
 
 
@@ -116,13 +105,16 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
             if isinstance(value, dict) and is_dataclass(kind):
                 raise
             messages.append(str(error).split("expected ", 1)[-1].split(", found")[0])
-    raise ConfigError(f"{where}: expected {' or '.join(dict.fromkeys(messages))}, found {_shown(value)}")
+    raise ConfigError(f"{where}: expected {' or '.join(dict.fromkeys(messages))}, found {shown(value)}")
 
 
 def _as_number(value: Any) -> float | None:
     """A number; also one that YAML takes for a text because it has an exponent but no point, such as 1e-3."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     if isinstance(value, str) and value[:1] in "+-.0123456789":
         try:
             return float(value)
@@ -131,6 +123,10 @@ def _as_number(value: Any) -> float | None:
     return None
 
 
-def _shown(value: Any) -> str:
-    text = "null" if value is None else repr(value)
+def shown(value: Any) -> str:
+    """A value in a message."""
+    try:
+        text = "null" if value is None else repr(value)
+    except ValueError:  # Python does not write out integers of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
