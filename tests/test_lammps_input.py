@@ -594,3 +594,11 @@ def test_a_run_that_gets_too_hot_is_given_up():
     result = run(["lmp", "-in", INPUT], Path("run"))
     assert result.returncode != 0
     assert "Fix halt condition for fix-id give_up met" in result.stdout
+
+
+def test_small_forces_are_reached_in_double_precision():
+    options = ("water", "--ensemble", "minimize", "--no-evaluate")
+    for fmax, given, expected in ((1e-4, (), "double"), (1e-3, (), "mixed"), (1e-4, ("--precision", "mixed"), "mixed")):
+        text = succeed(*options, "--fmax", str(fmax), *given, "-o", f"{fmax}-{len(given)}")
+        assert f"precision {expected}" in Path(f"{fmax}-{len(given)}/in.lammps").read_text()
+        assert ("too little for mixed precision" in text) == (fmax < 1e-3)

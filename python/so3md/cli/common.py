@@ -313,6 +313,23 @@ def given_options(ctx: click.Context) -> dict[str, Any]:
     return {key: value for key, value in ctx.params.items() if ctx.get_parameter_source(key) != default}
 
 
+#: Forces (eV/A) below which rounding in mixed precision, some 1e-5, steers the line searches of the optimizers.
+_LEAST_FMAX_OF_MIXED = 1e-3
+
+
+def precision_for(fmax: float, ctx: click.Context) -> str:
+    """The precision in which forces below fmax (eV/A) are reached: double for small ones, unless another was given."""
+    precision = ctx.params["precision"]
+    if fmax >= _LEAST_FMAX_OF_MIXED or precision != "mixed":
+        return precision
+    text = f"--fmax {fmax:g} is below {_LEAST_FMAX_OF_MIXED:g} eV/A, too little for mixed precision"
+    if "precision" in given_options(ctx):
+        warnings.warn(f"{text}: it may not converge, or wander off; --precision double is safe", stacklevel=2)
+        return precision
+    click.echo(f"{text}: double precision is used")
+    return "double"
+
+
 def plots() -> ModuleType | None:
     """The module that plots; None, which the user is told, if matplotlib is missing."""
     try:

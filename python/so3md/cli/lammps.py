@@ -28,6 +28,7 @@ from so3md.cli.common import (
     given_options,
     model_options,
     output_path,
+    precision_for,
     read_input,
     structure_options,
 )
@@ -113,6 +114,8 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
         steps = _DEFAULT_MINIMIZATION_STEPS if options["ensemble"] == "minimize" else _DEFAULT_STEPS
     task = _task(given_options(ctx), options)
     check_name(structure)  # which is in both files
+    if isinstance(task, Minimization):
+        options["precision"] = precision_for(task.fmax, ctx)
     atoms = read_input(structure, options)
     force_field = _force_field(atoms, options)
     results = _evaluate(atoms, options)

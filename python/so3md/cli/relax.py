@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +22,10 @@ from so3md.cli.common import (
     ParallelCommand,
     calculator_parameters,
     describe_structure,
-    given_options,
     make_calculator,
     model_options,
     output_path,
+    precision_for,
     read_input,
     structure_options,
     team,
@@ -39,8 +38,6 @@ from so3md.structures.values import drop_values
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
 _LINE_EVERY = 1.0  # seconds
-#: Forces (eV/A) below which rounding in mixed precision, some 1e-5, steers the line searches of the optimizers.
-_LEAST_FMAX_OF_MIXED = 1e-3
 
 
 @click.command("relax", cls=ParallelCommand)
@@ -84,7 +81,7 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     name = f"{Path(structure).stem}-relaxed.xyz"
     file = team().from_leader(lambda: StructureOutput(output_path(output, name, options["overwrite"])))
     team().on_leader(lambda: _check_outputs(file, atoms, options["trajectory"], options["overwrite"]))
-    options["precision"] = _precision(ctx, options)
+    options["precision"] = precision_for(options["fmax"], ctx)
     atoms.calc = make_calculator(calculator_parameters(options))
     system = describe_structure(atoms, options["supercell"])
     click.echo(f"{system}; {options['model']}, {options['precision']} precision")
@@ -95,18 +92,6 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
         ctx.exit(stopped)
     if not converged:
         raise click.ClickException(f"the forces are still above {options['fmax']} eV/A: more --steps are needed")
-
-
-def _precision(ctx: click.Context, options: dict[str, Any]) -> str:
-    """The precision for the wanted forces: mixed is not enough for small ones, and is replaced unless it was given."""
-    if options["fmax"] >= _LEAST_FMAX_OF_MIXED or options["precision"] != "mixed":
-        return options["precision"]
-    text = f"--fmax {options['fmax']:g} is below {_LEAST_FMAX_OF_MIXED:g} eV/A, too little for mixed precision"
-    if "precision" in given_options(ctx):
-        warnings.warn(f"{text}: it may not converge, or wander off; --precision double is safe", stacklevel=2)
-        return "mixed"
-    click.echo(f"{text}: double precision is used")
-    return "double"
 
 
 def _relax(atoms: Atoms, options: dict[str, Any]) -> tuple[bool, int]:
