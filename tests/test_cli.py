@@ -447,3 +447,22 @@ def test_no_number_of_md_ends_in_surprise(option: str, value: str, ethanol: str)
     assert "should not have happened" not in result.output
     assert f"{option.replace('-', '_')} " in result.output or f"--{option}" in result.output
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("settings", "temperature", None),
+        ("settings", "timestep", "x"),
+        ("calculator", "threads", "x"),
+        ("calculator", "cutoff", 5.0),
+        ("calculator", "precision", []),
+        ("identity", "structure", 1e308),
+    ],
+)
+def test_no_damage_to_the_record_of_a_run_ends_in_surprise(part: str, key: str, value, ethanol: str):
+    succeed("md", ethanol, "--steps", "1", "--threads", "1", "--no-plot", "--lr-cutoff", "none", "-o", "run")
+    record = json.loads(Path("run/run.json").read_text())
+    record[part][key] = value
+    Path("run/run.json").write_text(json.dumps(record))
+    assert "should not have happened" not in fail("md", "--resume", "run", "--steps", "1")

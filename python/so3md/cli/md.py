@@ -31,7 +31,7 @@ from so3md.cli.common import (
 from so3md.cli.progress import ProgressDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.dynamics import Settings, Simulation
-from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, START, read_record, recorded_settings
+from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, RUN, START, read_record, recorded_settings
 from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
 from so3md.dynamics.trajectories import FORMATS
@@ -134,7 +134,11 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
         initial = read_structure(
             structure, given.get("index", -1), given.get("supercell", (1, 1, 1)), format=given.get("format")
         )
-    return Simulation.resume(directory, make_calculator(parameters), settings=settings, structure=initial)
+    try:
+        calculator = make_calculator(parameters)
+    except TypeError as error:
+        raise ValueError(f"{directory / RUN}: damaged, 'calculator' cannot be made again ({error})") from error
+    return Simulation.resume(directory, calculator, settings=settings, structure=initial)
 
 
 def _steps(simulation: Simulation, steps: int | None, resumed: bool) -> int:

@@ -31,7 +31,7 @@ class OddStates:
         """Costs next to nothing: for every step."""
         if self._forces_said:
             return
-        forces = np.asarray(atoms.calc.results.get("forces", np.zeros((1, 3))))
+        forces = np.asarray(getattr(atoms.calc, "results", {}).get("forces", np.zeros((1, 3))))
         squares = np.einsum("ij,ij->i", forces, forces)
         worst = int(np.argmax(squares))
         if squares[worst] > LARGEST_FORCE**2:

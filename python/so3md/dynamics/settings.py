@@ -124,7 +124,7 @@ class Settings:
     def _check_ranges(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in _TEXTS or value is None:
+            if field.name in _TEXTS or (value is None and field.default is None):
                 continue
             limits = _COUNTS if field.name.endswith("_interval") else _LIMITS[field.name]
             object.__setattr__(self, field.name, limits.checked(field.name, value))  # the class is frozen
