@@ -68,6 +68,17 @@ def test_a_quantity_of_the_loss_that_no_structure_has_is_named_with_what_looks_l
     assert result.exit_code == 0, result.output
 
 
+def test_all_quantities_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
+    frames = [water(seed) for seed in range(6)]
+    for atoms in frames:
+        atoms.info["E_dft"], atoms.arrays["grad"] = atoms.info.pop("REF_energy"), atoms.arrays.pop("REF_forces")
+    result = train(tmp_path, frames)
+    assert "No reference values were found" in result.output
+    message = error(result)
+    assert "no training structure has an energy; entries that look like it: E_dft. " in message
+    assert "no training structure has forces; entries that look like it: grad. " in message
+
+
 def test_the_stress_of_molecules_is_of_no_use(tmp_path: Path) -> None:
     frames = [water(seed, REF_stress=np.zeros(6)) for seed in range(6)]
     message = error(train(tmp_path, frames, loss={"stress": 1}))

@@ -41,8 +41,8 @@ KEYS: dict[str, tuple[str, ...]] = {name: (*_with_prefixes(name), name) for name
 
 #: Parts of names that mean a quantity, for proposals in messages.
 _LOOKS_LIKE = {
-    "energy": r"energ|^e(_?\d*|tot.*)$|toten|hartree",
-    "forces": r"forc|^f$|grad",
+    "energy": r"energ|(^|_)e(tot|pot|_|\d|$)|toten|hartree",
+    "forces": r"forc|(^|_)f(_|$)|grad",
     "stress": r"stress|viri|press",
     "dipole": r"dip|^mu$|^d$",
     "charges": r"charges|^q_?.*|mulliken",

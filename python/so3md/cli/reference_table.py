@@ -18,7 +18,10 @@ def show_found(rows: Sequence[Found], console: Console) -> None:
     for row in rows:
         read_from = ", ".join(row.entries) or "-"
         table.add_row(row.file, row.quantity, read_from, f"{row.structures} of {row.of}", str(row.values))
-    console.print(table)
+    if rows:
+        console.print(table)
+    else:
+        _note("No reference values were found under names that are known", console)
     for row in rows:
         for reason, count in row.left_out.items():
             _note(f"{row.file}: {row.quantity} of {_structures(count)} left out: {reason}", console)

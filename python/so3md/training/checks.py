@@ -33,20 +33,20 @@ def found_in(parts: Parts) -> list[Found]:
 
 def check_loss(loss: LossConfig, parts: Parts) -> None:
     """Refuse a loss that asks for what no training structure has; warn where no validation structure has it."""
-    for quantity, weight in loss.weights.items():
-        if not weight:
-            continue
-        if not _have(parts["train"], quantity):
-            raise ConfigError(
-                f"loss.{quantity}: the weight is {weight:g}, and no training structure has {_called(quantity)}"
-                f"{_left_out(parts['train'], quantity)}; {_similar(parts['train'], quantity)}. Name the entry with "
-                f"data.keys.{quantity}, or set loss.{quantity} to 0"
-            )
+    wanted = {quantity: weight for quantity, weight in loss.weights.items() if weight}
+    missing = [quantity for quantity in wanted if not _have(parts["train"], quantity)]
+    if missing:
+        texts = [
+            f"loss.{quantity}: the weight is {wanted[quantity]:g}, and no training structure has {_called(quantity)}"
+            f"{_left_out(parts['train'], quantity)}; {_similar(parts['train'], quantity)}"
+            for quantity in missing
+        ]
+        advice = " ".join(f"Name the entry with data.keys.{name}, or set loss.{name} to 0." for name in missing)
+        raise ConfigError(f"{'. '.join(texts)}. {advice}")
+    for quantity in wanted:
         if not _have(parts["validation"], quantity):
-            warnings.warn(
-                f"no validation structure has {_called(quantity)}, so that the best model is chosen without",
-                stacklevel=2,
-            )
+            text = f"no validation structure has {_called(quantity)}, so that the best model is chosen without"
+            warnings.warn(text, stacklevel=2)
 
 
 def check_model(file: ModelFile, loss: LossConfig, parts: Parts) -> None:
