@@ -340,6 +340,18 @@ def test_forces_of_fixed_atoms_are_compared_as_they_are() -> None:
     np.testing.assert_allclose(found, reference, rtol=0, atol=tolerances.EXACT.forces)
 
 
+def test_reference_forces_that_were_written_with_constraints_are_warned_about() -> None:
+    frames = constrained(labelled(3))
+    columns = ["symbols", "positions", "REF_forces", "move_mask"]
+    write("set.xyz", frames, columns=columns)
+    text = "the reference forces of fixed atoms are exactly zero in 2 structures"
+    assert text not in succeed("set.xyz", "-o", "free")
+    for atoms in frames[:2]:
+        atoms.arrays["REF_forces"][:2] = 0
+    write("set.xyz", frames, columns=columns)
+    assert text in succeed("set.xyz", "-o", "zero")
+
+
 def test_calculators_of_other_kinds_are_compared_without_constraints_too() -> None:
     atoms = Atoms("Ar3", [[0, 0, 0], [1.1, 0, 0], [0, 1.2, 0]])
     atoms.calc = LennardJones()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms
 
 from so3md.charge_and_spin import SPIN_KEYS, checked_number
 from so3md.structures import parse_index, read_structures
@@ -45,6 +48,24 @@ def read_frames(
 
 def _count(path: Path, file_format: str | None) -> str:
     return f"{len(read_structures(path, format=file_format))}, counted from 0"
+
+
+def warn_of_constrained_forces(file: str, pairs: Iterable[tuple[Atoms, np.ndarray | None]]) -> None:
+    """Warn if the reference forces of fixed atoms are exactly zero: constraints were applied to them when they were
+    written, as `atoms.get_forces()` does. pairs: structures and their reference forces (n, 3)."""
+    count = sum(forces is not None and _fixed_are_zero(atoms, forces) for atoms, forces in pairs)
+    if count:
+        warnings.warn(
+            f"{file}: the reference forces of fixed atoms are exactly zero in {count} structures, as get_forces() of "
+            "ASE gives them with constraints, and are taken as they are; get_forces(apply_constraint=False) has "
+            "the real ones",
+            stacklevel=2,
+        )
+
+
+def _fixed_are_zero(atoms: Atoms, forces: np.ndarray) -> bool:
+    fixed = [index for item in atoms.constraints if isinstance(item, FixAtoms) for index in item.get_indices()]
+    return bool(fixed) and not forces[fixed].any() and bool(forces.any())
 
 
 # --- spins ----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,14 @@ from so3md.cli.common import (
     team,
 )
 from so3md.cli.reference_table import error_table, show_found
-from so3md.data_sets import SPIN_CONVENTIONS, doubt_about_spins, read_frames, spins_of, take_spin_convention
+from so3md.data_sets import (
+    SPIN_CONVENTIONS,
+    doubt_about_spins,
+    read_frames,
+    spins_of,
+    take_spin_convention,
+    warn_of_constrained_forces,
+)
 from so3md.evaluation import OFFSETS, Configuration, Errors, Evaluation, evaluate, read_references
 from so3md.reference_values import NOT_FINITE, Reference, inventory
 from so3md.run_directory import replace_file
@@ -123,6 +130,8 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     console = make_console()
     show_found(inventory(dataset.name, references), console)
     _warn_of_numbers(numbers, frames, references)
+    forces = (reference.forces for reference in references)
+    warn_of_constrained_forces(dataset.name, zip(frames, forces, strict=True))
     warn_of_odd_structures(frames, [f"structure {number}" for number in numbers])
     _set_states(frames, options)
     calculator = make_calculator(calculator_parameters(options))

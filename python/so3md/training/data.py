@@ -15,7 +15,14 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from so3md.charge_and_spin import charge_and_spin_of
-from so3md.data_sets import doubt_about_spins, read_frames, spins_of, take_spin_convention, total_spin
+from so3md.data_sets import (
+    doubt_about_spins,
+    read_frames,
+    spins_of,
+    take_spin_convention,
+    total_spin,
+    warn_of_constrained_forces,
+)
 from so3md.reference.graph import Structure
 from so3md.reference_values import (
     KEYS,
@@ -170,6 +177,8 @@ def _read_ase(
         if quantity not in found_anywhere:
             similar = what_looks_like(quantity, names)
             raise ValueError(f"{path.name}: there is no entry {key!r} for {quantity} (data.keys.{quantity}); {similar}")
+    pairs = ((atoms, sample.forces) for (_, atoms), sample in zip(frames, samples, strict=True))
+    warn_of_constrained_forces(path.name, pairs)
     names = frozenset(names)
     return [replace(sample, file=source.path, names=names) for sample in samples], spins
 
