@@ -70,6 +70,10 @@ SUBJECTS = {
     (68, 68): "coupling|clebsch|P C",
     (69, 69): "self-interaction|coupled|P C|products",
     (70, 71): "exchange|gate",
+    (72, 73): "heat flux|flux",
+    (74, 75): "rate|moment",
+    (76, 76): "moved|moment",
+    (77, 77): "charge|c_j",
 }
 
 _NUMBER = r"\(?\d+\)?"

@@ -203,7 +203,7 @@ inline void radial_filter(const LayerStep& step, const EdgeGeometry& g, const Pa
   }
 }
 
-/// b.hidden: the hidden layers of both spherical networks, of the invariants of chi_j - chi_i (eq. 17).
+/// b.hidden: the hidden layers of the spherical networks of both filters (eq. 17), of the invariants of chi_j - chi_i.
 inline void spherical_hidden(const LayerStep& step, const EdgeGeometry& g, int i, EdgeBuffers& b) {
   const Layout& layout = *step.layout;
   const int stride = layout.chi_stride, hidden = 2 * layout.spherical_hidden;
@@ -266,7 +266,7 @@ inline void weigh_head(const EdgeGeometry& g, int p, int width, double normalise
   for (int part = 1; part < kParts; ++part) weight[part] = phi[kValue] * alpha[part] + phi[part] * alpha[kValue];
 }
 
-/// sum += weight v_j of one head (eq. 20).
+/// The attention's sum over neighbours += weight v_j, of one head (eq. 20).
 inline void add_values(const double* d, int width, const double* weight, const double* v, int stride, double* to, int to_stride) {
   for (int e = 0; e < width; e += kLanes) {
     const Vec<double> v0 = load<double>(v + e), rate = load<double>(v + kRate * stride + e);

@@ -110,7 +110,7 @@ Composition HeatFlux::count_species(const SystemTotals& totals, HaloExchange& ha
   return out;
 }
 
-// x of each species (eq. 13), which positions do not change, and chi = 0.
+// The embedding x of each species (eq. 13), which positions do not change, and chi = 0.
 void HeatFlux::embed(const Composition& composition) {
   const Layout& layout = parameters_.layout;
   const int slots = domain_->n_feature_slots();
@@ -165,7 +165,7 @@ void HeatFlux::run_layers(HaloExchange& halo) {
   }
 }
 
-// Atomic energies of the network, raw charges (eq. 27) and polarisabilities (eq. 30, 37).
+// Atomic energies of the network, raw charges (eq. 27), and polarisabilities of the dispersion from Hirshfeld ratios (eq. 30, 37).
 void HeatFlux::read_out() {
   const Hyperparameters& hyper = model_->hyper;
   const int owned = domain_->n_owned;
@@ -192,7 +192,7 @@ void HeatFlux::read_out() {
   }
 }
 
-// q_i = c_i + (Q - sum of c) / N (eq. 28), and its rate and moments (eq. 77).
+// Conserved charges q_i = c_i + (Q - sum of c) / N (eq. 28), and rate and moments of these charges (eq. 77).
 void HeatFlux::conserve_charge(const Composition& composition, const Cell* cell, HaloExchange& halo) {
   if (!model_->hyper.electrostatics) return;
   const int owned = domain_->n_owned;

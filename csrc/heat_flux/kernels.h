@@ -57,10 +57,10 @@ struct PairStep {
 /// Ranges are of owned atoms, in project() of slots; `scratch` belongs to the calling thread and has scratch_size() numbers.
 struct KernelTable {
   std::size_t (*scratch_size)(const Layout&) = nullptr;
-  void (*initial)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< chi_next = sum over neighbours (eq. 53)
+  void (*initial)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< chi_next = chi before the first layer (eq. 53)
   void (*project)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< x to projection (eq. 18)
-  void (*attend)(const LayerStep&, int begin, int end, double* scratch) = nullptr;   ///< eq. 17 to 22
-  void (*nodes)(const LayerStep&, int begin, int end, double* scratch) = nullptr;    ///< eq. 23 to 25, in place
+  void (*attend)(const LayerStep&, int begin, int end, double* scratch) = nullptr;   ///< filters and attention, eq. 17, 19 to 22
+  void (*nodes)(const LayerStep&, int begin, int end, double* scratch) = nullptr;    ///< norms to exchange, in place: eq. 23 to 25
   void (*readouts)(const ReadoutStep&, int begin, int end, double* scratch) = nullptr;
   void (*long_range)(const PairStep&, int begin, int end) = nullptr;
 };
