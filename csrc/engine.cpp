@@ -330,7 +330,7 @@ std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const
 }
 
 double long_range_cutoff(const Model& model, const EngineOptions& options) {
-  return model.hyper.electrostatics || model.hyper.dispersion ? options.long_range_cutoff : 0.0;
+  return model.hyper.has_long_range() ? options.long_range_cutoff : 0.0;
 }
 
 void check_nonlocal_cell(const Model& model, const Cell& cell) {

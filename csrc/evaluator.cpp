@@ -38,7 +38,7 @@ void check_system(const Model& model, const EngineOptions& options, const System
   const bool periodic = system.periodic[0] || system.periodic[1] || system.periodic[2];
   if (periodic && std::isinf(long_range_cutoff(model, options)))
     throw std::invalid_argument(
-        "a periodic system needs a long-range cutoff: set lr_cutoff (12 A is the default), or switch periodic boundaries off");
+        "a periodic system needs a long-range cutoff: give lr_cutoff in A (12 is that of SO3LR), or switch periodic boundaries off");
   if (periodic && model.hyper.nonlocal_attention != NonlocalAttention::none) check_nonlocal_cell(model, Cell(system.cell, system.periodic));
   for (int i = 0; i < system.n; ++i) {
     if (model.species_of(system.numbers[i]) >= 0) continue;

@@ -34,9 +34,8 @@ constexpr double kMostGhosts = 2e7;
 void PairSo3krates::check_host() const {
   if (domain->dimension != 3) stop("it needs a system of three dimensions: remove the command dimension 2");
   check_wrappers(lmp, *this);
-  const bool periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;
-  if (periodic && std::isinf(cutoff())) stop("lr_cutoff none needs a box without periodic directions, such as boundary s s s");
-  if (periodic) check_ghosts();
+  require_cutoff();
+  if (periodic()) check_ghosts();
   const bool other_kspace = !kspace_ && force->kspace != nullptr;
   if (other_kspace && model_->hyper.electrostatics)
     stop("coulomb cut would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
@@ -44,6 +43,14 @@ void PairSo3krates::check_host() const {
   if (other_kspace)
     stop("the kspace style would act on the charges that the model predicts as if they were constants: remove kspace_style");
   check_charges_of_others(lmp, species_of_type_);
+}
+
+void PairSo3krates::require_cutoff() const {
+  if (!periodic() || !std::isinf(cutoff())) return;
+  if (settings_.lr_cutoff) stop("lr_cutoff none needs a box without periodic directions, such as boundary s s s");
+  stop("the model " + settings_.model +
+       " was made without a long-range cutoff, for systems without periodic directions, and this box has some: give lr_cutoff in Angstrom "
+       "(12 is that of SO3LR)");
 }
 
 // LAMMPS would copy the images of the atoms for hours before it ran out of memory.
@@ -135,7 +142,7 @@ void PairSo3krates::check_electrons(Moment moment) {
 }
 
 void PairSo3krates::warn_of_charged_cell() const {
-  if (settings_.totals.charge == 0.0 || !(domain->xperiodic || domain->yperiodic || domain->zperiodic)) return;
+  if (settings_.totals.charge == 0.0 || !periodic()) return;
   warn("a periodic system has a total charge of " + number_text(settings_.totals.charge) +
        " e: its energy depends on the size of the box and on the treatment of long-range electrostatics; add counter-ions if it need not "
        "have a charge");

@@ -1,5 +1,9 @@
-// Restart files hold the words of pair_style and pair_coeff; the model itself stays in its own file, which must still be found.
+// Restart files hold the words of pair_style and pair_coeff; the model itself stays in its own file, which must still be found. Lengths
+// that the model decides are written too: a run goes on as it began.
 #include <mpi.h>
+
+#include <cmath>
+#include <cstdio>
 
 #include "comm.h"
 #include "error.h"
@@ -65,11 +69,36 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return result;
 }
 
+bool has_keyword(const std::vector<std::string>& words, const std::string& keyword) {
+  for (std::size_t at = 1; at < words.size(); at += 2)
+    if (words[at] == keyword) return true;
+  return false;
+}
+
+void add_missing(std::vector<std::string>& words, const std::string& keyword, const std::string& value) {
+  if (!has_keyword(words, keyword)) words.insert(words.end(), {keyword, value});
+}
+
+std::string exact_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.17g", value);
+  return std::isinf(value) ? "none" : text;
+}
+
 }  // namespace
+
+std::vector<std::string> PairSo3krates::words_for_restart() const {
+  std::vector<std::string> words = settings_words_;
+  // A kspace style rules out none, which a box that is not periodic yet would have.
+  if (!settings_.kspace || !std::isinf(settings_.engine.long_range_cutoff))
+    add_missing(words, "lr_cutoff", exact_text(settings_.engine.long_range_cutoff));
+  add_missing(words, "lr_damping", exact_text(settings_.engine.dispersion_damping));
+  return words;
+}
 
 void PairSo3krates::write_restart_settings(FILE* file) {
   std::fwrite(&kFormat, sizeof(int), 1, file);
-  write_words(file, settings_words_);
+  write_words(file, words_for_restart());
 }
 
 void PairSo3krates::read_restart_settings(FILE* file) {
@@ -79,6 +108,9 @@ void PairSo3krates::read_restart_settings(FILE* file) {
     stop("the restart file has the format " + std::to_string(format) + " of this pair style, and this version of so3md reads " +
          std::to_string(kFormat) + ": give the commands pair_style and pair_coeff in the input of the version that wrote it");
   std::vector<std::string> words = reader.read_words();
+  // Only files from before models decided have none: these were the lengths then.
+  add_missing(words, "lr_cutoff", "12");
+  add_missing(words, "lr_damping", "2");
   settings(static_cast<int>(words.size()), pointers(words).data());
 }
 

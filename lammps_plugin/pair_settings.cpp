@@ -35,7 +35,8 @@ class Parser {
       if (at + 1 >= count) stop("pair_style so3krates: the keyword " + keyword + " needs a value: " + kSyntax);
       setter(words[at + 1]);
     }
-    check_lengths();
+    if (settings_.kspace && settings_.lr_cutoff && std::isinf(*settings_.lr_cutoff))
+      stop("pair_style so3krates: lr_cutoff none is for systems without periodic directions, and coulomb kspace for periodic ones");
     return settings_;
   }
 
@@ -83,14 +84,15 @@ class Parser {
   }
 
   void set_cutoff(const std::string& word) {
-    double& cutoff = settings_.engine.long_range_cutoff;
-    cutoff = word == "none" ? std::numeric_limits<double>::infinity() : number(word);
+    double cutoff = std::numeric_limits<double>::infinity();
+    if (word != "none") cutoff = number(word);
     if (word != "none" && !is_length(cutoff)) refuse("lr_cutoff", "a positive length up to 1e6 Angstrom, or none", word);
+    settings_.lr_cutoff = cutoff;
   }
 
   void set_damping(const std::string& word) {
-    settings_.engine.dispersion_damping = number(word);
-    if (!is_length(settings_.engine.dispersion_damping)) refuse("lr_damping", "a positive length up to 1e6 Angstrom", word);
+    settings_.lr_damping = number(word);
+    if (!is_length(*settings_.lr_damping)) refuse("lr_damping", "a positive length up to 1e6 Angstrom", word);
   }
 
   void set_coulomb(const std::string& word) {
@@ -116,18 +118,6 @@ class Parser {
   void set_threads(const std::string& word) {
     settings_.threads = LAMMPS_NS::utils::inumeric(FLERR, word, false, lammps_);
     if (settings_.threads < 1 || settings_.threads > kMostThreads) refuse("threads", "1 to 1024 threads of each MPI process", word);
-  }
-
-  void check_lengths() {
-    std::string message;
-    try {
-      check_options(settings_.engine);
-    } catch (const std::invalid_argument& error) {
-      message = error.what();
-    }
-    if (!message.empty()) stop("pair_style so3krates: " + message);
-    if (settings_.kspace && std::isinf(settings_.engine.long_range_cutoff))
-      stop("pair_style so3krates: lr_cutoff none is for systems without periodic directions, and coulomb kspace for periodic ones");
   }
 
   LAMMPS_NS::LAMMPS* lammps_;

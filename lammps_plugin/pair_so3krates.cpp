@@ -76,15 +76,31 @@ void PairSo3krates::open_model() {
     if (device.kind != DeviceKind::cpu && !settings_.device_by_number) device.index = number_on_node % count_devices(device.kind);
     model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
     pool_ = std::make_unique<ThreadPool>(settings_.threads);
-    engine_ = Engine::create(model_, settings_.engine, *pool_);
   });
+  choose_long_range();
+  make_engine();
   if (settings_.kspace && !model_->hyper.electrostatics) stop("coulomb kspace: the model " + settings_.model + " has no electrostatics");
   kspace_ = settings_.kspace ? std::make_unique<KspacePotential>(lmp, model_->hyper.electrostatics_sigma, energy_unit_) : nullptr;
-  cut_coulomb_ = cutoff();
   atoms_.reset();
-  described_ = false;
   protons_ = -1.0;
   told_of_change_ = false;
+}
+
+void PairSo3krates::make_engine() {
+  heat_flux_.reset();  // it has the same cutoff
+  collectively(lmp, [this] {
+    check_options(settings_.engine);
+    engine_ = Engine::create(model_, settings_.engine, *pool_);
+  });
+  engine_options_ = settings_.engine;
+  described_ = false;
+}
+
+// The model's lengths where the input gives none. The boundaries on which they depend may change until a run begins.
+void PairSo3krates::choose_long_range() {
+  const LongRangeSettings& own = model_->long_range;
+  settings_.engine.long_range_cutoff = settings_.lr_cutoff.value_or(periodic() ? own.periodic : own.molecules);
+  settings_.engine.dispersion_damping = settings_.lr_damping.value_or(own.damping);
 }
 
 // Number of this process among those of its machine; partitions, which do not meet here, are taken to have as many processes each.
@@ -133,7 +149,9 @@ void PairSo3krates::map_elements() {
 }
 
 void PairSo3krates::init_style() {
+  choose_long_range();
   check_host();
+  if (settings_.engine.long_range_cutoff != engine_options_.long_range_cutoff) make_engine();
   look_at_exclusions();
   check_computes();
   if (kspace_) {
@@ -187,10 +205,9 @@ void PairSo3krates::describe() const {
   const EngineOptions& options = settings_.engine;
   std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + number_text(settings_.totals.charge) +
                      ", spin " + number_text(settings_.totals.spin) + "\n  cutoffs " + number_text(model_->hyper.cutoff) + " and " +
-                     (std::isinf(cutoff()) ? "none" : number_text(options.long_range_cutoff)) + " A, coulomb " +
-                     (kspace_ ? "kspace (gewald " + number_text(force->kspace->g_ewald) + ")" : "cut") + ", precision " +
-                     (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() + "), " +
-                     std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
+                     long_range_text() + ", coulomb " + (kspace_ ? "kspace (gewald " + number_text(force->kspace->g_ewald) + ")" : "cut") +
+                     ", precision " + (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() +
+                     "), " + std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
   if (options.device.kind != DeviceKind::cpu)
     text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"
                                        : std::string("  the processes of a machine use its GPUs in turn\n");
@@ -200,12 +217,30 @@ void PairSo3krates::describe() const {
   LAMMPS_NS::utils::logmesg(lmp, text);
 }
 
+// The long-range cutoff, and whose choice it is.
+std::string PairSo3krates::long_range_text() const {
+  if (!model_->hyper.has_long_range()) return "no long-range terms";
+  const LongRangeSettings& own = model_->long_range;
+  const EngineOptions& options = settings_.engine;
+  const auto length = [](double value) { return std::isinf(value) ? std::string("none") : number_text(value) + " A"; };
+  const std::string systems = periodic() ? "periodic systems" : "systems without periodic directions";
+  const double models = periodic() ? own.periodic : own.molecules;
+  std::string text = length(options.long_range_cutoff);
+  text += options.long_range_cutoff == models ? " (the model's for " + systems + ")"
+                                              : " (given; the model was made with " + length(models) + " for " + systems + ")";
+  if (std::isinf(options.long_range_cutoff)) return text;
+  text += ", damping " + length(options.dispersion_damping);
+  return options.dispersion_damping == own.damping ? text : text + " (given; the model's is " + length(own.damping) + ")";
+}
+
 // Of the pairs of types that are this style's own, also within hybrid styles, which LAMMPS asks for after init_style.
 double PairSo3krates::init_one(int i, int j) {
   for (const int pair : {number_of_pair(i, j), number_of_pair(j, i)}) given_pairs_[static_cast<std::size_t>(pair)] = true;
   const double longest = cutoff();
   return std::isinf(longest) ? kBeyondAnyBox : longest;
 }
+
+bool PairSo3krates::periodic() const { return domain->xperiodic || domain->yperiodic || domain->zperiodic; }
 
 double PairSo3krates::cutoff() const { return std::max(model_->hyper.cutoff, long_range_cutoff(*model_, settings_.engine)); }
 
@@ -215,6 +250,9 @@ void* PairSo3krates::extract(const char* name, int& dimension) {
   dimension = 0;
   if (std::strcmp(name, "cut_coul") != 0 || !kspace_) return nullptr;
   kspace_->set_splitting();
+  choose_long_range();
+  require_cutoff();
+  cut_coulomb_ = cutoff();
   return &cut_coulomb_;
 }
 

@@ -66,11 +66,14 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   // Of settings and coeff.
   int process_on_node();  ///< collective
   void open_model();
+  void make_engine();
+  void choose_long_range();
   void map_elements();
 
   // Of init_style.
   enum class Moment { start_of_run, in_a_run };
   void check_host() const;
+  void require_cutoff() const;
   void check_ghosts() const;
   int number_of_pair(int i, int j) const;
   void check_pairs();
@@ -86,6 +89,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   bool writes_charges() const;
   bool is_seen(int index) const;  ///< whether an atom is one of the model's
   void describe() const;
+  std::string long_range_text() const;
 
   // Of compute.
   bool lists_are_old() const;
@@ -107,6 +111,8 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void warn(const std::string& message) const;  ///< from process 0
   std::string name_of_atom(int index) const;
   double cutoff() const;  ///< the longest, A
+  bool periodic() const;
+  std::vector<std::string> words_for_restart() const;
   bool in_hybrid() const;
 
   PairSettings settings_;
@@ -118,6 +124,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::shared_ptr<const Model> model_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Engine> engine_;
+  EngineOptions engine_options_;  // with which it was made
   std::unique_ptr<MpiTransport> transport_;
   std::unique_ptr<PlannedHalo> halo_;
   std::unique_ptr<KspacePotential> kspace_;  // with coulomb kspace

@@ -286,7 +286,7 @@ def test_bad_structures_can_be_left_out(toy_model: ToyModel) -> None:
 
 def test_periodic_structures_need_a_cutoff(toy_model: ToyModel) -> None:
     structures = [molecule("CH4"), *periodic()[:1]]
-    with pytest.raises(ValueError, match=r"structure 1 .*needs a long-range cutoff"):
+    with pytest.raises(ValueError, match=r"structure 1 .*this structure is periodic: give a cutoff"):
         list(evaluate_many(structures, toy_model(), lr_cutoff=None))
 
 

@@ -254,6 +254,7 @@ def test_figures_follow_from_the_seconds_of_a_step(so3lr: dict[str, Any], tmp_pa
     answer = {
         "seconds_per_step": 0.0864,
         "instruction_set": "avx2",
+        "lr_cutoff": 12.0,
         "stage_shares": {},
         "steps": 10,
         "steps_per_list": 10,
@@ -350,6 +351,7 @@ def test_bench_takes_a_structure_with_its_supercell_and_charge():
     report = bench_json("ice.xyz", "--supercell", "2", "1", "1", *FAST)
     (case,) = report["cases"]
     assert (case["system"], case["atoms"]) == ("ice", 6)
+    assert (report["lr_cutoff"], case["lr_cutoff"]) == ("model", 12.0)
     write("hydroxide.xyz", Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]))
     report = bench_json("hydroxide.xyz", "--charge", "-1", "--lr-cutoff", "none", *FAST)
     assert report["lr_cutoff"] is None

@@ -164,7 +164,7 @@ def test_parameters_win_over_info():
     ion = atoms_of(load_system("ammonium_p1"))
     expected = ion.get_potential_energy()
     ion.info = {"charge": 3}
-    ion.calc = So3kratesCalculator(charge=1, precision="double", threads=1)
+    ion.calc = So3kratesCalculator(charge=1, lr_cutoff=12.0, precision="double", threads=1)
     assert ion.get_potential_energy() == pytest.approx(expected, rel=0, abs=EXACT.component)
 
 
@@ -333,11 +333,13 @@ def test_it_can_be_made_again_from_its_name_and_parameters(ethanol: Atoms):
 
 
 def test_parameters_can_be_changed(ethanol: Atoms):
-    with_cutoff = ethanol.get_potential_energy()
-    assert ethanol.calc.set(lr_cutoff=None) == {"lr_cutoff": None}
-    assert ethanol.get_potential_energy() != with_cutoff
-    ethanol.calc.set(lr_cutoff=12.0)
-    assert ethanol.get_potential_energy() == with_cutoff
+    without_cutoff = ethanol.get_potential_energy()
+    assert ethanol.calc.set(lr_cutoff=12.0) == {"lr_cutoff": 12.0}
+    assert ethanol.get_potential_energy() != without_cutoff
+    ethanol.calc.set(lr_cutoff=None)
+    assert ethanol.get_potential_energy() == without_cutoff
+    assert ethanol.calc.set(lr_cutoff="model") == {"lr_cutoff": "model"}
+    assert ethanol.get_potential_energy() == without_cutoff
     with pytest.raises(TypeError, match="unknown parameter 'cutoff'"):
         ethanol.calc.set(cutoff=5.0)
 

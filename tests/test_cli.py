@@ -165,7 +165,7 @@ def test_md_refuses_to_resume_another_run(ethanol: str):
         ("--temperature", "310"): "temperature: the checkpoint has 300.0, this run 310.0",
         ("--charge", "2"): "charge: the checkpoint has 0.0, this run 2.0",
         ("--precision", "double"): "precision: the checkpoint has mixed, this run double",
-        ("--lr-cutoff", "none"): "lr_cutoff: the checkpoint has 12.0, this run None",
+        ("--lr-cutoff", "12"): "lr_cutoff: the checkpoint has None, this run 12.0",
     }.items():
         assert expected in fail("md", "--resume", "run", "--steps", "1", *options)
     assert "does not go with --resume" in fail("md", "--resume", "run", "--output", "other", code=2)

@@ -385,7 +385,7 @@ class TestSo3lr:
         assert_same_model(report.target, shipped)
         found = ModelFile.read(report.target)
         assert (found.citation, found.license_text) == (shipped.citation, shipped.license_text)
-        assert found.long_range_cutoff == 12.0
+        assert (found.long_range_cutoff, found.molecule_cutoff, found.long_range_damping) == (12.0, None, 2.0)
         with pytest.raises(ConversionError, match="not trained for Na"):
             convert(source, tmp_path / "so3lr.safetensors", elements=["H", "Na"])
 

@@ -253,8 +253,10 @@ def test_a_supercell_has_the_charge_of_all_its_cells():
 
 def test_a_molecule_needs_no_cutoff():
     write("ethanol.xyz", ethanol())
-    succeed("ethanol.xyz", "--lr-cutoff", "none", "-o", "run")
+    assert "Long-range cutoff none (the model's for molecules)" in succeed("ethanol.xyz", "-o", "run")
     assert "lr_cutoff none " in Path("run", INPUT).read_text()
+    succeed("ethanol.xyz", "-o", "other", "--lr-cutoff", "12")
+    assert "lr_cutoff 12 " in Path("other", INPUT).read_text()
 
 
 def test_constraints_and_odd_electrons_are_warned_about():
@@ -488,7 +490,7 @@ def test_lammps_finds_energy_forces_and_charges_of_ase(name: str, options: tuple
         atoms = atoms.repeat((1, 1, 2))
     if "--charge" in options:
         atoms.info |= {"charge": 1, "spin": 0.5}
-    calculator = So3kratesCalculator(precision="double", lr_cutoff=None if "--lr-cutoff" in options else 12.0)
+    calculator = So3kratesCalculator(precision="double")
     energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
     assert abs(float(re.search(r"^ENERGY (\S+)", output, re.M)[1]) / unit - energy) < EXACT.energy_per_atom * len(atoms)
     rotation = LammpsStructure.of(atoms).rotation
@@ -545,12 +547,12 @@ def test_minimisation_goes_down(cell: str):
 @needs_lammps
 def test_a_molecule_relaxes_in_vacuum():
     write("ethanol.xyz", ethanol())
-    succeed("ethanol.xyz", "--ensemble", "minimize", "-o", "run", "--lr-cutoff", "none")
+    succeed("ethanol.xyz", "--ensemble", "minimize", "-o", "run")
     output = lmp(Path("run"), "-in", INPUT)
     assert "Stopping criterion = force tolerance" in output
     relaxed = read("run/run.data", format="lammps-data")
     relaxed.pbc = False
-    relaxed.calc = So3kratesCalculator(lr_cutoff=None)
+    relaxed.calc = So3kratesCalculator()
     assert np.linalg.norm(relaxed.get_forces(), axis=1).max() < 0.011  # LAMMPS stopped in single precision too
 
 

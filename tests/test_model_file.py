@@ -112,7 +112,8 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("variant", OLD_FILES)
     def test_models_without_optional_keys_are_written_as_ever(self, tmp_path: Path, variant: str) -> None:
-        path = write_toy_model(tmp_path / "toy.safetensors", **VARIANTS[variant])
+        path = tmp_path / "toy.safetensors"
+        make_toy_model(**VARIANTS[variant]).write(path)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == OLD_FILES[variant]
 
 
@@ -242,7 +243,7 @@ class TestSo3lr:
         assert model.elements == [1, 6, 7, 8, 9, 15, 16, 17]
         assert (hyper["num_features"], hyper["num_layers"], hyper["degrees"]) == (128, 3, [1, 2, 3, 4])
         assert hyper["radial_basis"]["gamma"] == float(np.float32(0.9448630629184640)) == 0.9448630809783936
-        assert model.long_range_cutoff == 12.0
+        assert (model.long_range_cutoff, model.molecule_cutoff, model.long_range_damping) == (12.0, None, 2.0)
         assert "10.1021/jacs.5c09558" in " ".join(model.citation)
         assert "arXiv:2205.14276" in " ".join(model.citation)
         assert "10.1038/s41467-024-50620-6" in " ".join(model.citation)
@@ -353,6 +354,9 @@ class TestDocument:
             ("name", 3, "name: expected a text"),
             ("long_range_cutoff", 0, "long_range_cutoff: expected a positive number"),
             ("long_range_cutoff", ..., "long_range_cutoff: the key is missing"),
+            ("long_range_cutoff_molecules", -1, "long_range_cutoff_molecules: expected a positive number"),
+            ("long_range_cutoff_molecules", "same", "long_range_cutoff_molecules: expected a positive number"),
+            ("long_range_damping", None, "long_range_damping: expected a positive number"),
             ("citation", "me", "citation: expected a list of texts"),
             ("provenance", [], "provenance: expected an object"),
             ("hyperparameters", [], "hyperparameters: expected an object"),

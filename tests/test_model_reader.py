@@ -205,6 +205,8 @@ def test_every_key_is_required(tiny: Contents, refusal: Callable) -> None:
         ("provenance", ["here", None, []], "expected an object"),
         ("citation", ["a paper", [1], {}], "expected a list"),
         ("long_range_cutoff", [0, -12.0, "12", True], "expected a positive number"),
+        ("long_range_cutoff_molecules", [0, -12.0, "same", False], "expected a positive number"),
+        ("long_range_damping", [0, -2.0, None, "2"], "expected a positive number"),
         ("units/energy", ["kcal/mol", "EV", None], "expected eV"),
         ("units/length", ["nm", "angstrom"], "expected Angstrom"),
         ("units/charge", ["C"], "expected e"),

@@ -77,10 +77,10 @@ def test_a_short_configuration_trains_a_model_that_the_engine_runs(project: Path
     assert summary["engine_and_torch"]["largest_force_difference_eV_per_A"] < 1e-9
     atoms = read(project / "molecules.xyz", index=0)
     reference = atoms.get_potential_energy()
-    atoms.calc = So3kratesCalculator(str(run / "model.safetensors"), lr_cutoff=None)
+    atoms.calc = So3kratesCalculator(str(run / "model.safetensors"))
     assert atoms.get_potential_energy() == pytest.approx(reference, abs=5.0)
-    md = so3md("md", project / "molecules.xyz", "--model", run / "model.safetensors", "--steps", "3", "--lr-cutoff",
-               "none", "--no-plot", "--output", project / "md")  # fmt: skip
+    md = so3md("md", project / "molecules.xyz", "--model", run / "model.safetensors", "--steps", "3",
+               "--no-plot", "--output", project / "md")  # fmt: skip
     assert md.exit_code == 0, md.output
 
 

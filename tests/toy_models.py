@@ -219,8 +219,10 @@ def make_toy_model(
 
 
 def write_toy_model(path: Path, seed: int = 0, elements: Sequence[int] = ELEMENTS, **overrides: Any) -> Path:
-    """Write the model file of `make_toy_model` and return its path."""
-    make_toy_model(seed, elements, **overrides).write(path)
+    """Write the model file of `make_toy_model`, made for a long-range cutoff of 12 A, and return its path."""
+    model = make_toy_model(seed, elements, **overrides)
+    model.long_range_cutoff = 12.0
+    model.write(path)
     return path
 
 

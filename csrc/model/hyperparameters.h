@@ -1,6 +1,7 @@
 // Hyperparameters of a So3krates model, as written in the model file.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,13 @@ enum class InitialCoordinates { zero, neighbour_sum };
 
 /// Attention between atoms that are close in the space of chi (so3krates_2022): none, or with the cutoff c = 1/n or a constant.
 enum class NonlocalAttention { none, dynamic, fixed };
+
+/// The long-range terms as a model was trained with them. Lengths in Angstrom.
+struct LongRangeSettings {
+  double periodic = std::numeric_limits<double>::infinity();   ///< R in systems with a periodic direction; infinity: not made for these
+  double molecules = std::numeric_limits<double>::infinity();  ///< R in systems without one; infinity: no cutoff
+  double damping = 2.0;                                        ///< the dispersion is switched off between R - damping and R
+};
 
 /// Every number that shapes the network. Lengths in Angstrom, energies in eV.
 struct Hyperparameters {
@@ -89,6 +97,7 @@ struct Hyperparameters {
   bool dispersion = false;
   double dispersion_damping_scale = 1.2;
 
+  bool has_long_range() const { return electrostatics || dispersion; }
   int num_degrees() const { return static_cast<int>(degrees.size()); }
   /// Number of spherical harmonic coordinates per atom, sum over degrees of 2l+1.
   int num_coordinates() const {

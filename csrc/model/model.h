@@ -88,6 +88,7 @@ struct ZblWeights {
 /// Everything that a model file holds. Tables are indexed by position in `elements`, not by atomic number.
 struct Model {
   Hyperparameters hyper;
+  LongRangeSettings long_range;
   std::vector<int> elements;  ///< atomic numbers that the model was trained for, strictly increasing
   std::string path;           ///< of the file
   std::string metadata;       ///< its JSON document, as it is

@@ -1,6 +1,7 @@
 #include "model/read_hyperparameters.h"
 
 #include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "model/strict_json.h"
@@ -209,7 +210,19 @@ void check_description(ObjectReader& document) {
   for (const Json& item : document.list("citation")) {
     if (!item.is_string()) document.refuse("citation", "a list of texts");
   }
-  if (!document.value("long_range_cutoff").is_null()) document.positive("long_range_cutoff");
+}
+
+double read_cutoff(ObjectReader& document, const char* key) {
+  return document.value(key).is_null() ? std::numeric_limits<double>::infinity() : document.positive(key);
+}
+
+// Files from before had one cutoff for all systems.
+LongRangeSettings read_long_range(ObjectReader& document) {
+  LongRangeSettings out;
+  out.periodic = read_cutoff(document, "long_range_cutoff");
+  out.molecules = document.has("long_range_cutoff_molecules") ? read_cutoff(document, "long_range_cutoff_molecules") : out.periodic;
+  if (document.has("long_range_damping")) out.damping = document.positive("long_range_damping");
+  return out;
 }
 
 }  // namespace
@@ -241,6 +254,7 @@ ModelDocument read_document(const std::string& text) {
     read_physics(object, out.hyper);
   });
   out.elements = read_increasing(document, "elements", 1, kLargestAtomicNumber);
+  out.long_range = read_long_range(document);
   check_description(document);
   document.finish();
   return out;

@@ -11,6 +11,7 @@ namespace so3md {
 /// What the engine uses of the document; the rest (name, provenance, licence, ...) is checked for its form only.
 struct ModelDocument {
   Hyperparameters hyper;
+  LongRangeSettings long_range;
   std::vector<int> elements;  ///< atomic numbers, strictly increasing
 };
 

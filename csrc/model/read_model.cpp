@@ -244,6 +244,7 @@ Model read_checked(const std::string& path) {
   model.metadata = document->second;
   ModelDocument description = read_document(model.metadata);
   model.hyper = std::move(description.hyper);
+  model.long_range = description.long_range;
   model.elements = std::move(description.elements);
 
   TensorReader read(file);

@@ -9,7 +9,7 @@ from ase.optimize import BFGS
 
 from so3md import So3kratesCalculator
 
-calculator = So3kratesCalculator(lr_cutoff=None)  # reads atoms.info["charge"] and atoms.info["spin"]
+calculator = So3kratesCalculator()  # reads atoms.info["charge"] and atoms.info["spin"]
 
 
 def relax(atoms: Atoms, charge: int = 0, spin: float = 0) -> float:

@@ -10,12 +10,12 @@ from so3md.dynamics import Settings, Simulation
 
 settings = Settings(thermostat="csvr", temperature=300, timestep=0.5, seed=1, log_interval=50)
 atoms = molecule("CH3CH2OH")
-atoms.calc = So3kratesCalculator(lr_cutoff=None)
+atoms.calc = So3kratesCalculator()
 
 with Simulation.start(atoms, settings, "ethanol", overwrite=True) as simulation:
     simulation.run(500)
 
 # Later, perhaps in another process:
-with Simulation.resume("ethanol", So3kratesCalculator(lr_cutoff=None)) as simulation:
+with Simulation.resume("ethanol", So3kratesCalculator()) as simulation:
     simulation.run(500)
     print(f"step {simulation.step}: {simulation.observe().temperature_K:.0f} K; see ethanol/log.csv")

@@ -8,7 +8,7 @@ from ase.build import molecule
 from so3md import So3kratesCalculator
 
 atoms = molecule("CH3CH2OH")
-atoms.calc = So3kratesCalculator("so3lr", lr_cutoff=None)  # no long-range cutoff: a molecule in vacuum
+atoms.calc = So3kratesCalculator("so3lr")
 
 # SO3LR's energies have an arbitrary constant for each atom; only differences have a meaning.
 print(f"energy          {atoms.get_potential_energy():.6f} eV")

@@ -9,7 +9,7 @@ from ase.optimize import BFGS, FIRE
 
 from so3md import So3kratesCalculator
 
-calculator = So3kratesCalculator(lr_cutoff=None)
+calculator = So3kratesCalculator()
 
 initial = molecule("NH3")
 initial.calc = calculator

@@ -12,7 +12,7 @@ from ase.vibrations import Vibrations
 from so3md import So3kratesCalculator
 
 atoms = molecule("H2O")
-atoms.calc = So3kratesCalculator(lr_cutoff=None, precision="double")
+atoms.calc = So3kratesCalculator(precision="double")
 BFGS(atoms, logfile=None).run(fmax=1e-3)
 
 with tempfile.TemporaryDirectory() as directory:

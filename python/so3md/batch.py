@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +18,10 @@ from so3md.calculator import checked_parameter, has_volume
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model
+from so3md.long_range import OF_MODEL, LongRange, chosen_lengths
 
 if TYPE_CHECKING:
-    from so3md._engine import BatchEngine
+    from so3md._engine import BatchEngine, Model
 
 #: Structures are taken in until they have this many atoms, or there are this many: enough work for many threads, while
 #: inputs and results of a chunk stay at some 10 MB.
@@ -55,8 +56,8 @@ def evaluate_many(
     *,
     charge: float | None = None,
     spin: float | None = None,
-    lr_cutoff: float | None = 12.0,
-    lr_damping: float = 2.0,
+    lr_cutoff: float | str | None = OF_MODEL,
+    lr_damping: float | str = OF_MODEL,
     precision: str = "mixed",
     threads: int | None = None,
     device: str = "cpu",
@@ -104,18 +105,16 @@ def evaluate_many(
 
 
 class ManyEvaluator:
-    """What evaluates many structures: an engine of its own, for parameters of `evaluate_many`."""
+    """What evaluates many structures: engines of its own, for parameters of `evaluate_many`."""
 
     def __init__(
         self, model: str | os.PathLike[str], charge: float | None, spin: float | None, **parameters: Any
     ) -> None:
-        from so3md import _engine
-
         checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
         self._totals = checked_parameter("charge", charge), checked_parameter("spin", spin)
-        opened, threads = load_model(model), checked.pop("threads") or 0
+        opened = load_model(model)
         self._watch = StateWatch(hyperparameters_of(opened))
-        self._engine: BatchEngine = _engine.BatchEngine(opened, threads=threads, **checked)
+        self._engines = _Engines(opened, **checked)
 
     def outcomes(
         self, structures: Iterable[Atoms], forces: bool = True, quiet: bool = False
@@ -125,7 +124,7 @@ class ManyEvaluator:
             states = self._states(chunk, quiet)
             good = [atoms for atoms, state in zip(chunk, states, strict=True) if not isinstance(state, ValueError)]
             states_of_good = [state for state in states if not isinstance(state, ValueError)]
-            evaluated = _evaluate(self._engine, good, states_of_good, forces)
+            evaluated = self._engines.evaluate(good, states_of_good, forces)
             for atoms, state in zip(chunk, states, strict=True):
                 yield atoms, state if isinstance(state, ValueError) else next(evaluated)
 
@@ -138,6 +137,54 @@ class ManyEvaluator:
             states = [_state_of(atoms, *self._totals) for atoms in structures]
             self._watch.look_at(state for state in states if not isinstance(state, ValueError))
         return states
+
+
+class _Engines:
+    """The engines for structures with and without a periodic direction, which are one if the lengths are the same."""
+
+    def __init__(
+        self,
+        model: Model,
+        lr_cutoff: float | str | None,
+        lr_damping: float | str,
+        threads: int | None,
+        **options: Any,
+    ) -> None:
+        self._model, self._lengths, self._options = model, (lr_cutoff, lr_damping), {"threads": threads or 0} | options
+        self._made: dict[LongRange, BatchEngine] = {}
+        self._of(self.lengths(periodic=False))  # bad parameters are refused at once
+
+    def lengths(self, periodic: bool) -> LongRange:
+        return chosen_lengths(self._model, *self._lengths, periodic)
+
+    def _of(self, lengths: LongRange) -> BatchEngine:
+        from so3md import _engine
+
+        if lengths not in self._made:
+            self._made[lengths] = _engine.BatchEngine(
+                self._model, lr_cutoff=lengths.cutoff, lr_damping=lengths.damping, **self._options
+            )
+        return self._made[lengths]
+
+    def evaluate(
+        self, structures: Sequence[Atoms], states: Sequence[ChargeAndSpin], forces: bool
+    ) -> Iterator[Prediction | ValueError]:
+        """The outcomes for structures, in their order."""
+        lengths = [self._lengths_or_error(bool(atoms.pbc.any())) for atoms in structures]
+        outcomes: dict[LongRange, Iterator[Prediction | ValueError]] = {}
+        for kind in dict.fromkeys(lengths):
+            if isinstance(kind, LongRange):
+                chosen = [number for number, other in enumerate(lengths) if other == kind]
+                of_kind = [structures[number] for number in chosen], [states[number] for number in chosen]
+                outcomes[kind] = _evaluate(self._of(kind), *of_kind, forces)
+        for kind in lengths:
+            yield next(outcomes[kind]) if isinstance(kind, LongRange) else kind
+
+    def _lengths_or_error(self, periodic: bool) -> LongRange | ValueError:
+        try:
+            return self.lengths(periodic)
+        except ValueError as error:
+            return error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -34,6 +34,8 @@ from so3md.charge_and_spin import (
 from so3md.devices import checked_device, device_of_rank
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model, model_path
+from so3md.long_range import OF_MODEL, LongRange, chosen_lengths
+from so3md.long_range import describe as describe_long_range
 from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
 from so3md.parallel.gather import Gatherer
@@ -48,6 +50,13 @@ PRECISIONS = ("mixed", "double")
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
 
+class _Evaluator(NamedTuple):
+    """An engine for a long-range cutoff; with several ranks, what gathers its results."""
+
+    engine: Engine
+    gatherer: Gatherer | None
+
+
 class So3kratesCalculator(Calculator):
     """Energies, forces, stress and charges from a So3krates model, for ASE.
 
@@ -56,7 +65,9 @@ class So3kratesCalculator(Calculator):
         charge: total charge (e), an integer. None: atoms.info["charge"] (or "total_charge"), else 0.
         spin: total spin S, half the number of unpaired electrons. None: atoms.info["spin"] (or "total_spin"), else 0.
         lr_cutoff: cutoff of electrostatics and dispersion (Angstrom). None: no cutoff, for molecules in vacuum.
-        lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom).
+            "model": what the model was made for, which may be one cutoff for periodic structures and another, or none,
+            for those without a periodic direction (SO3LR: 12, and none).
+        lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom); "model": the model's.
         precision: "mixed" (float network, double sums) or "double".
         threads: number of threads; None: all cores that this process may use, divided by the ranks that share them.
         device: "cpu", "cuda" for an NVIDIA GPU, or "cuda:1" for one by its number; see docs/gpu.md.
@@ -99,8 +110,8 @@ class So3kratesCalculator(Calculator):
         "model": "so3lr",
         "charge": None,
         "spin": None,
-        "lr_cutoff": 12.0,
-        "lr_damping": 2.0,
+        "lr_cutoff": OF_MODEL,
+        "lr_damping": OF_MODEL,
         "precision": "mixed",
         "threads": None,
         "device": "cpu",
@@ -111,8 +122,8 @@ class So3kratesCalculator(Calculator):
         model: str | os.PathLike[str] = "so3lr",
         charge: float | None = None,
         spin: float | None = None,
-        lr_cutoff: float | None = 12.0,
-        lr_damping: float = 2.0,
+        lr_cutoff: float | str | None = OF_MODEL,
+        lr_damping: float | str = OF_MODEL,
         precision: str = "mixed",
         threads: int | None = None,
         device: str = "cpu",
@@ -138,7 +149,8 @@ class So3kratesCalculator(Calculator):
     def _begin(self, parameters: dict[str, Any]) -> None:
         self.set(**parameters)
         with self._lock:
-            self._own_engine()  # so that a bad model is refused here and not at the first evaluation
+            # So that a bad model is refused here and not at the first evaluation.
+            self._evaluator(self._lengths(periodic=False))
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
@@ -158,17 +170,20 @@ class So3kratesCalculator(Calculator):
             if changed:
                 self.reset()
             if changed.keys() - {"charge", "spin"}:
-                self._engine = None
+                self._forget_evaluators()
         return changed
 
     # --- copies, processes, threads ---------------------------------------------------------------------------------
 
     def _start_without_engine(self) -> None:
-        self._model: Model | None = None
-        self._engine: Engine | None = None
-        self._gatherer: Gatherer | None = None  # with several ranks only
+        self._forget_evaluators()
         self._lock = threading.RLock()  # reentrant, because ASE's methods call one another
         _CALCULATORS.add(self)
+
+    def _forget_evaluators(self) -> None:
+        self._model: Model | None = None
+        self._evaluators: dict[LongRange, _Evaluator] = {}
+        self._last: LongRange | None = None  # of the last evaluation
 
     def __getstate__(self) -> dict[str, Any]:
         if self.team is not ALONE:
@@ -179,7 +194,7 @@ class So3kratesCalculator(Calculator):
         return self._state_of_copies()
 
     def _state_of_copies(self) -> dict[str, Any]:
-        own = ("team", "_model", "_engine", "_gatherer", "_lock")
+        own = ("team", "_model", "_evaluators", "_last", "_lock")
         return {key: value for key, value in self.__dict__.items() if key not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -198,52 +213,84 @@ class So3kratesCalculator(Calculator):
         result.team = self.team
         return result
 
-    def _own_engine(self) -> Engine:
-        """The engine, made where there is none. The caller holds the lock."""
+    def _own_model(self) -> Model:
+        if self._model is None:
+            self._model = load_model(self.parameters["model"])
+            self._watch = StateWatch(hyperparameters_of(self._model))
+            if self.team.size > 1:
+                self._settings = self._identity_of_settings()
+        return self._model
+
+    def _lengths(self, periodic: bool) -> LongRange:
+        """The long-range cutoff and damping for structures with, or without, a periodic direction."""
+        parameters = self.parameters
+        return chosen_lengths(self._own_model(), parameters["lr_cutoff"], parameters["lr_damping"], periodic)
+
+    def _evaluator(self, lengths: LongRange) -> _Evaluator:
+        """The engine for these lengths, made where there is none. The caller holds the lock."""
         from so3md import _engine
 
-        if self._engine is None:
+        if lengths not in self._evaluators:
+            if self.team.size == 1:  # ranks must not differ in what their engines remember
+                # One that was never used, such as that of a new calculator, is not worth its memory.
+                self._evaluators = {key: value for key, value in self._evaluators.items() if _is_used(value)}
             parameters = self.parameters
-            self._model = load_model(parameters["model"])
-            self._watch = StateWatch(hyperparameters_of(self._model))
-            self._engine = _engine.Engine(
-                self._model,
+            transport, gatherer = self._shared_work()
+            engine = _engine.Engine(
+                self._own_model(),
                 precision=parameters["precision"],
                 threads=parameters["threads"] or self.team.threads(),
-                lr_cutoff=parameters["lr_cutoff"],
-                lr_damping=parameters["lr_damping"],
+                lr_cutoff=lengths.cutoff,
+                lr_damping=lengths.damping,
                 device=device_of_rank(parameters["device"], self.team),
-                **self._shared_work(),
+                **transport,
             )
-        return self._engine
+            self._evaluators[lengths] = _Evaluator(engine, gatherer)
+        return self._evaluators[lengths]
 
-    def _shared_work(self) -> dict[str, Any]:
+    def _shared_work(self) -> tuple[dict[str, Any], Gatherer | None]:
         """What an engine needs beyond the parameters to be one of several."""
         if self.team.size == 1:
-            return {}
+            return {}, None
         from so3md.parallel.transport import MPITransport
 
-        self._settings = self._identity_of_settings()
-        self._gatherer = Gatherer(self.team.messages)
-        return {"transport": MPITransport(self.team.messages)}
+        return {"transport": MPITransport(self.team.messages)}, Gatherer(self.team.messages)
 
     def forget_neighbours(self) -> None:
         """Have the next evaluation build its neighbour list anew, so that its rounding owes nothing to earlier ones."""
         with self._lock:
-            if self._engine is not None and self._model is not None:
+            if self._last is not None:
+                last = self._evaluator(self._last)
+                self._evaluators = {self._last: last}
                 # The list is kept for one structure only: a lone atom takes the place of whatever it is of.
-                lone_atom = self._model.elements[:1], np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
-                self._evaluate_engine(*lone_atom, forces=False)
+                lone_atom = self._own_model().elements[:1], np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
+                self._evaluate_engine(last, *lone_atom, forces=False)
 
     def identity(self, atoms: Atoms) -> dict[str, Any]:
-        """All that decides the results for a structure, the model by the checksum of its file."""
+        """All that decides the results for a structure, the model by the checksum of its file.
+
+        lr_cutoff and lr_damping are the lengths that it is evaluated with, also where they are the model's.
+        """
         state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
         settings = self._identity_of_settings()
         return {
             **{key: settings.pop(key) for key in ("model", "model_checksum")},
             **state._asdict(),
             **settings,
+            **self.long_range(atoms),
         }
+
+    def long_range(self, atoms: Atoms) -> dict[str, float | None]:
+        """The lengths lr_cutoff (None: none) and lr_damping with which a structure is evaluated, in Angstrom."""
+        with self._lock:
+            cutoff, damping = self._lengths(bool(atoms.pbc.any()))
+        return {"lr_cutoff": cutoff, "lr_damping": damping}
+
+    def long_range_text(self, atoms: Atoms) -> str:
+        """The same in words, with whose choice it is; nothing for a model without long-range terms."""
+        periodic = bool(atoms.pbc.any())
+        with self._lock:
+            return describe_long_range(self._own_model(), self._lengths(periodic), periodic)
 
     def _identity_of_settings(self) -> dict[str, Any]:
         path = model_path(self.parameters["model"])
@@ -256,13 +303,18 @@ class So3kratesCalculator(Calculator):
     def engine_info(self) -> dict[str, Any]:
         """What the engine says of itself: precision, threads, instruction set, table errors, counters.
 
+        lr_cutoff and lr_damping are those of the last evaluation, whose engine this is; before the first one, those for
+        molecules.
+
         With several ranks, of that of this rank; "halo" then holds what it has exchanged since it was made (exchanges,
         messages and bytes sent, sums over ranks, wait_seconds) and its numbers of atoms: n_owned, n_interior (of them,
         without neighbours elsewhere), n_near and n_far (of other ranks, within the short cutoff, or only within the
         long-range one).
         """
         with self._lock:
-            return self._own_engine().info()
+            lengths = self._last or self._lengths(periodic=False)
+            own = {"lr_cutoff": lengths.cutoff, "lr_damping": lengths.damping}
+            return self._evaluator(lengths).engine.info() | own
 
     # --- ASE's protocol ---------------------------------------------------------------------------------------------
 
@@ -319,7 +371,7 @@ class So3kratesCalculator(Calculator):
         """What the engine is asked for, of a structure that has been checked."""
         state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
         self._check_structure(atoms, state, system_changes)
-        self._own_engine()
+        self._evaluator(self._lengths(bool(atoms.pbc.any())))
         if self.team.leads:
             self._watch.look_at([state])
         return Request(
@@ -334,10 +386,6 @@ class So3kratesCalculator(Calculator):
         )
 
     def _check_structure(self, atoms: Atoms, state: ChargeAndSpin, system_changes: Sequence[str]) -> None:
-        if self.parameters["lr_cutoff"] is None and atoms.pbc.any():
-            raise ValueError(
-                "lr_cutoff=None is for molecules in vacuum, and this structure is periodic: give a cutoff in Angstrom"
-            )
         if not {"numbers", *state._fields}.isdisjoint(system_changes):
             with warnings.catch_warnings():
                 if not self.team.leads:  # one rank's warning is enough
@@ -345,8 +393,15 @@ class So3kratesCalculator(Calculator):
                 check_charge_and_spin(int(atoms.numbers.sum()), state)
 
     def _evaluate(self, atoms: Atoms, request: Request) -> None:
+        self._last = self._lengths(bool(request.pbc.any()))
         output = self._evaluate_engine(
-            request.numbers, request.positions, request.cell, request.pbc, **request.state, forces=request.forces
+            self._evaluator(self._last),
+            request.numbers,
+            request.positions,
+            request.cell,
+            request.pbc,
+            **request.state,
+            forces=request.forces,
         )
         results = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
@@ -357,18 +412,20 @@ class So3kratesCalculator(Calculator):
         self.results = results
         self._energy_components: dict[str, float] = output["energy_components"]
 
-    def _evaluate_engine(self, numbers: np.ndarray, *structure: Any, **options: Any) -> dict[str, Any]:
+    def _evaluate_engine(
+        self, evaluator: _Evaluator, numbers: np.ndarray, *structure: Any, **options: Any
+    ) -> dict[str, Any]:
         """The engine's results for the whole structure, on every rank."""
-        engine = self._own_engine()
+        engine, gatherer = evaluator
         part = self._on_all_ranks(lambda: engine.evaluate(numbers, *structure, **options))
-        if self._gatherer is None:
+        if gatherer is None:
             return part
         with self.team.inseparable():
-            return self._gatherer.gather(len(numbers), part)
+            return gatherer.gather(len(numbers), part)
 
     def _on_all_ranks(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What the engine gives each rank, or the same error on all."""
-        if self._gatherer is None:
+        if self.team.size == 1:
             return evaluate()
         from so3md._engine import FailedElsewhere
 
@@ -419,7 +476,8 @@ class So3kratesCalculator(Calculator):
             else:
                 request = agree(self.team, lambda: self._prepare_heat_flux(atoms))
             structure = request.numbers, request.positions, request.cell, request.pbc, request.velocities
-            engine = self._own_engine()
+            self._last = self._lengths(bool(request.pbc.any()))
+            engine = self._evaluator(self._last).engine
             flux = self._on_all_ranks(lambda: engine.heat_flux(*structure, **request.state, shifts=shifts))
         kinetic = 0.5 * atoms.get_masses() * (request.velocities**2).sum(axis=1)
         return {"convective": flux["convective"] + kinetic @ request.velocities, "potential": flux["potential"]}
@@ -446,16 +504,24 @@ def checked_parameter(key: str, value: Any) -> Any:
         return value
     if value is None and key != "lr_damping":
         return None
+    if key in ("lr_cutoff", "lr_damping") and isinstance(value, str) and value == OF_MODEL:
+        return value
     if key == "threads":
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ValueError(f"threads: expected a positive integer or None for all cores, found {value!r}")
         return int(value)
     number = checked_number(value, key)
     if key == "lr_cutoff" and number <= 0:
-        raise ValueError(f"lr_cutoff: expected a positive length in Angstrom, or None for no cutoff, found {value!r}")
+        raise ValueError(
+            f"lr_cutoff: expected a positive length in Angstrom, None for no cutoff, or {OF_MODEL!r}, found {value!r}"
+        )
     if key == "lr_damping" and number < 0:
         raise ValueError(f"lr_damping: expected a length in Angstrom that is not negative, found {value!r}")
     return number
+
+
+def _is_used(evaluator: _Evaluator) -> bool:
+    return bool(evaluator.engine.info()["evaluations"])
 
 
 def _equal(first: np.ndarray, second: np.ndarray) -> bool:

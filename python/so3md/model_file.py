@@ -74,6 +74,14 @@ _DOCUMENT: dict[str, Check] = {
     "license": any_text,
     "license_text": any_text,
 }
+#: Keys that came later. Files leave them out where they say nothing new, so that older readers take these files too.
+_OPTIONAL: dict[str, Check] = {
+    "long_range_cutoff_molecules": or_null(positive),
+    "long_range_damping": positive,
+}
+_check_document = record(_DOCUMENT, _OPTIONAL)
+SAME = "same"
+LONG_RANGE_DAMPING = 2.0
 
 
 _CONSTANTS = ("radial_basis.", "dispersion.")  # tensors that are not trained
@@ -92,6 +100,10 @@ class ModelFile:
     `with_defaults`); elements: atomic numbers, increasing, which are also the order of the rows of every element table;
     tensors: name -> array of float32 or float64, as `expected_tensors` says. Lengths in Angstrom, energies in eV,
     charges in e.
+
+    long_range_cutoff: that of electrostatics and dispersion in periodic systems, as the model was made for; None: it
+    was not made for these. long_range_cutoff_molecules: the same in systems without a periodic direction; None: none
+    there; "same": no other. long_range_damping: the width over which dispersion is switched off before the cutoff.
     """
 
     hyperparameters: dict[str, Any]
@@ -100,6 +112,8 @@ class ModelFile:
     name: str
     description: str = ""
     long_range_cutoff: float | None = None
+    long_range_cutoff_molecules: float | str | None = SAME
+    long_range_damping: float = LONG_RANGE_DAMPING
     provenance: dict[str, Any] = field(default_factory=dict)
     citation: list[str] = field(default_factory=list)
     license: str = ""
@@ -116,11 +130,21 @@ class ModelFile:
         """The JSON document that describes the model, without hyperparameters that have their default."""
         own = {key: getattr(self, key) for key in _DOCUMENT if hasattr(self, key)}
         own["hyperparameters"] = without_defaults(self.hyperparameters, self.architecture)
+        if self.molecule_cutoff != self.long_range_cutoff:
+            own["long_range_cutoff_molecules"] = self.long_range_cutoff_molecules
+        if self.long_range_damping != LONG_RANGE_DAMPING:
+            own["long_range_damping"] = self.long_range_damping
         return {"format_version": FORMAT_VERSION, "units": dict(UNITS)} | own
+
+    @property
+    def molecule_cutoff(self) -> float | None:
+        """The cutoff (Angstrom) of long-range terms in systems without a periodic direction; None: none."""
+        own = self.long_range_cutoff_molecules
+        return self.long_range_cutoff if own == SAME else own
 
     def check(self) -> None:
         """Raise `ModelFileError`, naming what is wrong, unless the model is complete and consistent."""
-        record(_DOCUMENT)(self.document, "")
+        _check_document(self.document, "")
         check_hyperparameters(self.hyperparameters, self.architecture)
         expected = expected_tensors(self.hyperparameters, len(self.elements), self.architecture)
         missing, unknown = sorted(expected.keys() - self.tensors.keys()), sorted(self.tensors.keys() - expected.keys())
@@ -151,7 +175,7 @@ class ModelFile:
         try:
             with safe_open(path, framework="numpy") as file:
                 document = _parse_document((file.metadata() or {}).get(METADATA_KEY))
-                record(_DOCUMENT)(document, "")
+                _check_document(document, "")
                 check_hyperparameters(document["hyperparameters"], document["architecture"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             fixed = {"format_version", "units"}

@@ -65,7 +65,7 @@ class Case:
         parts = [system, self.precision, threads_text(self.threads), self.instruction_set]
         return ", ".join(part for part in parts if part)
 
-    def run(self, model_path: str, lr_cutoff: float | None, seconds: float) -> Record:
+    def run(self, model_path: str, lr_cutoff: float | str | None, seconds: float) -> Record:
         """Measure, for at least so many seconds; the answer of `worker.measure`.
 
         Raises RuntimeError, naming the case, if the process fails.
@@ -127,6 +127,7 @@ def figures(case: Case, answer: Record, model: Record) -> Record:
         "precision": case.precision,
         "threads": case.threads,
         "instruction_set": answer["instruction_set"],
+        "lr_cutoff": answer["lr_cutoff"],
         "us_per_atom": seconds / atoms * 1e6,
         "ms_per_step": seconds * 1e3,
         "ns_per_day": TIMESTEP_FS * 1e-6 * _SECONDS_PER_DAY / seconds,

@@ -32,13 +32,15 @@ def measure(request: Record) -> Record:
     import numpy as np
 
     from so3md import _engine, load_model
+    from so3md.long_range import OF_MODEL, chosen_lengths
 
     load, model = _timed(lambda: load_model(request["model"]))
-    settings = {key: request[key] for key in ("precision", "threads", "lr_cutoff")}
-    tables, engine = _timed(lambda: _engine.Engine(model, **settings))
-
     with np.load(request["structure"]) as file:
         structure = dict(file)
+    cutoff, damping = chosen_lengths(model, request["lr_cutoff"], OF_MODEL, bool(structure["pbc"].any()))
+    settings = {key: request[key] for key in ("precision", "threads")} | {"lr_cutoff": cutoff, "lr_damping": damping}
+    tables, engine = _timed(lambda: _engine.Engine(model, **settings))
+
     start, displacement = structure["positions"], structure["displacement_per_step"]
 
     def evaluate(phase: int) -> None:
@@ -56,6 +58,7 @@ def measure(request: Record) -> Record:
     return {
         **times,
         "instruction_set": engine.info()["instruction_set"],
+        "lr_cutoff": cutoff,
         "memory": memory.above_loaded_model(),
         "startup_seconds": {"import": imports, "model": load, "tables": tables},
     }

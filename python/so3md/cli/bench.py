@@ -40,6 +40,7 @@ from so3md.cli.common import (
     LengthOrNone,
     Number,
     charge_options,
+    length_parameter,
     make_console,
     output_path,
     plots,
@@ -61,9 +62,7 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 @structure_options
 @click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file.")
 @charge_options
-@click.option(
-    "--lr-cutoff", type=LengthOrNone(), default=12.0, show_default=True, help="Cutoff of electrostatics and dispersion."
-)
+@click.option("--lr-cutoff", type=LengthOrNone(), help="Cutoff of electrostatics and dispersion. Default: the model's.")
 @click.option(
     "--atoms",
     type=click.IntRange(1, 10**9),
@@ -169,7 +168,7 @@ def _header(model: Any, options: dict[str, Any], seconds: float) -> Record:
         "machine": describe_machine(),
         "versions": {"so3md": so3md.__version__, "numpy": version("numpy")},
         "model": describe_model(model),
-        "lr_cutoff": None if options["lr_cutoff"] == "none" else options["lr_cutoff"],
+        "lr_cutoff": length_parameter(options["lr_cutoff"]),
         "seconds": seconds,
         "timestep_fs": TIMESTEP_FS,
         "matrix_products": [],

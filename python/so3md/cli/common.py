@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ import click
 
 from so3md.devices import checked_device
 from so3md.loading import known_models
+from so3md.long_range import OF_MODEL
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 from so3md.parallel.launcher import launched_ranks
 
@@ -214,16 +215,13 @@ _MODEL_OPTIONS = (
     click.option(
         "--lr-cutoff",
         type=LengthOrNone(),
-        default=12.0,
-        show_default=True,
-        help='Cutoff of electrostatics and dispersion in Angstrom; "none" for molecules in vacuum.',
+        help='Cutoff of electrostatics and dispersion in Angstrom; "none" for molecules in vacuum. '
+        "Default: that of the model, for periodic systems or for molecules.",
     ),
     click.option(
         "--lr-damping",
         type=Number(0, LARGEST_LENGTH, unit="A"),
-        default=2.0,
-        show_default=True,
-        help="Width in Angstrom over which dispersion is switched off.",
+        help="Width in Angstrom over which dispersion is switched off. Default: that of the model.",
     ),
     click.option(
         "--device",
@@ -290,14 +288,29 @@ def warn_of_many_threads(threads: int | None) -> None:
         warnings.warn(f"--threads {threads}: this process may use {core}; more threads are slower", stacklevel=2)
 
 
+def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms]) -> str:
+    """Lines that say which long-range cutoff is used for each kind of structure, and whose choice it is."""
+    kinds = {bool(atoms.pbc.any()): atoms for atoms in structures}
+    texts = [calculator.long_range_text(atoms) for _, atoms in sorted(kinds.items())]
+    return "".join(text[0].upper() + text[1:] + "\n" for text in texts if text)
+
+
 def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     """The parameters of So3kratesCalculator among the options of a command, without charge and spin."""
     parameters = {key: options[key] for key in MODEL_PARAMETERS if key in options and key not in ("charge", "spin")}
-    if parameters.get("lr_cutoff") == "none":
-        parameters["lr_cutoff"] = None
+    for key in ("lr_cutoff", "lr_damping"):
+        if key in parameters:
+            parameters[key] = length_parameter(parameters[key])
     if os.path.exists(parameters.get("model", "")) and parameters["model"] not in known_models():
         parameters["model"] = os.path.abspath(parameters["model"])
     return parameters
+
+
+def length_parameter(option: float | str | None) -> float | str | None:
+    """The parameter of So3kratesCalculator for a length that an option gives, for "none", or for no option."""
+    if option is None:
+        return OF_MODEL
+    return None if option == "none" else option
 
 
 def set_charge_and_spin(atoms: Atoms, options: dict[str, Any]) -> None:

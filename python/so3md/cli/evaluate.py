@@ -20,6 +20,7 @@ from so3md.cli.common import (
     ParallelCommand,
     calculator_parameters,
     format_option,
+    long_range_lines,
     make_calculator,
     make_console,
     model_options,
@@ -135,6 +136,7 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     warn_of_odd_structures(frames, [f"structure {number}" for number in numbers])
     _set_states(frames, options)
     calculator = make_calculator(calculator_parameters(options))
+    console.print(long_range_lines(calculator, frames), end="", highlight=False, soft_wrap=True, markup=False)
     name = f"{dataset.stem}-eval"
     directory = team().from_leader(lambda: _new_directory(output_path(output, name, overwrite), overwrite))
     failed: list[ValueError] = []

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from so3md.cli.common import Command, make_console, printable
 from so3md.loading import known_models, load_model
+from so3md.long_range import length_text
 
 
 @click.command("info", cls=Command)
@@ -29,7 +30,12 @@ def command(model: str, precision: str, as_json: bool, show_license: bool) -> No
         return
     engine = _engine.Engine(opened, precision=precision).info() | {"instruction_sets": _engine.instruction_sets()}
     if as_json:
-        facts = {"path": opened.path, "num_parameters": opened.num_parameters}
+        facts = {
+            "path": opened.path,
+            "num_parameters": opened.num_parameters,
+            "long_range_cutoff_molecules": opened.long_range_cutoff_molecules,
+            "long_range_damping": opened.long_range_damping,
+        }
         click.echo(json.dumps(facts | document | {"engine": engine}, indent=2))
         return
     console = make_console()
@@ -46,7 +52,7 @@ def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> 
         "format": f"{document['architecture']}, version {document['format_version']}",
         "elements": " ".join(chemical_symbols[z] for z in opened.elements),
         "parameters": f"{opened.num_parameters:,} trained numbers, for its {len(opened.elements)} elements",
-        "long-range cutoff": _length(document["long_range_cutoff"]),
+        **_long_range(opened),
         "licence": document["license"],
         **{f"citation {number}": text for number, text in enumerate(document["citation"], start=1)},
     }
@@ -87,8 +93,16 @@ def _value_text(value: Any) -> str:
     return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
-def _length(value: float | None) -> str:
-    return "none" if value is None else f"{value:g} A"
+def _long_range(opened: Any) -> dict[str, str]:
+    """What the model was made for, and what is so used where nothing else is asked for."""
+    if not opened.has_long_range:
+        return {"long-range terms": "none"}
+    periodic = opened.long_range_cutoff
+    return {
+        "long-range cutoff": length_text(periodic) if periodic else "not made for periodic systems: give one there",
+        "long-range cutoff of molecules": length_text(opened.long_range_cutoff_molecules),
+        "long-range damping": length_text(opened.long_range_damping),
+    }
 
 
 def _table(title: str, rows: dict[str, str]) -> Table:

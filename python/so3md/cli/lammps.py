@@ -39,6 +39,8 @@ from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimiz
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
 from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
+from so3md.long_range import LongRange, chosen_lengths
+from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
@@ -123,7 +125,11 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     if atoms.constraints:
         warnings.warn("constraints of the structure are not written: all atoms will move", stacklevel=2)
     converted = LammpsStructure.of(atoms)
-    summary = [_describe(atoms, task, options["supercell"]), *_energy_text(results, options)]
+    summary = [
+        _describe(atoms, task, options["supercell"]),
+        *_long_range_text(atoms, force_field),
+        *_energy_text(results, options),
+    ]
     text = script(
         converted,
         force_field,
@@ -164,8 +170,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
             f"the structure has {', '.join(chemical_symbols[z] for z in unknown)}, for "
             f"which the model was not trained; it knows {' '.join(chemical_symbols[z] for z in model.elements)}"
         )
-    if parameters["lr_cutoff"] is None and atoms.pbc.any():
-        raise ValueError("lr_cutoff none is for molecules in vacuum, and this structure is periodic: give a cutoff")
+    lengths = chosen_lengths(model, parameters["lr_cutoff"], parameters["lr_damping"], bool(atoms.pbc.any()))
     electrostatics = json.loads(model.metadata)["hyperparameters"].get("electrostatics")
     charge, spin = charge_and_spin_of(atoms)
     if charge and atoms.pbc.all():
@@ -178,8 +183,8 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         model=parameters["model"],
         charge=charge,
         spin=spin,
-        lr_cutoff=parameters["lr_cutoff"],
-        lr_damping=parameters["lr_damping"],
+        lr_cutoff=lengths.cutoff,
+        lr_damping=lengths.damping,
         precision=parameters["precision"],
         threads=parameters["threads"],
         device=parameters["device"],
@@ -217,6 +222,12 @@ def _set_velocities(atoms: Atoms, task: Settings | Minimization, mode: str) -> N
 
 def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[int]) -> str:
     return f"{describe_structure(atoms, supercell)}; {task.kind}"
+
+
+def _long_range_text(atoms: Atoms, force_field: ForceField) -> list[str]:
+    lengths = LongRange(force_field.lr_cutoff, force_field.lr_damping)
+    text = describe_long_range(load_model(force_field.model), lengths, bool(atoms.pbc.any()))
+    return [text[0].upper() + text[1:]] if text else []
 
 
 def _energy_text(results: tuple[float, np.ndarray] | None, options: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from so3md.cli.common import (
     calculator_parameters,
     describe_structure,
     given_options,
+    long_range_lines,
     make_calculator,
     make_console,
     model_options,
@@ -126,6 +127,8 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
     record = team().from_leader(lambda: read_record(directory))
     settings = recorded_settings(directory, record, {key: given[key] for key in _SETTINGS if key in given})
     parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
+    # The lengths with which it began, also where it was told none and another version had other defaults.
+    parameters |= {key: record["identity"][key] for key in ("lr_cutoff", "lr_damping") if key in record["identity"]}
     cells = prod(given.get("supercell", (1, 1, 1)))  # given again to have the structure checked
     parameters |= calculator_parameters(given)
     parameters |= {key: given[key] * cells for key in ("charge", "spin") if key in given}
@@ -184,6 +187,7 @@ def _describe(simulation: Simulation, steps: int, supercell: Sequence[int]) -> s
     return (
         f"{describe_structure(atoms, supercell)}; {atoms.calc.parameters['model']}, "
         f"{info['precision']} precision, {threads}, {info['instruction_set']}\n"
+        f"{long_range_lines(atoms.calc, [atoms])}"
         f"{settings.kind}: {details}\n"
         f"Steps {simulation.step} to {simulation.step + steps}, into {simulation.directory}; Ctrl-C stops and saves"
     )

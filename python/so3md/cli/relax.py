@@ -22,6 +22,7 @@ from so3md.cli.common import (
     ParallelCommand,
     calculator_parameters,
     describe_structure,
+    long_range_lines,
     make_calculator,
     model_options,
     output_path,
@@ -85,6 +86,7 @@ def command(ctx: click.Context, structure: str, output: Path | None, **options: 
     atoms.calc = make_calculator(calculator_parameters(options))
     system = describe_structure(atoms, options["supercell"])
     click.echo(f"{system}; {options['model']}, {options['precision']} precision")
+    click.echo(long_range_lines(atoms.calc, [atoms]), nl=False)
     converged, stopped = _relax(atoms, options)
     team().on_leader(lambda: file.write(atoms))
     click.echo(f"In {file.path}: the {'relaxed' if converged else 'last'} structure")

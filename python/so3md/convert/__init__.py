@@ -82,6 +82,7 @@ def convert(
         "license": license,
         "license_text": license_text,
         "long_range_cutoff": read.long_range_cutoff,
+        "long_range_damping": read.long_range_damping,
     }
     if is_so3lr:
         about |= {
@@ -91,6 +92,8 @@ def convert(
             "license": so3lr.LICENSE,
             "license_text": so3lr.LICENSE_TEXT,
             "long_range_cutoff": so3lr.LONG_RANGE_CUTOFF,
+            "long_range_cutoff_molecules": so3lr.LONG_RANGE_CUTOFF_MOLECULES,
+            "long_range_damping": so3lr.LONG_RANGE_DAMPING,
         }
     origin = {
         "converter": "so3md.convert",

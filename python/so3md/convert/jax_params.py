@@ -14,7 +14,7 @@ from so3md.convert.errors import ConversionError
 from so3md.convert.paper_params import read_paper_params
 from so3md.convert.pickle_reader import read_pickle
 from so3md.convert.pickled_arrays import MAX_ARRAY_BYTES, PickledArray, array_globals
-from so3md.convert.source import Place, SourceModel, Tensors, checked_degrees, choose, dense, words
+from so3md.convert.source import Place, SourceModel, Tensors, checked_degrees, choose, damping_of, dense, words
 
 SOURCE_FORMAT = "JAX parameters"
 PARAMETERS = "params.pkl"
@@ -84,7 +84,8 @@ def read_jax_params(path: Path) -> SourceModel:
     for letter in ("a", "c"):
         if hyper["zbl"] is not None:
             placed[f"zbl.{letter}_raw"] = np.concatenate([placed.pop(f"zbl.{letter}{n}_raw") for n in (1, 2, 3, 4)])
-    return SourceModel(SOURCE_FORMAT, hyper, placed, options.get("cutoff_lr"), sha256)
+    damping = damping_of(options.get("dispersion_energy_cutoff_lr_damping"))
+    return SourceModel(SOURCE_FORMAT, hyper, placed, options.get("cutoff_lr"), sha256, long_range_damping=damping)
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

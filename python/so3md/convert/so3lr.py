@@ -13,8 +13,10 @@ DESCRIPTION = (
 )
 #: The elements that it was trained for; its tables hold untrained numbers for all others.
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17)
-#: The authors' default, A.
+#: The authors' defaults for periodic systems, A; molecules have no cutoff.
 LONG_RANGE_CUTOFF = 12.0
+LONG_RANGE_CUTOFF_MOLECULES = None
+LONG_RANGE_DAMPING = 2.0
 CITATION = (
     "A. Kabylda, J. T. Frank, S. Suárez-Dou, A. Khabibrakhmanov, L. Medrano Sandonas, O. T. Unke, S. Chmiela, "
     "K.-R. Müller, A. Tkatchenko, Molecular Simulations with a Pretrained Neural Network and Universal Pairwise Force "

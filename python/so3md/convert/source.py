@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from so3md.convert.errors import ConversionError
-from so3md.model_file import SO3KRATES
+from so3md.model_file import LONG_RANGE_DAMPING, SO3KRATES
 
 #: Tensors with one row per element. Sources hold them for a whole periodic table.
 ELEMENT_TABLES = frozenset(
@@ -40,6 +40,12 @@ class SourceModel:
     sha256: str
     unused: list[str] = field(default_factory=list)
     architecture: str = SO3KRATES
+    long_range_damping: float = LONG_RANGE_DAMPING
+
+
+def damping_of(option: Any) -> float:
+    """The width (A) over which a source switches dispersion off before its cutoff; none is the default of so3md."""
+    return LONG_RANGE_DAMPING if option is None else float(option)
 
 
 class Place(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from so3md.convert.errors import ConversionError
-from so3md.convert.source import Place, SourceModel, Tensors, checked_degrees, choose, dense, words
+from so3md.convert.source import Place, SourceModel, Tensors, checked_degrees, choose, damping_of, dense, words
 from so3md.convert.torch_archive import Module, collect_tensors, read_archive
 
 SOURCE_FORMAT = "so3krates-torch model"
@@ -94,9 +94,9 @@ def read_torch_model(path: Path) -> SourceModel:
     for letter in ("a", "c"):
         if hyper["zbl"] is not None:
             placed[f"zbl.{letter}_raw"] = np.concatenate([placed.pop(f"zbl.{letter}{n}_raw") for n in (1, 2, 3, 4)])
-    return SourceModel(
-        SOURCE_FORMAT, hyper, placed, options["r_max_lr"], hashlib.sha256(path.read_bytes()).hexdigest(), unused
-    )
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    damping = damping_of(options.get("dispersion_energy_cutoff_lr_damping"))
+    return SourceModel(SOURCE_FORMAT, hyper, placed, options["r_max_lr"], sha256, unused, long_range_damping=damping)
 
 
 def _options(root: Module) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from so3md.devices import checked_device
 from so3md.dynamics.settings import Limits, Settings
 from so3md.lammps_input.structure import LammpsStructure
 from so3md.lammps_input.text import comment, word
+from so3md.long_range import OF_MODEL
 
 #: Names of the two files.
 INPUT, DATA = "in.lammps", "data.lammps"
@@ -59,16 +60,17 @@ UNITS = {
 class ForceField:
     """The arguments of `pair_style so3krates`. Lengths in Angstrom, charge in e, spin S; threads of each process.
 
-    lr_cutoff None keeps all pairs of a structure without periodic directions. coulomb "kspace" takes the whole periodic
-    sum of the electrostatics, with gewald (1/Angstrom, one over the length over which the model smears charges) and the
-    relative accuracy of the forces that PPPM aims at.
+    Lengths that are OF_MODEL are left to the pair style, which takes those of the model; lr_cutoff None keeps all pairs
+    of a structure without periodic directions. coulomb "kspace" takes the whole periodic sum of the electrostatics,
+    with gewald (1/Angstrom, one over the length over which the model smears charges) and the relative accuracy of the
+    forces that PPPM aims at.
     """
 
     model: str
     charge: float = 0.0
     spin: float = 0.0
-    lr_cutoff: float | None = 12.0
-    lr_damping: float = 2.0
+    lr_cutoff: float | str | None = OF_MODEL
+    lr_damping: float | str = OF_MODEL
     precision: str = "mixed"
     threads: int | None = None
     device: str = "cpu"
@@ -259,8 +261,7 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     options: dict[str, object] = {
         "charge": _number(force_field.charge),
         "spin": _number(force_field.spin),
-        "lr_cutoff": "none" if force_field.lr_cutoff is None else _number(force_field.lr_cutoff),
-        "lr_damping": _number(force_field.lr_damping),
+        **_lengths(force_field),
         "coulomb": force_field.coulomb,
         "precision": force_field.precision,
     }
@@ -284,6 +285,12 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
         f"neighbor        {SKIN} bin",
         "neigh_modify    every 1 delay 0 check yes",
     ]
+
+
+def _lengths(force_field: ForceField) -> dict[str, str]:
+    """Keywords of the pair style for the long-range lengths that are given."""
+    given = {"lr_cutoff": force_field.lr_cutoff, "lr_damping": force_field.lr_damping}
+    return {key: "none" if length is None else _number(length) for key, length in given.items() if length != OF_MODEL}
 
 
 def _dynamics(structure: LammpsStructure, task: Settings, units: str, cell: str) -> list[str]:

@@ -67,7 +67,7 @@ def _assess(run: Run) -> Assessment:
     run.write_model()
     file = ModelFile.read(path)
     samples = run.parts[part]
-    calculator = So3kratesCalculator(str(path), precision="double", lr_cutoff=file.long_range_cutoff)
+    calculator = So3kratesCalculator(str(path), precision="double")
     references = [sample.reference() for sample in samples]
     evaluation = evaluate([sample.atoms() for sample in samples], calculator, references=references, offset="none")
     result = Assessment(part, evaluation, *_differences(path, file, samples[:_COMPARED]))
@@ -89,15 +89,13 @@ def _assess(run: Run) -> Assessment:
 
 def _differences(path: Path, file: ModelFile, samples: Sequence[Sample]) -> tuple[float, float]:
     """Largest difference of energies (eV/atom) and forces (eV/A) between engine and PyTorch in double precision."""
-    model = make_model(copy.deepcopy(file), file.long_range_cutoff)
+    model = make_model(copy.deepcopy(file))
     items = make_model_items(model, samples)
     batch = join(items, model.hyper if model.takes_geometry else None, torch.device("cpu"), torch.float64)
     prediction = model.predict(batch)
     forces = np.split(prediction.forces.numpy(force=True), np.cumsum(batch.counts.numpy())[:-1])
     energies = prediction.energy.numpy(force=True)
-    found = evaluate_many(
-        [sample.atoms() for sample in samples], str(path), precision="double", lr_cutoff=file.long_range_cutoff
-    )
+    found = evaluate_many([sample.atoms() for sample in samples], str(path), precision="double")
     energy, force = [], []
     for item, other, own_energy, own_forces in zip(items, found, energies, forces, strict=True):
         total = own_energy + model.shift[item.batch.species.numpy()].sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,7 +47,8 @@ class Targets:
 class Batch:
     """Structures side by side.
 
-    structure (n): which one an atom belongs to; counts, volume, charge, spin (structures).
+    structure (n): which one an atom belongs to; counts, volume, charge, spin, periodic (structures), the last saying
+    whether there is a periodic direction.
     """
 
     species: Tensor
@@ -57,6 +58,7 @@ class Batch:
     volume: Tensor
     charge: Tensor
     spin: Tensor
+    periodic: Tensor
     pairs: Pairs
     long_pairs: Pairs | None
     geometry: Geometry | None
@@ -69,6 +71,19 @@ class Batch:
     def sum_structures(self, values: Tensor) -> Tensor:
         """Sum of values of atoms (n, ...) in each structure."""
         return values.new_zeros(self.num_structures, *values.shape[1:]).index_add(0, self.structure, values)
+
+
+class Cutoffs(NamedTuple):
+    """Cutoffs (A) of long-range terms: in structures with a periodic direction, and in those without; None: none."""
+
+    periodic: float | None
+    molecules: float | None
+
+    def of(self, periodic: bool) -> float | None:
+        return self.periodic if periodic else self.molecules
+
+
+NO_CUTOFFS = Cutoffs(None, None)
 
 
 @dataclass
@@ -84,19 +99,21 @@ def make_items(
     elements: Sequence[int],
     baseline: np.ndarray,
     cutoff: float,
-    lr_cutoff: float | None = None,
+    lr_cutoffs: Cutoffs = NO_CUTOFFS,
     long_range: bool = False,
     all_pairs: bool = False,
 ) -> list[Item]:
     """The structures with their pair lists. baseline: energy of each element (eV) that the targets come without.
 
-    cutoff (A) is that of the network, lr_cutoff that of long-range terms (None: all pairs), where there are any;
+    cutoff (A) is that of the network, lr_cutoffs those of long-range terms (None: all pairs), where there are any;
     all_pairs: the network sees every pair, those beyond its cutoff too.
     Raises ValueError, naming the structure, for an element that the model does not have.
     """
     items = []
     for sample in samples:
         item = sample.structure
+        periodic = bool(item.pbc.any())
+        lr_cutoff = lr_cutoffs.of(periodic)
         unknown = sorted(set(item.numbers.tolist()) - set(elements))
         if unknown:
             raise ValueError(f"{sample.origin}: the model has the elements {list(elements)}, not {unknown}")
@@ -112,6 +129,7 @@ def make_items(
                     volume=torch.tensor([abs(np.linalg.det(item.cell))]),
                     charge=torch.tensor([item.charge], dtype=torch.float64),
                     spin=torch.tensor([item.spin], dtype=torch.float64),
+                    periodic=torch.tensor([periodic]),
                     pairs=_half(*(nearest_images if all_pairs else neighbours)(item, cutoff), item.positions),
                     long_pairs=_half(*neighbours(item, lr_cutoff), item.positions) if long_range else None,
                     geometry=None,
@@ -183,6 +201,7 @@ def join(items: Sequence[Item], hyper: dict[str, Any] | None, device: torch.devi
         volume=joined(lambda part: part.volume).to(**number),
         charge=joined(lambda part: part.charge).to(**number),
         spin=joined(lambda part: part.spin).to(**number),
+        periodic=joined(lambda part: part.periodic).to(device),
         pairs=pairs,
         long_pairs=long_pairs,
         geometry=None if geometry is None else geometry.to(**number),

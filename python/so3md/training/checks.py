@@ -95,7 +95,6 @@ def check_structures(file: ModelFile, parts: Parts) -> None:
         predictions = evaluate_many(
             [sample.atoms() for sample in samples],
             path,
-            lr_cutoff=file.long_range_cutoff,
             forces=False,
             on_error=lambda index, error: errors.update({index: str(error.__cause__ or error)}),
         )

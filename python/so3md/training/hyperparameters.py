@@ -54,8 +54,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "energy_head": {"hidden": 132, "activation": "silu"},
     },
 }
+#: Keys of the section `model` for the long-range terms, which fine-tuning may set, too.
+LONG_RANGE_KEYS = ("long_range_cutoff", "long_range_cutoff_molecules")
 #: Keys of the section `model` that are not hyperparameters.
-_OTHER = ("architecture", "elements", "long_range_cutoff")
+_OTHER = ("architecture", "elements", *LONG_RANGE_KEYS)
 
 
 def complete(given: dict[str, Any], samples: Sequence[Sample]) -> tuple[str, dict[str, Any]]:

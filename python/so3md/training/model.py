@@ -14,18 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from so3md.architectures import SO3KRATES
+from so3md.long_range import OF_MODEL
 from so3md.model_file import ModelFile
 from so3md.reference.graph import Edges, Graph
 from so3md.reference.model import ReferenceModel
 from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, Mlp, RadialBasis
 from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
-from so3md.training.batches import Batch, Pairs
+from so3md.training.batches import Batch, Cutoffs, Pairs
 from so3md.training.fast_model import FastLayer, activation, complete_hyperparameters
 from so3md.training.layer_steps import NetworkSteps, features, slopes
 from so3md.training.pair_steps import Edges as PairEdges
 from so3md.training.pair_steps import signs
-
-LR_DAMPING = 2.0  # A, the default of the calculator
 
 
 @dataclass
@@ -49,9 +48,16 @@ class TrainableModel(nn.Module):
     energy of a molecule could not be resolved.
     """
 
-    def __init__(self, file: ModelFile, lr_cutoff: float | None) -> None:
+    def __init__(self, file: ModelFile, lr_cutoff: float | str | None) -> None:
+        """lr_cutoff: for all structures, or OF_MODEL for those that the file says."""
         super().__init__()
-        self.hyper, self.elements, self.lr_cutoff = file.hyperparameters, list(file.elements), lr_cutoff
+        self.hyper, self.elements = file.hyperparameters, list(file.elements)
+        self.lr_damping = file.long_range_damping
+        self.lr_cutoffs = (
+            Cutoffs(file.long_range_cutoff, file.molecule_cutoff)
+            if lr_cutoff == OF_MODEL
+            else Cutoffs(lr_cutoff, lr_cutoff)
+        )
         self.shift = np.array(file.tensors["energy.shift"], dtype=float)
         self._constants = {name: value for name, value in file.tensors.items() if name.startswith("dispersion.")}
 
@@ -67,6 +73,17 @@ class TrainableModel(nn.Module):
     def has_long_range(self) -> bool:
         """Whether there are terms with a range of their own."""
         return self.hyper.get("electrostatics") is not None or self.hyper.get("dispersion") is not None
+
+    def long_parts(self, batch: Batch) -> Iterator[tuple[float | None, Tensor | None]]:
+        """The long-range cutoffs of the structures of a batch, each with the numbers of its long pairs; None: all."""
+        if self.lr_cutoffs.periodic == self.lr_cutoffs.molecules or not batch.periodic.any():
+            yield self.lr_cutoffs.molecules, None
+        elif batch.periodic.all():
+            yield self.lr_cutoffs.periodic, None
+        else:
+            periodic = batch.periodic[batch.structure[batch.long_pairs.first]]
+            yield self.lr_cutoffs.periodic, torch.nonzero(periodic).squeeze(-1)
+            yield self.lr_cutoffs.molecules, torch.nonzero(~periodic).squeeze(-1)
 
     def views(self) -> Iterator[tuple[str, Tensor]]:
         """Name in the model file and values of every tensor; they share memory with the parameters."""
@@ -172,7 +189,7 @@ class FastSo3krates(TrainableModel):
 
     takes_geometry = True
 
-    def __init__(self, file: ModelFile, lr_cutoff: float | None) -> None:
+    def __init__(self, file: ModelFile, lr_cutoff: float | str | None = OF_MODEL) -> None:
         super().__init__(file, lr_cutoff)
         hyper = self.hyper = complete_hyperparameters(file.hyperparameters)
         elements = len(file.elements)
@@ -250,13 +267,17 @@ class FastSo3krates(TrainableModel):
         return self.embedding(graph, lambda *_: None)
 
     def _add_long_range(self, result: Prediction, displacement: Tensor, batch: Batch) -> None:
-        edges = Edges(batch.long_pairs.first, batch.long_pairs.second, displacement)
-        if self.hyper["electrostatics"] is not None:
-            pair = electrostatic_energy(edges, result.charges, self.hyper["electrostatics"]["sigma"], self.lr_cutoff)
-            self._add_pairs(result, batch.long_pairs, pair, batch)
-        if self.dispersion is not None:
-            pair = self.dispersion(edges, batch.species, result.hirshfeld_ratios, self.lr_cutoff, LR_DAMPING)
-            self._add_pairs(result, batch.long_pairs, pair, batch)
+        for cutoff, chosen in self.long_parts(batch):
+            pairs = Pairs(batch.long_pairs.first, batch.long_pairs.second, displacement)
+            if chosen is not None:
+                pairs = Pairs(pairs.first[chosen], pairs.second[chosen], displacement.index_select(0, chosen))
+            edges = Edges(pairs.first, pairs.second, pairs.displacement)
+            if self.hyper["electrostatics"] is not None:
+                pair = electrostatic_energy(edges, result.charges, self.hyper["electrostatics"]["sigma"], cutoff)
+                self._add_pairs(result, pairs, pair, batch)
+            if self.dispersion is not None:
+                pair = self.dispersion(edges, batch.species, result.hirshfeld_ratios, cutoff, self.lr_damping)
+                self._add_pairs(result, pairs, pair, batch)
 
     @staticmethod
     def _add_pairs(result: Prediction, pairs: Pairs, energy: Tensor, batch: Batch) -> None:
@@ -265,9 +286,9 @@ class FastSo3krates(TrainableModel):
 
 
 class ReferenceNetwork(TrainableModel):
-    """Any network of `so3md.reference`, differentiated as it is."""
+    """Any network of `so3md.reference`, differentiated as it is. A batch has one long-range cutoff."""
 
-    def __init__(self, file: ModelFile, lr_cutoff: float | None) -> None:
+    def __init__(self, file: ModelFile, lr_cutoff: float | str | None = OF_MODEL) -> None:
         super().__init__(file, lr_cutoff)
         self.network = ReferenceModel.from_model_file(file)
         self.network.energy.shift.requires_grad_(False)
@@ -287,14 +308,20 @@ class ReferenceNetwork(TrainableModel):
         long_edges = _both_directions(batch.long_pairs, leaves.long_displacement) if self.has_long_range else None
         short_edges = _both_directions(batch.pairs, leaves.displacement)
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, short_edges, long_edges)
-        out = self.network(graph, self.lr_cutoff, LR_DAMPING)
+        parts = list(self.long_parts(batch)) if self.has_long_range else [(None, None)]
+        if len(parts) > 1:
+            raise ValueError("expected a batch with one long-range cutoff, found structures with two")
+        out = self.network(graph, parts[0][0], self.lr_damping)
         return Prediction(
             out["energy"], charges=out.get("charges"), hirshfeld_ratios=out.get("hirshfeld_ratios")
         ), leaves
 
 
-def make_model(file: ModelFile, lr_cutoff: float | None) -> TrainableModel:
-    """The quickest form of a model for training, in the precision of `double`; `.to` changes it."""
+def make_model(file: ModelFile, lr_cutoff: float | str | None = OF_MODEL) -> TrainableModel:
+    """The quickest form of a model for training, in the precision of `double`; `.to` changes it.
+
+    lr_cutoff (A): of long-range terms in all structures; OF_MODEL: what the file says.
+    """
     kind = FastSo3krates if file.architecture == SO3KRATES else ReferenceNetwork
     model = kind(file, lr_cutoff).double()
     model.load(file)  # again, as modules are made in single precision

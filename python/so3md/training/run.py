@@ -68,7 +68,7 @@ class Run:
         # One thread, so that what is computed once is the same to the bit whatever number is measured to be best.
         torch.set_num_threads(self.config.threads or 1)
         self._start = start
-        self.model = make_model(start, start.long_range_cutoff).to(self.device, _dtype(self.config))
+        self.model = make_model(start).to(self.device, _dtype(self.config))
         items = {name: self._items(parts[name]) for name in ("train", "validation")}
         self.trainer = Trainer(self.model, items["train"], items["validation"], self.config)
         torch.set_num_threads(self.threads)
@@ -276,7 +276,7 @@ def make_model_items(model: TrainableModel, samples: Sequence[Sample]) -> list[I
         model.elements,
         model.shift,
         model.hyper["cutoff"],
-        model.lr_cutoff,
+        model.lr_cutoffs,
         model.has_long_range,
         model.sees_all_pairs,
     )
@@ -284,7 +284,7 @@ def make_model_items(model: TrainableModel, samples: Sequence[Sample]) -> list[I
 
 def _energies(file: ModelFile, samples: Sequence[Sample]) -> np.ndarray:
     """Energies (eV) of structures by a model, without the shifts of the atoms."""
-    model = make_model(file, file.long_range_cutoff)
+    model = make_model(file)
     items = make_model_items(model, samples)
     hyper = model.hyper if model.takes_geometry else None
     parts = []

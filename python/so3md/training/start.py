@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from so3md.model_file import ModelFile
+from so3md.model_checks import is_number
+from so3md.model_file import SAME, ModelFile
 from so3md.reference.initial import new_model
 from so3md.training.checks import check_model
 from so3md.training.config import Config
 from so3md.training.data import Sample, elements_of
-from so3md.training.hyperparameters import complete
+from so3md.training.hyperparameters import LONG_RANGE_KEYS, complete
 from so3md.training.schema import ConfigError, closest
+
+#: Of long-range terms in periodic structures where nothing else is asked for: that of SO3LR (A).
+DEFAULT_CUTOFF = 12.0
 
 #: Energies (eV) of structures by a model whose shifts are zero.
 Evaluate = Callable[[ModelFile, Sequence[Sample]], np.ndarray]
@@ -27,7 +31,7 @@ def start_new(config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
     elements = _elements(config.model.get("elements"), parts)
     dtype = np.float32 if config.precision == "float32" else np.float64
     file = new_model(hyper, elements, config.seed, architecture, name=config.name or "so3krates", dtype=dtype)
-    file.long_range_cutoff = long_range_cutoff(config, None)
+    set_long_range(file, config, parts, of_file=False)
     file.tensors["energy.scale"] = np.full(len(elements), _scale(config, parts["train"]), dtype)
     file.tensors["energy.shift"] = _shifts(config.reference_energies or "fit", parts["train"], file, None)
     check_model(file, config.loss, parts)
@@ -40,15 +44,16 @@ def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], 
     Raises ConfigError for settings that would make it another network, ValueError for elements that it does not have.
     """
     for key in config.model:
-        if key != "long_range_cutoff":
-            raise ConfigError(f"model.{key}: fine-tuning keeps the network; only long_range_cutoff may be given")
+        if key not in LONG_RANGE_KEYS:
+            known = " and ".join(LONG_RANGE_KEYS)
+            raise ConfigError(f"model.{key}: fine-tuning keeps the network; only {known} may be given")
     missing = sorted(set(elements_of([s for part in parts.values() for s in part])) - set(file.elements))
     if missing:
         names = ", ".join(chemical_symbols[z] for z in missing)
         raise ValueError(f"the model {file.name!r} does not have these elements of the data: {names}")
     result = copy.deepcopy(file)
     result.name = config.name or f"{file.name}-finetuned"
-    result.long_range_cutoff = long_range_cutoff(config, file)
+    set_long_range(result, config, parts, of_file=True)
     check_model(result, config.loss, parts)
     if isinstance(config.scale, float):
         result.tensors["energy.scale"] = np.full_like(file.tensors["energy.scale"], config.scale)
@@ -56,16 +61,42 @@ def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], 
     return result
 
 
-def long_range_cutoff(config: Config, file: ModelFile | None) -> float | None:
-    """The cutoff (A) of long-range terms: the configuration's, else the file's, else 12 A; null: none."""
+def set_long_range(file: ModelFile, config: Config, parts: dict[str, list[Sample]], of_file: bool) -> None:
+    """Give a model the long-range cutoffs that it is trained with, which are then those that it is evaluated with.
+
+    Those of the configuration, else (of_file) the file's own, else 12 A for periodic structures and none for molecules;
+    what the data of a new model have nothing of, it is not made for. Raises ConfigError for periodic structures without
+    a cutoff.
+    """
+    samples = [sample for part in parts.values() for sample in part]
+    periodic = [sample for sample in samples if sample.structure.pbc.any()]
+    has_terms = any(file.hyperparameters.get(term) is not None for term in ("electrostatics", "dispersion"))
+    if not of_file and has_terms:
+        file.long_range_cutoff = DEFAULT_CUTOFF if periodic else None
+        file.long_range_cutoff_molecules = None if len(periodic) < len(samples) else SAME
     if "long_range_cutoff" in config.model:
-        value = config.model["long_range_cutoff"]
-        if value is not None and not (isinstance(value, int | float) and value > 0):
-            raise ConfigError(f"model.long_range_cutoff: expected a positive number (A) or null, found {value!r}")
-        return None if value is None else float(value)
-    if file is not None:
-        return file.long_range_cutoff
-    return 12.0 if config.model.get("electrostatics") or config.model.get("dispersion") else None
+        file.long_range_cutoff = _cutoff(config, "long_range_cutoff", file.long_range_damping)
+        file.long_range_cutoff_molecules = SAME
+    if "long_range_cutoff_molecules" in config.model:
+        molecules = _cutoff(config, "long_range_cutoff_molecules", file.long_range_damping)
+        file.long_range_cutoff_molecules = molecules
+    if periodic and has_terms and file.long_range_cutoff is None:
+        raise ConfigError(
+            f"model.long_range_cutoff: {periodic[0].origin} is periodic, and electrostatics and dispersion need a "
+            f"cutoff there: give one in A ({DEFAULT_CUTOFF:g} is that of SO3LR)"
+        )
+
+
+def _cutoff(config: Config, key: str, damping: float) -> float | None:
+    value = config.model[key]
+    if value is None:
+        return None
+    if not is_number(value) or value < damping:
+        raise ConfigError(
+            f"model.{key}: expected a length (A), at least that over which dispersion is switched off, {damping:g}, "
+            f"or null for none, found {value!r}"
+        )
+    return float(value)
 
 
 def composition(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarray:
