@@ -23,7 +23,7 @@ from ase.io import read
 from dynamics_tools import SoftSpheres, read_rows, soft_spheres
 
 from so3md import So3kratesCalculator
-from so3md.dynamics import BlowUpError, Settings, Simulation
+from so3md.dynamics import BlowUpError, Settings, Simulation, record
 from so3md.dynamics.checkpoint import Checkpoint
 from so3md.run_directory import CheckpointError, DirectoryLock, GrowingFile, LockedError
 from so3md.structures import read_structure
@@ -485,10 +485,26 @@ def test_without_locks_of_the_file_system_the_owner_in_the_file_counts(owner, fr
             DirectoryLock(tmp_path)
 
 
+def test_two_processes_that_begin_at_once_do_not_replace_each_other(tmp_path, monkeypatch):
+    class OtherWasFaster(DirectoryLock):
+        def __init__(self, directory: Path) -> None:
+            monkeypatch.undo()
+            with Simulation.start(soft_spheres(), settings_of("csvr"), directory) as simulation:
+                simulation.run(10)
+            super().__init__(directory)
+
+    monkeypatch.setattr(record, "DirectoryLock", OtherWasFaster)
+    with pytest.raises(FileExistsError, match="has files in it"):
+        Simulation.start(soft_spheres(), settings_of("csvr"), tmp_path / "run")
+    assert Checkpoint.read(tmp_path / "run" / "checkpoint.npz").step == 10
+    Simulation.resume(tmp_path / "run", SoftSpheres()).close()
+
+
 def test_what_killed_processes_left_half_written_is_removed(finished: Path):
-    (finished / ".checkpoint.npz.123-abc.partial").write_text("half")
+    (finished / ".checkpoint.npz.123-0a1b2c3d.partial").write_text("half")
+    (finished / ".mine.partial").write_text("of the user")
     Simulation.resume(finished, SoftSpheres()).close()
-    assert not list(finished.glob(".*"))
+    assert [path.name for path in finished.glob(".*")] == [".mine.partial"]
 
 
 # --- run.json -------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from so3md.cli.signals import GracefulStop
 from so3md.cli.structure_output import StructureOutput, refuse_existing
 from so3md.dynamics.ensembles import BAR
 from so3md.run_directory import naming
+from so3md.run_directory.files import partial_name
 from so3md.structures.values import drop_values
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
@@ -120,7 +121,7 @@ def _trajectory(path: Path | None) -> Iterator[str | None]:
     if path is None or not team().leads:
         yield None
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_name(path)
     try:
         with naming(path):
             yield str(partial)

@@ -8,7 +8,6 @@ whenever the process is killed, although most programs want it closed, by the en
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ import so3md
 from so3md.dynamics.orientation import standard_orientation
 from so3md.dynamics.packed import fsync
 from so3md.run_directory import naming
-from so3md.run_directory.files import sync_directory
+from so3md.run_directory.files import partial_name, sync_directory
 
 if TYPE_CHECKING:
     from so3md.dynamics.outputs import Observation
@@ -39,7 +38,7 @@ class H5mdWriter:
     def __init__(self, path: Path, frames: int | None, atoms: Atoms, columns: Mapping[str, bool]) -> None:
         """frames: how many of an existing file are to be kept; None for a new one."""
         self.path, self._columns = path, columns
-        partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        partial = partial_name(path)
         with naming(path):
             try:
                 with _open(partial, "w") as file:

@@ -112,18 +112,23 @@ def prepare_directory(directory: Path, overwrite: bool) -> DirectoryLock:
     Returns the lock on it. Raises FileExistsError if it has files, LockedError if another process works in it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if not overwrite and any(path.name != LOCK_FILE for path in directory.iterdir()):
-        raise FileExistsError(
-            f"{directory} has files in it: choose another directory, resume the run that it holds, or allow overwriting"
-        )
+    _refuse_files(directory, overwrite)
     lock = DirectoryLock(directory)
     try:
+        _refuse_files(directory, overwrite)  # another process may have had the lock until now
         # In this order: what a power failure leaves has no checkpoint of another run.
         remove([directory / name for name in FILES])
     except BaseException:
         lock.release()
         raise
     return lock
+
+
+def _refuse_files(directory: Path, overwrite: bool) -> None:
+    if not overwrite and any(path.name != LOCK_FILE for path in directory.iterdir()):
+        raise FileExistsError(
+            f"{directory} has files in it: choose another directory, resume the run that it holds, or allow overwriting"
+        )
 
 
 def calculator_parameters(calculator: Calculator) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from ase.parallel import DummyMPI
 from so3md.charge_and_spin import charge_and_spin_entries
 from so3md.dynamics.packed import fsync
 from so3md.run_directory import naming
-from so3md.run_directory.files import sync_directory
+from so3md.run_directory.files import partial_name, sync_directory
 
 if TYPE_CHECKING:
     from so3md.dynamics.outputs import Observation
@@ -34,7 +33,7 @@ class TrajWriter:
         """frames: how many of an existing file are to be kept; None for a new one."""
         self.path, self._columns, self.frames = path, columns, 0
         self._whole = True
-        partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        partial = partial_name(path)
         with naming(path):
             try:
                 self._file = Trajectory(partial, "w", comm=DummyMPI())

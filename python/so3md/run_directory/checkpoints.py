@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from so3md.run_directory.files import naming, replace_file
+from so3md.run_directory.files import naming, partial_name, replace_file
 
 State = TypeVar("State")
 
@@ -38,7 +37,7 @@ def write_checkpoint(path: Path, content: bytes) -> None:
 
 def _keep_as(path: Path, previous: Path) -> None:
     """Give the file a second name, so that there is no moment without it under the first."""
-    link = path.with_name(f".{previous.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    link = partial_name(previous)
     try:
         os.link(path, link)
         os.replace(link, previous)

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_PARTIAL = ".partial"
+_PARTIAL = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.partial")
 
 
 @contextlib.contextmanager
@@ -25,6 +26,11 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def partial_name(path: Path) -> Path:
+    """Where to write what will take the place of a file: a new name, which no other process comes upon."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write the content, and only when it is safely on disk, let it take the place of an existing file."""
     replace_files({path: content})
@@ -32,9 +38,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def replace_files(contents: Mapping[Path, bytes]) -> None:
     """Write files that belong together; only when all are safely on disk, they take the places of existing ones."""
-    # Names of their own: two processes that write the same file must not write into each other's.
-    ending = f"{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}"
-    partial = {path: path.with_name(f".{path.name}.{ending}") for path in contents}
+    partial = {path: partial_name(path) for path in contents}
     try:
         for path, content in contents.items():
             with naming(path), partial[path].open("xb") as file:
@@ -54,8 +58,9 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
 
 def remove_partial_files(directory: Path) -> None:
     """Remove what processes left behind that were killed while they wrote; only for the one that holds the lock."""
-    for path in directory.glob(f".*{_PARTIAL}"):
-        path.unlink(missing_ok=True)
+    for path in directory.iterdir():
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def remove(paths: list[Path]) -> None:

@@ -96,11 +96,7 @@ class Run:
         Raises FileExistsError if the directory holds a run, unless it is to be overwritten; LockedError if another
         process works in it.
         """
-        taken = [name for name in FILES if (directory / name).exists()]
-        if taken and not overwrite:
-            raise FileExistsError(
-                f"{directory} holds a run already ({taken[0]}); give another --output, or --overwrite"
-            )
+        _refuse_run(directory, overwrite)
         _device(config)
         parts = read_data(config.data, data_directory, config.seed)
         on_data(parts)
@@ -120,7 +116,8 @@ class Run:
         directory.mkdir(parents=True, exist_ok=True)
         run._lock = DirectoryLock(directory)
         try:
-            remove([directory / name for name in taken])
+            _refuse_run(directory, overwrite)  # another process may have had the lock until now
+            remove([directory / name for name in FILES])
             file.write(directory / START)
             write_json(directory / RUN, record)
             run.log = Log(directory / LOG, config.loss)
@@ -254,6 +251,12 @@ class Run:
         if self.model.takes_geometry:
             cache_geometry(items, self.model.hyper, _dtype(self.config))
         return items
+
+
+def _refuse_run(directory: Path, overwrite: bool) -> None:
+    taken = [name for name in FILES if (directory / name).exists()]
+    if taken and not overwrite:
+        raise FileExistsError(f"{directory} holds a run already ({taken[0]}); give another --output, or --overwrite")
 
 
 def _read_record(directory: Path) -> dict[str, Any]:
