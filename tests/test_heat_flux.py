@@ -290,6 +290,17 @@ def test_threads_do_not_matter() -> None:
     np.testing.assert_array_equal(fluxes[0], fluxes[1])
 
 
+def test_devices_leave_it_to_the_processor(device: str) -> None:
+    atoms = waters(2, 2, 2)
+    on_device = So3kratesCalculator(precision="double", threads=1, device=device)
+    atoms.calc = on_device
+    forces = atoms.get_forces()
+    expected = So3kratesCalculator(precision="double", threads=1).get_heat_flux(atoms)
+    np.testing.assert_array_equal(on_device.get_heat_flux(atoms), expected)
+    on_device.reset()
+    np.testing.assert_allclose(atoms.get_forces(), forces, rtol=0, atol=EXACT.forces)
+
+
 def test_a_structure_without_velocities_is_refused(calculator: So3kratesCalculator) -> None:
     with pytest.raises(ValueError, match="this structure has none"):
         calculator.get_heat_flux(molecule("H2O"))

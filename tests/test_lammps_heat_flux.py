@@ -13,7 +13,10 @@ from ase.build import molecule
 from lammps_comparison import calculator, skewed_waters, waters
 from lammps_runs import needs_lammps
 from lammps_tools import ENERGY_UNIT, Job, failure
+from test_cuda_errors import EMULATION, needs_emulation
 from tolerances import LAMMPS_FLUX_OF_A_STEP, RANKS
+
+from so3md.lammps import plugin_path
 
 pytestmark = needs_lammps
 
@@ -31,13 +34,9 @@ def ethanol() -> Atoms:
     return atoms
 
 
-def job_of(tmp_path: Path, atoms: Atoms, settings: str, unit_style: str = "metal", **options: str) -> Job:
-    """With the velocities of the atoms, which do not stand in the data file."""
-    job = Job(tmp_path, atoms, f"so3lr precision double {settings}", units=unit_style, **options)
-    rotated = atoms.get_velocities() @ job.structure.rotation * units.fs * TIME_UNIT[unit_style]
-    for i, v in enumerate(rotated):
-        job.commands(f"group one id {i + 1}\nvelocity one set {v[0]:.17g} {v[1]:.17g} {v[2]:.17g}\ngroup one delete")
-    return job
+def job_of(tmp_path: Path, atoms: Atoms, settings: str, unit_style: str = "metal") -> Job:
+    """With the velocities of the atoms, which stand in the data file."""
+    return Job(tmp_path, atoms, f"so3lr precision double {settings}", units=unit_style)
 
 
 def printed(job: Job, label: str = "FLUX", compute: str = "flux") -> None:
@@ -130,6 +129,7 @@ def test_flux_after_atoms_have_moved_over(tmp_path: Path) -> None:
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
+PLAIN = "pair_style so3krates so3lr\npair_coeff * * H O"
 REFUSED = {
     "another style": ("pair_style lj/cut 5.0\npair_coeff * * 0.01 1.0", "", r"needs pair_style so3krates"),
     "hybrid": (
@@ -143,12 +143,12 @@ REFUSED = {
         r"no flux of coulomb kspace: use coulomb cut",
     ),
     "keyword": (
-        "pair_style so3krates so3lr\npair_coeff * * H O",
+        PLAIN,
         "shift no",
         r"unknown keyword 'shift'; there is shifts",
     ),
-    "value": ("pair_style so3krates so3lr\npair_coeff * * H O", "shifts off", r"expected yes or no, found 'off'"),
-    "no value": ("pair_style so3krates so3lr\npair_coeff * * H O", "shifts", r"expected yes or no, found ''"),
+    "value": (PLAIN, "shifts off", r"expected yes or no, found 'off'"),
+    "no value": (PLAIN, "shifts", r"expected yes or no, found ''"),
 }
 
 
@@ -159,6 +159,26 @@ def test_what_has_no_flux_is_refused(case: str, ranks: int, tmp_path: Path) -> N
     job = Job(tmp_path, waters(1, 1, 2), pair_style=None)
     job.commands(f"{style}\ncompute flux all so3krates/heat/flux {options}\nthermo_style custom step c_flux[1]\nrun 0")
     assert re.search(message, failure(job, ranks))
+
+
+@needs_emulation
+def test_devices_have_no_flux(tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(1, 1, 2), f"so3lr device {EMULATION}")
+    job.commands(f"{FLUX}\nthermo_style custom step c_flux[1]\nrun 0")
+    assert "evaluated on processors only: use device cpu" in failure(job)
+
+
+def test_unloading_and_loading(tmp_path: Path) -> None:
+    """Both styles of the plugin come again."""
+    atoms = waters(1, 1, 2)
+    job = Job(tmp_path, atoms, pair_style=None)
+    job.commands("plugin unload compute so3krates/heat/flux\nplugin unload pair so3krates\nplugin list")
+    job.commands(f"plugin load {plugin_path().resolve()}\npair_style so3krates so3lr precision double")
+    job.commands(f"pair_coeff * * {job.elements}\n{FLUX}\nthermo_style custom step c_flux[1]")
+    printed(job)
+    job.run()
+    expected = calculator().get_heat_flux(atoms)
+    np.testing.assert_allclose(flux_of(job)[0], expected, rtol=CONSTANTS_OF_OTHER_YEARS, atol=RANKS.component)
 
 
 def test_models_of_the_paper_are_refused(toy_model: Callable[..., Path], tmp_path: Path) -> None:

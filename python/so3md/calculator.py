@@ -466,7 +466,7 @@ class So3kratesCalculator(Calculator):
         shifts: whether e_i has the model's atomic shift, as `energies` do. Those of SO3LR are -164 eV for every atom;
         what they add to the flux carries no heat as long as molecules stay together, and much noise.
 
-        Takes five to eight times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
+        Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. Raises ValueError for a structure without velocities, and for
         models of the architecture so3krates-2022.
         """
