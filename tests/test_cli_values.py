@@ -12,7 +12,7 @@ from ase.io import read, write
 from test_cli import fail, in_an_empty_directory, run, succeed  # noqa: F401 (a fixture for all tests)
 from toy_models import make_toy_model
 
-from so3md import run_directory
+from so3md import So3kratesCalculator, evaluate_many, run_directory
 from so3md.benchmark import machine
 from so3md.cli import bench, common
 
@@ -72,6 +72,19 @@ def test_more_threads_than_cores_are_warned_about(water: str, monkeypatch: pytes
 
 def test_a_frame_beyond_the_end_is_one_line(water: str):
     assert "there is no frame 7, it has 1 (the first is 0)" in fail("relax", water, "--index", "7")
+
+
+def test_a_long_range_cutoff_below_that_of_the_network_is_refused(water: str):
+    """By all that take one: the network and the long-range terms share lists."""
+    expected = "shorter than the cutoff of the network, 4.5 A"
+    for command in ("relax", "md", "lammps", "bench"):
+        assert expected in fail(command, water, "--lr-cutoff", "4.49", "--threads", "1", "-o", "out.xyz")
+    atoms = molecule("H2O")
+    with pytest.raises(ValueError, match=expected):
+        So3kratesCalculator(lr_cutoff=4.49).get_potential_energy(atoms)
+    with pytest.raises(ValueError, match=expected):
+        next(evaluate_many([atoms], lr_cutoff=4.49))
+    assert So3kratesCalculator(lr_cutoff=4.5).get_potential_energy(atoms) < 0
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

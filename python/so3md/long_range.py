@@ -25,7 +25,8 @@ class LongRange(NamedTuple):
 def chosen_lengths(model: Model, lr_cutoff: float | str | None, lr_damping: float | str, periodic: bool) -> LongRange:
     """The lengths for a structure that has, or has no, periodic direction; either may be OF_MODEL.
 
-    Raises ValueError for a periodic structure without a cutoff.
+    Raises ValueError for a periodic structure without a cutoff, and for a given cutoff that is shorter than the
+    network's, which cuts off what the model was trained with.
     """
     own = cutoff_of_model(model, periodic)
     cutoff = own if lr_cutoff == OF_MODEL else lr_cutoff
@@ -38,6 +39,11 @@ def chosen_lengths(model: Model, lr_cutoff: float | str | None, lr_damping: floa
         raise ValueError(
             f"the model {model.path} was made for molecules, without a long-range cutoff, and this structure is "
             "periodic: give lr_cutoff in Angstrom (12 is that of SO3LR)"
+        )
+    if lr_cutoff != OF_MODEL and cutoff is not None and model.has_long_range and 0 < cutoff < model.cutoff:
+        raise ValueError(
+            f"lr_cutoff: {cutoff:g} A is shorter than the cutoff of the network, {model.cutoff:g} A; give at least that"
+            f"{'' if own is None else f' (the model was made with {own:g} A)'}"
         )
     return LongRange(cutoff, damping)
 
