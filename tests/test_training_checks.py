@@ -37,6 +37,8 @@ def train(directory: Path, frames: list[Atoms], command: tuple[str, ...] = ("tra
     write(directory / "molecules.xyz", frames, format="extxyz")
     sections = {"data": dict(SPLIT), "training": {"epochs": 1}} | sections
     config = write_config(directory / "config.yaml", **sections)
+    # In fine-tuning, so that periodic structures are refused for what they are and not for want of a cutoff.
+    config.write_text(config.read_text().replace("long_range_cutoff: null", "long_range_cutoff: 12.0"))
     return CliRunner().invoke(main, [*command, str(config), "--overwrite"], env={"COLUMNS": "200"})
 
 
