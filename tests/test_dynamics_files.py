@@ -240,6 +240,25 @@ def test_a_structure_that_is_not_the_one_of_the_run_is_refused(finished: Path):
         Simulation.resume(finished, SoftSpheres(), structure=soft_spheres().repeat(2))
 
 
+def test_a_run_with_the_former_file_of_a_shipped_model_goes_on(tmp_path):
+    with Simulation.start(ethanol(), settings_of("nve"), tmp_path / "run") as simulation:
+        simulation.run(1)
+    state = Checkpoint.read(tmp_path / "run" / "checkpoint.npz")
+    contents = record.read_record(tmp_path / "run")
+    for checksum, error in (
+        ("0af11d65167f9fd3", None),
+        ("0123456789abcdef", "model_checksum: the checkpoint has 01"),
+    ):
+        state.identity["model_checksum"] = contents["identity"]["model_checksum"] = checksum
+        state.write(tmp_path / "run" / "checkpoint.npz")
+        (tmp_path / "run" / "run.json").write_text(json.dumps(contents))
+        if error:
+            with pytest.raises(CheckpointError, match=error):
+                Simulation.resume(tmp_path / "run", new_calculator())
+        else:
+            Simulation.resume(tmp_path / "run", new_calculator()).close()
+
+
 def test_other_settings_are_refused(finished: Path):
     with pytest.raises(CheckpointError, match=r"temperature: the checkpoint has 300\.0, this run 310\.0"):
         Simulation.resume(finished, SoftSpheres(), settings=Settings(**KINDS["csvr"], seed=7, temperature=310.0))

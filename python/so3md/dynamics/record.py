@@ -30,6 +30,9 @@ PLOT = "log.png"
 TRAJECTORIES = tuple(trajectory_name(name) for name in FORMATS)
 FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
 
+#: Shipped model -> checksums of its former files, which held the same numbers.
+_FORMER_FILES = {"so3lr": ("0af11d65167f9fd3",)}
+
 _KEYS = {
     "identity": dict,
     "settings": dict,
@@ -140,6 +143,15 @@ def calculator_identity(atoms: Atoms) -> dict[str, Any]:
     """All that decides the results of the calculator of atoms."""
     identity = getattr(atoms.calc, "identity", None)
     return calculator_parameters(atoms.calc) if identity is None else identity(atoms)
+
+
+def same_model(found: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of a checkpoint, with the present checksum of a shipped model whose file has since changed in what
+    it says of the model only, so that runs that began with the former one can go on."""
+    names = {found.get("model"), present.get("model")}
+    if len(names) == 1 and found.get("model_checksum") in _FORMER_FILES.get(names.pop(), ()):
+        return {**found, "model_checksum": present.get("model_checksum")}
+    return dict(found)
 
 
 def _versions() -> dict[str, str]:

@@ -183,7 +183,7 @@ class Simulation:
         expected = contents["identity"] | settings.physics() | record.calculator_identity(atoms)
         if structure is not None:
             expected["structure"] = structure_identity(structure)
-        refuse_other_run(path, state.identity, expected)
+        refuse_other_run(path, record.same_model(state.identity, expected), expected)
         return cls(atoms, settings, directory, state.random_numbers(path), contents, lock, state)
 
     # --- running ----------------------------------------------------------------------------------------------------
