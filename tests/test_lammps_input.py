@@ -23,6 +23,7 @@ from so3md import So3kratesCalculator
 from so3md.cli import main
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.structure import MARGIN
+from so3md.lammps_input.text import word
 from so3md.structures import read_structure
 
 SKEWED = np.array([[4.0, 0.3, 0.0], [3.9, 4.1, 0.2], [-3.0, 2.9, 5.0]])
@@ -319,17 +320,20 @@ def test_long_names_do_not_become_lines_of_the_data_file():
 
 
 def test_names_that_would_make_lines_are_refused():
+    """By the command line, as wrong usage, and by what writes the input, for scripts."""
     for name in ("a\nprint hello.xyz", "a\rb.xyz", "a\x1bb.xyz", "a\u2028b.xyz"):
         write(name, ethanol(), format="extxyz")
-        message = fail(name)
-        assert "a name with a line break or control character" in message
+        message = fail(name, code=2)
+        assert re.search("control characters?.*rename it", message)
         assert name not in message  # which would be several lines
+        with pytest.raises(ValueError, match="a name with a line break or control character"):
+            word(name)
     write("ethanol.xyz", ethanol())
     Path("mo\ndel").symlink_to("nowhere")
-    for name in ("mo\ndel", 'three"""quotes', "both'\"", "W\u00f6rter"):
+    for name, code in (("mo\ndel", 2), ('three"""quotes', 1), ("both'\"", 1), ("W\u00f6rter", 1)):
         Path(name).unlink(missing_ok=True)
         Path(name).write_bytes((Path(so3md.__file__).parent / "models/so3lr.safetensors").read_bytes())
-        assert "rename it" in fail("ethanol.xyz", "--model", name)
+        assert "rename it" in fail("ethanol.xyz", "--model", name, code=code)
     assert not [path for path in Path().iterdir() if path.is_dir()]
 
 
@@ -428,7 +432,7 @@ def test_it_says_in_one_line_what_is_wrong():
         ("water", "--ensemble", "minimize", "--steps", "200000000"): "steps 200000000: expected an integer",
         ("water", "--steps", "2147483648"): "steps 2147483648: expected an integer of 0 to 2.14748e+09",
         ("water", "--log-interval", "2147483648"): "log_interval 2147483648: expected an integer",
-        ("water", "--no-evaluate", "--threads", "100000"): "threads 100000: expected an integer of 1 to 1024",
+        ("water", "--no-evaluate", "--threads", "2000"): "threads 2000: expected an integer of 1 to 1024",
         ("water", "--spin", "0.5"): "cannot be unpaired",
         ("ethanol.xyz", "-o", "ethanol.xyz/run"): "Not a directory",
     }.items():

@@ -170,9 +170,9 @@ def _check(
 
 
 def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps: int) -> None:
-    if force_field.lr_cutoff is not None:
-        _LENGTH.checked("lr_cutoff", force_field.lr_cutoff)
-    _LENGTH.checked("lr_damping", force_field.lr_damping)
+    for name, length in (("lr_cutoff", force_field.lr_cutoff), ("lr_damping", force_field.lr_damping)):
+        if length is not None and length != OF_MODEL:
+            _LENGTH.checked(name, length)
     if force_field.threads is not None:
         _THREADS.checked("threads", force_field.threads)
     if isinstance(task, Minimization):
