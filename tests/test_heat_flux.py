@@ -179,6 +179,16 @@ def test_rotation(toy_model: Callable[..., Path], structure: dict[str, Any]) -> 
     np.testing.assert_allclose(turned_flux, flux @ rotation, rtol=0, atol=EXACT.component)
 
 
+def test_atoms_may_stand_in_any_cell(toy_model: Callable[..., Path]) -> None:
+    """Only relative positions count, and charges go to nearest images."""
+    engine, structure = engine_of(toy_model(seed=2)), crystal()
+    v = velocities_of(structure)
+    moved = structure["positions"] + np.random.default_rng(5).integers(-2, 3, size=(9, 3)) @ structure["cell"]
+    flux = engine.heat_flux(**structure, velocities=v)["potential"]
+    elsewhere = engine.heat_flux(**structure | {"positions": moved}, velocities=v)["potential"]
+    np.testing.assert_allclose(elsewhere, flux, rtol=0, atol=EXACT.component)
+
+
 def test_supercell(toy_model: Callable[..., Path]) -> None:
     """Twice the cell has twice the flux, where no charge is shared among all atoms."""
     engine = engine_of(toy_model(seed=2, charge_embedding=False, spin_embedding=False, **LOCAL))
