@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "common/largest_length.h"
 #include "model/strict_json.h"
 
 namespace so3md {
@@ -14,6 +15,7 @@ constexpr std::uint64_t kFormatVersion = 1;
 constexpr int kLargestSize = 1 << 16;  // of any width or count: keeps every product of two within 64 bits
 constexpr int kLargestDegree = 8;
 constexpr int kLargestAtomicNumber = 118;
+constexpr double kLargestCutoff = 100.0;  // A, of a network: within it, a liquid has 400,000 neighbours
 
 constexpr std::pair<const char*, CutoffFunction> kCutoffFunctions[] = {
     {"phys", CutoffFunction::phys},
@@ -90,7 +92,7 @@ std::vector<int> read_increasing(ObjectReader& object, const char* key, int low,
 }
 
 void read_local_environment(ObjectReader& object, Hyperparameters& hyper) {
-  hyper.cutoff = object.positive("cutoff");
+  hyper.cutoff = object.positive("cutoff", kLargestCutoff);
   object.object("cutoff_function", [&](ObjectReader& function) {
     hyper.cutoff_function = function.choice("type", kCutoffFunctions);
     if (hyper.cutoff_function == CutoffFunction::polynomial) hyper.cutoff_exponent = function.positive("exponent");
@@ -213,7 +215,7 @@ void check_description(ObjectReader& document) {
 }
 
 double read_cutoff(ObjectReader& document, const char* key) {
-  return document.value(key).is_null() ? std::numeric_limits<double>::infinity() : document.positive(key);
+  return document.value(key).is_null() ? std::numeric_limits<double>::infinity() : document.positive(key, kLargestLength);
 }
 
 // Files from before had one cutoff for all systems.
@@ -221,7 +223,7 @@ LongRangeSettings read_long_range(ObjectReader& document) {
   LongRangeSettings out;
   out.periodic = read_cutoff(document, "long_range_cutoff");
   out.molecules = document.has("long_range_cutoff_molecules") ? read_cutoff(document, "long_range_cutoff_molecules") : out.periodic;
-  if (document.has("long_range_damping")) out.damping = document.positive("long_range_damping");
+  if (document.has("long_range_damping")) out.damping = document.positive("long_range_damping", kLargestLength);
   return out;
 }
 

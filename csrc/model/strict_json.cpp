@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/number_text.h"
+
 namespace so3md {
 
 namespace {
@@ -114,23 +116,23 @@ int ObjectReader::integer(const char* key, int low, int high) {
   return found.get<int>();
 }
 
-double ObjectReader::number(const char* key, const char* expected) {
+double ObjectReader::number(const char* key, const std::string& expected) {
   const Json& found = value(key);
   if (!found.is_number() || !std::isfinite(found.get<double>())) refuse(key, expected);
   return found.get<double>();
 }
 
-double ObjectReader::positive(const char* key) {
-  const char* const expected = "a positive number";
+double ObjectReader::positive(const char* key, double largest) {
+  const std::string expected = "a positive number, from " + number_text(kSmallestNumber) + " to " + number_text(largest);
   const double value = number(key, expected);
-  if (value <= 0.0) refuse(key, expected);
+  if (value < kSmallestNumber || value > largest) refuse(key, expected);
   return value;
 }
 
 double ObjectReader::not_negative(const char* key) {
-  const char* const expected = "a number that is not negative";
+  const std::string expected = "a number that is not negative, up to " + number_text(kLargestNumber);
   const double value = number(key, expected);
-  if (value < 0.0) refuse(key, expected);
+  if (value < 0.0 || value > kLargestNumber) refuse(key, expected);
   return value;
 }
 

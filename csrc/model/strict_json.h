@@ -17,6 +17,9 @@ using Json = nlohmann::json;
 /// Advice at the end of the message about a readable file whose content does not fit.
 inline constexpr const char* kConvertAgain = "; convert the original model again with `so3md convert SOURCE TARGET`";
 
+/// Beyond these, squares and products with weights leave the range of single precision.
+inline constexpr double kSmallestNumber = 1e-15, kLargestNumber = 1e15;
+
 /// Parse a whole text. `name` is what messages call the text. Throws ModelError if the text is not JSON, repeats a key or nests deeply.
 Json parse_json(std::string_view text, const std::string& name);
 
@@ -35,8 +38,8 @@ class ObjectReader {
   bool has(const char* key);           ///< for keys that may be absent
   bool flag(const char* key);
   int integer(const char* key, int low, int high);
-  double positive(const char* key);
-  double not_negative(const char* key);
+  double positive(const char* key, double largest = kLargestNumber);  ///< from kSmallestNumber on
+  double not_negative(const char* key);                               ///< up to kLargestNumber
   std::string text(const char* key);
   const Json& list(const char* key);
   const Json& any_object(const char* key);  ///< an object that may have any keys
@@ -62,7 +65,7 @@ class ObjectReader {
   [[noreturn]] void refuse(const char* key, const std::string& expected) const;
 
  private:
-  double number(const char* key, const char* expected);
+  double number(const char* key, const std::string& expected);
   std::string path(const std::string& key) const { return name_.empty() ? key : name_ + "." + key; }
 
   const Json* object_;

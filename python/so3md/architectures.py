@@ -18,6 +18,7 @@ from so3md.model_checks import (
     one_of,
     or_null,
     positive,
+    positive_to,
     record,
     size,
     variant,
@@ -30,6 +31,7 @@ PAPER_2022 = "so3krates-2022"
 ARCHITECTURES = (SO3KRATES, PAPER_2022)
 
 MAX_DEGREE = 8
+MAX_CUTOFF = 100.0  # A, of a network (csrc/model/read_hyperparameters.cpp)
 CUTOFF_FUNCTIONS = ("phys", "cosine", "exponential", "polynomial")
 RADIAL_BASES = ("bernstein", "gaussian", "bessel", "phys")
 ACTIVATIONS = ("identity", "silu", "tanh", "gelu", "relu")
@@ -44,7 +46,7 @@ _COMMON: dict[str, Check] = {
     "num_features": size(1),
     "num_heads": size(1),
     "num_layers": size(1),
-    "cutoff": positive,
+    "cutoff": positive_to(MAX_CUTOFF),
     "cutoff_function": variant(CUTOFF_FUNCTIONS, {}, {"polynomial": {"exponent": positive}}),
     "radial_hidden": size(1),
     "spherical_hidden": size(1),

@@ -14,6 +14,12 @@ from typing import Any
 
 MAX_SIZE = 1 << 16
 
+#: Numbers beyond these, squared or times a weight, leave the range of single precision (csrc/model/strict_json.h).
+SMALLEST_NUMBER, LARGEST_NUMBER = 1e-15, 1e15
+
+#: Deepest nesting of a document (csrc/model/strict_json.cpp).
+DEEPEST = 32
+
 #: Features of later SO3LR generations. A file that has one of these keys is refused, not misread.
 UNSUPPORTED_FEATURES = (
     "rms_norm",
@@ -41,7 +47,12 @@ def fail(key: str, expected: str, found: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def flag(value: Any, key: str) -> None:
@@ -62,14 +73,20 @@ def size(minimum: int) -> Check:
     return check
 
 
-def positive(value: Any, key: str) -> None:
-    if not is_number(value) or value <= 0:
-        fail(key, "a positive number", value)
+def positive_to(largest: float) -> Check:
+    def check(value: Any, key: str) -> None:
+        if not is_number(value) or not SMALLEST_NUMBER <= value <= largest:
+            fail(key, f"a positive number, from {SMALLEST_NUMBER:g} to {largest:g}", value)
+
+    return check
+
+
+positive = positive_to(LARGEST_NUMBER)
 
 
 def not_negative(value: Any, key: str) -> None:
-    if not is_number(value) or value < 0:
-        fail(key, "a number that is not negative", value)
+    if not is_number(value) or not 0 <= value <= LARGEST_NUMBER:
+        fail(key, f"a number that is not negative, up to {LARGEST_NUMBER:g}", value)
 
 
 def one_of(names: Iterable[str]) -> Check:

@@ -33,14 +33,16 @@ from so3md.model_checks import (
     any_object,
     any_text,
     exactly,
+    fail,
     increasing_integers,
     list_of_texts,
     one_of,
     or_null,
-    positive,
+    positive_to,
     record,
 )
 from so3md.run_directory import replace_file
+from so3md.strict_json import parse_json
 
 __all__ = [
     "PAPER_2022",
@@ -59,6 +61,11 @@ FORMAT_VERSION = 1
 METADATA_KEY = "so3md"
 UNITS = {"energy": "eV", "length": "Angstrom", "charge": "e"}
 MAX_ATOMIC_NUMBER = 118
+MAX_LENGTH = 1e6  # A, of a long-range cutoff (csrc/common/largest_length.h)
+MAX_HEADER = 16 << 20  # bytes
+
+#: Tensors by which something is divided, or of which a root is taken.
+POSITIVE_TENSORS = ("radial_basis.gamma", "radial_basis.widths", "dispersion.alpha", "dispersion.c6")
 
 _DOCUMENT: dict[str, Check] = {
     "format_version": exactly(FORMAT_VERSION),
@@ -68,7 +75,7 @@ _DOCUMENT: dict[str, Check] = {
     "hyperparameters": any_object,  # `check_hyperparameters` judges the rest, which depends on the architecture
     "elements": increasing_integers(1, MAX_ATOMIC_NUMBER),
     "units": exactly(UNITS),
-    "long_range_cutoff": or_null(positive),
+    "long_range_cutoff": or_null(positive_to(MAX_LENGTH)),
     "provenance": any_object,
     "citation": list_of_texts,
     "license": any_text,
@@ -76,8 +83,8 @@ _DOCUMENT: dict[str, Check] = {
 }
 #: Keys that came later. Files leave them out where they say nothing new, so that older readers take these files too.
 _OPTIONAL: dict[str, Check] = {
-    "long_range_cutoff_molecules": or_null(positive),
-    "long_range_damping": positive,
+    "long_range_cutoff_molecules": or_null(positive_to(MAX_LENGTH)),
+    "long_range_damping": positive_to(MAX_LENGTH),
 }
 _check_document = record(_DOCUMENT, _OPTIONAL)
 SAME = "same"
@@ -170,9 +177,8 @@ class ModelFile:
     def read(cls, path: str | os.PathLike[str]) -> ModelFile:
         """Read and check a model file. Raises `ModelFileError` for a bad file, `OSError` if it cannot be opened."""
         path = Path(path)
-        with path.open("rb"):  # a plain OSError, which names the path, for a missing file or a directory
-            pass
         try:
+            _check_header(path)
             with safe_open(path, framework="numpy") as file:
                 document = _parse_document((file.metadata() or {}).get(METADATA_KEY))
                 _check_document(document, "")
@@ -185,6 +191,10 @@ class ModelFile:
             raise ModelFileError(f"{path}: truncated, altered or not a model file ({error})") from error
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from error
+        except OSError as error:
+            if error.filename is None:  # of a read that failed; that of an open names the file
+                error.filename = str(path)
+            raise
         return model
 
 
@@ -198,6 +208,24 @@ def write(path: str | os.PathLike[str], model: ModelFile) -> None:
     model.write(path)
 
 
+def _check_header(path: Path) -> None:
+    """Refuse what safetensors lets pass and the engine does not (csrc/model/safetensors.cpp)."""
+    with path.open("rb") as file:  # a plain OSError, which names the path, for a missing file or a directory
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if 0 < length <= MAX_HEADER else b""
+    if len(header) != length or not header.startswith(b"{"):
+        raise ModelFileError("truncated, altered or not a model file (it does not begin with a header)")
+    table = parse_json(header, "the header")
+    any_object(table, "the header")
+    for name, entry in table.items():
+        if name == "__metadata__":
+            continue
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            fail(f"tensor {name}", "an object with exactly the keys dtype, shape and data_offsets", entry)
+        if entry["dtype"] not in ("F32", "F64"):
+            raise ModelFileError(f"tensor {name}: expected float32 or float64 (F32, F64), found {entry['dtype']!r}")
+
+
 def _check_tensor(name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> None:
     if tensor.dtype not in (np.float32, np.float64):
         raise ModelFileError(f"tensor {name}: expected float32 or float64, found {tensor.dtype}")
@@ -205,27 +233,15 @@ def _check_tensor(name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> None
         raise ModelFileError(f"tensor {name}: expected the shape {shape}, found {tensor.shape}")
     if not np.isfinite(tensor).all():
         raise ModelFileError(f"tensor {name}: holds a number that is not finite")
+    if name in POSITIVE_TENSORS and not (tensor > 0).all():
+        raise ModelFileError(f"tensor {name}: expected positive numbers, found {tensor.min():g}")
 
 
 def _parse_document(text: str | None) -> dict[str, Any]:
     """The JSON document of a file, refusing what JSON readers are known to disagree about."""
     if text is None:
         raise ModelFileError(f'not a so3md model file: its header has no entry "{METADATA_KEY}"')
-
-    def object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise ModelFileError(f"{next(n for n in names if names.count(n) > 1)}: the key occurs twice")
-        return result
-
-    def refuse_constant(constant: str) -> None:
-        raise ModelFileError(f"the header holds {constant}, which is no JSON number")
-
-    try:
-        document = json.loads(text, object_pairs_hook=object_without_duplicates, parse_constant=refuse_constant)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ModelFileError(f'the header entry "{METADATA_KEY}" is not valid JSON ({error})') from error
+    document = parse_json(text, f'the header entry "{METADATA_KEY}"')
     any_object(document, f'header entry "{METADATA_KEY}"')
     # These two come first: the keys of another version or architecture are not for this reader to judge.
     for key in ("format_version", "architecture"):
