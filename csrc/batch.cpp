@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "common/resources.h"
 #include "geometry/joined_domain.h"
 
 namespace so3md {
@@ -127,11 +128,13 @@ class BatchEvaluator::Worker {
       for (auto i = index_of(domain_.first()[s]); i < index_of(domain_.first()[s + 1]); ++i) {
         const auto atom = static_cast<std::size_t>(task.first_atom[number] + order_[i]);
         for (std::size_t c = 0; c < 9; ++c) virial[c] += from.virials[9 * i + c];
+        if (!to.atom_virials.empty()) std::copy_n(from.virials.data() + 9 * i, 9, to.atom_virials.data() + 9 * atom);
         for (std::size_t c = 0; c < 3; ++c) to.forces[3 * atom + c] = from.forces[3 * i + c];
         to.energies[atom] = from.energies[i];
         if (!from.charges.empty()) to.charges[atom] = from.charges[i];
         if (!from.hirshfeld_ratios.empty()) to.hirshfeld_ratios[atom] = from.hirshfeld_ratios[i];
       }
+      to.errors[number] = no_numbers(to.energy[number], virial);
     }
   }
 
@@ -186,7 +189,7 @@ std::vector<BatchEvaluator::Batch> BatchEvaluator::group(std::span<const System>
   return batches;
 }
 
-BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forces) {
+BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forces, bool atom_virials) {
   BatchResults results;
   Task task{systems, {}, forces, results};
   std::int64_t total = 0;
@@ -198,6 +201,7 @@ BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forc
   results.errors.resize(systems.size());
   results.energy.resize(systems.size());
   results.virials.resize(9 * systems.size());
+  if (atom_virials) results.atom_virials.resize(9 * atoms);
   results.energies.resize(atoms);
   results.forces.resize(3 * atoms);
   if (model_->hyper.charge_head) results.charges.resize(atoms);

@@ -14,9 +14,10 @@ namespace so3md {
 
 /// Results of systems 0, 1, ...; rows of atoms in the host's order, those of one system after those of the other.
 struct BatchResults {
-  std::vector<std::string> errors;       ///< [systems] why a system could not be evaluated: its numbers are zero then; empty: it was
+  std::vector<std::string> errors;       ///< [systems] why a system could not be evaluated: its numbers mean nothing then; empty: it was
   std::vector<EnergyComponents> energy;  ///< [systems]
   std::vector<double> virials;           ///< [systems][9] dE/dstrain, eV
+  std::vector<double> atom_virials;      ///< [atoms][9] that sum up to it, eV; empty unless asked for
   std::vector<double> energies;          ///< [atoms], eV
   std::vector<double> forces;            ///< [atoms][3], eV/A
   std::vector<double> charges;           ///< [atoms], e; empty without a charge head
@@ -31,7 +32,7 @@ class BatchEvaluator {
 
   /// Systems are put together in the order in which they come, whatever the number of threads: so are the bits of the results. Without
   /// `forces`, forces and virials stay zero. One call at a time.
-  BatchResults evaluate(std::span<const System> systems, bool forces);
+  BatchResults evaluate(std::span<const System> systems, bool forces, bool atom_virials = false);
 
   const Model& model() const { return *model_; }
   int threads() const { return pool_.size(); }

@@ -6,11 +6,14 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <string>
 
 #include "bindings_transport.h"
+#include "common/cgroup.h"
+#include "common/resources.h"
 #include "cpu/instruction_sets.h"
 #include "evaluator.h"
 
@@ -22,10 +25,21 @@ Precision parse_precision(const std::string& name) {
   throw py::value_error("unknown precision '" + name + "': expected 'mixed' or 'double'");
 }
 
+std::vector<int> atomic_numbers(const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>& numbers) {
+  std::vector<int> out(static_cast<std::size_t>(numbers.size()));
+  for (std::size_t k = 0; k < out.size(); ++k) {
+    const std::int64_t number = numbers.data()[k];
+    out[k] = static_cast<int>(number);
+    if (out[k] == number) continue;
+    throw py::value_error("atom " + std::to_string(k) + " has the number " + std::to_string(number) + ": expected an atomic number");
+  }
+  return out;
+}
+
 namespace {
 
 using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
+using NumberArray = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
 void check_shape(const py::array& array, const char* name, std::initializer_list<py::ssize_t> expected) {
   bool same = array.ndim() == static_cast<py::ssize_t>(expected.size());
@@ -58,8 +72,8 @@ class PythonEngine {
         evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, device_messages), threads,
                    skin, std::move(transport)) {}
 
-  py::dict evaluate(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
-                    double charge, double spin, bool forces) {
+  py::dict evaluate(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+                    double charge, double spin, bool forces, bool virials) {
     const System system = make_system(numbers, positions, cell, pbc, charge, spin);
     const DomainResults* results;
     Totals totals;
@@ -69,10 +83,12 @@ class PythonEngine {
       totals = sum(*results);
     }
     ++evaluations_;
-    return to_dict(*results, totals, forces);
+    const std::string error = no_numbers(totals.energy, totals.virial.data());
+    if (!error.empty()) throw std::invalid_argument(error);
+    return to_dict(*results, totals, forces, forces && virials);
   }
 
-  py::dict intermediates(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+  py::dict intermediates(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                          double charge, double spin) {
     const System system = make_system(numbers, positions, cell, pbc, charge, spin);
     std::vector<LayerFeatures> features;
@@ -232,14 +248,16 @@ class PythonEngine {
     return out;
   }
 
-  static System make_system(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
-                            double charge, double spin) {
+  System make_system(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+                     double charge, double spin) {
     if (numbers.ndim() != 1) throw py::value_error("numbers must be a one-dimensional array of atomic numbers");
     check_shape(positions, "positions", {numbers.shape(0), 3});
     check_shape(cell, "cell", {3, 3});
     System system;
-    system.n = static_cast<int>(numbers.shape(0));
-    system.numbers = numbers.data();
+    if (numbers.shape(0) > std::numeric_limits<int>::max()) throw py::value_error("too many atoms: the engine counts to 2^31");
+    numbers_ = atomic_numbers(numbers);
+    system.n = static_cast<int>(numbers_.size());
+    system.numbers = numbers_.data();
     system.positions = positions.data();
     system.cell = cell.data();
     system.periodic = pbc;
@@ -247,7 +265,7 @@ class PythonEngine {
     return system;
   }
 
-  py::dict to_dict(const DomainResults& results, const Totals& totals, bool forces) const {
+  py::dict to_dict(const DomainResults& results, const Totals& totals, bool forces, bool virials) const {
     py::dict out, components;
     const Hyperparameters& hyper = evaluator_.model().hyper;
     const EnergyComponents& energy = totals.energy;
@@ -260,6 +278,7 @@ class PythonEngine {
     if (forces) {
       out["forces"] = to_array(results.forces, {rows(), 3});
       out["virial"] = to_array(totals.virial, {3, 3});
+      if (virials) out["virials"] = to_array(results.virials, {rows(), 3, 3});
     }
     if (hyper.charge_head) out["charges"] = to_array(results.charges, {rows()});
     if (hyper.hirshfeld_head) out["hirshfeld_ratios"] = to_array(results.hirshfeld_ratios, {rows()});
@@ -275,14 +294,16 @@ class PythonEngine {
   std::string precision_;
   Transport* transport_;  // of the evaluator; null for a process alone
   Evaluator evaluator_;
+  std::vector<int> numbers_;  // of the system at hand
   long evaluations_ = 0;
 };
 
-std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, int threads,
+std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, std::int64_t threads,
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
                                           const py::object& transport, bool skip_nonlocal, const std::string& device) {
-  return std::make_unique<PythonEngine>(std::move(model), precision, threads, lr_cutoff, lr_damping, skin, tabulate, skip_nonlocal, device,
-                                        transport.is_none() ? nullptr : make_python_transport(transport),
+  check_threads(threads);
+  return std::make_unique<PythonEngine>(std::move(model), precision, static_cast<int>(threads), lr_cutoff, lr_damping, skin, tabulate,
+                                        skip_nonlocal, device, transport.is_none() ? nullptr : make_python_transport(transport),
                                         py::getattr(transport, "device_memory", py::bool_(false)).cast<bool>());
 }
 
@@ -296,7 +317,7 @@ void bind_engine(py::module_& module) {
            py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none(),
            py::arg("skip_nonlocal") = true, py::arg("device") = "cpu")
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
-           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true)
+           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0)
       .def("heat_flux", &PythonEngine::heat_flux, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
@@ -322,6 +343,13 @@ void bind_engine(py::module_& module) {
       py::arg("device"),
       "Rates of multiply-adds (two operations each) in single and double precision, and of a copy within the memory of\na GPU, as "
       "measured now. Raises ValueError and RuntimeError as count_devices.");
+  module.def("default_threads", &default_threads,
+             "Threads where nobody gives a number: OMP_NUM_THREADS, else the cores that this process may run on, or the whole cores of\n"
+             "time that its container grants, if they are fewer.");
+  module.def("threads_in_environment", &threads_in_environment, "The number in OMP_NUM_THREADS; None where there is none.");
+  module.def("cpu_quota", &cpu_quota, py::arg("root") = "",
+             "Cores of time that the control groups of this process grant it, such as 1.5; None where they set no limit. root: what\n"
+             "stands before /proc and /sys.");
   module.def("instruction_sets", &usable_instruction_sets, "Instruction sets that this build can use here, the widest last.");
 }
 

@@ -1,9 +1,12 @@
 // Parts of the Python module so3md._engine.
 #pragma once
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine.h"
 
@@ -18,6 +21,9 @@ void bind_physics(py::module_& module);
 void bind_functions(py::module_& module);
 void bind_heat_flux(py::module_& module);
 void bind_batch(py::module_& module);
+
+/// Atomic numbers as the engine takes them. Raises ValueError for what does not fit, which NumPy would silently cut to 32 bits.
+std::vector<int> atomic_numbers(const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>& numbers);
 
 /// Raises ValueError for a name that is none.
 Precision parse_precision(const std::string& name);

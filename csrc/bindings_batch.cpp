@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "batch.h"
 #include "bindings.h"
+#include "common/resources.h"
 
 namespace so3md {
 
@@ -35,19 +37,20 @@ py::array_t<double> energy_columns(const std::vector<EnergyComponents>& energies
   return copy(values, {static_cast<py::ssize_t>(energies.size()), 6});
 }
 
-std::unique_ptr<BatchEvaluator> make_batch_engine(std::shared_ptr<const Model> model, const std::string& precision, int threads,
+std::unique_ptr<BatchEvaluator> make_batch_engine(std::shared_ptr<const Model> model, const std::string& precision, std::int64_t threads,
                                                   std::optional<double> lr_cutoff, double lr_damping, const std::string& device) {
   EngineOptions options;
   options.device = parse_device(device);
   options.precision = parse_precision(precision);
   options.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
   options.dispersion_damping = lr_damping;
-  return std::make_unique<BatchEvaluator>(std::move(model), options, threads);
+  check_threads(threads);
+  return std::make_unique<BatchEvaluator>(std::move(model), options, static_cast<int>(threads));
 }
 
-py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, const Array<int>& numbers, const Array<double>& positions,
-                        const Array<double>& cells, const Array<bool>& pbc, const Array<double>& charges, const Array<double>& spins,
-                        bool forces) {
+py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, const Array<std::int64_t>& numbers,
+                        const Array<double>& positions, const Array<double>& cells, const Array<bool>& pbc, const Array<double>& charges,
+                        const Array<double>& spins, bool forces, bool virials) {
   const py::ssize_t count = sizes.size();
   require_shape(sizes, "sizes", {count});
   py::ssize_t atoms = 0;
@@ -62,12 +65,13 @@ py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, cons
   require_shape(charges, "charges", {count});
   require_shape(spins, "spins", {count});
 
+  const std::vector<int> elements = atomic_numbers(numbers);
   std::vector<System> systems(static_cast<std::size_t>(count));
   py::ssize_t atom = 0;
   for (py::ssize_t s = 0; s < count; ++s) {
     System& system = systems[static_cast<std::size_t>(s)];
     system.n = sizes.at(s);
-    system.numbers = numbers.data() + atom;
+    system.numbers = elements.data() + atom;
     system.positions = positions.data() + 3 * atom;
     system.cell = cells.data() + 9 * s;
     system.periodic = {pbc.at(s, 0), pbc.at(s, 1), pbc.at(s, 2)};
@@ -77,7 +81,7 @@ py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, cons
   BatchResults results;
   {
     py::gil_scoped_release release;
-    results = evaluator.evaluate(systems, forces);
+    results = evaluator.evaluate(systems, forces, forces && virials);
   }
   py::dict out;
   out["errors"] = results.errors;
@@ -86,6 +90,7 @@ py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, cons
   if (forces) {
     out["forces"] = copy(results.forces, {atoms, 3});
     out["virial"] = copy(results.virials, {count, 3, 3});
+    if (virials) out["virials"] = copy(results.atom_virials, {atoms, 3, 3});
   }
   if (evaluator.model().hyper.charge_head) out["charges"] = copy(results.charges, {atoms});
   if (evaluator.model().hyper.hirshfeld_head) out["hirshfeld_ratios"] = copy(results.hirshfeld_ratios, {atoms});
@@ -103,7 +108,7 @@ void bind_batch(py::module_& module) {
       .def(py::init(&make_batch_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0,
            py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0, py::arg("device") = "cpu")
       .def("evaluate", &evaluate_batch, py::arg("sizes"), py::arg("numbers"), py::arg("positions"), py::arg("cells"), py::arg("pbc"),
-           py::arg("charges"), py::arg("spins"), py::arg("forces") = true)
+           py::arg("charges"), py::arg("spins"), py::arg("forces") = true, py::arg("virials") = false)
       .def_property_readonly("threads", &BatchEvaluator::threads);
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/resources.h"
 #include "geometry/neighbour_list.h"
 #include "network/pair_blocks.h"
 
@@ -31,7 +32,7 @@ class PythonNeighbourList {
  public:
   PythonNeighbourList(double short_cutoff, double long_cutoff, double skin) : list_(short_cutoff, long_cutoff, skin) {}
 
-  bool update(const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& periodic, int threads) {
+  bool update(const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& periodic, std::int64_t threads) {
     if (positions.ndim() != 2 || positions.shape(1) != 3) {
       throw py::value_error("positions have the shape " + shape_text(positions) + ": expected (number of atoms, 3)");
     }
@@ -42,7 +43,8 @@ class PythonNeighbourList {
     const double* r = positions.data();
     const double* vectors = cell.data();
     py::gil_scoped_release release;
-    if (!pool_ || threads_ != threads) pool_ = std::make_unique<ThreadPool>(threads);
+    check_threads(threads);
+    if (!pool_ || threads_ != threads) pool_ = std::make_unique<ThreadPool>(static_cast<int>(threads));
     threads_ = threads;
     return list_.update(n, r, Cell(vectors, periodic), *pool_);
   }
@@ -111,7 +113,7 @@ class PythonNeighbourList {
   NeighbourList list_;
   PairBlocks pair_blocks_;
   std::unique_ptr<ThreadPool> pool_;
-  int threads_ = 0;
+  std::int64_t threads_ = 0;
 };
 
 }  // namespace

@@ -345,12 +345,17 @@ void check_nonlocal_cell(const Model& model, const Cell& cell) {
 }
 
 void check_options(const EngineOptions& options) {
-  if (!(options.long_range_cutoff > 0.0))
-    throw std::invalid_argument("the long-range cutoff is " + number_text(options.long_range_cutoff) +
-                                " A: expected a positive length, or none for isolated molecules");
-  if (!std::isinf(options.long_range_cutoff) &&
-      (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff))
-    throw std::invalid_argument("the dispersion damping length is " + number_text(options.dispersion_damping) +
+  if (!(options.long_range_cutoff > 0.0) || (options.long_range_cutoff > kLargestLength && !std::isinf(options.long_range_cutoff)))
+    throw std::invalid_argument("the long-range cutoff (lr_cutoff) is " + number_text(options.long_range_cutoff) +
+                                " A: expected a positive length of at most " + number_text(kLargestLength) +
+                                " A, or none for isolated molecules");
+  if (std::isinf(options.long_range_cutoff)) {  // without a cutoff the damping is not used, and still is a length
+    if (options.dispersion_damping >= 0.0 && options.dispersion_damping <= kLargestLength) return;
+    throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(options.dispersion_damping) +
+                                " A: expected a length from 0 to " + number_text(kLargestLength) + " A");
+  }
+  if (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff)
+    throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(options.dispersion_damping) +
                                 " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) +
                                 " A");
 }

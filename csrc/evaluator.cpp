@@ -1,11 +1,15 @@
 #include "evaluator.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
+#include "common/elements.h"
 #include "common/number_text.h"
+#include "common/resources.h"
 #include "geometry/partition.h"
 
 namespace so3md {
@@ -14,10 +18,14 @@ namespace {
 
 void check_all_options(const EngineOptions& options, double skin, int threads) {
   check_options(options);
-  if (!(skin >= 0.0) || !std::isfinite(skin))
-    throw std::invalid_argument("the skin of the neighbour list is " + number_text(skin) + " A: expected a length of 0 or more");
+  if (!(skin >= 0.0 && skin <= kLargestLength))
+    throw std::invalid_argument("the skin of the neighbour list is " + number_text(skin) + " A: expected a length from 0 to " +
+                                number_text(kLargestLength) + " A");
   check_threads(threads);
 }
+
+// Of charge and spin: far beyond what any structure holds, and far from what the numbers of a network can hold.
+constexpr double kLargestTotal = 1e6;
 
 // rows[order[k]] = rows of the domain's atom k.
 void scatter(const std::vector<int>& order, std::size_t width, const std::vector<double>& from, std::vector<double>& to) {
@@ -30,11 +38,12 @@ void scatter(const std::vector<int>& order, std::size_t width, const std::vector
 }  // namespace
 
 void check_system(const Model& model, const EngineOptions& options, const System& system) {
-  if (!std::isfinite(system.totals.charge))
-    throw std::invalid_argument("the total charge is " + number_text(system.totals.charge) + ": expected a finite number of e");
-  if (!std::isfinite(system.totals.spin) || system.totals.spin < 0.0)
-    throw std::invalid_argument("the total spin is " + number_text(system.totals.spin) +
-                                ": expected S = 0, 1/2, 1, ..., half the number of unpaired electrons");
+  if (!(std::abs(system.totals.charge) <= kLargestTotal))
+    throw std::invalid_argument("the total charge is " + number_text(system.totals.charge) + ": expected a number of e from " +
+                                number_text(-kLargestTotal) + " to " + number_text(kLargestTotal));
+  if (!(system.totals.spin >= 0.0 && system.totals.spin <= kLargestTotal))
+    throw std::invalid_argument("the total spin is " + number_text(system.totals.spin) + ": expected S = 0, 1/2, 1, ... up to " +
+                                number_text(kLargestTotal) + ", half the number of unpaired electrons");
   const bool periodic = system.periodic[0] || system.periodic[1] || system.periodic[2];
   if (periodic && std::isinf(long_range_cutoff(model, options)))
     throw std::invalid_argument(
@@ -43,15 +52,25 @@ void check_system(const Model& model, const EngineOptions& options, const System
   for (int i = 0; i < system.n; ++i) {
     if (model.species_of(system.numbers[i]) >= 0) continue;
     std::string known;
-    for (int element : model.elements) known += (known.empty() ? "" : ", ") + std::to_string(element);
-    throw std::invalid_argument("atom " + std::to_string(i) + " has atomic number " + std::to_string(system.numbers[i]) +
-                                ", which this model was not trained for: it knows " + known + ". Remove the atom or use another model.");
+    for (int element : model.elements) known.append(" ").append(element_symbol(element));
+    throw std::invalid_argument("atom " + std::to_string(i) + " is " + element_text(system.numbers[i]) +
+                                ", for which this model was not trained: it knows" + known + ". Remove the atom or use another model.");
   }
 }
 
-void check_threads(int threads) {
-  if (threads < 0)
-    throw std::invalid_argument("the number of threads is " + std::to_string(threads) + ": expected 1 or more, or 0 for all cores");
+std::string no_numbers(const EnergyComponents& energy, const double* virial) {
+  const bool forces = std::all_of(virial, virial + 9, [](double component) { return std::isfinite(component); });
+  if (forces && std::isfinite(energy.total())) return "";
+  std::string terms;
+  for (const auto& [name, value] : {std::pair{"network", energy.network},
+                                    {"shifts", energy.shifts},
+                                    {"repulsion", energy.zbl},
+                                    {"electrostatics", energy.electrostatics},
+                                    {"dispersion", energy.dispersion}})
+    if (!std::isfinite(value)) terms += (terms.empty() ? "" : ", ") + std::string(name);
+  return "the model gives no finite " + (terms.empty() ? "forces" : "energy (" + terms + ")") +
+         " for this structure: check the distances between its atoms, its charge and the numbers of the model file, or try precision "
+         "'double'";
 }
 
 std::invalid_argument overlap_error(const OverlappingAtoms& overlap, const std::vector<int>& points) {
@@ -84,19 +103,25 @@ std::span<const AtomOwner> Evaluator::assign_owners(const System& system) {
 void Evaluator::update_lists(const System& system) {
   watch_.start();
   const Cell cell(system.cell, system.periodic);
-  if (alone()) {
+  if (alone())
     neighbours_.update(system.n, system.positions, cell, pool_);
-  } else {
-    const auto assign = [&](std::vector<AtomOwner>& owners) {
-      const auto assigned = assign_owners(system);
-      owners.assign(assigned.begin(), assigned.end());
-    };
-    if (neighbours_.update(system.n, system.positions, cell, transport_->process(), assign, pool_)) {
-      const LocalDomain& local = neighbours_.local();
-      planned_halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
-    }
-  }
+  else
+    update_shared_lists(system, cell);
   watch_.lap("neighbours");
+}
+
+void Evaluator::update_shared_lists(const System& system, const Cell& cell) {
+  const auto assign = [&](std::vector<AtomOwner>& owners) {
+    const auto assigned = assign_owners(system);
+    owners.assign(assigned.begin(), assigned.end());
+  };
+  try {
+    if (!neighbours_.update(system.n, system.positions, cell, transport_->process(), assign, pool_)) return;
+  } catch (const ListsTooLarge& error) {  // others may have more memory, and wait
+    throw std::runtime_error(error.what());
+  }
+  const LocalDomain& local = neighbours_.local();
+  planned_halo_->plan(local.domain().n_owned, local.domain().n_near, local.halo(), local.slot_of_point());
 }
 
 double Evaluator::neighbour_seconds() const {

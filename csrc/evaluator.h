@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "common/stopwatch.h"
@@ -28,8 +29,8 @@ struct System {
 /// Throws std::invalid_argument with a finished message for a system that the model cannot evaluate, whatever its positions.
 void check_system(const Model& model, const EngineOptions& options, const System& system);
 
-/// Throws std::invalid_argument for a number of threads below 0.
-void check_threads(int threads);
+/// Empty, or the finished message for results of a system (energy, and its derivatives by strain, [9]) that are no numbers.
+std::string no_numbers(const EnergyComponents& energy, const double* virial);
 
 /// The finished message for atoms of a system; `points`: their numbers in it, by slot.
 std::invalid_argument overlap_error(const OverlappingAtoms& overlap, const std::vector<int>& points);
@@ -44,12 +45,13 @@ struct HeatFluxShares {
 class Evaluator {
  public:
   /// `threads` 0: all usable cores. `skin` in A. `transport`: between the processes that share the work; null: this process is alone.
-  /// Throws std::invalid_argument for impossible options.
+  /// Throws std::invalid_argument for impossible options; see check_threads() in common/resources.h.
   Evaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads, double skin,
             std::unique_ptr<Transport> transport = nullptr);
 
   /// Results of the atoms(); energies are sums over them. Valid until the next call. Throws std::invalid_argument with a finished message
-  /// for input that cannot be evaluated. One call at a time; collective over the processes, which must all give the same system.
+  /// for input that cannot be evaluated, the same in all processes; std::runtime_error for what only this process cannot do, while others
+  /// wait for it. One call at a time; collective over the processes, which must all give the same system.
   const DomainResults& evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features = nullptr);
 
   /// Heat flux at `velocities` ([n][3], A per unit of time), evaluated on the CPU whatever the device. As evaluate() for all else.
@@ -74,6 +76,7 @@ class Evaluator {
   std::span<const AtomOwner> assign_owners(const System& system);
   void list_own_atoms();
   void update_lists(const System& system);
+  void update_shared_lists(const System& system, const Cell& cell);
   void set_species(const System& system);
   void to_host_order(const DomainResults& from);
   void features_to_host_order(std::vector<LayerFeatures>& features) const;

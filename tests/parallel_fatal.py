@@ -11,7 +11,7 @@ from ase.build import molecule
 from mpi4py import MPI
 from parallel_systems import make_calculator
 
-from so3md.parallel import agreement
+from so3md.parallel import team
 from so3md.parallel.transport import MPITransport
 
 COMM = MPI.COMM_WORLD
@@ -41,7 +41,7 @@ def main(how: str) -> None:
     if how == "killed" and LAST:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "late":
-        agreement.WARN_AFTER = 0.5
+        team.WARN_AFTER = 0.5
         time.sleep(2.0 if LAST else 0.0)
     atoms.get_forces()
     print("not reached" if how != "late" else "reached")

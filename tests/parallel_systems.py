@@ -62,6 +62,8 @@ def results(atoms: Atoms) -> dict[str, Any]:
     energy_alone = atoms.get_potential_energy()
     components = calculator.get_energy_components(atoms)
     atoms.get_forces()
+    if "stress" in calculator.results:
+        atoms.get_stresses()
     return dict(calculator.results) | {"energy alone": energy_alone} | components
 
 

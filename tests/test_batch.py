@@ -252,7 +252,7 @@ def without_a_place() -> Atoms:
 
 BAD = {
     "overlap": (overlapping(), r"atoms (1 and 3|3 and 1) are at the same place"),
-    "element": (molecule("NH3"), "atom 0 has atomic number 7"),
+    "element": (molecule("NH3"), r"atom 0 is N \(atomic number 7\)"),
     "position": (without_a_place(), "the position of atom 2"),
     "charge": (Atoms("H", info={"charge": 2}), "only 1 electrons"),
     "entries": (Atoms("H", info={"spin": 0.5, "total_spin": 1.5}), "contradict each other"),

@@ -112,12 +112,44 @@ def test_forces_and_stress_are_derivatives_of_the_energy(water_box: Atoms):
     np.testing.assert_allclose(few.get_forces(), differences.get_forces(few), rtol=0, atol=FINITE_DIFFERENCE_FORCES)
 
 
+def test_stresses_of_atoms_add_up_to_the_stress(water_box: Atoms):
+    stresses = water_box.get_stresses()
+    assert stresses.shape == (len(water_box), 6)
+    np.testing.assert_allclose(stresses.sum(axis=0), water_box.get_stress(), rtol=0, atol=EXACT.stress)
+    np.testing.assert_allclose(
+        water_box.get_stresses(voigt=False).sum(axis=0), water_box.get_stress(voigt=False), rtol=0, atol=EXACT.stress
+    )
+
+
+def test_stresses_of_a_molecule_are_its_own_share(ethanol: Atoms):
+    """Half of a pair for either atom: what is between the atoms of one molecule stays with them."""
+    ethanol.calc = double_calculator()
+    ethanol.set_cell(30 * np.eye(3))
+    ethanol.pbc = True
+    alone = ethanol.get_stress()
+    both = ethanol.repeat((2, 1, 1))  # the same charges, out of each other's reach
+    both.calc = ethanol.calc
+    for part in np.split(both.get_stresses(), 2):
+        np.testing.assert_allclose(2 * part.sum(axis=0), alone, rtol=0, atol=EXACT.stress)
+
+
+def test_stresses_do_not_cost_other_results(water_box: Atoms):
+    forces = water_box.get_forces()
+    water_box.get_stresses()
+    before = water_box.calc.engine_info()["evaluations"]
+    np.testing.assert_array_equal(water_box.get_forces(), forces)
+    assert {"energies", "charges", "stress"} <= water_box.calc.results.keys()
+    assert water_box.calc.engine_info()["evaluations"] == before
+
+
 # --- where properties are defined -----------------------------------------------------------------------------------
 
 
 def test_a_molecule_has_no_stress(ethanol: Atoms):
     with pytest.raises(PropertyNotImplementedError, match="stress: it needs a volume"):
         ethanol.get_stress()
+    with pytest.raises(PropertyNotImplementedError, match="stresses: it needs a volume"):
+        ethanol.get_stresses()
 
 
 def test_a_slab_without_a_third_cell_vector_has_no_stress(ethanol: Atoms):
@@ -384,7 +416,7 @@ def with_a_periodic_direction_of_zero_length(atoms: Atoms) -> None:
     [
         (with_nan, r"(?i)atom 2.*(finite|nan)"),
         (with_infinity, r"(?i)atom 2.*(finite|inf)"),
-        (with_unknown_element, r"(?i)atom 1 has atomic number 92"),
+        (with_unknown_element, r"(?i)atom 1 is U \(atomic number 92\)"),
         (with_two_atoms_at_the_same_place, r"(?i)atoms \d and \d are at the same place"),
         (with_a_periodic_direction_of_zero_length, r"(?i)(cell|periodic|vector)"),
     ],

@@ -205,7 +205,7 @@ def test_md_says_in_one_line_what_is_wrong(ethanol: str):
     for arguments, expected in {
         ("nowhere.xyz",): "there is no such file",
         ("notes.xyz",): "ASE could not read it",
-        ("uranium.xyz",): "atomic number 92",
+        ("uranium.xyz",): "is U (atomic number 92)",
         ("broken.xyz",): "at the same place",
         (ethanol, "--model", "so4lr"): "known names: so3lr",
         (ethanol, "--model", "notes.xyz"): "notes.xyz",

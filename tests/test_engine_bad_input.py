@@ -24,7 +24,7 @@ def ethanol() -> dict:
 def test_unknown_element(so3lr: Model, ethanol: dict) -> None:
     ethanol["numbers"] = ethanol["numbers"].copy()
     ethanol["numbers"][4] = 26
-    with pytest.raises(ValueError, match=r"atom 4 has atomic number 26.*knows 1, 6, 7, 8, 9, 15, 16, 17"):
+    with pytest.raises(ValueError, match=r"atom 4 is Fe \(atomic number 26\), for which .*knows H C N O F P S Cl\."):
         Engine(so3lr).evaluate(**ethanol)
 
 

@@ -5,49 +5,54 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 
-#ifdef __linux__
-#include <sched.h>
-#endif
+#include "common/resources.h"
 
 namespace so3md {
 
 namespace {
-
-int usable_cores() {
-#ifdef __linux__
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
 
 // An evaluation is a sequence of short parallel ranges, and to wake a thread that sleeps between them takes up to 100 us on a virtual
 // machine. So threads that wait watch for a while, and then for a longer while leave the core to whoever wants it, before they sleep.
 constexpr auto kSpinTime = std::chrono::microseconds(50);
 constexpr auto kYieldTime = std::chrono::milliseconds(2);
 
+// Where others want the core, leaving it takes as long as they use it, and else less than a microsecond. To go on watching would then
+// take from them, at every turn, time that nobody needs.
+constexpr auto kWantedByOthers = std::chrono::microseconds(20);
+
+// Watches until ready(), or until it is time to sleep.
 template <class Ready>
 bool watch(const Ready& ready) {
   const auto begin = std::chrono::steady_clock::now();
+  auto now = begin;
   for (;;) {
     if (ready()) return true;
-    const auto waited = std::chrono::steady_clock::now() - begin;
-    if (waited > kYieldTime) return false;
-    if (waited > kSpinTime) std::this_thread::yield();
+    if (now - begin > kYieldTime) return false;
+    const auto before = now;
+    const bool yields = now - begin > kSpinTime;
+    if (yields) std::this_thread::yield();
+    now = std::chrono::steady_clock::now();
+    if (yields && now - before > kWantedByOthers) return ready();
   }
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : size_(threads > 0 ? threads : usable_cores()) {}
+ThreadPool::ThreadPool(int threads) : size_(threads > 0 ? threads : default_threads()) {}
 
 ThreadPool::~ThreadPool() {
   if (threads_.empty()) return;
-  if (process_ != static_cast<long>(getpid())) {
+  if (process_ == static_cast<long>(getpid()))
+    stop();
+  else
     abandon();
-    return;
-  }
+}
+
+void ThreadPool::stop() {
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->stop = true;
@@ -55,6 +60,7 @@ ThreadPool::~ThreadPool() {
   }
   shared_->wake.notify_all();
   for (auto& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 // After a fork the threads exist in the parent only.
@@ -70,7 +76,16 @@ void ThreadPool::start() {
   if (!threads_.empty()) abandon();
   process_ = process;
   shared_ = std::make_unique<Shared>(size_);
-  for (int thread = 1; thread < size_; ++thread) threads_.emplace_back([shared = shared_.get(), thread] { shared->work(thread); });
+  threads_.reserve(static_cast<std::size_t>(size_));
+  try {
+    for (int thread = 1; thread < size_; ++thread) threads_.emplace_back([shared = shared_.get(), thread] { shared->work(thread); });
+  } catch (const std::system_error& error) {
+    const std::size_t started = threads_.size() + 1;  // with the one that calls
+    stop();
+    throw std::runtime_error(std::to_string(size_) + " threads were asked for, and the system lets only " + std::to_string(started) +
+                             " run (" + error.code().message() + "): set threads to " + std::to_string(started) +
+                             " or fewer, or raise the limit on processes or memory (ulimit -u, ulimit -v, or pids of the container)");
+  }
 }
 
 // Parts of whole ranges, nearly equal.
@@ -103,17 +118,26 @@ void ThreadPool::Shared::run_ranges(int thread) {
 void ThreadPool::Shared::work(int thread) {
   long seen = 0;
   for (;;) {
-    watch([&] { return generation.load(std::memory_order_acquire) != seen; });
-    {
+    const auto called = [&] { return generation.load(std::memory_order_acquire) != seen; };
+    if (!watch(called)) {
       std::unique_lock lock(mutex);
-      wake.wait(lock, [&] { return generation != seen; });
-      seen = generation;
-      if (stop) return;
+      wake.wait(lock, called);
     }
-    run_ranges(thread);
-    const std::lock_guard lock(mutex);
-    if (--running == 0) done.notify_one();
+    seen = generation.load(std::memory_order_acquire);
+    if (stop) return;
+    if ((joined.fetch_add(1, std::memory_order_acq_rel) & kOver) == 0) run_ranges(thread);
+    if (joined.fetch_sub(1, std::memory_order_acq_rel) != (kOver | 1u)) continue;
+    const std::lock_guard lock(mutex);  // so that the caller either sleeps already or sees that nobody is left
+    done.notify_one();
   }
+}
+
+void ThreadPool::Shared::wait_for_joined() {
+  joined.fetch_or(kOver, std::memory_order_acq_rel);
+  const auto alone = [&] { return joined.load(std::memory_order_acquire) == kOver; };
+  if (watch(alone)) return;
+  std::unique_lock lock(mutex);
+  done.wait(lock, alone);
 }
 
 void ThreadPool::parallel_for(int count, int grain, const Body& body) {
@@ -125,21 +149,18 @@ void ThreadPool::parallel_for(int count, int grain, const Body& body) {
   }
   start();
   Shared& shared = *shared_;
+  shared.body = &body;
+  shared.grain = grain;
+  shared.divide(count);
+  shared.error = nullptr;
+  shared.joined.fetch_and(~kOver, std::memory_order_acq_rel);
   {
     const std::lock_guard lock(shared.mutex);
-    shared.body = &body;
-    shared.grain = grain;
-    shared.divide(count);
-    shared.error = nullptr;
-    shared.running = size_ - 1;
     ++shared.generation;
   }
   shared.wake.notify_all();
   shared.run_ranges(0);
-  if (!watch([&] { return shared.running.load(std::memory_order_acquire) == 0; })) {
-    std::unique_lock lock(shared.mutex);
-    shared.done.wait(lock, [&] { return shared.running == 0; });
-  }
+  shared.wait_for_joined();
   if (shared.error) std::rethrow_exception(shared.error);
 }
 

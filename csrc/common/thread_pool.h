@@ -21,7 +21,7 @@ class ThreadPool {
  public:
   using Body = std::function<void(int begin, int end, int thread)>;
 
-  /// `threads` <= 0: one per core that this process may use.
+  /// `threads` <= 0: default_threads().
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -31,7 +31,8 @@ class ThreadPool {
 
   /// Calls body(begin, end, thread) for consecutive ranges of at most `grain` items that cover 0..count. Which thread gets which range
   /// is not fixed, so bodies must not depend on it; but each begins with the same part of 0..count in every call, as far as it can, so that
-  /// what it wrote in one call is in its cache in the next. The first exception of a body is thrown again here.
+  /// what it wrote in one call is in its cache in the next. The first exception of a body is thrown again here. Throws std::runtime_error,
+  /// with a finished message, where the system does not let the threads start; nothing has been called then.
   void parallel_for(int count, int grain, const Body& body);
 
  private:
@@ -46,9 +47,11 @@ class ThreadPool {
   struct Shared {
     std::mutex mutex;
     std::condition_variable wake, done;
-    std::atomic<long> generation{0};
-    std::atomic<int> running{0};
-    bool stop = false;
+    std::atomic<long> generation{0};  // of the calls; one more: there is work
+    std::atomic<bool> stop{false};
+    // Threads that take part in the call, and whether it is over: no more may join then. So a thread that the system has not let run yet
+    // is not waited for.
+    std::atomic<unsigned> joined{kOver};
     const Body* body = nullptr;
     int grain = 1;
     std::vector<Part> parts;  // one for each thread
@@ -58,9 +61,12 @@ class ThreadPool {
     void divide(int count);
     void work(int thread);
     void run_ranges(int thread);
+    void wait_for_joined();
   };
+  static constexpr unsigned kOver = 1u << 31;
 
   void start();
+  void stop();
   void abandon();
 
   int size_;

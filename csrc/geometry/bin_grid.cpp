@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/number_text.h"
+
 namespace so3md {
 
 namespace {
@@ -119,15 +121,15 @@ void BinGrid::choose_reach(int n) {
     const double cells = periodic_[k] ? std::ceil(bins / n_bins_[k]) : 0;
     images *= 2 * cells + 1;
     if (images > kMostImages) {
-      throw std::invalid_argument("the periodic cell is too thin: it is repeated more than a million times within " +
-                                  std::to_string(radius_) + " A of an atom; check that the cell is given in Angstrom");
+      throw std::invalid_argument("the periodic cell is too thin for the cutoff: it is repeated more than a million times within " +
+                                  number_text(radius_) + " A of an atom; shorten lr_cutoff, or check that the cell is given in Angstrom");
     }
     reach_bins_[k] = static_cast<int>(bins);
     reach_cells_[k] = static_cast<int>(cells);
   }
   if (images * n > std::numeric_limits<int>::max()) {
-    throw std::invalid_argument("too many atoms: " + std::to_string(n) + " atoms and their periodic images within " +
-                                std::to_string(radius_) + " A exceed 2^31 sites; split the system over several processes");
+    throw std::invalid_argument("too many atoms: " + std::to_string(n) + " atoms and their periodic images within " + number_text(radius_) +
+                                " A exceed 2^31 sites; shorten lr_cutoff, or split the system over several processes");
   }
 }
 

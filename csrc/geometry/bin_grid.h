@@ -41,6 +41,7 @@ class BinGrid {
   /// that the images within the radius are beyond reason.
   BinGrid(int n, const double* positions, const Cell& cell, double radius);
 
+  double radius() const { return radius_; }  ///< of the searches, A
   int n_atoms() const { return static_cast<int>(order_.size()); }
   const std::vector<Bin>& bins() const { return bins_; }
 

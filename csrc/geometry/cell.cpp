@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/number_text.h"
+
 namespace so3md {
 
 namespace {
@@ -40,7 +42,7 @@ void require_usable(const Matrix3& vectors, const std::array<bool, 3>& periodic)
     const std::string name = "cell vector " + std::to_string(k + 1) + " of 3";
     for (double component : vectors[k]) {
       if (!(std::abs(component) < kLargestCoordinate)) {
-        throw std::invalid_argument(name + " has the component " + std::to_string(component) +
+        throw std::invalid_argument(name + " has the component " + number_text(component) +
                                     ": expected finite lengths in Angstrom, below 1e8");
       }
     }
@@ -96,6 +98,8 @@ void Cell::complete() {
   // Parallel vectors have no normal; zero makes the caller's check of the volume fail, with its message.
   vectors_[first] = norm(normal) > kSmallestUnitVolume ? unit(normal) : Vec3{0, 0, 0};
 }
+
+double Cell::volume() const { return std::abs(dot(vectors_[0], cross(vectors_[1], vectors_[2]))); }
 
 double Cell::height(int k) const { return 1 / std::hypot(inverse_[0][k], inverse_[1][k], inverse_[2][k]); }
 

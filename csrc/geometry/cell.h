@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "common/largest_length.h"
+
 namespace so3md {
 
 using Vec3 = std::array<double, 3>;
@@ -37,6 +39,9 @@ class Cell {
 
   /// Distance in A between the two faces of the cell that lattice vector k joins.
   double height(int k) const;
+
+  /// Of the completed lattice vectors, A^3.
+  double volume() const;
 
   bool same_periodicity(const Cell& other) const { return periodic_ == other.periodic_; }
   bool operator==(const Cell& other) const { return periodic_ == other.periodic_ && vectors_ == other.vectors_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numbers>
 #include <tuple>
 
 namespace so3md {
@@ -26,6 +27,20 @@ std::vector<PointRole> roles_of(const std::vector<int>& point_of, const AtomOwne
   return roles;
 }
 
+// In a cell that is periodic along all directions, the mean number of neighbours is known beforehand, and counting too many takes long.
+void require_memory(int n, int n_owned, const Cell& cell, const std::vector<NeighbourRows>& lists) {
+  if (n == 0 || !(cell.periodic(0) && cell.periodic(1) && cell.periodic(2))) return;
+  constexpr double kSafely = 0.9;  // the exact numbers are looked at when they are known
+  const double density = n / cell.volume();
+  double bytes = 0, radius = 0;
+  for (const NeighbourRows& list : lists) {
+    const double neighbours = 4.0 / 3.0 * std::numbers::pi * list.radius * list.radius * list.radius * density;
+    bytes += neighbours * (kBytesPerPair * n_owned + kBytesPerSite) - kBytesPerPair * double(list.sites.capacity());
+    radius = std::max(radius, list.radius);
+  }
+  require_memory_for_lists(kSafely * bytes, radius);
+}
+
 }  // namespace
 
 LocalDomain::LocalDomain(double short_radius, double long_radius) : long_radius_(long_radius) {
@@ -38,6 +53,8 @@ void LocalDomain::build(int n_points, const double* positions, const Cell& cell,
   for (const NeighbourRows& list : lists_) radius = std::max(radius, list.radius);
   const BinGrid grid(n_points, positions, cell, radius);
   const std::vector<PointRole> roles = roles_of(grid.order(), owners, process);
+  const auto owned = roles.empty() ? n_points : static_cast<int>(std::count(roles.begin(), roles.end(), PointRole::owned));
+  require_memory(n_points, owned, cell, lists_);
   FoundSites found = find_neighbours(grid, roles, lists_, pool);
   if (std::isinf(long_radius_)) add_all_points(grid, roles, found);
 

@@ -28,7 +28,7 @@ class LocalDomain {
 
   /// Searches anew. `owners`: [n_points] of the atom that a point shows; null: this process owns all, each point its own atom. A point
   /// is owned if its owner is this process under the point's own number; another number of this process means an image of that atom.
-  /// Throws std::invalid_argument if the cell is impossibly thin.
+  /// Throws std::invalid_argument if the cell is impossibly thin, and ListsTooLarge for what would fill the memory.
   void build(int n_points, const double* positions, const Cell& cell, const AtomOwner* owners, int process, ThreadPool& pool);
 
   /// New positions of the same points, in the same or a deformed cell: [n_points][3], A. An owned atom's site is its position plus

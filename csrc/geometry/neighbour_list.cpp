@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/number_text.h"
 #include "geometry/deformation.h"
 
 namespace so3md {
@@ -14,7 +15,7 @@ namespace {
 
 constexpr double kZeroVectors[9] = {};
 
-std::string text(const double* r) { return "(" + std::to_string(r[0]) + ", " + std::to_string(r[1]) + ", " + std::to_string(r[2]) + ")"; }
+std::string text(const double* r) { return "(" + number_text(r[0]) + ", " + number_text(r[1]) + ", " + number_text(r[2]) + ")"; }
 
 bool is_usable(double coordinate) { return std::abs(coordinate) < kLargestCoordinate; }  // false for NaN
 
@@ -34,15 +35,17 @@ namespace {
 
 // Checks the lengths; returns the radius of the short list, which nothing else makes.
 double checked_radius(double short_cutoff, double long_cutoff, double skin) {
-  if (!(short_cutoff > 0 && std::isfinite(short_cutoff))) {
-    throw std::invalid_argument("the short cutoff is " + std::to_string(short_cutoff) + " A: expected a positive finite length");
+  if (!(short_cutoff > 0 && short_cutoff <= kLargestLength)) {
+    throw std::invalid_argument("the short cutoff is " + number_text(short_cutoff) + " A: expected a positive length of at most " +
+                                number_text(kLargestLength) + " A");
   }
-  if (!(long_cutoff >= 0)) {
-    throw std::invalid_argument("the long cutoff is " + std::to_string(long_cutoff) +
-                                " A: expected a positive length, 0 (no long list) or infinity (no cutoff)");
+  if (!(long_cutoff >= 0 && (long_cutoff <= kLargestLength || std::isinf(long_cutoff)))) {
+    throw std::invalid_argument("the long cutoff is " + number_text(long_cutoff) + " A: expected a positive length of at most " +
+                                number_text(kLargestLength) + " A, 0 (no long list) or infinity (no cutoff)");
   }
-  if (!(skin >= 0 && std::isfinite(skin))) {
-    throw std::invalid_argument("the skin is " + std::to_string(skin) + " A: expected a finite length, zero or more");
+  if (!(skin >= 0 && skin <= kLargestLength)) {
+    throw std::invalid_argument("the skin is " + number_text(skin) + " A: expected a length from 0 to " + number_text(kLargestLength) +
+                                " A");
   }
   return short_cutoff + skin;
 }

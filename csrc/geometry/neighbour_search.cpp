@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "common/discard.h"
+#include "common/number_text.h"
+#include "common/resources.h"
 
 namespace so3md {
 
@@ -49,6 +51,7 @@ class Search {
       far_ = std::max(far_, thresholds_.back().look);
     }
     const auto points = static_cast<std::size_t>(grid.n_atoms());
+    require_memory_for_lists(double(grid.n_shifts()) * double(points) * (sizeof(marks_[0]) + sizeof(site_[0])), grid.radius());
     counts_.resize(lists.size() * points);
     near_remote_.resize(points);
     marks_.resize(static_cast<std::size_t>(grid.n_shifts()) * points);
@@ -255,12 +258,15 @@ FoundSites Search::number_sites() {
 }
 
 void Search::set_offsets(const FoundSites& found) {
+  double bytes = kBytesPerSite * double(found.others.size());
   for (std::size_t l = 0; l < lists_.size(); ++l) {
     NeighbourRows& list = lists_[l];
     list.offsets.assign(1, 0);
     for (int internal : found.owned) list.offsets.push_back(list.offsets.back() + counts(l)[internal]);
-    resize_discarding(list.sites, static_cast<std::size_t>(list.offsets.back()));
+    bytes += kBytesPerPair * (double(list.offsets.back()) - double(list.sites.capacity()));  // beyond what there is
   }
+  require_memory_for_lists(bytes, grid_.radius());
+  for (NeighbourRows& list : lists_) resize_discarding(list.sites, static_cast<std::size_t>(list.offsets.back()));
 }
 
 void Search::fill(const BinGrid::Bin& bin, Scratch& scratch) {
@@ -286,6 +292,16 @@ void Search::fill(const BinGrid::Bin& bin, Scratch& scratch) {
 }
 
 }  // namespace
+
+void require_memory_for_lists(double bytes, double radius) {
+  constexpr double kSmall = 256e6;  // to ask the system takes longer than to make a short list
+  if (bytes < kSmall) return;
+  const auto available = available_memory();
+  if (!available || bytes < *available) return;
+  throw ListsTooLarge("the neighbour lists within " + number_text(radius) + " A (cutoff and skin) need " + bytes_text(bytes) +
+                      " of memory, and " + bytes_text(*available) +
+                      " are free: shorten the long-range cutoff (lr_cutoff), or take a smaller system or several processes");
+}
 
 FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists, ThreadPool& pool) {
   Search search(grid, roles, lists);

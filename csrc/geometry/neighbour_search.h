@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "common/thread_pool.h"
@@ -37,9 +38,21 @@ struct FoundSites {
   std::vector<Site> others;  ///< sites after the owned ones, those that are in any list
 };
 
+/// Lists that do not fit into the memory of this process, with a finished message.
+class ListsTooLarge : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// Throws ListsTooLarge where lists within `radius` (A) that take so many bytes would fill the memory that is left.
+void require_memory_for_lists(double bytes, double radius);
+
+/// Bytes of a pair in a list, and of a site beside the lists, with all that is kept of it.
+constexpr double kBytesPerPair = sizeof(int), kBytesPerSite = 70;
+
 /// Fills `lists` with all neighbours within their radii, none of which may exceed that of the grid, of the owned points. A pair of owned
 /// points is in the rows of both. `roles`: by internal number; empty: all points are owned. The result does not depend on the number of
-/// threads.
+/// threads. Throws ListsTooLarge before it fills the memory.
 FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists, ThreadPool& pool);
 
 }  // namespace so3md

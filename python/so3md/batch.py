@@ -37,7 +37,8 @@ class Prediction:
     """What a model says of one structure of n atoms; None for what was not asked for or is not defined.
 
     Energies are in eV, forces (n, 3) in eV/Angstrom, stress (6, Voigt order xx yy zz yz xz xy, ASE's sign) in
-    eV/Angstrom^3, charges (n) in e, Hirshfeld ratios (n) have no unit, the dipole (3) is in e Angstrom.
+    eV/Angstrom^3, stresses (n, 6) those of atoms, which add up to it, charges (n) in e, Hirshfeld ratios (n) have no
+    unit, the dipole (3) is in e Angstrom.
     """
 
     energy: float
@@ -45,6 +46,7 @@ class Prediction:
     energies: np.ndarray
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
+    stresses: np.ndarray | None = None
     charges: np.ndarray | None = None
     hirshfeld_ratios: np.ndarray | None = None
     dipole: np.ndarray | None = None
@@ -62,6 +64,7 @@ def evaluate_many(
     threads: int | None = None,
     device: str = "cpu",
     forces: bool = True,
+    stresses: bool = False,
     on_error: Callable[[int, ValueError], None] | None = None,
 ) -> Iterator[Prediction | None]:
     """The predictions for structures, in their order: thousands of small molecules per second.
@@ -70,9 +73,9 @@ def evaluate_many(
     single evaluations: several small structures are evaluated together on each thread, large ones one after the other
     on all threads. Nothing depends on the number of threads, not even rounding.
 
-    forces: also forces and stress (structures that are periodic and have three cell vectors). Structures are taken from
-    the iterable as needed, in chunks of some ten thousand atoms, so that neither they nor the predictions need to fit
-    into memory.
+    forces: also forces and stress (structures that are periodic and have three cell vectors); stresses: with them also
+    those of atoms. Structures are taken from the iterable as needed, in chunks of some ten thousand atoms, so that
+    neither they nor the predictions need to fit into memory.
 
     Raises FileNotFoundError or ValueError at once for bad parameters. A structure that cannot be evaluated raises
     ValueError, with its index and what is wrong, when its turn comes; with on_error, that is called with the index and
@@ -90,7 +93,7 @@ def evaluate_many(
     evaluator = ManyEvaluator(model, **parameters)
 
     def predictions() -> Iterator[Prediction | None]:
-        for index, (atoms, outcome) in enumerate(evaluator.outcomes(structures, forces)):
+        for index, (atoms, outcome) in enumerate(evaluator.outcomes(structures, forces, stresses=stresses)):
             if isinstance(outcome, ValueError):
                 error = ValueError(f"structure {index} ({atoms.get_chemical_formula()}): {outcome}")
                 error.__cause__ = outcome
@@ -117,14 +120,14 @@ class ManyEvaluator:
         self._engines = _Engines(opened, **checked)
 
     def outcomes(
-        self, structures: Iterable[Atoms], forces: bool = True, quiet: bool = False
+        self, structures: Iterable[Atoms], forces: bool = True, quiet: bool = False, stresses: bool = False
     ) -> Iterator[tuple[Atoms, Prediction | ValueError]]:
         """Each structure with its prediction, or with what is wrong with it; quiet: without warnings of its state."""
         for chunk in chunks(structures):
             states = self._states(chunk, quiet)
             good = [atoms for atoms, state in zip(chunk, states, strict=True) if not isinstance(state, ValueError)]
             states_of_good = [state for state in states if not isinstance(state, ValueError)]
-            evaluated = self._engines.evaluate(good, states_of_good, forces)
+            evaluated = self._engines.evaluate(good, states_of_good, forces, forces and stresses)
             for atoms, state in zip(chunk, states, strict=True):
                 yield atoms, state if isinstance(state, ValueError) else next(evaluated)
 
@@ -167,7 +170,7 @@ class _Engines:
         return self._made[lengths]
 
     def evaluate(
-        self, structures: Sequence[Atoms], states: Sequence[ChargeAndSpin], forces: bool
+        self, structures: Sequence[Atoms], states: Sequence[ChargeAndSpin], forces: bool, stresses: bool
     ) -> Iterator[Prediction | ValueError]:
         """The outcomes for structures, in their order."""
         lengths = [self._lengths_or_error(bool(atoms.pbc.any())) for atoms in structures]
@@ -176,7 +179,7 @@ class _Engines:
             if isinstance(kind, LongRange):
                 chosen = [number for number, other in enumerate(lengths) if other == kind]
                 of_kind = [structures[number] for number in chosen], [states[number] for number in chosen]
-                outcomes[kind] = _evaluate(self._of(kind), *of_kind, forces)
+                outcomes[kind] = _evaluate(self._of(kind), *of_kind, forces, stresses)
         for kind in lengths:
             yield next(outcomes[kind]) if isinstance(kind, LongRange) else kind
 
@@ -218,7 +221,7 @@ def _state_of(atoms: Atoms, charge: float | None, spin: float | None) -> ChargeA
 
 
 def _evaluate(
-    engine: BatchEngine, structures: list[Atoms], states: list[ChargeAndSpin], forces: bool
+    engine: BatchEngine, structures: list[Atoms], states: list[ChargeAndSpin], forces: bool, stresses: bool
 ) -> Iterator[Prediction | ValueError]:
     if not structures:
         return
@@ -232,6 +235,7 @@ def _evaluate(
         charges=[state.charge for state in states],
         spins=[state.spin for state in states],
         forces=forces,
+        virials=stresses,
     )
     by_atom = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
     bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
@@ -246,6 +250,8 @@ def _evaluate(
         prediction = Prediction(energy, dict(zip(_COMPONENTS, components, strict=True)), **rows)
         if forces and has_volume(atoms):
             prediction.stress = full_3x3_to_voigt_6_stress(output["virial"][number]) / atoms.get_volume()
+            if stresses:
+                prediction.stresses = full_3x3_to_voigt_6_stress(output["virials"][begin:end]) / atoms.get_volume()
         if prediction.charges is not None and not atoms.pbc.any():
             prediction.dipole = prediction.charges @ atoms.positions
         yield prediction

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from so3md._engine import Engine, Model
 
 PRECISIONS = ("mixed", "double")
+MOST_THREADS = 4096  # of the engine (csrc/common/resources.h)
 
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
@@ -69,7 +70,8 @@ class So3kratesCalculator(Calculator):
             for those without a periodic direction (SO3LR: 12, and none).
         lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom); "model": the model's.
         precision: "mixed" (float network, double sums) or "double".
-        threads: number of threads; None: all cores that this process may use, divided by the ranks that share them.
+        threads: number of threads; None: OMP_NUM_THREADS, else all cores that this process may use (its affinity, and
+            what its container grants), divided by the ranks that share them.
         device: "cpu", "cuda" for an NVIDIA GPU, or "cuda:1" for one by its number; see docs/gpu.md.
 
     comm, an mpi4py communicator such as MPI.COMM_WORLD, spreads each evaluation over its ranks, see docs/parallel.md.
@@ -80,7 +82,9 @@ class So3kratesCalculator(Calculator):
 
     Properties: energy, free_energy (the same) and energies (eV), forces (eV/Angstrom), charges (e),
     hirshfeld_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
-    structures that are periodic along at least one direction and have three cell vectors, with their volume; dipole
+    structures that are periodic along at least one direction and have three cell vectors, with their volume; stresses
+    (n, 6) of atoms, which add up to it: of each pair's virial half for either atom, the symmetric part, in the same
+    unit and order, over the volume of the cell (a heat flux cannot be made of them); dipole
     (e Angstrom) for structures without periodic directions, about the origin of the coordinates, which matters only
     for charged ones. Other cases raise PropertyNotImplementedError, as do charges of models that have none.
 
@@ -102,6 +106,7 @@ class So3kratesCalculator(Calculator):
         "energies",
         "forces",
         "stress",
+        "stresses",
         "charges",
         "dipole",
         "hirshfeld_ratios",
@@ -363,10 +368,14 @@ class So3kratesCalculator(Calculator):
             raise ValueError("the calculator has no structure yet: give it one, as atoms")
         _check_defined(properties, atoms)
         self.reset()
-        return self._request(atoms, system_changes, forces=not {"forces", "stress"}.isdisjoint(properties))
+        return self._request(atoms, system_changes, properties)
 
     def _request(
-        self, atoms: Atoms, system_changes: Sequence[str], forces: bool, velocities: np.ndarray | None = None
+        self,
+        atoms: Atoms,
+        system_changes: Sequence[str],
+        properties: Sequence[str],
+        velocities: np.ndarray | None = None,
     ) -> Request:
         """What the engine is asked for, of a structure that has been checked."""
         state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
@@ -377,7 +386,8 @@ class So3kratesCalculator(Calculator):
         return Request(
             settings=self._settings if self.team.size > 1 else {},
             state=state._asdict(),
-            forces=forces,
+            forces=not {"forces", "stress", "stresses"}.isdisjoint(properties),
+            stresses="stresses" in properties,
             numbers=atoms.numbers,
             cell=atoms.cell.array,
             pbc=atoms.pbc,
@@ -402,11 +412,14 @@ class So3kratesCalculator(Calculator):
             request.pbc,
             **request.state,
             forces=request.forces,
+            virials=request.stresses,
         )
         results = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
         if request.forces and has_volume(atoms):
             results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
+        if request.stresses:
+            results["stresses"] = full_3x3_to_voigt_6_stress(output["virials"]) / atoms.get_volume()
         if "charges" in output and not atoms.pbc.any():
             results["dipole"] = output["charges"] @ atoms.positions
         self.results = results
@@ -488,7 +501,7 @@ class So3kratesCalculator(Calculator):
         velocities = np.ascontiguousarray(atoms.get_velocities(), dtype=float)
         if not np.isfinite(velocities).all():
             raise ValueError(f"the velocity of atom {np.argmin(np.isfinite(velocities).all(axis=1))} is not finite")
-        return self._request(atoms, self.check_state(atoms), forces=False, velocities=velocities)
+        return self._request(atoms, self.check_state(atoms), properties=(), velocities=velocities)
 
 
 def checked_parameter(key: str, value: Any) -> Any:
@@ -507,8 +520,10 @@ def checked_parameter(key: str, value: Any) -> Any:
     if key in ("lr_cutoff", "lr_damping") and isinstance(value, str) and value == OF_MODEL:
         return value
     if key == "threads":
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"threads: expected a positive integer or None for all cores, found {value!r}")
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MOST_THREADS:
+            raise ValueError(
+                f"threads: expected an integer from 1 to {MOST_THREADS}, or None for all cores, found {value!r}"
+            )
         return int(value)
     number = checked_number(value, key)
     if key == "lr_cutoff" and number <= 0:
@@ -534,9 +549,10 @@ def has_volume(atoms: Atoms) -> bool:
 
 
 def _check_defined(properties: Sequence[str], atoms: Atoms) -> None:
-    if "stress" in properties and not has_volume(atoms):
+    stresses = [name for name in ("stress", "stresses") if name in properties]
+    if stresses and not has_volume(atoms):
         raise PropertyNotImplementedError(
-            "stress: it needs a volume, that is a periodic structure with three cell vectors; "
+            f"{stresses[0]}: it needs a volume, that is a periodic structure with three cell vectors; "
             f"found pbc = {atoms.pbc.tolist()} and {atoms.cell.rank} cell vectors"
         )
     if "dipole" in properties and atoms.pbc.any():

@@ -32,7 +32,7 @@ from so3md.benchmark.cases import (
     measure_product,
     threads_text,
 )
-from so3md.benchmark.machine import available_cores, describe_machine
+from so3md.benchmark.machine import describe_machine
 from so3md.benchmark.systems import TIMESTEP_FS, example_system
 from so3md.cli.common import (
     THREADS,
@@ -151,7 +151,7 @@ def _cases(systems: list[System], options: dict[str, Any]) -> Iterator[Case]:
     from so3md import _engine
 
     precisions = PRODUCT_TYPES if options["precision"] == "both" else (options["precision"],)
-    threads = sorted(set(options["threads"] or (1, available_cores())))
+    threads = sorted(set(options["threads"] or (1, _engine.default_threads())))
     warn_of_many_threads(threads[-1])
     instruction_sets = _engine.instruction_sets() if options["instruction_sets"] else [None]
     for system in systems:

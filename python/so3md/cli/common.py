@@ -211,7 +211,7 @@ _MODEL_OPTIONS = (
     click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file."),
     *_CHARGE_OPTIONS,
     click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
-    click.option("--threads", type=THREADS, help="Threads of each process. Default: all cores."),
+    click.option("--threads", type=THREADS, help="Threads of each process. Default: OMP_NUM_THREADS, or all cores."),
     click.option(
         "--lr-cutoff",
         type=LengthOrNone(),

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from so3md.parallel.team import MPITeam
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
-
-
-#: Seconds after which a rank that waits for the others says so.
-WARN_AFTER = 60.0
 
 
 class RanksDisagreeError(RuntimeError):
@@ -30,14 +21,15 @@ class RanksDisagreeError(RuntimeError):
 class Request:
     """What a rank wants to have evaluated: all that decides the results.
 
-    settings: the model and parameters of the calculator, by name; state: total charge and spin; forces: whether they
-    are wanted. Arrays as in ASE: numbers (n,), positions (n, 3) and cell (3, 3) in Angstrom, pbc (3,); velocities
-    (n, 3) where they count.
+    settings: the model and parameters of the calculator, by name; state: total charge and spin; forces, stresses:
+    whether forces, and the stresses of atoms, are wanted. Arrays as in ASE: numbers (n,), positions (n, 3) and cell
+    (3, 3) in Angstrom, pbc (3,); velocities (n, 3) where they count.
     """
 
     settings: dict[str, Any]
     state: dict[str, float]
     forces: bool
+    stresses: bool
     numbers: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
@@ -47,7 +39,7 @@ class Request:
     def digests(self) -> np.ndarray:
         """A 64-bit number for each part: equal for equal parts, and else practically never."""
         parts = (
-            repr((sorted(self.settings.items()), sorted(self.state.items()), self.forces)).encode(),
+            repr((sorted(self.settings.items()), sorted(self.state.items()), self.forces, self.stresses)).encode(),
             np.ascontiguousarray(self.numbers).tobytes(),
             self.cell.tobytes() + self.pbc.tobytes(),
             np.ascontiguousarray(self.positions).data if self.velocities is None else self._motion(),
@@ -75,27 +67,13 @@ def agree(team: MPITeam, prepare: Callable[[], Request]) -> Request:
         error = found
     # The maximum of the complements tells the minimum.
     extremes = np.concatenate([[np.uint64(error is not None)], digests, ~digests])
-    _wait(team, team.messages.Iallreduce(MPI.IN_PLACE, extremes, MPI.MAX))
+    what = "ask for an evaluation with the same structure"
+    team.wait(team.messages.Iallreduce(MPI.IN_PLACE, extremes, MPI.MAX), what)
     if extremes[0]:
         team.raise_together(error)
     if not np.array_equal(extremes[1:5], ~extremes[5:]):
         _explain(team, request)
     return request
-
-
-def _wait(team: MPITeam, request: MPI.Request) -> None:
-    """Wait for the others, and say so if that takes long: scripts easily ask for an energy on one rank only."""
-    deadline = time.monotonic() + WARN_AFTER
-    while not request.Test():
-        if time.monotonic() > deadline:
-            print(
-                f"so3md: rank {team.rank} of {team.size} has waited {WARN_AFTER:g} s for the others to ask for an "
-                "evaluation, and goes on waiting: every rank must ask, with the same structure",
-                file=sys.__stderr__,
-                flush=True,
-            )
-            request.Wait()
-            return
 
 
 def _explain(team: MPITeam, request: Request) -> None:
@@ -119,9 +97,8 @@ def _differences(own: Request, leader: Request) -> str:
         changed = [text for key, text in zip(here, texts, strict=True) if here[key] != there[key]]
         if changed:
             return "; ".join(changed)
-    if own.forces != leader.forces:
-        wanted = {True: "forces", False: "the energy only"}
-        return f"rank {{rank}} asks for {wanted[own.forces]} and rank 0 for {wanted[leader.forces]}"
+    if (own.forces, own.stresses) != (leader.forces, leader.stresses):
+        return f"rank {{rank}} asks for {_wanted(own)} and rank 0 for {_wanted(leader)}"
     if len(own.numbers) != len(leader.numbers):
         return f"rank {{rank}} has {len(own.numbers)} atoms and rank 0 has {len(leader.numbers)}"
     return _structure_differences(own, leader)
@@ -129,6 +106,12 @@ def _differences(own: Request, leader: Request) -> str:
 
 def _symbol(number: int) -> str:
     return chemical_symbols[number] if 0 < number < len(chemical_symbols) else f"of atomic number {number}"
+
+
+def _wanted(request: Request) -> str:
+    if request.stresses:
+        return "stresses of atoms"
+    return "forces" if request.forces else "the energy only"
 
 
 def _structure_differences(own: Request, leader: Request) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 #: Results with a row for each atom, and the numbers in a row.
-_ROWS = {"energies": 1, "forces": 3, "charges": 1, "hirshfeld_ratios": 1}
+_ROWS = {"energies": 1, "forces": 3, "charges": 1, "hirshfeld_ratios": 1, "virials": 9}
 
 
 class Gatherer:
@@ -38,7 +38,7 @@ class Gatherer:
         whole = {key: value for key, value in part.items() if key not in (*_ROWS, "atoms", "neighbour_rebuilds")}
         columns = np.split(sorted_rows, np.cumsum([_ROWS[name] for name in names])[:-1], axis=1)
         for name, values in zip(names, columns, strict=True):
-            whole[name] = np.ascontiguousarray(values if _ROWS[name] > 1 else values[:, 0])
+            whole[name] = np.ascontiguousarray(values).reshape(n_atoms, *part[name].shape[1:])
         return whole
 
     def owners(self) -> np.ndarray:
