@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from so3md.mpi_exit import watch
+
 if TYPE_CHECKING:
     from so3md.batch import evaluate_many
     from so3md.calculator import So3kratesCalculator
@@ -24,6 +26,9 @@ _HOMES = {
     "evaluate_many": "so3md.batch",
     "load_model": "so3md.loading",
 }
+
+
+watch()
 
 
 def _installed_version() -> str:

@@ -1,6 +1,6 @@
 """Molecular dynamics of liquid water with a driver of ASE, on several processes that share each step.
 
-    mpiexec -n 4 python water_mpi.py [STEPS]
+    mpiexec -n 4 python -m mpi4py water_mpi.py [STEPS]
 
 Every process runs this script from top to bottom; the calculator divides the atoms among them. Files are written once,
 because ASE, which finds mpi4py, writes only in the first process; for printing, we see to that.

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from types import TracebackType
 
+from so3md.mpi_exit import launched_ranks, shown_by
 from so3md.parallel.team import ALONE, MPITeam, Team
-
-#: Variables with the number of ranks and this rank, by launcher: MPICH, Intel MPI and Slurm (pmi2), Open MPI, MVAPICH.
-_LAUNCHERS = (
-    ("PMI_SIZE", "PMI_RANK"),
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
-)
-
-
-def launched_ranks() -> tuple[int, int]:
-    """(rank, number of ranks) according to the program that started this process; (0, 1) if it was started alone."""
-    for size, rank in _LAUNCHERS:
-        if os.environ.get(size, "").isdigit():
-            return int(os.environ.get(rank, 0)), int(os.environ[size])
-    if "PMIX_RANK" in os.environ:  # Slurm with PMIx; Open MPI was found above
-        return int(os.environ["PMIX_RANK"]), int(os.environ.get("SLURM_NTASKS", 1))
-    return 0, 1
 
 
 def launched_team() -> Team:
@@ -59,7 +42,7 @@ def stop_all_on_errors(team: Team) -> None:
     others = isinstance(team, MPITeam) and (team.size > 1 or team.has_outsiders())
     if not others or getattr(sys.excepthook, "stops_all", False):
         return
-    show = sys.excepthook
+    show = shown_by(sys.excepthook)  # of which this one does the work
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         everyone = team.all_fail()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
+from so3md.mpi_exit import PATIENCE, who_left
+
 if TYPE_CHECKING:
     from mpi4py import MPI
 
@@ -20,8 +22,11 @@ T = TypeVar("T")
 #: How many ranks the launcher has put on this node, by launcher: MPICH and Intel MPI, Open MPI, MVAPICH.
 _LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 
-#: Seconds within which all ranks report an error that all of them have.
-_PATIENCE = 3.0
+#: Seconds after which a rank that waits for the others says so.
+WARN_AFTER = 60.0
+
+#: Seconds after which it looks whether they are still there.
+_LOOK_AFTER = 1.0
 
 
 class Team:
@@ -75,8 +80,12 @@ class MPITeam(Team):
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         """Raises TypeError for what is no communicator, or one between groups."""
+        from mpi4py import MPI
+
         self.comm = _checked(comm)
         self.rank, self.size = comm.rank, comm.size
+        self._in_world = comm.Get_group().Translate_ranks(range(comm.size), MPI.COMM_WORLD.Get_group())
+        self.wait(comm.Ibarrier(), "make a calculator with the same comm")
         self.messages, self._errors = _duplicates(comm)
         self._threads = _threads_of_rank(self.messages)
         self._number_on_node = _number_on_node(self.messages)
@@ -131,6 +140,29 @@ class MPITeam(Team):
     def number_on_node(self) -> int:
         return self._number_on_node
 
+    def wait(self, request: MPI.Request, what: str) -> None:
+        """Wait for the others to do what they are asked to; say so if that takes long, and end all if one has ended.
+
+        Scripts easily ask for an energy on one rank only, or call sys.exit there.
+        """
+        begin = time.monotonic()
+        look, warn, gone = begin + _LOOK_AFTER, begin + WARN_AFTER, None
+        while not request.Test():
+            now = time.monotonic()
+            if now > look:
+                look = now + _LOOK_AFTER
+                if gone is not None:  # and what it sent before it ended is not on its way either
+                    self.abort(f"rank {gone} has ended, and the others wait for it to {what}: every rank must do so")
+                gone = who_left(self._in_world)
+            if now > warn:
+                warn = float("inf")
+                print(
+                    f"so3md: rank {self.rank} of {self.size} has waited {WARN_AFTER:g} s for the others to {what}, and "
+                    "goes on waiting: every rank must do so",
+                    file=sys.__stderr__,
+                    flush=True,
+                )
+
     @contextmanager
     def inseparable(self, *common: type[Exception]) -> Iterator[None]:
         """For what all ranks do in step: an error that only this rank has ends the program, since the others wait.
@@ -164,7 +196,7 @@ class MPITeam(Team):
     def all_fail(self) -> bool:
         """Called by a rank that ends with an error: whether all ranks do so, within some seconds, and not it alone."""
         arrived = self._errors.Ibarrier()
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not arrived.Test():
             if time.monotonic() > deadline:
                 return False
@@ -203,9 +235,14 @@ def _duplicates(comm: MPI.Intracomm) -> tuple[MPI.Intracomm, MPI.Intracomm]:
 
 
 def _threads_of_rank(comm: MPI.Intracomm) -> int:
-    """The cores that this rank may use, each divided by the number of ranks that may use it; at least one."""
+    """OMP_NUM_THREADS, which is that of each rank; else the cores that this rank may use, or what its container grants,
+    each divided by the number of ranks that share it; at least one.
+    """
     from mpi4py import MPI
 
+    from so3md._engine import cpu_quota, threads_in_environment
+
+    own_number, quota = threads_in_environment(), cpu_quota()
     own = usable_cores()
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     everyone = node.allgather(own)
@@ -215,7 +252,9 @@ def _threads_of_rank(comm: MPI.Intracomm) -> int:
     outsiders = max((int(os.environ.get(name, 0)) for name in _LOCAL_SIZES), default=0) - len(everyone)
     if outsiders > 0 and len(own) == os.cpu_count():
         threads = min(threads, len(own) / (len(everyone) + outsiders))
-    return max(1, int(threads + 1e-9))
+    if quota is not None:
+        threads = min(threads, quota / (len(everyone) + max(0, outsiders)))
+    return own_number or max(1, int(threads + 1e-9))
 
 
 def _number_on_node(comm: MPI.Intracomm) -> int:

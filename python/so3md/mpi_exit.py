@@ -1,0 +1,105 @@
+"""Programs that mpiexec starts: a rank that ends early does not leave the others waiting.
+
+`import so3md` calls `watch`, which costs nothing where no launcher of MPI is at work, and never imports mpi4py. Under a
+launcher, an exception that nothing catches ends all ranks, from the import on. A rank that ends in any other way tells
+the others so; whoever waits for it within so3md (`who_left`) then ends the program.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+#: Variables with the number of ranks and this rank, by launcher: MPICH, Intel MPI and Slurm (pmi2), Open MPI, MVAPICH.
+_LAUNCHERS = (
+    ("PMI_SIZE", "PMI_RANK"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+)
+
+#: Of the messages by which ranks say that they end. Programs may use any tag up to 32767; one in the middle is rare.
+_TAG = 29_529
+
+#: Seconds within which all ranks report an error that all of them have.
+PATIENCE = 3.0
+
+_process = 0  # that watches
+
+
+def launched_ranks() -> tuple[int, int]:
+    """(rank, number of ranks) according to the program that started this process; (0, 1) if it was started alone."""
+    for size, rank in _LAUNCHERS:
+        if os.environ.get(size, "").isdigit():
+            return int(os.environ.get(rank, 0)), int(os.environ[size])
+    if "PMIX_RANK" in os.environ:  # Slurm with PMIx; Open MPI was found above
+        return int(os.environ["PMIX_RANK"]), int(os.environ.get("SLURM_NTASKS", 1))
+    return 0, 1
+
+
+def watch() -> None:
+    """Under a launcher of several ranks: have this rank tell the others when it ends. Once is enough."""
+    global _process
+    if _process == os.getpid() or launched_ranks()[1] == 1:
+        return
+    _process = os.getpid()
+    atexit.register(_tell_others)  # before mpi4py finalises MPI, which it does when Python itself is gone
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        show(kind, error, trace)
+        _end_all_unless_all_end()
+
+    hook.shows = show
+    sys.excepthook = hook
+
+
+def shown_by(hook: Any) -> Any:
+    """The hook below that of `watch`, for one that takes its place."""
+    return getattr(hook, "shows", hook)
+
+
+def who_left(ranks: Iterable[int]) -> int | None:
+    """The first of these ranks of the program that has ended, as far as is known; None: none of them."""
+    world = _world()
+    if world is None:
+        return None
+    return next((rank for rank in ranks if rank != world.rank and world.Iprobe(source=rank, tag=_TAG)), None)
+
+
+def _world() -> Any:
+    """All ranks, where this process can still speak to them; never starts MPI."""
+    module = sys.modules.get("mpi4py.MPI")
+    if _process != os.getpid() or module is None or not module.Is_initialized() or module.Is_finalized():
+        return None
+    return module.COMM_WORLD
+
+
+def _tell_others() -> None:
+    world = _world()
+    if world is None:
+        return
+    for rank in range(world.size):
+        if rank != world.rank:
+            world.Isend(b"", dest=rank, tag=_TAG)
+
+
+def _end_all_unless_all_end() -> None:
+    """After an error: wait a little for the others to end as well, and else end them."""
+    world = _world()
+    if world is None:
+        return
+    _tell_others()
+    others = set(range(world.size)) - {world.rank}
+    deadline = time.monotonic() + PATIENCE
+    while others and time.monotonic() < deadline:
+        others = {rank for rank in others if not world.Iprobe(source=rank, tag=_TAG)}
+        time.sleep(0.01)
+    if others:
+        text = f"so3md: rank {world.rank} of {world.size}: it ended with the error above; all ranks are stopped"
+        print(text, file=sys.__stderr__, flush=True)
+        world.Abort(1)
