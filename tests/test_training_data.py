@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.cell import Cell
 from ase.io import write
+from ase.neighborlist import primitive_neighbor_list
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra 'torch')")
 
@@ -248,6 +251,45 @@ def test_a_pair_stands_for_both_of_its_directions(atoms: Atoms) -> None:
     first, second, vector = pairs.first.numpy(), pairs.second.numpy(), pairs.displacement.numpy().round(6)
     both = np.vstack([np.column_stack([first, second, vector + 0.0]), np.column_stack([second, first, 0.0 - vector])])
     assert sorted(map(tuple, both.tolist())) == expected
+
+
+CELLS = {
+    "bulk": (np.diag([5.0, 6.0, 7.0]), True),
+    "triclinic": (np.array([[5.0, 0.0, 0.0], [2.0, 6.0, 0.0], [-1.5, 2.5, 4.5]]), True),
+    "left-handed": (np.array([[0.0, 5.0, 0.0], [6.0, 0.0, 0.0], [0.0, 1.0, 7.0]]), True),
+    "thinner than the cutoff": (np.diag([2.0, 2.5, 30.0]), True),
+    "slab": (np.array([[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.5, 0.5, 20.0]]), [True, True, False]),
+    "slab without a third vector": (np.array([[5.0, 0.0, 0.0], [1.0, 6.0, 0.0], [0.0, 0.0, 0.0]]), [True, True, False]),
+    "wire": (np.array([[0.0, 0.0, 0.0], [0.0, 3.0, 0.5], [0.0, 0.0, 0.0]]), [False, True, False]),
+    "molecule": (np.zeros((3, 3)), False),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("atoms", [1, 2, 25])
+@pytest.mark.parametrize("cutoff", [1.5, 4.0, 9.0])
+def test_edges_are_those_of_ase(name: str, atoms: int, cutoff: float) -> None:
+    cell, pbc = CELLS[name]
+    rng = np.random.default_rng(atoms)
+    structure = Structure(np.ones(atoms), rng.uniform(-12, 12, (atoms, 3)), cell, pbc)
+    complete = Cell(cell).complete().array
+    centre, neighbour, shift = primitive_neighbor_list("ijS", structure.pbc, complete, structure.positions, cutoff)
+    order = np.lexsort((*shift.T[::-1], neighbour, centre))
+    found = neighbours(structure, cutoff)
+    np.testing.assert_array_equal(found[0], centre[order])
+    np.testing.assert_array_equal(found[1], neighbour[order])
+    np.testing.assert_allclose(found[2], shift[order] @ cell, rtol=0, atol=1e-12)
+
+
+def test_a_molecule_in_a_huge_cell_needs_no_memory_for_it() -> None:
+    """ASE's list takes 20 GB for this."""
+    atoms = molecule("CH3CH2OH")
+    free = neighbours(Structure(atoms.numbers, atoms.positions), 4.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    boxed = neighbours(Structure(atoms.numbers, atoms.positions, 5000 * np.eye(3), True), 4.0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    for found, expected in zip(boxed, free, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_structures_of_different_sizes_lie_side_by_side() -> None:

@@ -11,8 +11,9 @@ import torch
 from ase.cell import Cell
 from ase.data import chemical_symbols
 from ase.geometry import find_mic
-from ase.neighborlist import primitive_neighbor_list
 from torch import Tensor
+
+from so3md._engine import NeighbourList
 
 
 class Edges(NamedTuple):
@@ -74,16 +75,30 @@ class Structure:
 def neighbours(structure: Structure, cutoff: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centres, neighbours (edges) and cell offsets (edges, 3) of all directed pairs closer than the cutoff.
 
-    cutoff None: all pairs, for structures without periodic directions only.
+    By centre, neighbour and offset. cutoff None: all pairs, for structures without periodic directions only. The search
+    is the engine's: its memory does not grow with the cell, as that of ASE's does.
     """
     if cutoff is None:
         if structure.pbc.any():
             raise ValueError("a periodic structure needs a finite long-range cutoff, found None")
         centre, neighbour = np.nonzero(~np.eye(len(structure.numbers), dtype=bool))
         return centre, neighbour, np.zeros((len(centre), 3))
-    cell = Cell(structure.cell).complete().array
-    centre, neighbour, offset = primitive_neighbor_list("ijS", structure.pbc, cell, structure.positions, cutoff)
-    return centre, neighbour, offset @ structure.cell
+    search = NeighbourList(cutoff, skin=0.0)
+    search.update(structure.positions, structure.cell, structure.pbc)
+    centre, neighbour, displacement = search.short_pairs()
+    # The search works in single precision and leaves a margin.
+    near = np.linalg.norm(displacement, axis=1) < cutoff
+    centre, neighbour, displacement = (values[near] for values in (centre, neighbour, displacement))
+    # Whole numbers of cell vectors, so that the offsets of a pair are opposite to the bit from either end.
+    offset = displacement - (structure.positions[neighbour] - structure.positions[centre])
+    shift = np.rint(offset @ np.linalg.inv(_repeating_cell(structure))).astype(int) * structure.pbc
+    order = np.lexsort((*shift.T[::-1], neighbour, centre))
+    return centre[order].astype(int), neighbour[order].astype(int), shift[order] @ structure.cell
+
+
+def _repeating_cell(structure: Structure) -> np.ndarray:
+    """Cell vectors; those that repeat nothing are replaced by unit vectors at right angles to the others."""
+    return Cell(np.where(structure.pbc[:, None], structure.cell, 0.0)).complete().array
 
 
 def nearest_images(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,8 +111,7 @@ def nearest_images(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.
     offset = np.zeros((len(centre), 3))
     if not structure.pbc.any():
         return centre, neighbour, offset
-    # A cell vector that repeats nothing must not skew the cell: which image is nearest does not depend on it.
-    cell = Cell(np.where(structure.pbc[:, None], structure.cell, 0.0)).complete().array
+    cell = _repeating_cell(structure)  # which image is nearest does not depend on vectors that repeat nothing
     height = (1 / np.linalg.norm(np.linalg.inv(cell), axis=0))[structure.pbc].min()
     if cutoff >= height / 2:
         raise ValueError(
