@@ -28,7 +28,7 @@ from dynamics_tools import SoftSpheres, read_rows, soft_spheres
 
 from so3md import So3kratesCalculator
 from so3md.dynamics import Settings, Simulation
-from so3md.dynamics.ensembles import degrees_of_freedom, draw_velocities
+from so3md.dynamics.ensembles import check_ase, degrees_of_freedom, draw_velocities
 from so3md.dynamics.odd_states import OddStateWarning
 from so3md.structures import read_structure
 
@@ -48,6 +48,15 @@ def ethanol(precision: str = "mixed") -> Atoms:
     atoms = molecule("CH3CH2OH")
     atoms.calc = So3kratesCalculator(precision=precision, threads=1)
     return atoms
+
+
+def test_a_version_of_ase_that_names_its_parts_otherwise_is_refused():
+    class Renamed:
+        def __init__(self):
+            self.thermostat = self.barostat = self._num_atoms_global = None
+
+    with pytest.raises(ImportError, match=r"keeps the state of Renamed otherwise.*no _thermostat.*expected ASE 3.26"):
+        check_ase(Renamed)
 
 
 # --- NVE ------------------------------------------------------------------------------------------------------------

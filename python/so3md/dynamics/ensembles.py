@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import ase
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixInternals
@@ -28,6 +29,9 @@ class MomentumConservingNPT(IsotropicMTKNPT):
     3 N: it would be too hot by N / (N - 1). N enters nowhere else but through that number.
     """
 
+    #: What of ASE's class has no public name and is replaced here; pyproject.toml bounds ASE's version for it.
+    PRIVATE = ("_num_atoms_global", "_thermostat", "_barostat")
+
     def __init__(self, atoms: Atoms, timestep: float, temperature_K: float, tdamp: float, pdamp: float, **kwargs: Any):
         super().__init__(atoms, timestep, temperature_K=temperature_K, tdamp=tdamp, pdamp=pdamp, **kwargs)
         free = len(atoms) - 1
@@ -35,6 +39,20 @@ class MomentumConservingNPT(IsotropicMTKNPT):
         self._num_atoms_global = free
         self._thermostat = NoseHooverChainThermostat(masses=self.masses, tdamp=tdamp, **common)
         self._barostat = IsotropicMTKBarostat(pdamp=pdamp, **common)
+
+
+def check_ase(dynamics: type = IsotropicMTKNPT) -> None:
+    """Raise ImportError unless ASE's class is the one that `MomentumConservingNPT` knows: else it would be too hot."""
+    used = {*dynamics.__init__.__code__.co_names}
+    missing = [name for name in MomentumConservingNPT.PRIVATE if name not in used]
+    if missing:
+        raise ImportError(
+            f"ASE {ase.__version__} keeps the state of {dynamics.__name__} otherwise than so3md knows it "
+            f"(it has no {missing[0]}): expected ASE 3.26 to 3.29; pip install 'ase>=3.26,<3.30'"
+        )
+
+
+check_ase()
 
 
 def degrees_of_freedom(atoms: Atoms, settings: Settings) -> int:
