@@ -113,7 +113,7 @@ class PythonEngine {
     return out;
   }
 
-  py::dict heat_flux(const IntArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
+  py::dict heat_flux(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                      const DoubleArray& velocities, double charge, double spin, bool shifts) {
     const System system = make_system(numbers, positions, cell, pbc, charge, spin);
     check_shape(velocities, "velocities", {numbers.shape(0), 3});

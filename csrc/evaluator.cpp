@@ -89,7 +89,10 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
       transport_(std::move(transport)),
       planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
       points_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
-      skin_(skin) {}
+      skin_(skin) {
+  // The threads start now, and not while other processes wait.
+  if (!alone()) pool_.parallel_for(pool_.size() + 1, 1, [](int, int, int) {});
+}
 
 // Divides the system among the processes.
 std::span<const AtomOwner> Evaluator::assign_owners(const System& system) {

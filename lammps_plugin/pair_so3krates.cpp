@@ -76,6 +76,7 @@ void PairSo3krates::open_model() {
     if (device.kind != DeviceKind::cpu && !settings_.device_by_number) device.index = number_on_node % count_devices(device.kind);
     model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
     pool_ = std::make_unique<ThreadPool>(settings_.threads);
+    pool_->parallel_for(pool_->size() + 1, 1, [](int, int, int) {});  // threads start here, where all processes learn if they cannot
   });
   choose_long_range();
   make_engine();

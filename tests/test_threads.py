@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lammps_runs
 import pytest
+from lammps_runs import needs_lammps
 
 from so3md._engine import cpu_quota, default_threads
 
@@ -156,3 +158,27 @@ os.setresuid(54321, 54321, 54321)
 resource.setrlimit(resource.RLIMIT_NPROC, (6, 6))
 """
     check_refusal(run(PROGRAM.format(limit=limit)))
+
+
+LAMMPS = """
+units metal
+region box block 0 10 0 10 0 10
+create_box 1 box
+create_atoms 1 single 5 5 5
+mass 1 1.008
+pair_style so3krates so3lr threads 1000
+pair_coeff * * H
+run 0
+"""
+
+
+@LINUX
+@needs_lammps
+def test_lammps_says_so_too(tmp_path: Path) -> None:
+    (tmp_path / "in.lammps").write_text(LAMMPS)
+    limited = "ulimit -v 4000000 && exec lmp -in in.lammps"  # kB: 1000 stacks of 8 MB do not fit
+    result = lammps_runs.run(["sh", "-c", limited], tmp_path)
+    output = result.stdout + result.stderr
+    assert result.returncode == 1, output
+    assert "ERROR" in output
+    assert "1000 threads were asked for, and the system lets only " in output

@@ -8,7 +8,7 @@
 namespace so3md {
 
 /// More threads than any machine has cores.
-constexpr int kMostThreads = 4096;
+constexpr int kMostThreads = 1024;
 
 /// OMP_NUM_THREADS, which users of clusters set for all programs: its first number. None where it is not set or no number above 0.
 std::optional<int> threads_in_environment();

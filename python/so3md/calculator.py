@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from so3md._engine import Engine, Model
 
 PRECISIONS = ("mixed", "double")
-MOST_THREADS = 4096  # of the engine (csrc/common/resources.h)
+MOST_THREADS = 1024  # of the engine (csrc/common/resources.h)
 
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 

@@ -184,7 +184,7 @@ class DeviceName(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-THREADS = click.IntRange(1, 4096)
+THREADS = click.IntRange(1, 1024)
 _CHARGE_OPTIONS = (
     click.option(
         "--charge",
