@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <tuple>
 
@@ -27,18 +28,47 @@ std::vector<PointRole> roles_of(const std::vector<int>& point_of, const AtomOwne
   return roles;
 }
 
-// In a cell that is periodic along all directions, the mean number of neighbours is known beforehand, and counting too many takes long.
-void require_memory(int n, int n_owned, const Cell& cell, const std::vector<NeighbourRows>& lists) {
-  if (n == 0 || !(cell.periodic(0) && cell.periodic(1) && cell.periodic(2))) return;
-  constexpr double kSafely = 0.9;  // the exact numbers are looked at when they are known
-  const double density = n / cell.volume();
-  double bytes = 0, radius = 0;
-  for (const NeighbourRows& list : lists) {
-    const double neighbours = 4.0 / 3.0 * std::numbers::pi * list.radius * list.radius * list.radius * density;
-    bytes += neighbours * (kBytesPerPair * n_owned + kBytesPerSite) - kBytesPerPair * double(list.sites.capacity());
-    radius = std::max(radius, list.radius);
+// Upper bound of the distance between two points, wrapped into the cell, A.
+double spread(const BinGrid& grid, const double* positions, const Cell& cell) {
+  Vec3 low, high;
+  low.fill(std::numeric_limits<double>::infinity());
+  high.fill(-std::numeric_limits<double>::infinity());
+  for (int k = 0; k < grid.n_atoms(); ++k) {
+    const Shift& wrap = grid.wraps()[index_of(k)];
+    const Vec3 shift = multiply({double(wrap[0]), double(wrap[1]), double(wrap[2])}, cell.vectors());
+    const double* r = positions + 3 * index_of(grid.order()[index_of(k)]);
+    for (std::size_t c = 0; c < 3; ++c) {
+      low[c] = std::min(low[c], r[c] + shift[c]);
+      high[c] = std::max(high[c], r[c] + shift[c]);
+    }
   }
-  require_memory_for_lists(kSafely * bytes, radius);
+  return std::hypot(high[0] - low[0], high[1] - low[1], high[2] - low[2]);
+}
+
+// About how many neighbours a point has at least: as many as there are points for every lattice vector that is so short that all pairs
+// are within the radius; in a cell that is periodic along all directions, the mean number, whatever the spread.
+double expected_neighbours(int n, double radius, double spread_of_points, const Cell& cell) {
+  const int directions = int{cell.periodic(0)} + int{cell.periodic(1)} + int{cell.periodic(2)};
+  const double r = directions == 3 ? radius : radius - spread_of_points;
+  if (r <= 0) return 0;
+  // Vectors of directions that do not repeat have the length 1: the volume is that of a cell, the area of a slab, the length of a wire.
+  const double points = n / cell.volume();
+  const double reach[] = {1.0, 2.0 * r, std::numbers::pi * r * r, 4.0 / 3.0 * std::numbers::pi * r * r * r};
+  return points * reach[directions];
+}
+
+// Before pairs are counted: for too many of them that takes long.
+void require_memory(const BinGrid& grid, const double* positions, int n_owned, const Cell& cell, const std::vector<NeighbourRows>& lists) {
+  constexpr double kSafely = 0.9;  // the exact numbers are looked at when they are known
+  const int n = grid.n_atoms();
+  const double spread_of_points = spread(grid, positions, cell);
+  double bytes = 0;
+  for (const NeighbourRows& list : lists) {
+    const double neighbours = expected_neighbours(n, list.radius, spread_of_points, cell);
+    bytes += neighbours * kBytesPerPair * n_owned - kBytesPerPair * double(list.sites.capacity());
+    if (cell.any_periodic()) bytes += neighbours * kBytesPerSite;
+  }
+  require_memory_for_lists(kSafely * bytes, grid.radius());
 }
 
 }  // namespace
@@ -54,7 +84,7 @@ void LocalDomain::build(int n_points, const double* positions, const Cell& cell,
   const BinGrid grid(n_points, positions, cell, radius);
   const std::vector<PointRole> roles = roles_of(grid.order(), owners, process);
   const auto owned = roles.empty() ? n_points : static_cast<int>(std::count(roles.begin(), roles.end(), PointRole::owned));
-  require_memory(n_points, owned, cell, lists_);
+  require_memory(grid, positions, owned, cell, lists_);
   FoundSites found = find_neighbours(grid, roles, lists_, pool);
   if (std::isinf(long_radius_)) add_all_points(grid, roles, found);
 
