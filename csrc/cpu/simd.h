@@ -98,18 +98,30 @@ inline void store_four(Real* to, const Four<Real>& value) {
   __builtin_memcpy(to, &value, sizeof(value));
 }
 
+/// to = the numbers of a (0 to 3) and b (4 to 7) at four places.
+template <class Real, int... places>
+inline __attribute__((always_inline)) void pick(const Four<Real>& a, const Four<Real>& b, Four<Real>& to) {
+#if defined(__clang__)
+  to = __builtin_shufflevector(a, b, places...);
+#else  // of which GCC knows the other only from version 12 on
+  typedef std::conditional_t<sizeof(Real) == sizeof(float), std::int32_t, std::int64_t> Index;
+  typedef Index Order __attribute__((vector_size(4 * sizeof(Real))));
+  to = __builtin_shuffle(a, b, Order{places...});
+#endif
+}
+
 /// Turns four rows of four into columns.
 template <class Real>
 inline __attribute__((always_inline)) void transpose(Four<Real> (&rows)[4]) {
-  typedef std::conditional_t<sizeof(Real) == sizeof(float), std::int32_t, std::int64_t> Index;
-  typedef Index Order __attribute__((vector_size(4 * sizeof(Real))));
-  constexpr Order low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-  const Four<Real> a = __builtin_shuffle(rows[0], rows[1], low), b = __builtin_shuffle(rows[2], rows[3], low);
-  const Four<Real> c = __builtin_shuffle(rows[0], rows[1], high), d = __builtin_shuffle(rows[2], rows[3], high);
-  rows[0] = __builtin_shuffle(a, b, first);
-  rows[1] = __builtin_shuffle(a, b, second);
-  rows[2] = __builtin_shuffle(c, d, first);
-  rows[3] = __builtin_shuffle(c, d, second);
+  Four<Real> a, b, c, d;
+  pick<Real, 0, 4, 1, 5>(rows[0], rows[1], a);
+  pick<Real, 0, 4, 1, 5>(rows[2], rows[3], b);
+  pick<Real, 2, 6, 3, 7>(rows[0], rows[1], c);
+  pick<Real, 2, 6, 3, 7>(rows[2], rows[3], d);
+  pick<Real, 0, 1, 4, 5>(a, b, rows[0]);
+  pick<Real, 2, 3, 6, 7>(a, b, rows[1]);
+  pick<Real, 0, 1, 4, 5>(c, d, rows[2]);
+  pick<Real, 2, 3, 6, 7>(c, d, rows[3]);
 }
 
 template <class Real>

@@ -14,14 +14,16 @@ inline constexpr int kTilePairs = 48;
 /// The scratch memory of a step, one piece after the other.
 template <class Real>
 struct FilterScratch {
-  Real *weight1, *weight2, *inner, *inner_slopes, *scaled, *by_basis, *spare, *by_weight1, *by_weight2, *end;
+  Real *weight1, *weight2, *inner, *inner_slopes, *scaled, *by_basis, *spare, *by_weight1, *by_weight2;
+  std::int64_t used = 0;
 
-  FilterScratch(const so3md::training::RadialFilterStep<Real>& step, Real* start) {
+  /// Without memory only `used`, the size, is set.
+  FilterScratch(const so3md::training::RadialFilterStep<Real>& step, Real* memory) {
     const std::int64_t hidden = padded_columns<Real>(step.hidden), features = padded_columns<Real>(step.features);
     const std::int64_t basis = padded_columns<Real>(step.basis_size), widest = hidden > features ? hidden : features;
-    auto next = [&start](std::int64_t size) {
-      Real* piece = start;
-      start += size;
+    auto next = [this, memory](std::int64_t size) {
+      Real* piece = memory == nullptr ? nullptr : memory + used;
+      used += size;
       return piece;
     };
     weight1 = next(hidden * basis);
@@ -33,13 +35,12 @@ struct FilterScratch {
     spare = next(kTilePairs * (widest > basis ? widest : basis));
     by_weight1 = next(hidden * basis);
     by_weight2 = next(features * hidden);
-    end = start;
   }
 };
 
 template <class Real>
 std::size_t filter_scratch_size(const so3md::training::RadialFilterStep<Real>& step) {
-  return static_cast<std::size_t>(FilterScratch<Real>(step, nullptr).end - static_cast<Real*>(nullptr));
+  return static_cast<std::size_t>(FilterScratch<Real>(step, nullptr).used);
 }
 
 /// silu of z (pairs), its derivatives, and products with the slopes of z.
@@ -120,7 +121,7 @@ void filter_gradient(const so3md::training::RadialFilterStep<Real>& step, Real* 
   for (std::int64_t block = 0; block < 2; ++block) {
     pack<Real>(features, hidden, step.weight2 + block * features * hidden, hidden, 1, scratch.weight2);
     if (step.by_basis != nullptr) pack<Real>(hidden, size, step.weight1 + block * hidden * size, size, 1, scratch.weight1);
-    for (Real* p = scratch.by_weight1; p < scratch.end; ++p) *p = 0;
+    for (Real* p = scratch.by_weight1; p < memory + scratch.used; ++p) *p = 0;
     const Real* const values = step.values + block * 2 * pairs * hidden;
     Real* const by_bias = step.by_bias1 + block * hidden;
     for (std::int64_t start = 0; start < pairs; start += kTilePairs) {

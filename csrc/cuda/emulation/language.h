@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 #define __host__
@@ -58,13 +57,20 @@ struct Place {
 };
 extern constinit thread_local Place place;
 
+/// Where in the source a call stands: std::source_location, which Clang has not before version 16.
+struct SourcePlace {
+  const char* file = "";
+  int line = 0;
+  static constexpr SourcePlace current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+};
+
 enum class WarpOperation { shuffle, ballot, wait };
 
 /// Waits until all threads of the block that have not ended are here too.
-void wait_for_block(const std::source_location& where);
+void wait_for_block(const SourcePlace& where);
 
 /// Waits for the lanes of `mask`. shuffle: returns the value of lane `source`; ballot: the lanes whose value is not 0.
-std::uint64_t wait_for_warp(unsigned mask, WarpOperation operation, std::uint64_t value, int source, const std::source_location& where);
+std::uint64_t wait_for_warp(unsigned mask, WarpOperation operation, std::uint64_t value, int source, const SourcePlace& where);
 
 /// Number of the running thread in its warp.
 int lane();
@@ -85,7 +91,7 @@ T value_of(std::uint64_t bits) {
 }
 
 template <class T>
-T shuffle(unsigned mask, T value, int source, const std::source_location& where) {
+T shuffle(unsigned mask, T value, int source, const SourcePlace& where) {
   return value_of<T>(wait_for_warp(mask, WarpOperation::shuffle, bits_of(value), source, where));
 }
 
@@ -97,7 +103,7 @@ T shuffle(unsigned mask, T value, int source, const std::source_location& where)
 #define gridDim (::so3md::emulation::place.grid_size)
 inline constexpr int warpSize = 32;
 
-using SO3MD_Where = std::source_location;
+using SO3MD_Where = so3md::emulation::SourcePlace;
 
 inline void __syncthreads(const SO3MD_Where& where = SO3MD_Where::current()) { so3md::emulation::wait_for_block(where); }
 inline void __syncwarp(unsigned mask = 0xffffffffu, const SO3MD_Where& where = SO3MD_Where::current()) {

@@ -30,7 +30,7 @@ struct Thread {
   State state = State::fresh;
   uint3 index;
   int fiber = -1;
-  std::source_location where;  // of what it waits for
+  SourcePlace where;  // of what it waits for
   unsigned mask = 0;
   WarpOperation operation = WarpOperation::wait;
   std::uint64_t value = 0, result = 0;
@@ -59,7 +59,7 @@ struct Fiber {
   bool started = false;
 };
 
-std::string text(const std::source_location& where) { return std::string(where.file_name()) + ":" + std::to_string(where.line()); }
+std::string text(const SourcePlace& where) { return std::string(where.file) + ":" + std::to_string(where.line); }
 
 // Runs one block after the other. One of these per thread of the host.
 class Scheduler {
@@ -83,7 +83,7 @@ class Scheduler {
     }
   }
 
-  void wait_for_block(const std::source_location& where) {
+  void wait_for_block(const SourcePlace& where) {
     Thread& thread = threads_[running_];
     thread.state = State::at_block_barrier;
     thread.where = where;
@@ -91,7 +91,7 @@ class Scheduler {
     leave();
   }
 
-  std::uint64_t wait_for_warp(unsigned mask, WarpOperation operation, std::uint64_t value, int source, const std::source_location& where) {
+  std::uint64_t wait_for_warp(unsigned mask, WarpOperation operation, std::uint64_t value, int source, const SourcePlace& where) {
     Thread& thread = threads_[running_];
     thread.state = State::at_warp_operation;
     thread.where = where;
@@ -199,7 +199,7 @@ class Scheduler {
     for (Thread& thread : threads_) {
       if (thread.state != State::at_block_barrier) continue;
       if (first == nullptr) first = &thread;
-      if (thread.where.line() != first->where.line() || std::strcmp(thread.where.file_name(), first->where.file_name()) != 0)
+      if (thread.where.line != first->where.line || std::strcmp(thread.where.file, first->where.file) != 0)
         throw KernelError("threads of one block wait at different barriers: " + text(first->where) + " and " + text(thread.where));
       thread.state = State::ready;
     }
@@ -283,9 +283,9 @@ void Scheduler::fiber_main() { scheduler->run_fresh_threads(); }
 
 }  // namespace
 
-void wait_for_block(const std::source_location& where) { scheduler->wait_for_block(where); }
+void wait_for_block(const SourcePlace& where) { scheduler->wait_for_block(where); }
 
-std::uint64_t wait_for_warp(unsigned mask, WarpOperation operation, std::uint64_t value, int source, const std::source_location& where) {
+std::uint64_t wait_for_warp(unsigned mask, WarpOperation operation, std::uint64_t value, int source, const SourcePlace& where) {
   return scheduler->wait_for_warp(mask, operation, value, source, where);
 }
 
