@@ -160,6 +160,8 @@ BatchEvaluator::BatchEvaluator(std::shared_ptr<const Model> model, const EngineO
 
 BatchEvaluator::~BatchEvaluator() = default;
 
+std::string BatchEvaluator::table_warning() const { return together_->engine().table_warning(); }
+
 // The batches for one thread each, in the order of their first systems; `large`: the systems that are for all threads.
 std::vector<BatchEvaluator::Batch> BatchEvaluator::group(std::span<const System> systems, std::vector<Batch>& large) const {
   struct Open {

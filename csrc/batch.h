@@ -36,6 +36,7 @@ class BatchEvaluator {
 
   const Model& model() const { return *model_; }
   int threads() const { return pool_.size(); }
+  std::string table_warning() const;  ///< as Engine::table_warning()
 
  private:
   class Worker;

@@ -19,6 +19,10 @@
 
 namespace so3md {
 
+void warn(const std::string& text) {
+  if (!text.empty() && PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1) != 0) throw py::error_already_set();
+}
+
 Precision parse_precision(const std::string& name) {
   if (name == "mixed") return Precision::mixed;
   if (name == "double") return Precision::double_;
@@ -70,7 +74,9 @@ class PythonEngine {
       : precision_(precision),
         transport_(transport.get()),
         evaluator_(std::move(model), options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, device_messages), threads,
-                   skin, std::move(transport)) {}
+                   skin, std::move(transport)) {
+    if (transport_ == nullptr || transport_->process() == 0) warn(evaluator_.engine().table_warning());
+  }
 
   py::dict evaluate(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                     double charge, double spin, bool forces, bool virials) {
@@ -167,9 +173,9 @@ class PythonEngine {
       given["replay"] = work.replay;
       out["device_work"] = given;
     }
+    out["tabulated"] = engine.tabulated();
     out["table_error"] = py::none();
-    if (engine.tabulated()) {
-      const TableError& error = engine.table_error();
+    if (const TableError& error = engine.table_error(); error.intervals > 0) {
       py::dict table;
       table["begin"] = error.begin;
       table["value"] = error.value;

@@ -25,6 +25,9 @@ void bind_batch(py::module_& module);
 /// Atomic numbers as the engine takes them. Raises ValueError for what does not fit, which NumPy would silently cut to 32 bits.
 std::vector<int> atomic_numbers(const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>& numbers);
 
+/// A UserWarning of Python; nothing where the text is empty. It may be made an error, which is thrown.
+void warn(const std::string& text);
+
 /// Raises ValueError for a name that is none.
 Precision parse_precision(const std::string& name);
 

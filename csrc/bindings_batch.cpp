@@ -45,7 +45,9 @@ std::unique_ptr<BatchEvaluator> make_batch_engine(std::shared_ptr<const Model> m
   options.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
   options.dispersion_damping = lr_damping;
   check_threads(threads);
-  return std::make_unique<BatchEvaluator>(std::move(model), options, static_cast<int>(threads));
+  auto evaluator = std::make_unique<BatchEvaluator>(std::move(model), options, static_cast<int>(threads));
+  warn(evaluator->table_warning());
+  return evaluator;
 }
 
 py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, const Array<std::int64_t>& numbers,

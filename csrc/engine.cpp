@@ -24,10 +24,7 @@ template <class Real>
 class EngineOf final : public Engine {
  public:
   EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
-      : EngineOf(
-            model, options,
-            create_network<Real>(*model, options.tabulate.value_or(options.precision == Precision::mixed), options.skip_nonlocal, pool),
-            pool) {}
+      : EngineOf(model, options, create_network<Real>(*model, options.radial_tables(), options.skip_nonlocal, pool), pool) {}
 
   EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, std::unique_ptr<AnyNetwork<Real>> network, ThreadPool& pool)
       : model_(std::move(model)),
@@ -321,6 +318,16 @@ class EngineOf final : public Engine {
 
 const DomainResults& Engine::evaluate_points(const PointSystem&, const SystemTotals&, bool, ChargePotential*) {
   throw std::logic_error("this engine makes no neighbour lists: give it a domain");
+}
+
+std::string Engine::table_warning() const {
+  const TableError& error = table_error();
+  if (tabulated() || error.intervals == 0) return "";
+  return "radial filters of this model change too fast for tables, so that they are computed by their networks, which takes longer: tables "
+         "would be wrong by " +
+         number_text(error.value / error.scale) + " of the largest filter, and their slopes by " +
+         number_text(error.derivative / error.scale) + " of it per A (at most " + number_text(TableError::kWorstValue) + " and " +
+         number_text(TableError::kWorstDerivative) + " are accepted)";
 }
 
 std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "common/stopwatch.h"
@@ -33,8 +34,13 @@ struct EngineOptions {
   Precision precision = Precision::mixed;
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
   double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
-  std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` only
+  std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` where they are good enough
   bool skip_nonlocal = true;        ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
+
+  RadialTables radial_tables() const {
+    if (tabulate) return *tabulate ? RadialTables::always : RadialTables::none;
+    return precision == Precision::mixed ? RadialTables::if_acceptable : RadialTables::none;
+  }
 };
 
 /// What the host knows about the whole system, over all processes.
@@ -147,7 +153,8 @@ class Engine {
 
   virtual const char* instruction_set() const = 0;
   virtual bool tabulated() const = 0;
-  virtual const TableError& table_error() const = 0;
+  virtual const TableError& table_error() const = 0;  ///< also of tables that were not good enough, so that networks are used
+  std::string table_warning() const;                  ///< in one line, that they were not; else empty
   virtual const Stopwatch& stopwatch() const = 0;
   virtual DeviceMemory device_memory() const { return {}; }
   virtual DeviceWork device_work() const { return {}; }  ///< of the last evaluation

@@ -58,6 +58,6 @@ class AnyNetwork {
 /// The network of the model's architecture. `model` must live longer. `skip_nonlocal`: do not evaluate filters of pairs that bounds in the
 /// space of chi show to have no weight.
 template <class Real>
-std::unique_ptr<AnyNetwork<Real>> create_network(const Model& model, bool tabulate, bool skip_nonlocal, ThreadPool& pool);
+std::unique_ptr<AnyNetwork<Real>> create_network(const Model& model, RadialTables tables, bool skip_nonlocal, ThreadPool& pool);
 
 }  // namespace so3md

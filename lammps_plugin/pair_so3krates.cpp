@@ -216,6 +216,7 @@ void PairSo3krates::describe() const {
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
   LAMMPS_NS::utils::logmesg(lmp, text);
+  if (const std::string warning = engine_->table_warning(); !warning.empty()) warn(warning);
 }
 
 // The long-range cutoff, and whose choice it is.

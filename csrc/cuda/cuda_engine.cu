@@ -436,8 +436,7 @@ class CudaEngine final : public Engine {
 
 template <class Real>
 Engine* make_engine(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
-  const bool tabulate = options.tabulate.value_or(options.precision == Precision::mixed);
-  auto parameters = std::make_shared<Parameters<Real>>(*model, tabulate);
+  auto parameters = std::make_shared<Parameters<Real>>(*model, options.radial_tables());
   return new CudaEngine<Real>(std::move(model), options, std::move(parameters), pool);
 }
 

@@ -38,7 +38,7 @@ HeatFlux::HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& opti
     : model_(check_architecture(std::move(model))),
       options_(options),
       pool_(pool),
-      parameters_(*model_, options.tabulate.value_or(options.precision == Precision::mixed)),
+      parameters_(*model_, options.radial_tables()),
       kernels_(heat_flux::kernels()),
       harmonics_(make_harmonics_table<double>(model_->hyper)),
       cutoff_(model_->hyper),

@@ -291,16 +291,27 @@ const Model& check_limits(const Model& model, int pair_weights) {
 }  // namespace
 
 template <class Real>
-Parameters<Real>::Parameters(const Model& model, bool tabulate)
-    : layout(make_layout<Real>(check_limits(model, padded<Real>(model.hyper.num_heads + model.hyper.num_degrees())).hyper)),
-      radial_functions(model),
-      tabulated(tabulate),
-      first_layer_by_species(tabulate && model.hyper.initial_coordinates == InitialCoordinates::zero),
-      model_(model) {
-  for (const LayerWeights& weights : model.layers) {
+void Parameters<Real>::pack_layers() {
+  for (const LayerWeights& weights : model_.layers) {
     LayerParameters<Real> packed;
     pack_layer(weights, packed);
     layers.push_back(packed);
+  }
+}
+
+template <class Real>
+Parameters<Real>::Parameters(const Model& model, RadialTables tables)
+    : layout(make_layout<Real>(check_limits(model, padded<Real>(model.hyper.num_heads + model.hyper.num_degrees())).hyper)),
+      radial_functions(model),
+      tabulated(tables != RadialTables::none),
+      first_layer_by_species(tabulated && model.hyper.initial_coordinates == InitialCoordinates::zero),
+      model_(model) {
+  pack_layers();
+  if (tables == RadialTables::if_acceptable && !table_error.acceptable()) {
+    tabulated = first_layer_by_species = false;
+    layers.clear();
+    storage_.clear();
+    pack_layers();
   }
   if (model.hyper.final_layer_norm) layers.back().final_norm = store(model.final_norm);
   energy = pack_readout(model.energy_dense1, model.energy_dense2);

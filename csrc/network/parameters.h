@@ -98,14 +98,25 @@ struct TableError {
   double close_value = 0.0;       ///< below `begin`
   double close_derivative = 0.0;  ///< below `begin`, 1/A
   double scale = 0.0;             ///< largest filter value, to judge the errors by
-  int intervals = 0;
+  int intervals = 0;              ///< of the finest table; 0: there was none
+
+  /// Parts of the largest filter value (for derivatives, per A) that errors may reach before networks are used instead: from there on,
+  /// tables would be what limits `mixed`, and not its rounding.
+  static constexpr double kWorstValue = 1e-6, kWorstDerivative = 1e-4;
+  bool acceptable() const { return value <= kWorstValue * scale && derivative <= kWorstDerivative * scale; }
+};
+
+/// Where radial filters come from.
+enum class RadialTables {
+  none,           ///< their networks
+  if_acceptable,  ///< splines, or the networks of all layers if the splines are not good enough
+  always          ///< splines, however good
 };
 
 template <class Real>
 class Parameters {
  public:
-  /// `tabulate`: radial filters from splines, else from their networks.
-  Parameters(const Model& model, bool tabulate);
+  Parameters(const Model& model, RadialTables tables);
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
@@ -116,15 +127,16 @@ class Parameters {
   HeadParameters<Real> energy, charge, hirshfeld;
   const Real* hirshfeld_query = nullptr;  ///< [elements][hirshfeld_size padded], divided by the square root of its length
   RadialFunctions radial_functions;
-  bool tabulated = false;
+  bool tabulated = false;               ///< what came of the wish for tables
   bool first_layer_by_species = false;  ///< tabulated, and chi starts at zero: attention of the first
                                         ///< layer has tables of its own
-  TableError table_error;
+  TableError table_error;               ///< also of tables that were given up
 
  private:
   const Model& model_;
   std::deque<AlignedVector<Real>> storage_;
 
+  void pack_layers();
   Real* allocate(std::size_t count);
   const Real* store(const std::vector<double>& values, int padded_size);
   NormParameters<Real> store(const LayerNormWeights& norm);

@@ -60,7 +60,7 @@ def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> 
         "precision": engine["precision"],
         "threads": engine["threads"],
         "instruction set": f"{engine['instruction_set']} of {', '.join(engine['instruction_sets'])}",
-        "radial tables": _table_text(engine["table_error"]),
+        "radial tables": _table_text(engine["table_error"], engine["tabulated"]),
     }
     return {
         document["name"]: _as_text(model | provenance),
@@ -69,13 +69,14 @@ def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> 
     }
 
 
-def _table_text(error: dict[str, float] | None) -> str:
+def _table_text(error: dict[str, float] | None, used: bool) -> str:
     if error is None:
         return "not used"
-    return (
+    text = (
         f"beyond {error['begin']:g} A, filters of up to {error['scale']:.3g} have errors of at most "
         f"{error['value']:.2g}, and their derivatives of {error['derivative']:.2g} /A"
     )
+    return text if used else f"not used, but the networks, because {text}"
 
 
 def _as_text(facts: dict[str, Any]) -> dict[str, str]:
