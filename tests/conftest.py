@@ -7,10 +7,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sanitizers
 from reference_data import SYSTEMS, ReferenceSystem, load_system
 from toy_models import write_toy_model
 
 from so3md.loading import model_path
+
+#: The numerical part of the tests, which .ci/run repeats under every instruction set of the machine: modules in which
+#: kernels meet reference data, other precisions, other divisions of the work, and derivatives.
+NUMERICAL = (
+    "test_elementary_functions.py",
+    "test_engine.py",
+    "test_engine_local2023.py",
+    "test_engine_paper2022.py",
+    "test_engine_paper2022_parallel.py",
+    "test_engine_symmetry.py",
+    "test_engine_variants.py",
+    "test_local_domain.py",
+    "test_pair_physics.py",
+    "test_small_systems.py",
+    "test_tables.py",
+    "test_tolerances.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers."""
+    config.addinivalue_line("markers", "numerical: compares numbers that kernels of every instruction set must give")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the numerical part, and leave out what sanitizers cannot run."""
+    for item in items:
+        if item.path.name in NUMERICAL:
+            item.add_marker(pytest.mark.numerical)
+    sanitizers.leave_out(items)
 
 
 @pytest.fixture(scope="session")
