@@ -29,6 +29,7 @@ _TAG = 29_529
 PATIENCE = 3.0
 
 _process = 0  # that watches
+_told: list[Any] = []  # the messages to the others, which must live until they are through
 
 
 def launched_ranks() -> tuple[int, int]:
@@ -80,12 +81,23 @@ def _world() -> Any:
 
 
 def _tell_others() -> None:
+    """Tell the ranks that have not ended yet; wait a little until they do, so that MPI finds nothing unfinished."""
     world = _world()
-    if world is None:
+    if world is None or _told:
         return
-    for rank in range(world.size):
-        if rank != world.rank:
-            world.Isend(b"", dest=rank, tag=_TAG)
+    others = [rank for rank in range(world.size) if rank != world.rank]
+    # Who has ended waits in MPI_Finalize and receives nothing more.
+    waiting = {rank for rank in others if not world.Iprobe(source=rank, tag=_TAG)}
+    _told.extend(world.Isend(b"", dest=rank, tag=_TAG) for rank in waiting)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        waiting = {rank for rank in waiting if not world.Iprobe(source=rank, tag=_TAG)}
+        if not waiting and all(request.Test() for request in _told):
+            break
+        time.sleep(0.001)
+    for rank in others:
+        if world.Iprobe(source=rank, tag=_TAG):
+            world.Recv(bytearray(0), source=rank, tag=_TAG)
 
 
 def _end_all_unless_all_end() -> None:
@@ -93,8 +105,8 @@ def _end_all_unless_all_end() -> None:
     world = _world()
     if world is None:
         return
-    _tell_others()
     others = set(range(world.size)) - {world.rank}
+    _told.extend(world.Isend(b"", dest=rank, tag=_TAG) for rank in others)
     deadline = time.monotonic() + PATIENCE
     while others and time.monotonic() < deadline:
         others = {rank for rank in others if not world.Iprobe(source=rank, tag=_TAG)}
