@@ -19,6 +19,10 @@ INTERMEDIATES = sorted(path.stem.removeprefix("intermediates_") for path in DIRE
 ENERGY_COMPONENTS = ("nn", "zbl", "electrostatics", "dispersion")
 
 
+#: Without a cutoff nothing is damped.
+UNUSED_DAMPING = 2.0
+
+
 @dataclass
 class ReferenceSystem:
     """A structure with the settings of its evaluation; `expected` holds every array of the file."""
@@ -46,6 +50,7 @@ def load_system(name: str) -> ReferenceSystem:
     with np.load(DIRECTORY / f"{name}.npz", allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
     lr_cutoff = float(data["cutoff_lr"])
+    has_cutoff = bool(np.isfinite(lr_cutoff))
     return ReferenceSystem(
         name=name,
         numbers=data["numbers"],
@@ -54,8 +59,8 @@ def load_system(name: str) -> ReferenceSystem:
         pbc=data.get("pbc", np.zeros(3, dtype=bool)),
         charge=float(data["total_charge"]),
         spin=float(data["total_spin"]),
-        lr_cutoff=lr_cutoff if np.isfinite(lr_cutoff) else None,
-        lr_damping=float(data["dispersion_damping"]),
+        lr_cutoff=lr_cutoff if has_cutoff else None,
+        lr_damping=float(data["dispersion_damping"]) if has_cutoff else UNUSED_DAMPING,  # NaN in the file
         expected=data,
     )
 

@@ -41,8 +41,7 @@ def double_calculator(lr_cutoff: float | None = 12.0, lr_damping: float = 2.0) -
 def atoms_of(system: ReferenceSystem) -> Atoms:
     info = {"charge": system.charge, "spin": system.spin}
     atoms = Atoms(system.numbers, system.positions, cell=system.cell, pbc=system.pbc, info=info)
-    has_cutoff = system.lr_cutoff is not None  # without one, nothing is damped
-    atoms.calc = double_calculator(system.lr_cutoff, system.lr_damping if has_cutoff else 2.0)
+    atoms.calc = double_calculator(system.lr_cutoff, system.lr_damping)
     return atoms
 
 
