@@ -40,6 +40,7 @@ void ComputeHeatFlux::compute_vector() {
   invoked_vector = update->ntimestep;
   PairSo3krates& pair = pair_style();
   if (!pair.is_evaluated()) stop("the forces of this step are not known: ask for it in steps of a run, or after run 0");
+  pair.require_evaluated_atoms();
   const HeatFlux& flux = pair.heat_flux();
   const double unit = pair.energy_unit();
   std::array<double, 6> sums{};  // potential part, convective part

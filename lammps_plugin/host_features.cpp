@@ -66,11 +66,16 @@ struct CommAccess : LAMMPS_NS::Comm {
   }
 };
 
-void check_fix(LAMMPS_NS::LAMMPS* lammps, const LAMMPS_NS::Fix& fix, int groups) {
+// Returns whether it would be an error if its group had atoms of the model.
+bool check_fix(LAMMPS_NS::LAMMPS* lammps, const LAMMPS_NS::Fix& fix, int groups) {
   const std::string style = fix.style;
-  for (const FixRule& rule : kFixes)
-    if (style.find(rule.part) != std::string::npos && (rule.anywhere || (fix.groupbit & groups)))
-      stop(lammps, "fix " + std::string(fix.id) + " " + style + " " + rule.why + rule.remedy);
+  bool minds_group = false;
+  for (const FixRule& rule : kFixes) {
+    if (style.find(rule.part) == std::string::npos) continue;
+    minds_group = true;
+    if (rule.anywhere || (fix.groupbit & groups)) stop(lammps, "fix " + std::string(fix.id) + " " + style + " " + rule.why + rule.remedy);
+  }
+  return minds_group;
 }
 
 std::string types_of_model(const LAMMPS_NS::Pair& pair, const std::vector<int>& species_of_type) {
@@ -97,9 +102,14 @@ void check_wrappers(LAMMPS_NS::LAMMPS* lammps, const LAMMPS_NS::Pair& pair) {
     stop(lammps, "it needs all ghost atoms within its cutoff: remove comm_modify group or comm_modify reduce/multi");
 }
 
-void check_charges_of_others(LAMMPS_NS::LAMMPS* lammps, const std::vector<int>& species_of_type) {
+bool check_charges_of_fixes(LAMMPS_NS::LAMMPS* lammps, const std::vector<int>& species_of_type) {
   const int groups = groups_of_model(lammps, species_of_type);
-  for (const LAMMPS_NS::Fix* fix : lammps->modify->get_fix_list()) check_fix(lammps, *fix, groups);
+  bool any = false;
+  for (const LAMMPS_NS::Fix* fix : lammps->modify->get_fix_list()) any = check_fix(lammps, *fix, groups) || any;
+  return any;
+}
+
+void check_charges_of_pairs(LAMMPS_NS::LAMMPS* lammps, const std::vector<int>& species_of_type) {
   LAMMPS_NS::Force& force = *lammps->force;
   for (const char* part : kChargedPairs)
     for (int count = 1; const LAMMPS_NS::Pair* pair = force.pair_match(part, 0, count); ++count) {

@@ -11,9 +11,13 @@ namespace so3md {
 /// scale, split or use anew what the style computes. Collective.
 void check_wrappers(LAMMPS_NS::LAMMPS* lammps, const LAMMPS_NS::Pair& pair);
 
-/// Ends the run with LAMMPS's error for fixes and pair styles that act on the charges of atoms of the model as if they were constants, or
-/// that set them. Collective. `species_of_type`: by LAMMPS's type, from 1; -1 for types that the model does not see.
-void check_charges_of_others(LAMMPS_NS::LAMMPS* lammps, const std::vector<int>& species_of_type);
+/// Ends the run with LAMMPS's error for pair styles that act on the charges of atoms of the model as if they were constants. Collective.
+/// `species_of_type`: by LAMMPS's type, from 1; -1 for types that the model does not see.
+void check_charges_of_pairs(LAMMPS_NS::LAMMPS* lammps, const std::vector<int>& species_of_type);
+
+/// The same for fixes that act on charges so, or that set them. Returns whether there is one whose group has no atom of the model now: it
+/// may get some later. Collective.
+bool check_charges_of_fixes(LAMMPS_NS::LAMMPS* lammps, const std::vector<int>& species_of_type);
 
 /// Whether a fix takes charges from one atom to another, or back to earlier ones, between two evaluations.
 bool fixes_move_charges(LAMMPS_NS::LAMMPS* lammps);

@@ -93,6 +93,17 @@ void LocalAtoms::require_same_atoms(const LAMMPS_NS::Atom& atom) const {
     throw std::runtime_error("atoms came or went since the last neighbour list: have LAMMPS build a new one first");
 }
 
+bool LocalAtoms::are_as_placed(const LAMMPS_NS::Atom& atom) const {
+  if (n_local_ != atom.nlocal || n_ghost_ != atom.nghost) return false;
+  const double* position = domain_.domain().positions;
+  for (std::size_t row = 0; row < n_owned_; ++row, position += 3) {
+    const int index = index_of_slot_[row];
+    if (species_[row] != species_of_type_[index_of(atom.type[index])]) return false;
+    if (!std::equal(position, position + 3, atom.x[index])) return false;
+  }
+  return true;
+}
+
 double LocalAtoms::memory() const {
   const auto bytes = [](const auto& values) { return static_cast<double>(values.capacity() * sizeof(values[0])); };
   double total = bytes(index_of_point_) + bytes(owners_) + bytes(point_owners_) + bytes(point_positions_) + bytes(index_of_slot_);

@@ -60,6 +60,9 @@ class LocalAtoms {
   /// Throws std::runtime_error if LAMMPS's arrays are not those that the points were numbered for.
   void require_same_atoms(const LAMMPS_NS::Atom& atom) const;
 
+  /// Whether LAMMPS's own atoms, their types and positions are those that place() and update_species() took.
+  bool are_as_placed(const LAMMPS_NS::Atom& atom) const;
+
   const LocalDomain& local() const { return domain_; }
 
   /// [n_slots] an index that shows the atom of a slot; for owned atoms, in the order of the domain, their own. Of points, where the engine

@@ -31,23 +31,39 @@ constexpr double kMostGhosts = 2e7;
 
 }  // namespace
 
-void PairSo3krates::check_host() const {
+void PairSo3krates::check_host() {
+  fixes_mind_groups_ = false;
   if (domain->dimension != 3) stop("it needs a system of three dimensions: remove the command dimension 2");
   check_wrappers(lmp, *this);
   require_cutoff();
-  if (periodic()) check_ghosts();
+  if (periodic()) {
+    cell();  // a box of absurd length crashes LAMMPS before it is evaluated
+    check_ghosts();
+  }
   const bool other_kspace = !kspace_ && force->kspace != nullptr;
   if (other_kspace && model_->hyper.electrostatics)
     stop("coulomb cut would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
   if (!writes_charges()) return;
   if (other_kspace)
     stop("the kspace style would act on the charges that the model predicts as if they were constants: remove kspace_style");
-  check_charges_of_others(lmp, species_of_type_);
+  check_charges_of_pairs(lmp, species_of_type_);
+  fixes_mind_groups_ = check_charges_of_fixes(lmp, species_of_type_);
+}
+
+// As in Python, so3md.long_range: the long-range terms would lose what the model was trained with.
+void PairSo3krates::check_given_cutoff() const {
+  const double network = model_->hyper.cutoff;
+  if (!settings_.lr_cutoff || !model_->hyper.has_long_range() || *settings_.lr_cutoff >= network) return;
+  stop("lr_cutoff " + number_text(*settings_.lr_cutoff) + " A is shorter than the cutoff of the network, " + number_text(network) +
+       " A: give at least that, or leave it out for what the model was made with");
 }
 
 void PairSo3krates::require_cutoff() const {
   if (!periodic() || !std::isinf(cutoff())) return;
-  if (settings_.lr_cutoff) stop("lr_cutoff none needs a box without periodic directions, such as boundary s s s");
+  if (settings_.lr_cutoff)
+    stop(
+        "lr_cutoff none, given on the pair_style line or kept by a restart file, needs a box without periodic directions, such as boundary "
+        "s s s; for this one give pair_style again with a length, or without lr_cutoff");
   stop("the model " + settings_.model +
        " was made without a long-range cutoff, for systems without periodic directions, and this box has some: give lr_cutoff in Angstrom "
        "(12 is that of SO3LR)");
@@ -175,13 +191,18 @@ void PairSo3krates::warn_of_threads() const {
          std::to_string(cores) + " cores: fewer threads are faster");
 }
 
-void PairSo3krates::warn_of_masses() const {
+// Masses may be given anew between two runs; what has been said of a type is not said again.
+void PairSo3krates::warn_of_masses() {
   if (atom->mass == nullptr) return;
+  told_of_masses_.resize(static_cast<std::size_t>(atom->ntypes) + 1);
   for (int type = 1; type <= atom->ntypes; ++type) {
     const int species = species_of_type_[static_cast<std::size_t>(type)];
     if (species < 0 || !atom->mass_setflag[type]) continue;
     const MassCheck check = check_mass(model_->elements[static_cast<std::size_t>(species)], atom->mass[type]);
-    if (check.message.empty()) continue;
+    std::string& told = told_of_masses_[static_cast<std::size_t>(type)];
+    if (check.message == told) continue;
+    told = check.message;
+    if (told.empty()) continue;
     const std::string message = "atom type " + std::to_string(type) + ": " + check.message;
     if (check.wrong)
       warn(message);

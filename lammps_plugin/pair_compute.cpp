@@ -13,6 +13,7 @@
 #include "error.h"
 #include "exceptions.h"
 #include "force.h"
+#include "host_features.h"
 #include "kspace.h"
 #include "neighbor.h"
 #include "network/edges.h"
@@ -44,6 +45,7 @@ void PairSo3krates::compute(int eflag, int vflag) {
     const bool changed = atoms_->update_species(*atom);
     return (changed && !old ? kOtherSpecies : 0) | (!old && charges_were_changed() ? kOtherCharges : 0);
   });
+  if (fixes_mind_groups_) check_charges_of_fixes(lmp, species_of_type_);  // atoms come, and dynamic groups change
   if (notices & kOtherSpecies) check_electrons(Moment::in_a_run);
   if (notices & kOtherCharges) warn_of_changed_charges();
   if (!engine_->makes_lists()) atoms_->place(*atom, *pool_);
@@ -122,17 +124,17 @@ std::string PairSo3krates::name_of_atom(int index) const {
 Cell PairSo3krates::cell() const {
   const double* h = domain->h;
   const double vectors[9] = {h[0], 0.0, 0.0, h[5], h[1], 0.0, h[4], h[3], h[2]};
-  const Cell box(vectors, {domain->xperiodic != 0, domain->yperiodic != 0, domain->zperiodic != 0});
   try {
+    const Cell box(vectors, {domain->xperiodic != 0, domain->yperiodic != 0, domain->zperiodic != 0});
     check_nonlocal_cell(*model_, box);
-  } catch (const std::invalid_argument& small) {
-    stop(small.what());
+    return box;
+  } catch (const std::invalid_argument& unfit) {
+    stop(unfit.what());
   }
-  return box;
 }
 
 const DomainResults& PairSo3krates::evaluate() {
-  const Cell box = cell();
+  const Cell& box = evaluated_box_.emplace(cell());
   SystemTotals totals = settings_.totals;
   totals.cell = &box;
   if (kspace_) kspace_->set_rows(atoms_->owned());
@@ -271,8 +273,11 @@ void PairSo3krates::unpack_forward_comm(int count, int first, double* buffer) {
 void PairSo3krates::finish() {
   if (halo_ == nullptr || cost_.evaluations == 0) return;
   const double steps = static_cast<double>(cost_.evaluations);
-  std::array<double, 4> mean{static_cast<double>(halo_->traffic().messages) / steps, static_cast<double>(halo_->traffic().bytes) / steps,
-                             kspace_ ? kspace_->seconds() / cost_.seconds : 0.0, halo_->traffic().wait_seconds / cost_.seconds};
+  const HaloTraffic& all = halo_->traffic();
+  const HaloTraffic& other = cost_.of_heat_fluxes;
+  std::array<double, 4> mean{static_cast<double>(all.messages - other.messages) / steps,
+                             static_cast<double>(all.bytes - other.bytes) / steps, kspace_ ? kspace_->seconds() / cost_.seconds : 0.0,
+                             (all.wait_seconds - other.wait_seconds) / cost_.seconds};
   std::array<double, 4> largest = mean;
   MPI_Allreduce(MPI_IN_PLACE, mean.data(), 4, MPI_DOUBLE, MPI_SUM, world);
   MPI_Allreduce(MPI_IN_PLACE, largest.data(), 4, MPI_DOUBLE, MPI_MAX, world);

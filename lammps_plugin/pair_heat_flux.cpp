@@ -1,7 +1,9 @@
 // The heat flux, for compute so3krates/heat/flux.
 #include <algorithm>
+#include <stdexcept>
 
 #include "atom.h"
+#include "collective_error.h"
 #include "force.h"
 #include "pair_so3krates.h"
 #include "update.h"
@@ -21,10 +23,21 @@ std::string PairSo3krates::why_no_heat_flux() const {
 
 bool PairSo3krates::is_evaluated() const { return evaluated_step_ == update->ntimestep && atoms_ != nullptr; }
 
+// Between runs, commands may change anything. In a run, fix deform moves box and atoms before output is written: all that LAMMPS writes
+// then, energies and pressures too, is of the atoms as they were evaluated.
+void PairSo3krates::require_evaluated_atoms() const {
+  if (update->whichflag != 0) return;
+  const bool same_box = cell() == *evaluated_box_;
+  collectively(lmp, [this, same_box] {
+    if (same_box && atoms_->are_as_placed(*atom)) return;
+    throw std::runtime_error("atoms, types or the box have changed since the forces of this step: the heat flux needs another run 0");
+  });
+}
+
 const HeatFlux& PairSo3krates::heat_flux() {
-  const Cell box = cell();
   SystemTotals totals = settings_.totals;
-  totals.cell = &box;
+  totals.cell = &*evaluated_box_;
+  const HaloTraffic before = halo_->traffic();
   const std::span<const int> owned = atoms_->owned();
   std::vector<double> velocities(3 * owned.size());
   for (std::size_t row = 0; row < owned.size(); ++row) std::copy_n(atom->v[owned[row]], 3, velocities.begin() + 3 * static_cast<long>(row));
@@ -34,6 +47,10 @@ const HeatFlux& PairSo3krates::heat_flux() {
   } catch (const std::exception& unexpected) {
     stop_alone(unexpected);
   }
+  const HaloTraffic& after = halo_->traffic();
+  cost_.of_heat_fluxes.messages += after.messages - before.messages;
+  cost_.of_heat_fluxes.bytes += after.bytes - before.bytes;
+  cost_.of_heat_fluxes.wait_seconds += after.wait_seconds - before.wait_seconds;
   return *heat_flux_;
 }
 

@@ -80,11 +80,13 @@ void PairSo3krates::open_model() {
   });
   choose_long_range();
   make_engine();
+  check_given_cutoff();
   if (settings_.kspace && !model_->hyper.electrostatics) stop("coulomb kspace: the model " + settings_.model + " has no electrostatics");
   kspace_ = settings_.kspace ? std::make_unique<KspacePotential>(lmp, model_->hyper.electrostatics_sigma, energy_unit_) : nullptr;
   atoms_.reset();
   protons_ = -1.0;
   told_of_change_ = false;
+  told_of_masses_.clear();
 }
 
 void PairSo3krates::make_engine() {
@@ -170,10 +172,10 @@ void PairSo3krates::init_style() {
   pairs_are_checked_ = false;
   check_electrons(Moment::start_of_run);
   forget_charges();
+  warn_of_masses();
   if (described_) return;
   warn_of_charged_cell();
   warn_of_settings();
-  warn_of_masses();
   describe();
   described_ = true;
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ namespace so3md {
 struct RunCost {
   long evaluations = 0;
   double seconds = 0.0;
+  HaloTraffic of_heat_fluxes;  // which are no part of the pair time
 };
 
 /// Thin: it hands the atoms of each process to the engine and the engine's results to LAMMPS. docs/lammps.md is its manual.
@@ -54,6 +56,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   // For compute so3krates/heat/flux.
   std::string why_no_heat_flux() const;  ///< what stands in its way; empty if nothing does
   bool is_evaluated() const;             ///< in this step
+  void require_evaluated_atoms() const;  ///< collective: stops if these are not the atoms, types and box of that evaluation
   const HeatFlux& heat_flux();           ///< collective; rows are those of owned_atoms(), at their velocities
   std::span<const int> owned_atoms() const { return atoms_->owned(); }
   double energy_shift(int index) const;  ///< of an atom, eV
@@ -72,7 +75,8 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   // Of init_style.
   enum class Moment { start_of_run, in_a_run };
-  void check_host() const;
+  void check_host();
+  void check_given_cutoff() const;
   void require_cutoff() const;
   void check_ghosts() const;
   int number_of_pair(int i, int j) const;
@@ -83,7 +87,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void warn_of_charged_cell() const;
   void warn_of_settings() const;
   void warn_of_threads() const;
-  void warn_of_masses() const;
+  void warn_of_masses();
   void forget_charges();
   bool charges_were_changed() const;
   bool writes_charges() const;
@@ -133,14 +137,17 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   bool described_ = false;
   std::string electron_warning_, compute_warning_, exclusion_warning_;
-  int invisible_ = 0;                   // bits of groups whose atoms the model does not see
-  double protons_ = -1.0, seen_ = 0.0;  // sum of the atomic numbers of the atoms that it sees, and their number, when last counted
-  std::vector<bool> given_pairs_;       // of types, for which LAMMPS asked this style
+  std::vector<std::string> told_of_masses_;  // by type
+  int invisible_ = 0;                        // bits of groups whose atoms the model does not see
+  double protons_ = -1.0, seen_ = 0.0;       // sum of the atomic numbers of the atoms that it sees, and their number, when last counted
+  std::vector<bool> given_pairs_;            // of types, for which LAMMPS asked this style
   bool pairs_are_checked_ = false;
-  bool told_of_change_ = false;  // of these
+  bool told_of_change_ = false;     // of these
+  bool fixes_mind_groups_ = false;  // and must not get atoms of the model into them
   bool charges_move_ = false, told_of_charges_ = false, told_of_fep_ = false;
   LAMMPS_NS::bigint built_calls_ = -1, built_step_ = -1;  // of LAMMPS's neighbour lists at the last build of ours
   LAMMPS_NS::bigint evaluated_step_ = -1;
+  std::optional<Cell> evaluated_box_;
   std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;
 

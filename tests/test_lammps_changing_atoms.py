@@ -194,6 +194,24 @@ def test_exclusions_of_atoms_of_other_styles_do_not_matter(tmp_path: Path) -> No
     assert "leaves out pairs" not in job.output
 
 
+@pytest.mark.parametrize(
+    "commands",
+    {
+        "dynamic": "region half block 0 3.1 INF INF INF INF\ngroup late dynamic all region half every 1\n"
+        "fix f late efield 0 0 0.5",
+        "deposit": "group late empty\nfix f late efield 0 0 0.5\nregion box block 0 8 0 8 0 8\n"
+        "fix d late deposit 2 2 1 1234 region box near 1.5",
+    }.items(),
+    ids=lambda item: item[0],
+)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_fields_on_atoms_that_come_later_are_refused(ranks: int, commands: tuple[str, str], tmp_path: Path) -> None:
+    """Groups without atoms of the model at the start of a run may get some."""
+    job = Job(tmp_path, waters(2, 2, 2, spacing=4.0), STYLE)
+    job.commands(f"{commands[1]}\nfix nve all nve\ntimestep 0.0005\nrun 5")
+    assert "efield acts on charges as if they were constants" in failure(job, ranks)
+
+
 # --- electrons and charge -------------------------------------------------------------------------------------------
 
 

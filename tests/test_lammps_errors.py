@@ -36,6 +36,14 @@ BAD_COMMANDS = {
     "no threads": ("pair_style so3krates so3lr threads 0", r"threads: expected 1 to 1024.*found 0"),
     "no cutoff": ("pair_style so3krates so3lr lr_cutoff -1", r"lr_cutoff: expected a positive length.*found -1"),
     "long damping": ("pair_style so3krates so3lr lr_cutoff 3 lr_damping 4", r"damping length .* is 4 A: expected"),
+    "a cutoff below the network's": (
+        "pair_style so3krates so3lr lr_cutoff 4",
+        r"lr_cutoff 4 A is shorter than the cutoff of the network, 4.5 A: give at least that",
+    ),
+    "a box without end": (
+        "change_box all x final -1e12 1e12\nrun 0",
+        r"cell vector 1 of 3 has the component 2e\+12: expected finite lengths in Angstrom, below 1e8",
+    ),
     "a cutoff without end": (
         "pair_style so3krates so3lr lr_cutoff 1e308",
         r"lr_cutoff: expected .* up to 1e6.*found 1e308",
@@ -78,7 +86,7 @@ BAD_COMMANDS = {
     ),
     "no cutoff in a cell": (
         "pair_style so3krates so3lr lr_cutoff none\npair_coeff * * H O\nrun 0",
-        r"lr_cutoff none needs a box without periodic directions",
+        r"lr_cutoff none, given .* needs a box without periodic directions",
     ),
     "kspace without its style": (
         "pair_style so3krates so3lr coulomb kspace\npair_coeff * * H O\nrun 0",
@@ -216,7 +224,7 @@ def test_respa_with_the_whole_style_on_one_level(tmp_path: Path) -> None:
 
 def test_warnings(tmp_path: Path) -> None:
     job = Job(tmp_path, waters(2, 2, 2), "so3lr charge 1")
-    job.commands("dielectric 80.0\nmass 1 2.014\nmass 2 14.007\nrun 0\nrun 0")
+    job.commands("dielectric 80.0\nmass 1 2.014\nmass 2 14.007\nrun 0\nrun 0\nmass 1 19.0\nrun 0\nrun 0")
     job.run()
     assert job.output.count("dielectric constant has no effect") == 1
     assert job.output.count("so3krates: atom type 1: a mass of 2.014 for H is taken for an isotope") == 1
@@ -224,6 +232,7 @@ def test_warnings(tmp_path: Path) -> None:
         job.output.count("atom type 2: a mass of 14.007 for O, which weighs 15.999 g/mol; 14.007 is N: check the order")
         == 1
     )
+    assert job.output.count("atom type 1: a mass of 19 for H, which weighs 1.008 g/mol; 19 is F: check the order") == 1
     assert job.output.count("a periodic system has a total charge of 1 e") == 1
     assert job.output.count("an odd number of electrons has at least one unpaired") == 1
 

@@ -193,3 +193,33 @@ def test_a_step_without_forces_is_refused(tmp_path: Path) -> None:
     job = Job(tmp_path, waters(1, 1, 2), "so3lr")
     job.commands(f'{FLUX}\nrun 0\nreset_timestep 5\nvariable f equal c_flux[1]\nprint "$(v_f)"')
     assert re.search(r"the forces of this step are not known", failure(job))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "displace_atoms all random 0.1 0.1 0.1 1",
+        "group some id 1 2 3\ndelete_atoms group some",
+        "set type 1 type 2",
+        "change_box all x scale 1.01 remap",
+        "change_box all z final 0 40",
+    ],
+)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_atoms_that_changed_after_a_run_are_refused(ranks: int, command: str, tmp_path: Path) -> None:
+    """The flux needs positions and neighbours as the forces had them; a variable may ask after other commands."""
+    job = Job(tmp_path, waters(2, 2, 2), "so3lr lr_cutoff 6.0")
+    job.commands(f'{FLUX}\nrun 0\n{command}\nprint "$(c_flux[1])"')
+    assert "have changed since the forces of this step: the heat flux needs another run 0" in failure(job, ranks)
+
+
+def test_cost_of_fluxes_is_not_that_of_steps(tmp_path: Path) -> None:
+    """What the log says about the halo exchange is the same whether a flux is asked for or not."""
+    found = []
+    for column in ("pe", "c_flux[1]"):
+        job = Job(tmp_path, waters(2, 2, 2), "so3lr lr_cutoff 6.0")
+        job.commands(f"{FLUX}\nthermo 1\nthermo_style custom step {column}\nfix n all nve\nrun 3")
+        job.run(2)
+        found += re.findall(r"halo exchange .*: (.* bytes), waiting", job.output)
+    assert len(found) == 2
+    assert found[0] == found[1]
