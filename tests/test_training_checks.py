@@ -87,6 +87,18 @@ def test_the_stress_of_molecules_is_of_no_use(tmp_path: Path) -> None:
     assert "no training structure has a stress that is of use (4 left out: the structure has no volume" in message
 
 
+def test_molecules_may_stand_beside_periodic_structures_with_stress(tmp_path: Path) -> None:
+    frames = [water(seed) for seed in range(6)]
+    for number in (1, 3, 5):
+        frames[number].set_cell([6, 6, 6])
+        frames[number].pbc = True
+        frames[number].info["REF_stress"] = np.full(6, 0.01)
+    split = {"train": [0, 1, 2, 3], "validation": [4, 5], "test": None}
+    result = train(tmp_path, frames, loss={"stress": 1}, data={"split": split})
+    assert result.exit_code == 0, result.output
+    assert "epoch 1 of 1" in result.output
+
+
 def test_the_table_at_the_start_says_what_each_file_has(tmp_path: Path) -> None:
     write(tmp_path / "other.xyz", [water(seed, virial=np.zeros((3, 3))) for seed in range(3)], format="extxyz")
     frames = [water(seed) for seed in range(6)]

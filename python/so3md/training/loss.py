@@ -82,6 +82,8 @@ def _difference(name: str, prediction: Prediction, batch: Batch, config: LossCon
     if name == "stress":
         if prediction.virial is None:
             return None
-        return prediction.virial / batch.volume[:, None, None] - target
+        # Molecules, whose target is NaN, have no volume: zero times an infinite derivative would be none.
+        volume = torch.where(batch.volume > 0, batch.volume, 1)
+        return prediction.virial / volume[:, None, None] - target
     value = getattr(prediction, name)
     return None if value is None else value - target
