@@ -134,7 +134,8 @@ def test_the_cutoff_matters_and_eval_takes_it(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"long_range_cutoff": None}, "is periodic, and electrostatics and dispersion need a cutoff there"),
-        ({"long_range_cutoff": 1.5}, "model.long_range_cutoff: expected a length (A), at least that over which"),
+        ({"long_range_cutoff": 3.5}, "long_range_cutoff: expected a length (A), at least the cutoff of the network"),
+        ({"long_range_cutoff": 1e20}, "long_range_cutoff: expected a length (A), at least the cutoff of the network"),
         ({"long_range_cutoff_molecules": "none"}, "model.long_range_cutoff_molecules: expected a length"),
         ({"long_range_cutoff": True}, "model.long_range_cutoff: expected a length"),
         ({"long_range": 5.0}, "model.long_range: unknown key"),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: In place of a length: the one that the model was made for.
 OF_MODEL = "model"
+#: Of any length that a user gives (Angstrom), the engine's bound too.
+LARGEST_LENGTH = 1e6
 
 
 class LongRange(NamedTuple):

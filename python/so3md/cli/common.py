@@ -16,7 +16,7 @@ import click
 
 from so3md.devices import checked_device
 from so3md.loading import known_models
-from so3md.long_range import OF_MODEL
+from so3md.long_range import LARGEST_LENGTH, OF_MODEL
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 from so3md.parallel.launcher import launched_ranks
 
@@ -134,9 +134,6 @@ def _one_line(error: Exception) -> str:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     click.echo(f"Warning: {printable(' '.join(str(message).split()))}", err=True)
-
-
-LARGEST_LENGTH = 1e6  # Angstrom, the engine's bound too
 
 
 class Number(click.ParamType):

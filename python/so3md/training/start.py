@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from so3md.long_range import LARGEST_LENGTH
 from so3md.model_checks import is_number
 from so3md.model_file import SAME, ModelFile
 from so3md.reference.initial import new_model
@@ -75,11 +76,10 @@ def set_long_range(file: ModelFile, config: Config, parts: dict[str, list[Sample
         file.long_range_cutoff = DEFAULT_CUTOFF if periodic else None
         file.long_range_cutoff_molecules = None if len(periodic) < len(samples) else SAME
     if "long_range_cutoff" in config.model:
-        file.long_range_cutoff = _cutoff(config, "long_range_cutoff", file.long_range_damping)
+        file.long_range_cutoff = _cutoff(config, "long_range_cutoff", file, has_terms)
         file.long_range_cutoff_molecules = SAME
     if "long_range_cutoff_molecules" in config.model:
-        molecules = _cutoff(config, "long_range_cutoff_molecules", file.long_range_damping)
-        file.long_range_cutoff_molecules = molecules
+        file.long_range_cutoff_molecules = _cutoff(config, "long_range_cutoff_molecules", file, has_terms)
     if periodic and has_terms and file.long_range_cutoff is None:
         raise ConfigError(
             f"model.long_range_cutoff: {periodic[0].origin} is periodic, and electrostatics and dispersion need a "
@@ -87,13 +87,17 @@ def set_long_range(file: ModelFile, config: Config, parts: dict[str, list[Sample
         )
 
 
-def _cutoff(config: Config, key: str, damping: float) -> float | None:
+def _cutoff(config: Config, key: str, file: ModelFile, has_terms: bool) -> float | None:
     value = config.model[key]
     if value is None:
         return None
-    if not is_number(value) or value < damping:
+    least, what = file.long_range_damping, "that over which dispersion is switched off"
+    network = file.hyperparameters["cutoff"]
+    if has_terms and network > least:  # a shorter one would take from the model what its network sees
+        least, what = network, "the cutoff of the network"
+    if not is_number(value) or not least <= value <= LARGEST_LENGTH:
         raise ConfigError(
-            f"model.{key}: expected a length (A), at least that over which dispersion is switched off, {damping:g}, "
+            f"model.{key}: expected a length (A), at least {what}, {least:g}, and at most {LARGEST_LENGTH:g}, "
             f"or null for none, found {value!r}"
         )
     return float(value)
