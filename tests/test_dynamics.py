@@ -319,6 +319,20 @@ def test_constraints_that_are_not_for_dynamics_are_refused(constraint, tmp_path)
         Simulation.start(atoms, Settings(), tmp_path / "run")
 
 
+def test_a_mode_in_which_atoms_of_different_masses_move_is_refused(tmp_path):
+    # ASE's projection would heat ethanol from 300 to 3000 K within 100 fs.
+    atoms = waters()
+    atoms.calc = So3kratesCalculator(threads=1)
+    bonds = np.zeros((9, 3))
+    bonds[0, 2], bonds[1, 2] = 1, -1
+    atoms.set_constraint(FixedMode(bonds))
+    with pytest.raises(ValueError, match=r"constraint FixedMode: .* energy is not conserved; remove it"):
+        Simulation.start(atoms, Settings(), tmp_path / "run")
+    atoms.set_constraint(FixedMode(np.roll(bonds, 1, axis=0)))  # the two H of the first molecule
+    with Simulation.start(atoms, Settings(ensemble="nve"), tmp_path / "run") as simulation:
+        assert simulation.degrees_of_freedom == 23
+
+
 # --- what does not go together --------------------------------------------------------------------------------------
 
 

@@ -73,7 +73,8 @@ def describe_charge_and_spin(atoms: Atoms, cells: int = 1) -> str:
 def checked_number(value: Any, name: str) -> float:
     """The value as a finite float; raises ValueError, naming it, if it is none."""
     if isinstance(value, bool | np.bool_):  # ASE reads "charge -1" in a comment line as two words that are True
-        raise ValueError(f"{name}: expected a finite number, found {value!r}; a comment line needs name=value")
+        hint = "; a comment line needs name=value" if name.startswith("atoms.info") else ""
+        raise ValueError(f"{name}: expected a finite number, found {value!r}{hint}")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

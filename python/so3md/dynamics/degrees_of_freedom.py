@@ -67,6 +67,16 @@ def refuse_unfit_constraints(atoms: Atoms) -> None:
         for kind, reason in _UNFIT.items():
             if isinstance(constraint, kind):
                 raise ValueError(f"constraint {kind.__name__}: {reason}; remove it")
+        if isinstance(constraint, FixedMode) and _moves_different_masses(constraint, atoms):
+            raise ValueError(
+                "constraint FixedMode: ASE projects displacements and momenta without regard to masses, so that with "
+                "atoms of different masses in the mode the energy is not conserved; remove it"
+            )
+
+
+def _moves_different_masses(constraint: FixedMode, atoms: Atoms) -> bool:
+    moving = np.reshape(constraint.mode, (len(atoms), 3)).any(axis=1)
+    return len(np.unique(atoms.get_masses()[moving])) > 1
 
 
 def _constrained(atoms: Atoms, momenta: np.ndarray) -> np.ndarray:
