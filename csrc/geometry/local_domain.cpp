@@ -61,6 +61,7 @@ double expected_neighbours(int n, double radius, double spread_of_points, const 
 void require_memory(const BinGrid& grid, const double* positions, int n_owned, const Cell& cell, const std::vector<NeighbourRows>& lists) {
   constexpr double kSafely = 0.9;  // the exact numbers are looked at when they are known
   const int n = grid.n_atoms();
+  if (n == 0) return;
   const double spread_of_points = spread(grid, positions, cell);
   double bytes = 0;
   for (const NeighbourRows& list : lists) {
