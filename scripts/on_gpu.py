@@ -125,7 +125,10 @@ class Run:
         return f"failed (exit code {code}): {' / '.join(text.splitlines()[-3:])}"[:600]
 
     def _environment(self) -> dict[str, str]:
-        paths = [str(ROOT / "python"), str(SITE), os.environ.get("PYTHONPATH", "")]
+        # A checkout without a built engine would hide an installed so3md.
+        checkout = ROOT / "python"
+        built = any((checkout / "so3md").glob("_engine*.so"))
+        paths = [str(checkout) if built else "", str(SITE), os.environ.get("PYTHONPATH", "")]
         return {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg"}
 
     def note(self, part: str, outcome: str, seconds: float) -> None:
