@@ -35,6 +35,8 @@ def test_a_format_that_cannot_hold_the_structure_is_refused_before_the_work(wate
     message = fail("relax", water, *QUICK, "-o", "relaxed.vasp")
     assert "relaxed.vasp: the format vasp cannot hold this structure" in message
     assert names() == {water}
+    picture = fail("relax", water, *QUICK, "-o", "relaxed.png")
+    assert "relaxed.png: a file of the format png cannot be read as a structure again" in picture
     Path("relaxed.vasp").write_text("mine")
     fail("relax", water, *QUICK, "-o", "relaxed.vasp", "--overwrite")
     assert Path("relaxed.vasp").read_text() == "mine"

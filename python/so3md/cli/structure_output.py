@@ -31,11 +31,16 @@ class StructureOutput:
         self._place = path.resolve()  # of a link, the file that it stands for is replaced
         try:
             self._format = filetype(str(path), read=False)
-            writable = get_ioformat(self._format).can_write
+            known = get_ioformat(self._format)
         except UnknownFileTypeError:
-            writable = False
-        if not writable:
+            known = None
+        if known is None or not known.can_write:
             raise ValueError(f"{path}: ASE cannot write a file format of that name; .xyz is a good choice")
+        if not known.can_read:  # pictures and pages: the structure would be lost
+            raise ValueError(
+                f"{path}: a file of the format {self._format} cannot be read as a structure again; .xyz is a good "
+                "choice"
+            )
 
     def check(self, atoms: Atoms) -> None:
         """Raise if the file cannot be replaced, or its format cannot hold such a structure, which is tried.
