@@ -38,11 +38,11 @@ print("reached", flush=True)
 IMPORTS = "import so3md\nfrom mpi4py import MPI"
 
 
-def run(directory: Path, imports: str = IMPORTS, **parts: str) -> tuple[int, str]:
-    """The exit code and the output of the program on two ranks."""
+def run(directory: Path, imports: str = IMPORTS, by: tuple[str, ...] = (), **parts: str) -> tuple[int, str]:
+    """The exit code and the output of the program on two ranks; `by`: of Python, before the script."""
     script = directory / "program.py"
     script.write_text(PROGRAM.format(**{"before": "", "between": "", "after": "", "imports": imports} | parts))
-    process = start(2, script, cwd=directory)
+    process = start(2, *by, script, cwd=directory)
     output = finish(process, LIMIT)
     return process.returncode, output
 
@@ -57,8 +57,10 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("place", ["before", "between"])
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize(
+    ("how", "place"),
+    [*((how, "between") for how in WAYS), *((how, "before") for how in ("exception", "os._exit(0)", "os._exit(3)"))],
+)
 def test_the_others_end_as_well(how: str, place: str, tmp_path: Path) -> None:
     code, output = run(tmp_path, **{place: WAYS[how]})
     assert "reached" not in output
@@ -71,6 +73,32 @@ def test_the_others_end_as_well(how: str, place: str, tmp_path: Path) -> None:
         assert ended or "all ranks are stopped" in output  # who says it first
     elif "_exit" not in how:
         assert ended, output
+
+
+@pytest.mark.parametrize("how", ["sys.exit(3)", "SystemExit"])
+def test_before_there_is_a_calculator_mpi4py_ends_the_others(how: str, tmp_path: Path) -> None:
+    code, output = run(tmp_path, by=("-m", "mpi4py"), before=WAYS[how])
+    assert code != 0
+    assert "reached" not in output
+
+
+def test_a_manager_gets_no_messages_but_those_of_its_workers(tmp_path: Path) -> None:
+    """Workers end one after the other, while the manager waits for results of any of them with any tag."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        f"{IMPORTS}\nimport time\n"
+        "world = MPI.COMM_WORLD\n"
+        "if world.rank == 0:\n"
+        "    for _ in range(2):\n"
+        "        print('got', world.recv(source=MPI.ANY_SOURCE))\n"
+        "else:\n"
+        "    time.sleep(2.0 * (world.rank - 1))\n"
+        "    world.send(world.rank, dest=0)\n"
+    )
+    process = start(3, script, cwd=tmp_path)
+    output = finish(process, LIMIT)
+    assert process.returncode == 0, output
+    assert sorted(output.split("\n")) == ["", "got 1", "got 2"]
 
 
 def test_an_exception_where_the_others_wait_for_messages_of_the_script(tmp_path: Path) -> None:

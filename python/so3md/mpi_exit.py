@@ -1,8 +1,12 @@
 """Programs that mpiexec starts: a rank that ends early does not leave the others waiting.
 
 `import so3md` calls `watch`, which costs nothing where no launcher of MPI is at work, and never imports mpi4py. Under a
-launcher, an exception that nothing catches ends all ranks, from the import on. A rank that ends in any other way tells
-the others so; whoever waits for it within so3md (`who_left`) then ends the program.
+launcher, an exception that nothing catches ends all ranks, from the import on. A rank that has been one of a team
+(`joined`) and ends in any other way tells the others of that team so; whoever waits for it within so3md (`who_left`)
+then ends the program.
+
+A rank without a team says nothing when it ends well. It could only use the communicator of the script, where a manager
+that waits for results of any worker would take the message for one.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ PATIENCE = 3.0
 
 _process = 0  # that watches
 _told: list[Any] = []  # the messages to the others, which must live until they are through
+_teams: list[tuple[Any, list[int]]] = []  # communicators of so3md's own, and the ranks of the program that are in them
 
 
 def launched_ranks() -> tuple[int, int]:
@@ -64,12 +69,24 @@ def shown_by(hook: Any) -> Any:
     return getattr(hook, "shows", hook)
 
 
+def joined(comm: Any, in_world: Iterable[int]) -> None:
+    """This rank is in a team: comm is a communicator of so3md's, in_world its ranks by their numbers in the program."""
+    if all(comm != known for known, _ in _teams):
+        _teams.append((comm, list(in_world)))
+
+
 def who_left(ranks: Iterable[int]) -> int | None:
     """The first of these ranks of the program that has ended, as far as is known; None: none of them."""
     world = _world()
     if world is None:
         return None
-    return next((rank for rank in ranks if rank != world.rank and world.Iprobe(source=rank, tag=_TAG)), None)
+    return next((rank for rank in ranks if rank != world.rank and _has_left(rank, world)), None)
+
+
+def _has_left(rank: int, world: Any) -> bool:
+    if world.Iprobe(source=rank, tag=_TAG):  # it ends with an error
+        return True
+    return any(rank in members and comm.Iprobe(source=members.index(rank), tag=_TAG) for comm, members in _teams)
 
 
 def _world() -> Any:
@@ -81,23 +98,23 @@ def _world() -> Any:
 
 
 def _tell_others() -> None:
-    """Tell the ranks that have not ended yet; wait a little until they do, so that MPI finds nothing unfinished."""
-    world = _world()
-    if world is None or _told:
+    """Tell those in the teams of this rank that have not ended yet; wait a little until they do, so that MPI finds
+    nothing unfinished."""
+    if _world() is None or _told:
         return
-    others = [rank for rank in range(world.size) if rank != world.rank]
     # Who has ended waits in MPI_Finalize and receives nothing more.
-    waiting = {rank for rank in others if not world.Iprobe(source=rank, tag=_TAG)}
-    _told.extend(world.Isend(b"", dest=rank, tag=_TAG) for rank in waiting)
+    others = [(comm, rank) for comm, members in _teams for rank in range(len(members)) if rank != comm.rank]
+    waiting = [(comm, rank) for comm, rank in others if not comm.Iprobe(source=rank, tag=_TAG)]
+    _told.extend(comm.Isend(b"", dest=rank, tag=_TAG) for comm, rank in waiting)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        waiting = {rank for rank in waiting if not world.Iprobe(source=rank, tag=_TAG)}
+        waiting = [(comm, rank) for comm, rank in waiting if not comm.Iprobe(source=rank, tag=_TAG)]
         if not waiting and all(request.Test() for request in _told):
             break
         time.sleep(0.001)
-    for rank in others:
-        if world.Iprobe(source=rank, tag=_TAG):
-            world.Recv(bytearray(0), source=rank, tag=_TAG)
+    for comm, rank in others:
+        if comm.Iprobe(source=rank, tag=_TAG):
+            comm.Recv(bytearray(0), source=rank, tag=_TAG)
 
 
 def _end_all_unless_all_end() -> None:

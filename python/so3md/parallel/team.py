@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from so3md.mpi_exit import PATIENCE, who_left
+from so3md.mpi_exit import PATIENCE, joined, who_left
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -87,6 +87,7 @@ class MPITeam(Team):
         self._in_world = comm.Get_group().Translate_ranks(range(comm.size), MPI.COMM_WORLD.Get_group())
         self.wait(comm.Ibarrier(), "make a calculator with the same comm")
         self.messages, self._errors = _duplicates(comm)
+        joined(self._errors, self._in_world)
         self._threads = _threads_of_rank(self.messages)
         self._number_on_node = _number_on_node(self.messages)
 
