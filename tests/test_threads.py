@@ -151,10 +151,17 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 120_000_000, resource.RLIM_INFINI
 @LINUX
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may become another user")
 def test_a_limit_on_the_processes_of_a_user() -> None:
-    """The limit does not hold for root, so that the process becomes another user first."""
+    """The limit does not hold for root, so that the process becomes another user first.
+
+    It keeps root's right to read files, because the folder of the package may be root's alone.
+    """
     limit = """
-import os
+import ctypes, os
+libc = ctypes.CDLL(None)
+PR_SET_KEEPCAPS, CAPABILITY_VERSION_3, read = 8, 0x20080522, 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+assert libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0
 os.setresuid(54321, 54321, 54321)
+assert libc.capset((ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(read, read)) == 0
 resource.setrlimit(resource.RLIMIT_NPROC, (6, 6))
 """
     check_refusal(run(PROGRAM.format(limit=limit)))
