@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "bindings.h"
+#include "bindings/bindings.h"
 #include "geometry/local_domain.h"
 #include "geometry/partition.h"
 

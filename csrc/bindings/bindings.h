@@ -15,12 +15,15 @@ namespace so3md {
 namespace py = pybind11;
 
 void bind_model(py::module_& module);
-void bind_geometry(py::module_& module);
+void bind_engine(py::module_& module);
+void bind_batch(py::module_& module);
+void bind_neighbour_list(py::module_& module);
+
+// What only tests and timings use (testing_*.cpp).
 void bind_domain(py::module_& module);
 void bind_physics(py::module_& module);
 void bind_functions(py::module_& module);
 void bind_heat_flux(py::module_& module);
-void bind_batch(py::module_& module);
 
 /// Atomic numbers as the engine takes them. Raises ValueError for what does not fit, which NumPy would silently cut to 32 bits.
 std::vector<int> atomic_numbers(const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>& numbers);

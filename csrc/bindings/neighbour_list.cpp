@@ -1,4 +1,6 @@
-// Python binding of the neighbour list, for tests and for looking at lists.
+// Python binding of the neighbour list, for the reference model and for looking at lists.
+#include "geometry/neighbour_list.h"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -9,7 +11,6 @@
 #include <vector>
 
 #include "common/resources.h"
-#include "geometry/neighbour_list.h"
 #include "network/pair_blocks.h"
 
 namespace so3md {
@@ -118,7 +119,7 @@ class PythonNeighbourList {
 
 }  // namespace
 
-void bind_geometry(py::module_& module) {
+void bind_neighbour_list(py::module_& module) {
   py::class_<PythonNeighbourList>(module, "NeighbourList",
                                   R"(Pairs of atoms within a short and a long cutoff, with a skin (all lengths in A).
 

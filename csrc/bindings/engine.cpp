@@ -1,6 +1,4 @@
-// The Python module so3md._engine.
-#include "bindings.h"
-
+// Python binding of the engine: one structure at a time, on one process or several.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -11,34 +9,14 @@
 #include <optional>
 #include <string>
 
-#include "bindings_transport.h"
+#include "bindings/bindings.h"
+#include "bindings/transport.h"
 #include "common/cgroup.h"
 #include "common/resources.h"
 #include "cpu/instruction_sets.h"
 #include "evaluator.h"
 
 namespace so3md {
-
-void warn(const std::string& text) {
-  if (!text.empty() && PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1) != 0) throw py::error_already_set();
-}
-
-Precision parse_precision(const std::string& name) {
-  if (name == "mixed") return Precision::mixed;
-  if (name == "double") return Precision::double_;
-  throw py::value_error("unknown precision '" + name + "': expected 'mixed' or 'double'");
-}
-
-std::vector<int> atomic_numbers(const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>& numbers) {
-  std::vector<int> out(static_cast<std::size_t>(numbers.size()));
-  for (std::size_t k = 0; k < out.size(); ++k) {
-    const std::int64_t number = numbers.data()[k];
-    out[k] = static_cast<int>(number);
-    if (out[k] == number) continue;
-    throw py::value_error("atom " + std::to_string(k) + " has the number " + std::to_string(number) + ": expected an atomic number");
-  }
-  return out;
-}
 
 namespace {
 
@@ -313,6 +291,8 @@ std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, co
                                         py::getattr(transport, "device_memory", py::bool_(false)).cast<bool>());
 }
 
+}  // namespace
+
 void bind_engine(py::module_& module) {
   py::register_exception<FailedElsewhere>(module, "FailedElsewhere", PyExc_RuntimeError);
   py::class_<PythonEngine>(module, "Engine",
@@ -359,18 +339,4 @@ void bind_engine(py::module_& module) {
   module.def("instruction_sets", &usable_instruction_sets, "Instruction sets that this build can use here, the widest last.");
 }
 
-}  // namespace
-
 }  // namespace so3md
-
-PYBIND11_MODULE(_engine, module) {
-  module.doc() = "The so3md engine (C++).";
-  so3md::bind_model(module);
-  so3md::bind_geometry(module);
-  so3md::bind_domain(module);
-  so3md::bind_physics(module);
-  so3md::bind_functions(module);
-  so3md::bind_heat_flux(module);
-  so3md::bind_engine(module);
-  so3md::bind_batch(module);
-}

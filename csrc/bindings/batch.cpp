@@ -1,4 +1,6 @@
 // Python binding of the evaluation of many structures at once.
+#include "batch.h"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -9,8 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "batch.h"
-#include "bindings.h"
+#include "bindings/bindings.h"
 #include "common/resources.h"
 
 namespace so3md {

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "bindings.h"
+#include "bindings/bindings.h"
 #include "common/aligned.h"
 #include "network/kernels.h"
 

@@ -1,4 +1,6 @@
 // Python binding of model files.
+#include "model/model.h"
+
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
@@ -10,8 +12,7 @@
 #include <optional>
 #include <string>
 
-#include "bindings.h"
-#include "model/model.h"
+#include "bindings/bindings.h"
 
 namespace so3md {
 

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "bindings.h"
+#include "bindings/bindings.h"
 #include "heat_flux/charge_shares.h"
 #include "heat_flux/kernels.h"
 

@@ -1,4 +1,4 @@
-#include "bindings_transport.h"
+#include "bindings/transport.h"
 
 #include <pybind11/numpy.h>
 
