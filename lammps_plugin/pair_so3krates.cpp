@@ -19,7 +19,7 @@
 #include "force.h"
 #include "kspace.h"
 #include "memory.h"
-#include "model_path.h"
+#include "model/model_path.h"
 #include "modify.h"
 #include "neighbor.h"
 #include "universe.h"

@@ -1,4 +1,4 @@
-#include "model_path.h"
+#include "model/model_path.h"
 
 #include <dlfcn.h>
 
@@ -32,7 +32,11 @@ std::vector<fs::path> model_directories() {
     for (std::string directory; std::getline(text, directory, ':');)
       if (!directory.empty()) directories.emplace_back(directory);
   }
-  directories.push_back((library_directory() / ".." / "models").lexically_normal());
+  const fs::path here = library_directory();
+  const fs::path of_package = (here / ".." / "models").lexically_normal();
+  const fs::path of_tree = (here / ".." / "share" / "so3md" / "models").lexically_normal();
+  std::error_code missing;
+  directories.push_back(fs::is_directory(of_tree, missing) ? of_tree : of_package);
   return directories;
 }
 
