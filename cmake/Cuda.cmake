@@ -6,7 +6,6 @@ set(SO3MD_CUDA AUTO CACHE STRING "Build the GPU kernels: ON, OFF, or AUTO (where
 set_property(CACHE SO3MD_CUDA PROPERTY STRINGS AUTO ON OFF)
 option(SO3MD_CUDA_EMULATION "Build the emulation of the GPU kernels on the processor" ON)
 set(SO3MD_CUDA_ARCHITECTURES "80-real;90-real;90-virtual" CACHE STRING "GPUs to compile for, as CMAKE_CUDA_ARCHITECTURES")
-set(SO3MD_DEVICE_LIBRARY_DIR "${SO3MD_MODULE_DIR}" CACHE PATH "Where the libraries of the GPU kernels are put")
 
 if(NOT SO3MD_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "SO3MD_CUDA is ${SO3MD_CUDA}: expected AUTO, ON or OFF")
@@ -32,10 +31,13 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu csrc/cuda/lists/*.cu csr
 function(so3md_finish_device_library target)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/csrc")
   target_link_libraries(${target} PRIVATE so3md_core)
-  set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".so" LIBRARY_OUTPUT_DIRECTORY "$<1:${SO3MD_DEVICE_LIBRARY_DIR}>")
+  set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".so")
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     target_link_options(${target} PRIVATE "-Wl,--exclude-libs,ALL")
   endif()
+  # Where device.cpp looks: beside the Python module, and in a folder beside the shared library. A build of single targets may lack it.
+  install(TARGETS ${target} LIBRARY DESTINATION . COMPONENT python EXCLUDE_FROM_ALL OPTIONAL)
+  install(TARGETS ${target} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/so3md" COMPONENT devices OPTIONAL)
 endfunction()
 
 # Makes a target that only says why the library is not there, for those who build it by name.

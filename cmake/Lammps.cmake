@@ -7,7 +7,6 @@ set_property(CACHE SO3MD_LAMMPS_PLUGIN PROPERTY STRINGS AUTO ON OFF)
 set(SO3MD_LAMMPS_HEADERS "" CACHE PATH "Folder of LAMMPS's headers (pair.h); empty: that of the Python package lammps")
 set(SO3MD_LAMMPS_VERSION "" CACHE STRING "Release that the headers belong to, for example '22 Jul 2025'; empty: look for it beside them")
 set(SO3MD_MPI_INCLUDE "" CACHE PATH "Folder of mpi.h; empty: that of the Python package mpich")
-set(SO3MD_LAMMPS_PLUGIN_DIR "${PROJECT_SOURCE_DIR}/python/so3md/lammps" CACHE PATH "Where the LAMMPS plugin is put")
 
 set(so3md_months Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec)
 
@@ -85,8 +84,9 @@ function(so3md_add_lammps_plugin headers mpi_include)
   # Nothing else may be visible: symbols of the standard library could be taken for those of LAMMPS or of another plugin.
   target_link_options(so3kratesplugin PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/lammps_plugin/exports.map")
   # LAMMPS loads files whose name ends in plugin.so by itself.
-  set_target_properties(so3kratesplugin PROPERTIES PREFIX "" SUFFIX ".so"
-    LIBRARY_OUTPUT_DIRECTORY "$<1:${SO3MD_LAMMPS_PLUGIN_DIR}>")
+  set_target_properties(so3kratesplugin PROPERTIES PREFIX "" SUFFIX ".so")
+  install(TARGETS so3kratesplugin LIBRARY DESTINATION lammps COMPONENT python EXCLUDE_FROM_ALL OPTIONAL)
+  install(TARGETS so3kratesplugin LIBRARY DESTINATION . COMPONENT lammps EXCLUDE_FROM_ALL)
 endfunction()
 
 if(NOT SO3MD_LAMMPS_PLUGIN MATCHES "^(AUTO|ON|OFF)$")

@@ -23,7 +23,8 @@ bool is_file(const std::string& path) { return access(path.c_str(), R_OK) == 0; 
 
 std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
-// Beside the library that holds this code, or, for the LAMMPS plugin, one folder up.
+// Beside the library that holds this code; for the LAMMPS plugin and the C library of the Python package, one folder up; for the C library
+// of an installed tree, in a folder so3md beside it.
 std::vector<std::string> folders() {
   if (const char* given = std::getenv(kDirectoryVariable); given != nullptr && *given != '\0') return {given};
   static const int here = 0;
@@ -36,6 +37,7 @@ std::vector<std::string> folders() {
   std::vector<std::string> all;
   for (const std::string& each : {folder, folder_of(info.dli_fname), folder_of(folder), folder_of(folder_of(info.dli_fname))})
     if (std::find(all.begin(), all.end(), each) == all.end()) all.push_back(each);
+  if (const std::string own = folder + "/so3md"; access(own.c_str(), X_OK) == 0) all.push_back(own);
   return all;
 }
 

@@ -264,9 +264,14 @@ def build(run: Run, seconds: float) -> str:
         return outcome
     targets = ["_engine", *(["so3md_cuda"] if with_nvcc else []), *(["so3md_cuda_emulation"] if emulated else [])]
     jobs = str(os.cpu_count() or 1)
-    return run.start(
+    outcome = run.start(
         [*_program("cmake"), "--build", BUILD, "--target", *targets, "--parallel", jobs], end - time.monotonic()
     )
+    if outcome != "done":
+        return outcome
+    package = ROOT / "python" / "so3md"
+    install = [*_program("cmake"), "--install", BUILD, "--component", "python", "--prefix", package]
+    return run.start(install, end - time.monotonic())
 
 
 def _program(name: str) -> list[str]:

@@ -34,6 +34,7 @@ LEFT_OUT = (
         r"test_cuda\w*\.py::",
         "the emulation of a GPU is not built with sanitizers, which do not know the stacks of its fibers",
     ),
+    LeftOut(r"test_library\.py::", "programs that link the C library are not built with sanitizers"),
     LeftOut(r"::test_kernels_share_no_symbol_with_other_files", "sanitizers add symbols of their own to object files"),
     LeftOut(r"::test_memory_does_not_grow", "sanitizers keep freed memory for a while", ("address",)),
     LeftOut(
