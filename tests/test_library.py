@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import platform
 import re
 import shutil
 import subprocess
@@ -101,6 +102,23 @@ def test_the_header_is_that_of_the_source_tree() -> None:
     """An installation that is older than the checkout would test another interface."""
     for name in ("so3md.h", "so3md.hpp"):
         assert (config.PREFIX / "include/so3md" / name).read_bytes() == (ROOT / "include/so3md" / name).read_bytes()
+
+
+@needs_compilers
+def test_the_program_on_the_page_compiles(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    include, _, statements = re.search(r"```cpp\n(.*?)```", page, re.DOTALL)[1].partition("\n\n")
+    assert include == "#include <so3md/so3md.hpp>"
+    source = tmp_path / "page.cpp"
+    source.write_text(f"#include <cstdio>\n#include <vector>\n{include}\nint main() {{\n{statements}{PRINT}}}\n")
+    run(PROGRAMS["c++"], "-std=c++20", source, *config_says("--cflags", "--libs").split(), "-o", tmp_path / "page")
+    atoms = Atoms("OH2", [[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]])
+    atoms.calc = So3kratesCalculator()
+    bound = tolerances.MIXED_ENERGY_PER_ATOM * len(atoms)
+    assert float(run(tmp_path / "page")) == pytest.approx(atoms.get_potential_energy(), abs=bound)
+
+
+PRINT = 'std::printf("%.9f", results.energy);\n'
 
 
 # --- examples against installed trees ---------------------------------------------------------------------------------
@@ -463,6 +481,39 @@ def test_engines_work_at_the_same_time(c: Interface, make_engine: Callable[..., 
     with ThreadPoolExecutor(4) as threads:
         for forces in threads.map(work, range(1, 5)):
             np.testing.assert_array_equal(forces, expected)
+
+
+ARITHMETIC = """
+import ctypes, sys
+sys.path.insert(0, sys.argv[1])
+from ase.build import molecule
+from c_interface import DOUBLE, MIXED, Interface
+
+setting, libm = int(sys.argv[2], 16), ctypes.CDLL("libm.so.6")
+interface, atoms = Interface(), molecule("H2O", cell=[9, 10, 11], pbc=True)
+if setting > 0xFF:
+    libm.fesetround(setting)
+else:
+    libm.feenableexcept(setting)
+for precision in (MIXED, DOUBLE):
+    engine = interface.engine(interface.model(), precision=precision, threads=2)
+    print(interface.evaluate(engine, interface.system(atoms)).energy.hex())
+print(libm.fegetround() if setting > 0xFF else libm.fegetexcept())
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.machine() != "x86_64",
+    reason="numbers and functions of x86-64 Linux",
+)
+def test_arithmetic_of_the_program_changes_nothing(tmp_path: Path) -> None:
+    """Fortran programs trap invalid operations, divisions by zero and overflow; others round downwards."""
+    (tmp_path / "program.py").write_text(ARITHMETIC)
+    outputs = {}
+    for name, setting in (("nothing", 0), ("trap", 0x1 | 0x4 | 0x8), ("downwards", 0x400), ("to zero", 0xC00)):
+        outputs[name] = run(sys.executable, tmp_path / "program.py", ROOT / "tests", hex(setting)).split()
+        assert int(outputs[name][-1]) == setting
+        assert outputs[name][:-1] == outputs["nothing"][:-1]
 
 
 def test_names_are_looked_up_in_the_model_path(

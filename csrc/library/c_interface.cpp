@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "common/default_arithmetic.h"
 #include "library/library_engine.h"
 #include "library/versioned_struct.h"
 #include "model/model.h"
@@ -38,6 +39,7 @@ so3md_status fail(so3md_status status, const char* text) noexcept {
 /// What a function of the interface does, with nothing thrown; `other`: the status of exceptions that have none of their own.
 template <class Function>
 so3md_status guarded(Function&& function, so3md_status other = SO3MD_ERROR_RUNTIME) noexcept {
+  const DefaultArithmetic arithmetic;
   try {
     function();
     return SO3MD_OK;
