@@ -1,4 +1,4 @@
-# The libraries of the GPU kernels, which so3md opens at run time when a device is asked for (csrc/device.cpp):
+# The libraries of the GPU kernels, which so3md opens at run time when a device is asked for (csrc/engine/device_library.cpp):
 #   so3md_cuda            for GPUs, by nvcc; skipped with a message where there is none
 #   so3md_cuda_emulation  the same sources for the processor (csrc/cuda/emulation), for the tests. It is always built, since it is small
 #                         and every installation can then test what it would run on a GPU.
@@ -12,7 +12,7 @@ if(NOT SO3MD_CUDA MATCHES "^(AUTO|ON|OFF)$")
 endif()
 
 # A hash of the headers whose classes cross the border between the libraries: only those of one build are used together.
-file(GLOB border_headers CONFIGURE_DEPENDS csrc/*.h csrc/common/*.h csrc/model/*.h csrc/geometry/*.h csrc/halo/*.h csrc/network/*.h
+file(GLOB border_headers CONFIGURE_DEPENDS csrc/evaluation/*.h csrc/common/*.h csrc/model/*.h csrc/geometry/*.h csrc/halo/*.h csrc/network/*.h
   csrc/cuda/interface.h)
 set(border_hashes "${CMAKE_CXX_COMPILER_ID}")
 foreach(header ${border_headers})
@@ -23,7 +23,7 @@ string(SHA256 border_hash "${border_hashes}")
 string(SUBSTRING "${border_hash}" 0 16 border_hash)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${border_headers})
 set(so3md_interface_version "SO3MD_INTERFACE_VERSION=\"${PROJECT_VERSION}-${border_hash}\"")
-set_source_files_properties(csrc/device.cpp PROPERTIES COMPILE_DEFINITIONS "${so3md_interface_version}")
+set_source_files_properties(csrc/engine/device_library.cpp PROPERTIES COMPILE_DEFINITIONS "${so3md_interface_version}")
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu csrc/cuda/lists/*.cu csrc/cuda/network/*.cu)
 

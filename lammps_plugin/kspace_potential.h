@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "engine.h"
+#include "evaluation/engine.h"
 #include "lammps.h"
 
 namespace so3md {

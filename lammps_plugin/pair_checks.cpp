@@ -9,7 +9,7 @@
 
 #include "atom.h"
 #include "atomic_masses.h"
-#include "charge_and_spin.h"
+#include "evaluation/charge_and_spin.h"
 #include "comm.h"
 #include "common/number_text.h"
 #include "compute.h"

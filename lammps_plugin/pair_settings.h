@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "engine.h"
+#include "evaluation/engine.h"
 
 namespace LAMMPS_NS {
 class LAMMPS;

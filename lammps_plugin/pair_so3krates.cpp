@@ -15,6 +15,8 @@
 #include "compute.h"
 #include "domain.h"
 #include "elements.h"
+#include "engine/create_engine.h"
+#include "engine/device_library.h"
 #include "error.h"
 #include "force.h"
 #include "kspace.h"
@@ -93,7 +95,7 @@ void PairSo3krates::make_engine() {
   heat_flux_.reset();  // it has the same cutoff
   collectively(lmp, [this] {
     check_options(settings_.engine);
-    engine_ = Engine::create(model_, settings_.engine, *pool_);
+    engine_ = create_engine(model_, settings_.engine, *pool_);
   });
   engine_options_ = settings_.engine;
   described_ = false;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine.h"
+#include "evaluation/engine.h"
 #include "exclusions.h"
 #include "geometry/cell.h"
 #include "halo/planned_halo.h"

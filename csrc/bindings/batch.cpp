@@ -1,5 +1,4 @@
 // Python binding of the evaluation of many structures at once.
-#include "batch.h"
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -13,6 +12,7 @@
 
 #include "bindings/bindings.h"
 #include "common/resources.h"
+#include "engine/batch.h"
 
 namespace so3md {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine.h"
+#include "evaluation/engine.h"
 
 namespace so3md {
 

@@ -14,7 +14,8 @@
 #include "common/cgroup.h"
 #include "common/resources.h"
 #include "cpu/instruction_sets.h"
-#include "evaluator.h"
+#include "engine/device_library.h"
+#include "engine/evaluator.h"
 
 namespace so3md {
 

@@ -1,9 +1,9 @@
 // The functions that the formulas of csrc/physics ask for, on the short vectors of an instruction set.
 #pragma once
 
+#include "common/formula.h"
 #include "cpu/simd.h"
 #include "cpu/vector_math.h"
-#include "physics/formula.h"
 
 namespace SO3MD_CPU_NAMESPACE {
 
@@ -38,7 +38,7 @@ struct TwinVector {
   SO3MD_FORMULA TwinVector& operator+=(TwinVector b) { return *this = *this + b; }
 };
 
-/// The policy `Math` of the pair physics (physics/formula.h).
+/// The policy `Math` of the pair physics (common/formula.h).
 template <class Real_>
 struct VectorMath {
   using Real = Real_;

@@ -30,8 +30,9 @@ double* room(bool wanted, std::size_t atoms, DeviceArray<double>& array) {
   return array.data();
 }
 
-// The stages are those of EngineOf (csrc/engine.cpp), in the same order, and equation numbers refer to docs/theory.md. Everything is
-// started without waiting; the host waits once, for the results. Only processes that share a system wait more often, for each other.
+// The stages are those of EngineOf (csrc/engine/cpu_engine.cpp), in the same order, and equation numbers refer to docs/theory.md.
+// Everything is started without waiting; the host waits once, for the results. Only processes that share a system wait more often, for each
+// other.
 template <class Real>
 class CudaEngine final : public Engine {
  public:

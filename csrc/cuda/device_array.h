@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cuda/platform.h"
-#include "device.h"
+#include "evaluation/device.h"
 
 namespace so3md::cuda {
 

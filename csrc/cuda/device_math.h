@@ -3,12 +3,12 @@
 
 #include <cmath>
 
+#include "common/formula.h"
 #include "cuda/platform.h"
-#include "physics/formula.h"
 
 namespace so3md::cuda {
 
-/// The policy `Math` of the pair physics (physics/formula.h).
+/// The policy `Math` of the pair physics (common/formula.h).
 template <class Real_>
 struct DeviceMath {
   using Real = Real_;

@@ -1,7 +1,7 @@
 #include "cuda/device_math.h"
 #include "cuda/edges.h"
 #include "cuda/warp.h"
-#include "geometry/cutoff_function.h"
+#include "model/cutoff_function.h"
 
 namespace so3md::cuda {
 

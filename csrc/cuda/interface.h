@@ -1,10 +1,10 @@
-// What the library of the GPU kernels shows to the program that opens it (csrc/device.cpp). Both must come from the same build: classes
-// cross the border, so the version holds a hash of their headers.
+// What the library of the GPU kernels shows to the program that opens it (csrc/engine/device_library.cpp). Both must come from the same
+// build: classes cross the border, so the version holds a hash of their headers.
 #pragma once
 
 #include <memory>
 
-#include "engine.h"
+#include "evaluation/engine.h"
 
 namespace so3md::cuda {
 

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "device.h"
+#include "evaluation/device.h"
 
 #if defined(SO3MD_CUDA_EMULATION)
 #include "cuda/emulation/language.h"

@@ -4,7 +4,7 @@
 #include <cstddef>
 
 #include "cuda/platform.h"
-#include "engine.h"
+#include "evaluation/engine.h"
 
 namespace so3md::cuda {
 

@@ -1,7 +1,7 @@
 // What the device does at best.
 #pragma once
 
-#include "device.h"
+#include "evaluation/device.h"
 
 namespace so3md::cuda {
 

@@ -7,6 +7,8 @@
 #include <numbers>
 #include <tuple>
 
+#include "common/index.h"
+
 namespace so3md {
 
 namespace {
@@ -14,8 +16,6 @@ namespace {
 std::atomic<std::int64_t> builds{0};  // of all domains
 
 constexpr int kSiteGrain = 4096;  // sites that a thread places at a time: fewer are not worth waking a thread
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 // By internal number of the grid; empty where this process owns all.
 std::vector<PointRole> roles_of(const std::vector<int>& point_of, const AtomOwner* owners, int process) {

@@ -7,11 +7,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/index.h"
+
 namespace so3md {
 
 namespace {
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 

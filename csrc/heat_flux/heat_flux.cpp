@@ -5,6 +5,7 @@
 #include <exception>
 #include <stdexcept>
 
+#include "common/index.h"
 #include "heat_flux/charge_shares.h"
 #include "network/embedding.h"
 #include "network/harmonics_table.h"
@@ -19,8 +20,6 @@ using heat_flux::kValue;
 namespace {
 
 constexpr int kAtomsPerTask = heat_flux::kBlock;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> model) {
   if (model->hyper.architecture != Architecture::so3krates)

@@ -6,7 +6,7 @@
 
 #include "common/aligned.h"
 #include "common/thread_pool.h"
-#include "engine.h"
+#include "evaluation/engine.h"
 #include "geometry/domain.h"
 #include "halo/halo_exchange.h"
 #include "heat_flux/kernels.h"

@@ -6,8 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "charge_and_spin.h"
 #include "common/number_text.h"
+#include "evaluation/charge_and_spin.h"
 
 namespace so3md {
 

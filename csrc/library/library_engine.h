@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "evaluator.h"
+#include "engine/evaluator.h"
 #include "so3md/so3md.h"
 
 namespace so3md {

@@ -9,7 +9,7 @@
 #include "common/discard.h"
 #include "common/thread_pool.h"
 #include "geometry/domain.h"
-#include "geometry/radial.h"
+#include "model/radial.h"
 #include "network/kernels.h"
 #include "network/pair_blocks.h"
 

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "common/discard.h"
+#include "common/index.h"
 #include "network/harmonics_table.h"
+#include "network/layer_order.h"
 
 namespace so3md {
 
@@ -20,8 +22,6 @@ void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
 
 // Filters of so many edges of a layer lie in caches better than they are worked out twice.
 constexpr std::size_t kMostKeptEdges = 512;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 }  // namespace
 
@@ -173,9 +173,8 @@ void Network<Real>::attend(const LayerStep<Real>& step, bool forward, bool inter
 }
 
 template <class Real>
-void Network<Real>::project(int layer, int begin, int end) {
+void Network<Real>::project(int layer, const LayerStep<Real>& s, int begin, int end) {
   const Layout& layout = parameters_->layout;
-  const LayerStep<Real> s = step(layer);
   if (s.first_layer != nullptr) return;
   pool_.parallel_for(end - begin, kAtomsPerTask, [&](int first, int last, int) {
     const auto row = static_cast<std::ptrdiff_t>(begin + first);
@@ -187,35 +186,73 @@ void Network<Real>::project(int layer, int begin, int end) {
   });
 }
 
+template <class Real>
+void Network<Real>::attend_boundary(int, const LayerStep<Real>& step, HaloExchange&, Stopwatch&) {
+  attend(step, true, false);
+  if (step.first_layer == nullptr) run(kernels_.gather_forward, step, 0, owned_, kAtomsPerTask);
+}
+
+template <class Real>
+void Network<Real>::attend_boundary_adjoint(int layer, LayerStep<Real>& step, HaloExchange&, Stopwatch&) {
+  attend(step, false, false);
+  if (step.first_layer != nullptr) step.gradient_x = nullptr;
+  run(kernels_.gather_adjoint, step, 0, owned_, kAtomsPerTask);
+  if (parameters_->layout.norm_input && layer > 0) run(kernels_.input_norm_adjoint, step, 0, owned_, kAtomsPerTask);
+}
+
+template <class Real>
+void Network<Real>::node_forward(const LayerStep<Real>& step) {
+  run(kernels_.node_forward, step, 0, owned_, kAtomsPerTask);
+}
+
+template <class Real>
+void Network<Real>::node_adjoint(const LayerStep<Real>& step) {
+  run(kernels_.node_adjoint, step, 0, owned_, kAtomsPerTask);
+}
+
+template <class Real>
+std::array<Rows<Real>, 2> Network<Real>::forward_rows(const LayerStep<Real>& step) const {
+  const Layout& layout = parameters_->layout;
+  return {{{step.x_next, layout.features, layout.feature_stride}, {step.chi_next, layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+std::array<Rows<Real>, 2> Network<Real>::adjoint_rows(const LayerStep<Real>& step) const {
+  const Layout& layout = parameters_->layout;
+  const int projected = step.first_layer != nullptr ? step.first_layer->num_species * layout.heads : 0;
+  return {{step.first_layer != nullptr ? Rows<Real>{step.gradient_projected, projected, projected}
+                                       : Rows<Real>{step.gradient_attended, layout.features_padded, layout.features_padded},
+           {step.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}}};
+}
+
 // chi before the first layer (eq. 53), where it does not start at zero.
 template <class Real>
-void Network<Real>::initialise_coordinates(HaloExchange& halo, Stopwatch& watch) {
-  const Layout& layout = parameters_->layout;
-  if (layout.initial_scale == 0.0) return;
+void Network<Real>::initial_forward() {
   LayerStep<Real> s = step(0);
   s.chi_next = chi_[0].data();
   run(kernels_.initial_forward, s, 0, owned_, kAtomsPerTask);
-  watch.lap("first layer");
-  const Rows<Real> sent[] = {{s.chi_next, layout.num_coordinates, layout.chi_stride}};
-  halo.start(Reach::near, sent);
-  halo.finish();
-  watch.lap("exchange");
 }
 
-// From gradient_chi_ of the first layer's input to forces.
 template <class Real>
-void Network<Real>::initial_adjoint(LayerStep<Real> s, HaloExchange& halo, Stopwatch& watch) {
+std::array<Rows<Real>, 1> Network<Real>::initial_rows() {
   const Layout& layout = parameters_->layout;
-  if (layout.initial_scale == 0.0) return;
+  return {{{chi_[0].data(), layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+std::array<Rows<Real>, 1> Network<Real>::initial_adjoint_rows() {
+  const Layout& layout = parameters_->layout;
   std::copy(gradient_chi_.begin(), gradient_chi_.end(), gradient_chi_attended_.begin());
-  const Rows<Real> sent[] = {{s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}};
-  halo.start(Reach::near, sent);
-  halo.finish();
-  watch.lap("exchange");
+  return {{{gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}}};
+}
+
+// From the gradient on the coordinates before the first layer to forces.
+template <class Real>
+void Network<Real>::initial_adjoint() {
+  LayerStep<Real> s = adjoint_step(0);
   run(kernels_.initial_adjoint, s, 0, static_cast<int>(edges_.pair_blocks().blocks().size()), 1);
   s.gradient_x = nullptr;
   run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
-  watch.lap("first layer");
 }
 
 template <class Real>
@@ -237,9 +274,8 @@ ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
 }
 
 template <class Real>
-void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, HaloExchange& halo, Readouts& out,
-                            Stopwatch& watch, std::vector<LayerFeatures>* features) {
-  const Layout& layout = parameters_->layout;
+void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, const Systems&, HaloExchange& halo,
+                            Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) {
   species_ = species;
   if (features != nullptr && !keeps_inputs_) {
     keeps_inputs_ = true;
@@ -250,35 +286,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
   interior_ = domain.n_interior;
   embed(composition);
   watch.lap("embedding");
-  initialise_coordinates(halo, watch);
-  project(0, owned_, slots_);
-  for (int layer = 0; layer < static_cast<int>(parameters_->layers.size()); ++layer) {
-    const LayerStep<Real> s = step(layer);
-    const char* stage = s.first_layer != nullptr ? "first layer" : "attention";
-    // What other processes sent after the last layer is needed by the boundary only.
-    project(layer, 0, owned_);
-    watch.lap("node products");
-    attend(s, true, true);
-    watch.lap(stage);
-    if (layer > 0) {
-      halo.finish();
-      watch.lap("exchange");
-      project(layer, owned_, slots_);
-      watch.lap("node products");
-    }
-    attend(s, true, false);
-    if (s.first_layer == nullptr) run(kernels_.gather_forward, s, 0, owned_, kAtomsPerTask);
-    watch.lap(stage);
-    run(kernels_.node_forward, s, 0, owned_, kAtomsPerTask);
-    if (features != nullptr) record(layer, features->emplace_back());
-    watch.lap("node products");
-    if (layer + 1 < static_cast<int>(parameters_->layers.size())) {
-      const Rows<Real> sent[] = {{s.x_next, layout.features, layout.feature_stride},
-                                 {s.chi_next, layout.num_coordinates, layout.chi_stride}};
-      halo.start(Reach::near, sent);
-      watch.lap("exchange");
-    }
-  }
+  LayerOrder::forward(*this, halo, watch, features);
   const auto owned = index_of(owned_);
   out.energy.resize(owned);
   out.charge.resize(parameters_->model().hyper.charge_head ? owned : 0);
@@ -292,7 +300,6 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
 
 template <class Real>
 void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) {
-  const Layout& layout = parameters_->layout;
   Readouts unused;
   ReadoutStep<Real> readout = readout_step(unused);
   readout.energy_gradient = gradients.energy.data();
@@ -304,48 +311,35 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
   });
   std::fill(gradient_chi_.begin(), gradient_chi_.end(), Real(0));
   watch.lap("readouts");
-  for (int layer = static_cast<int>(parameters_->layers.size()) - 1; layer >= 0; --layer) {
-    LayerStep<Real> s = step(layer);
-    s.forces = forces;
-    s.virial = virial;
-    run(kernels_.node_adjoint, s, 0, owned_, kAtomsPerTask);
-    watch.lap("node products");
-    const int projected = s.first_layer != nullptr ? s.first_layer->num_species * layout.heads : 0;
-    const Rows<Real> sent[] = {s.first_layer != nullptr ? Rows<Real>{s.gradient_projected, projected, projected}
-                                                        : Rows<Real>{s.gradient_attended, layout.features_padded, layout.features_padded},
-                               {s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}};
-    halo.start(Reach::near, sent);
-    watch.lap("exchange");
-    const char* stage = s.first_layer != nullptr ? "first layer" : "attention adjoint";
-    attend(s, false, true);
-    watch.lap(stage);
-    halo.finish();
-    watch.lap("exchange");
-    attend(s, false, false);
-    if (s.first_layer != nullptr) s.gradient_x = nullptr;
-    run(kernels_.gather_adjoint, s, 0, owned_, kAtomsPerTask);
-    if (layout.norm_input && layer > 0) run(kernels_.input_norm_adjoint, s, 0, owned_, kAtomsPerTask);
-    watch.lap(stage);
-    if (layer == 0) initial_adjoint(s, halo, watch);
-  }
+  forces_ = forces;
+  virial_ = virial;
+  LayerOrder::adjoint(*this, halo, watch);
+}
+
+template <class Real>
+LayerStep<Real> Network<Real>::adjoint_step(int layer) {
+  LayerStep<Real> out = step(layer);
+  out.forces = forces_;
+  out.virial = virial_;
+  return out;
 }
 
 template <class Real>
 void Network<Real>::record(int layer, LayerFeatures& out) const {
   const Layout& layout = parameters_->layout;
   const std::size_t at = index_of(layer);
-  auto copy = [&](const AlignedVector<Real>& from, int width, int stride) {
-    std::vector<double> to;
-    for (int row = 0; row < owned_; ++row)
-      for (int c = 0; c < width; ++c) to.push_back(static_cast<double>(from[index_of(row) * index_of(stride) + index_of(c)]));
-    return to;
+  const auto features = [&](const AlignedVector<Real>& rows) {
+    return without_padding(rows.data(), owned_, layout.features, layout.feature_stride);
   };
-  out.x_in = copy(x_[at], layout.features, layout.feature_stride);
-  out.chi_in = copy(chi_[at], layout.num_coordinates, layout.chi_stride);
-  out.x_attended = copy(x_attended_[at], layout.features, layout.feature_stride);
-  out.chi_attended = copy(chi_attended_[at], layout.num_coordinates, layout.chi_stride);
-  out.x_out = copy(x_[at + 1], layout.features, layout.feature_stride);
-  out.chi_out = copy(chi_[at + 1], layout.num_coordinates, layout.chi_stride);
+  const auto coordinates = [&](const AlignedVector<Real>& rows) {
+    return without_padding(rows.data(), owned_, layout.num_coordinates, layout.chi_stride);
+  };
+  out.x_in = features(x_[at]);
+  out.chi_in = coordinates(chi_[at]);
+  out.x_attended = features(x_attended_[at]);
+  out.chi_attended = coordinates(chi_attended_[at]);
+  out.x_out = features(x_[at + 1]);
+  out.chi_out = coordinates(chi_[at + 1]);
 }
 
 template class Network<float>;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "common/discard.h"
+#include "common/index.h"
 
 namespace so3md {
 
@@ -18,8 +19,6 @@ constexpr int kLargestBlock = 256;
 // A pair of an atom and its own image stands in the list twice, with opposite displacements: the positive one counts. Displacements are
 // whole lattice vectors, none of which is this short.
 constexpr double kNoLength = 1e-6;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 bool is_positive(const double* from, const double* to) {
   for (int k = 0; k < 3; ++k)

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "common/index.h"
+
 namespace so3md {
 
 namespace {
@@ -13,8 +15,6 @@ constexpr int kSweeps = 4;
 
 // Pairs of two blocks that both work on need rim rows in both: a smaller part of a block's pairs than this is not worth them.
 constexpr int kLeastPart = 32;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 }  // namespace
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "common/aligned.h"
-#include "geometry/radial.h"
 #include "model/model.h"
+#include "model/radial.h"
 #include "network/layout.h"
 
 namespace so3md {

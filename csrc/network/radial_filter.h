@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "geometry/radial.h"
+#include "model/radial.h"
 #include "network/layout.h"
 
 namespace so3md {

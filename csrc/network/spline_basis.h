@@ -1,7 +1,7 @@
 // The uniform quintic B-spline, one text for fitting in double and for kernels in any precision.
 #pragma once
 
-#include "physics/formula.h"
+#include "common/formula.h"
 
 namespace so3md {
 

@@ -4,26 +4,18 @@
 #include <numeric>
 #include <utility>
 
+#include "common/index.h"
 #include "network/harmonics_table.h"
 
 namespace so3md::paper2022 {
 
 namespace {
 
-constexpr int kAtomsPerTask = kNodeBlock;
 constexpr int kCentresPerTask = 8;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 template <class Real>
 void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
   array.assign(index_of(rows) * index_of(stride), Real(0));
-}
-
-template <class Real>
-void exchange(HaloExchange& halo, std::initializer_list<Rows<Real>> arrays) {
-  halo.start(Reach::near, std::span<const Rows<Real>>(arrays.begin(), arrays.size()));
-  halo.finish();
 }
 
 }  // namespace
@@ -155,48 +147,43 @@ void Network<Real>::normalise(int layer, NonlocalStep<Real>& step) {
 }
 
 template <class Real>
-void Network<Real>::initial_coordinates(HaloExchange& halo) {
-  run(kernels_.initial_forward, initial_step(), owned_, kAtomsPerTask);
+std::array<Rows<Real>, 2> Network<Real>::initial_rows() {
   const Layout& layout = parameters_->layout;
-  exchange<Real>(halo, {{chi_[0].data(), layout.num_coordinates, layout.chi_stride}, {weight_.data(), 1, 1}});
+  return {{{chi_[0].data(), layout.num_coordinates, layout.chi_stride}, {weight_.data(), 1, 1}}};
+}
+
+template <class Real>
+std::array<Rows<Real>, 2> Network<Real>::forward_rows(const LayerStep<Real>& step) const {
+  const Layout& layout = parameters_->layout;
+  return {{{step.x_next, layout.features, layout.feature_stride}, {step.chi_next, layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+void Network<Real>::attend_boundary(int layer, const LayerStep<Real>& step, HaloExchange& halo, Stopwatch& watch) {
+  if (nonlocal()) {
+    atoms_.fill(step.chi, projection_.data(), halo, pool_);
+    NonlocalStep<Real> global = nonlocal_step(step);
+    normalise(layer, global);
+    watch.lap("nonlocal normalisers");
+  }
+  run(kernels_.attention_forward, step, owned_, kAtomsPerTask);
+  watch.lap("attention");
+  if (!nonlocal()) return;
+  run(kernels_.nonlocal_forward, nonlocal_step(step), atoms_.num_centres(), kCentresPerTask);
+  watch.lap("nonlocal attention");
 }
 
 template <class Real>
 void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, const Systems& systems,
                             HaloExchange& halo, Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) {
-  const Layout& layout = parameters_->layout;
-  const int layers = static_cast<int>(parameters_->layers.size());
   allocate(domain.n_owned, domain.n_feature_slots());
   evaluated_.assign(index_of(owned_), 0);
   measured_.assign(index_of(owned_), 0);
   searches_ = 0;
   embed(species, composition);
-  initial_coordinates(halo);
   if (nonlocal()) atoms_.start(domain, systems, halo);
   watch.lap("embedding");
-  for (int layer = 0; layer < layers; ++layer) {
-    const LayerStep<Real> s = step(layer);
-    project(s);
-    watch.lap("node products");
-    if (nonlocal()) {
-      atoms_.fill(s.chi, projection_.data(), halo, pool_);
-      NonlocalStep<Real> global = nonlocal_step(s);
-      normalise(layer, global);
-      watch.lap("nonlocal normalisers");
-    }
-    run(kernels_.attention_forward, s, owned_, kAtomsPerTask);
-    watch.lap("attention");
-    if (nonlocal()) {
-      run(kernels_.nonlocal_forward, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
-      watch.lap("nonlocal attention");
-    }
-    run(kernels_.node_forward, s, owned_, kAtomsPerTask);
-    if (features != nullptr) record(layer, features->emplace_back());
-    watch.lap("node products");
-    if (layer + 1 == layers) break;
-    exchange<Real>(halo, {{s.x_next, layout.features, layout.feature_stride}, {s.chi_next, layout.num_coordinates, layout.chi_stride}});
-    watch.lap("exchange");
-  }
+  LayerOrder::forward(*this, halo, watch, features);
   out.energy.resize(index_of(owned_));
   out.charge.clear();
   out.hirshfeld.clear();
@@ -217,55 +204,83 @@ void Network<Real>::nonlocal_adjoint(LayerStep<Real>& s, HaloExchange& halo) {
 
 template <class Real>
 void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) {
-  const Layout& layout = parameters_->layout;
   pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
     kernels_.readout_adjoint(*parameters_, x_.back().data(), begin, end, gradients.energy.data(), gradient_x_.data(),
                              scratch_[index_of(thread)].data());
   });
   std::fill(gradient_chi_.begin(), gradient_chi_.end(), Real(0));
   watch.lap("readouts");
-  for (int layer = static_cast<int>(parameters_->layers.size()) - 1; layer >= 0; --layer) {
-    LayerStep<Real> s = step(layer);
-    s.forces = forces;
-    s.virial = virial;
-    project(s);
-    run(kernels_.node_adjoint, s, owned_, kAtomsPerTask);
-    watch.lap("node products");
-    exchange<Real>(halo, {{s.gradient_attended, layout.features_padded, layout.features_padded},
-                          {s.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}});
-    if (nonlocal()) exchange<double>(halo, {{radius_[index_of(layer)].data(), 1, 1}});
+  forces_ = forces;
+  virial_ = virial;
+  LayerOrder::adjoint(*this, halo, watch);
+}
+
+template <class Real>
+LayerStep<Real> Network<Real>::adjoint_step(int layer) {
+  LayerStep<Real> out = step(layer);
+  out.forces = forces_;
+  out.virial = virial_;
+  return out;
+}
+
+template <class Real>
+void Network<Real>::node_adjoint(const LayerStep<Real>& step) {
+  project(step);
+  run(kernels_.node_adjoint, step, owned_, kAtomsPerTask);
+}
+
+template <class Real>
+std::array<Rows<Real>, 2> Network<Real>::adjoint_rows(const LayerStep<Real>& step) const {
+  const Layout& layout = parameters_->layout;
+  return {{{step.gradient_attended, layout.features_padded, layout.features_padded},
+           {step.gradient_chi_attended, layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+void Network<Real>::attend_boundary_adjoint(int layer, LayerStep<Real>& step, HaloExchange& halo, Stopwatch& watch) {
+  if (nonlocal()) {
+    const Rows<double> sent[] = {{radius_[index_of(layer)].data(), 1, 1}};
+    halo.start(Reach::near, sent);
+    halo.finish();
     watch.lap("exchange");
-    run(kernels_.attention_adjoint, s, owned_, kAtomsPerTask);
-    watch.lap("attention adjoint");
-    if (nonlocal()) {
-      nonlocal_adjoint(s, halo);
-      watch.lap("nonlocal adjoint");
-    }
-    run(kernels_.project_adjoint, s, owned_, kAtomsPerTask);
-    watch.lap("node products");
   }
-  exchange<Real>(halo, {{gradient_chi_.data(), layout.num_coordinates, layout.chi_stride}});
+  run(kernels_.attention_adjoint, step, owned_, kAtomsPerTask);
+  watch.lap("attention adjoint");
+  if (!nonlocal()) return;
+  nonlocal_adjoint(step, halo);
+  watch.lap("nonlocal adjoint");
+}
+
+template <class Real>
+std::array<Rows<Real>, 1> Network<Real>::initial_adjoint_rows() {
+  const Layout& layout = parameters_->layout;
+  return {{{gradient_chi_.data(), layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+void Network<Real>::initial_adjoint() {
   InitialStep<Real> initial = initial_step();
-  initial.forces = forces;
-  initial.virial = virial;
+  initial.forces = forces_;
+  initial.virial = virial_;
   run(kernels_.initial_adjoint, initial, owned_, kAtomsPerTask);
-  watch.lap("embedding");
 }
 
 template <class Real>
 void Network<Real>::record(int layer, LayerFeatures& out) const {
   const Layout& layout = parameters_->layout;
   const std::size_t at = index_of(layer);
-  const auto copy = [&](const AlignedVector<Real>& rows, int width, int stride, std::vector<double>& to) {
-    for (int i = 0; i < owned_; ++i)
-      for (int c = 0; c < width; ++c) to.push_back(static_cast<double>(rows[index_of(i) * index_of(stride) + index_of(c)]));
+  const auto features = [&](const AlignedVector<Real>& rows) {
+    return without_padding(rows.data(), owned_, layout.features, layout.feature_stride);
   };
-  copy(x_[at], layout.features, layout.feature_stride, out.x_in);
-  copy(chi_[at], layout.num_coordinates, layout.chi_stride, out.chi_in);
-  copy(x_attended_[at], layout.features, layout.feature_stride, out.x_attended);
-  copy(chi_attended_[at], layout.num_coordinates, layout.chi_stride, out.chi_attended);
-  copy(x_[at + 1], layout.features, layout.feature_stride, out.x_out);
-  copy(chi_[at + 1], layout.num_coordinates, layout.chi_stride, out.chi_out);
+  const auto coordinates = [&](const AlignedVector<Real>& rows) {
+    return without_padding(rows.data(), owned_, layout.num_coordinates, layout.chi_stride);
+  };
+  out.x_in = features(x_[at]);
+  out.chi_in = coordinates(chi_[at]);
+  out.x_attended = features(x_attended_[at]);
+  out.chi_attended = coordinates(chi_attended_[at]);
+  out.x_out = features(x_[at + 1]);
+  out.chi_out = coordinates(chi_[at + 1]);
 }
 
 template <class Real>

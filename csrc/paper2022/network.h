@@ -1,10 +1,11 @@
 // The network of the architecture so3krates-2022: the original paper, with attention in the space of chi.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
-#include "networks.h"
+#include "network/layer_order.h"
 #include "paper2022/kernels.h"
 #include "paper2022/nonlocal.h"
 
@@ -30,17 +31,40 @@ class Network final : public AnyNetwork<Real> {
   NonlocalPairs nonlocal_pairs() const override;
 
  private:
+  friend struct so3md::LayerOrder;
+
+  // The steps of a layer, as LayerOrder calls them: all atoms wait for what other processes send.
+  int num_layers() const { return static_cast<int>(parameters_->layers.size()); }
+  static bool is_by_species(int) { return false; }
+  static bool has_initial_coordinates() { return true; }
+  void initial_forward() { run(kernels_.initial_forward, initial_step(), owned_, kAtomsPerTask); }
+  std::array<Rows<Real>, 2> initial_rows();
+  LayerStep<Real> step(int layer);
+  void project_own(int, const LayerStep<Real>&) {}
+  void project_received(int, const LayerStep<Real>& step) { project(step); }
+  void attend_interior(const LayerStep<Real>&) {}
+  void attend_boundary(int layer, const LayerStep<Real>& step, HaloExchange& halo, Stopwatch& watch);
+  void node_forward(const LayerStep<Real>& step) { run(kernels_.node_forward, step, owned_, kAtomsPerTask); }
+  void record(int layer, LayerFeatures& out) const;
+  std::array<Rows<Real>, 2> forward_rows(const LayerStep<Real>& step) const;
+  LayerStep<Real> adjoint_step(int layer);
+  void node_adjoint(const LayerStep<Real>& step);
+  std::array<Rows<Real>, 2> adjoint_rows(const LayerStep<Real>& step) const;
+  void project_again(const LayerStep<Real>&) {}  // node_adjoint() has done it
+  void attend_interior_adjoint(const LayerStep<Real>&) {}
+  void attend_boundary_adjoint(int layer, LayerStep<Real>& step, HaloExchange& halo, Stopwatch& watch);
+  void project_adjoint(const LayerStep<Real>& step) { run(kernels_.project_adjoint, step, owned_, kAtomsPerTask); }
+  std::array<Rows<Real>, 1> initial_adjoint_rows();
+  void initial_adjoint();
+
   bool nonlocal() const { return parameters_->model().hyper.nonlocal_attention != NonlocalAttention::none; }
   void allocate(int owned, int slots);
   void embed(const int* species, const Composition& composition);
-  void initial_coordinates(HaloExchange& halo);
-  LayerStep<Real> step(int layer);
   InitialStep<Real> initial_step();
   NonlocalStep<Real> nonlocal_step(const LayerStep<Real>& layer);
   void project(const LayerStep<Real>& step);
   void normalise(int layer, NonlocalStep<Real>& step);
   void nonlocal_adjoint(LayerStep<Real>& step, HaloExchange& halo);
-  void record(int layer, LayerFeatures& out) const;
   template <class Kernel, class Step>
   void run(Kernel kernel, const Step& step, int count, int grain);
 
@@ -52,7 +76,10 @@ class Network final : public AnyNetwork<Real> {
   Edges<Real> edges_;
   NonlocalAtoms<Real> atoms_;
 
+  static constexpr int kAtomsPerTask = kNodeBlock;
+
   int owned_ = 0, slots_ = 0;
+  double *forces_ = nullptr, *virial_ = nullptr;                          // of the adjoint under way
   std::vector<AlignedVector<Real>> x_, chi_, x_attended_, chi_attended_;  // by layer
   std::vector<std::vector<double>> radius_;                               // by layer, of slots
   AlignedVector<Real> weight_, projection_, sum_features_, sum_chi_;

@@ -5,13 +5,13 @@
 #include <limits>
 #include <numeric>
 
+#include "common/index.h"
+
 namespace so3md::paper2022 {
 
 namespace {
 
 constexpr int kAtomsPerTask = 256;
-
-std::size_t index_of(std::ptrdiff_t value) { return static_cast<std::size_t>(value); }
 
 double length_squared(const Vec3& v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "networks.h"
+#include "network/any_network.h"
 #include "paper2022/kernels.h"
 
 namespace so3md::paper2022 {

@@ -2,14 +2,13 @@
 
 #include <cmath>
 
+#include "common/index.h"
 #include "network/activation.h"
 #include "paper2022/clebsch_gordan.h"
 
 namespace so3md::paper2022 {
 
 namespace {
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 /// Where a row of heads starts, and how wide its heads are without and with padding.
 struct HeadPlace {

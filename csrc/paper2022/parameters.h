@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "geometry/radial.h"
 #include "model/model.h"
+#include "model/radial.h"
 #include "network/layout.h"
 #include "network/parameters.h"
 #include "paper2022/packing.h"

@@ -1,7 +1,7 @@
 // The smooth switch between two distances.
 #pragma once
 
-#include "physics/formula.h"
+#include "common/formula.h"
 
 namespace so3md {
 

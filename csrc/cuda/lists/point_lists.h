@@ -9,7 +9,7 @@
 #include "cuda/lists/scan.h"
 #include "cuda/lists/site_slots.h"
 #include "cuda/seams.h"
-#include "engine.h"
+#include "evaluation/engine.h"
 
 namespace so3md::cuda {
 

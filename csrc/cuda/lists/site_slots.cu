@@ -2,13 +2,12 @@
 #include <iterator>
 #include <tuple>
 
+#include "common/index.h"
 #include "cuda/lists/site_slots.h"
 
 namespace so3md::cuda {
 
 namespace {
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 bool before(const AtomOwner& a, const AtomOwner& b) { return std::tie(a.process, a.point) < std::tie(b.process, b.point); }
 

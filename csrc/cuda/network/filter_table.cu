@@ -4,6 +4,7 @@
 #include <limits>
 #include <numbers>
 
+#include "common/index.h"
 #include "cuda/network/filter_table.h"
 #include "network/radial_filter.h"
 #include "network/radial_table.h"
@@ -15,8 +16,6 @@ namespace {
 // Bases such as sin(k r)/r are smooth at the origin but cannot be evaluated there.
 constexpr double kSmallestDistance = 1e-6;
 constexpr int kCoefficients = 4;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 // Columns of the host's rows, in the order of the device's; -1 where the device has padding.
 std::vector<int> columns_in_lane_order(const Layout& host, const NetworkLayout& layout) {

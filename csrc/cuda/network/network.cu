@@ -64,38 +64,19 @@ void CudaNetwork<Real>::allocate() {
 template <class Real>
 void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Real>& edges, const Composition& composition,
                                 DeviceHalo& halo, const DeviceReadouts& out, StageTimer& timer, std::vector<LayerFeatures>* features) {
-  const NetworkLayout& layout = weights_.layout;
   domain_ = domain;
   edges_ = edges;
   owned_ = domain.n_owned;
   slots_ = domain.n_feature_slots();
   allocate();
+  const NetworkLayout& layout = weights_.layout;
   species_.update(*parameters_, layout, composition, stream_);
   if (!is_by_species(0)) {
     launch_rows(stream_, embed_species<Real>, slots_, layout, slots_, domain_.species, species_.features(), kept_[0].x.data());
     kept_[0].chi.clear(stream_);
   }
   timer.lap("embedding");
-  initialise_coordinates(halo, timer);
-  for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
-    project(layer, true, 0, owned_);
-    timer.lap("node products");
-    if (layer > 0) halo.finish();
-    timer.lap("exchange");
-    project(layer, true, owned_, slots_);
-    timer.lap("node products");
-    const bool first = is_by_species(layer);
-    run_attention(stream_, first ? AttentionKernel::first_forward : AttentionKernel::forward, attention_step(layer));
-    timer.lap(first ? "first layer" : "attention");
-    node_forward(layer);
-    if (features != nullptr) record(layer, *features);
-    timer.lap("node products");
-    if (is_last(layer)) continue;
-    const Rows<Real> sent[] = {{x_out(layer), layout.features, layout.feature_stride},
-                               {chi_out(layer), layout.num_coordinates, layout.chi_stride}};
-    halo.start(Reach::near, sent);
-    timer.lap("exchange");
-  }
+  LayerOrder::forward(*this, halo, timer, features);
   readout(weights_.energy, parameters_->layout.energy_activation, nullptr, out.energy);
   if (weights_.charge.exists()) readout(weights_.charge, Activation::silu, nullptr, out.charge);
   if (weights_.hirshfeld.exists()) readout(weights_.hirshfeld, Activation::silu, weights_.hirshfeld_query, out.hirshfeld);
@@ -104,59 +85,47 @@ void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Re
 
 template <class Real>
 void CudaNetwork<Real>::adjoint(const DeviceReadouts& gradients, DeviceHalo& halo, double* forces, double* virial, StageTimer& timer) {
-  const NetworkLayout& layout = weights_.layout;
   gradient_x_.clear(stream_);
   gradient_chi_.clear(stream_);
   readout_adjoint(weights_.energy, parameters_->layout.energy_activation, nullptr, gradients.energy);
   if (weights_.charge.exists()) readout_adjoint(weights_.charge, Activation::silu, nullptr, gradients.charge);
   if (weights_.hirshfeld.exists()) readout_adjoint(weights_.hirshfeld, Activation::silu, weights_.hirshfeld_query, gradients.hirshfeld);
   timer.lap("readouts");
-  for (std::size_t layer = kept_.size(); layer-- > 0;) {
-    node_adjoint(layer);
-    timer.lap("node products");
-    const bool first = is_by_species(layer);
-    const int width = first ? gradient_on_values_width() : layout.channels;
-    const Rows<Real> sent[] = {{gradient_attended_.data(), width, width},
-                               {gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}};
-    halo.start(Reach::near, sent);
-    timer.lap("exchange");
-    if (!is_last(layer)) project(layer, true, 0, slots_);  // those of the last layer are still there
-    timer.lap("node products");
-    halo.finish();
-    timer.lap("exchange");
-    AttentionStep<Real> step = attention_step(layer);
-    step.forces = forces;
-    step.virial = virial;
-    if (layer > 0) step.gradient_projection = gradient_projection_.data();
-    run_attention(stream_, first ? AttentionKernel::first_adjoint : AttentionKernel::adjoint, step);
-    timer.lap(first ? "first layer" : "attention adjoint");
-    if (layer > 0) project_adjoint(layer);
-    timer.lap("node products");
-  }
-  initial_adjoint(halo, forces, virial, timer);
+  forces_ = forces;
+  virial_ = virial;
+  LayerOrder::adjoint(*this, halo, timer);
 }
 
 template <class Real>
-void CudaNetwork<Real>::record(std::size_t layer, std::vector<LayerFeatures>& out) {
+std::array<Rows<Real>, 2> CudaNetwork<Real>::forward_rows(std::size_t layer) {
+  const NetworkLayout& layout = weights_.layout;
+  return {{{x_out(layer), layout.features, layout.feature_stride}, {chi_out(layer), layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+std::array<Rows<Real>, 2> CudaNetwork<Real>::adjoint_rows(std::size_t layer) {
+  const NetworkLayout& layout = weights_.layout;
+  const int width = is_by_species(layer) ? gradient_on_values_width() : layout.channels;
+  return {{{gradient_attended_.data(), width, width}, {gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+void CudaNetwork<Real>::record(int number, LayerFeatures& to) {
+  const std::size_t layer = index_of(number);
   const NetworkLayout& layout = weights_.layout;
   const auto copy = [&](const Real* from, int width, int stride) {
-    std::vector<Real> rows(static_cast<std::size_t>(owned_) * static_cast<std::size_t>(stride));
+    std::vector<Real> rows(index_of(owned_) * index_of(stride));
     copy_to_host(rows.data(), from, rows.size() * sizeof(Real), stream_);
     stream_.synchronize();
-    std::vector<double> to;
-    for (std::size_t row = 0; row < static_cast<std::size_t>(owned_); ++row)
-      for (int c = 0; c < width; ++c)
-        to.push_back(static_cast<double>(rows[row * static_cast<std::size_t>(stride) + static_cast<std::size_t>(c)]));
-    return to;
+    return without_padding(rows.data(), static_cast<int>(owned_), width, stride);
   };
   const auto features = [&](const Real* from) { return copy(from, layout.features, layout.feature_stride); };
   const auto coordinates = [&](const Real* from) { return copy(from, layout.num_coordinates, layout.chi_stride); };
   const Kept& kept = kept_[layer];
-  LayerFeatures& to = out.emplace_back();
   if (is_by_species(layer)) {  // not kept
     launch_rows(stream_, embed_species<Real>, owned_, layout, owned_, domain_.species, species_.features(), rows_);
     to.x_in = features(rows_);
-    to.chi_in.assign(static_cast<std::size_t>(owned_ * layout.num_coordinates), 0.0);
+    to.chi_in.assign(index_of(owned_ * layout.num_coordinates), 0.0);
   } else {
     to.x_in = features(kept.x.data());
     to.chi_in = coordinates(kept.chi.data());

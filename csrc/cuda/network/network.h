@@ -1,7 +1,10 @@
 // The message-passing network on the device: from edges to the numbers of the readouts, and gradients back to forces. What each step
-// computes is what so3md::Network computes (csrc/network/network.cpp); nothing of the size of the edge list is kept.
+// computes is what so3md::Network computes (csrc/network/network.cpp), in the order of csrc/network/layer_order.h; nothing of the size of
+// the edge list is kept.
 #pragma once
 
+#include <array>
+#include <concepts>
 #include <memory>
 #include <vector>
 
@@ -9,7 +12,7 @@
 #include "cuda/network/element_tables.h"
 #include "cuda/network/product.h"
 #include "cuda/network/readouts.h"
-#include "network/network.h"
+#include "network/layer_order.h"
 
 namespace so3md::cuda {
 
@@ -43,13 +46,35 @@ class CudaNetwork {
 
   void allocate();
   void resize_rows(DeviceArray<Real>& array, std::int64_t rows, int stride);
-  bool is_by_species(std::size_t layer) const { return layer == 0 && parameters_->first_layer_by_species; }
+
+  // The steps of a layer, as so3md::LayerOrder calls them; all that it needs to know of a layer is its number.
+  friend struct so3md::LayerOrder;
+  int num_layers() const { return static_cast<int>(kept_.size()); }
+  bool is_by_species(std::integral auto layer) const { return layer == 0 && parameters_->first_layer_by_species; }
+  bool has_initial_coordinates() const { return weights_.layout.initial_scale != 0.0; }
+  void initial_forward();
+  std::array<Rows<Real>, 1> initial_rows();
+  static std::size_t step(int layer) { return index_of(layer); }
+  void project_own(int, std::size_t layer) { project(layer, true, 0, owned_); }
+  void project_received(int, std::size_t layer) { project(layer, true, owned_, slots_); }
+  void attend_interior(std::size_t) {}  // all atoms at once
+  void attend_boundary(int, std::size_t layer, DeviceHalo& halo, StageTimer& timer);
+  void record(int layer, LayerFeatures& out);
+  std::array<Rows<Real>, 2> forward_rows(std::size_t layer);
+  static std::size_t adjoint_step(int layer) { return index_of(layer); }
+  std::array<Rows<Real>, 2> adjoint_rows(std::size_t layer);
+  void project_again(std::size_t layer) {
+    if (!is_last(layer)) project(layer, true, 0, slots_);  // those of the last layer are still there
+  }
+  void attend_interior_adjoint(std::size_t) {}
+  void attend_boundary_adjoint(int, std::size_t layer, DeviceHalo& halo, StageTimer& timer);
+  std::array<Rows<Real>, 1> initial_adjoint_rows();
+  void initial_adjoint();
+
   bool is_last(std::size_t layer) const { return layer + 1 == weights_.layers.size(); }
 
   // attention (network_attention.cu)
   AttentionStep<Real> attention_step(std::size_t layer);
-  void initialise_coordinates(DeviceHalo& halo, StageTimer& timer);
-  void initial_adjoint(DeviceHalo& halo, double* forces, double* virial, StageTimer& timer);
   void project(std::size_t layer, bool activated, std::int64_t begin, std::int64_t end);
   void project_heads(const HeadMaps<Real>& maps, const HeadSplit& split, int first_part, int parts, bool activated, const Real* x,
                      std::int64_t begin, std::int64_t end, int offset);
@@ -84,7 +109,6 @@ class CudaNetwork {
   ReadoutRows<Real> readout_rows(const ReadoutMaps<Real>& head, const Real* query) const;
   void readout(const ReadoutMaps<Real>& head, Activation activation, const Real* query, double* values);
   void readout_adjoint(const ReadoutMaps<Real>& head, Activation activation, const Real* query, const double* gradients);
-  void record(std::size_t layer, std::vector<LayerFeatures>& out);
 
   std::shared_ptr<const Parameters<Real>> parameters_;
   const Stream& stream_;
@@ -94,6 +118,7 @@ class CudaNetwork {
   DeviceDomain domain_;
   DeviceEdges<Real> edges_;
   std::int64_t owned_ = 0, slots_ = 0;
+  double *forces_ = nullptr, *virial_ = nullptr;  // of the adjoint under way
   ElementTables<Real> species_;
   std::vector<Kept> kept_;
   DeviceArray<Real> projection_, gradient_projection_, normalised_;

@@ -25,38 +25,50 @@ AttentionStep<Real> CudaNetwork<Real>::attention_step(std::size_t layer) {
   return step;
 }
 
+template <class Real>
+void CudaNetwork<Real>::attend_boundary(int, std::size_t layer, DeviceHalo&, StageTimer&) {
+  run_attention(stream_, is_by_species(layer) ? AttentionKernel::first_forward : AttentionKernel::forward, attention_step(layer));
+}
+
+template <class Real>
+void CudaNetwork<Real>::attend_boundary_adjoint(int, std::size_t layer, DeviceHalo&, StageTimer&) {
+  AttentionStep<Real> step = attention_step(layer);
+  step.forces = forces_;
+  step.virial = virial_;
+  if (layer > 0) step.gradient_projection = gradient_projection_.data();
+  run_attention(stream_, is_by_species(layer) ? AttentionKernel::first_adjoint : AttentionKernel::adjoint, step);
+}
+
 // chi before the first layer (eq. 53), where it does not start at zero.
 template <class Real>
-void CudaNetwork<Real>::initialise_coordinates(DeviceHalo& halo, StageTimer& timer) {
-  const NetworkLayout& layout = weights_.layout;
-  if (layout.initial_scale == 0.0) return;
+void CudaNetwork<Real>::initial_forward() {
   AttentionStep<Real> step = attention_step(0);
   step.filter = {};
   step.chi_attended = kept_[0].chi.data();
   run_attention(stream_, AttentionKernel::initial_forward, step);
-  timer.lap("first layer");
-  const Rows<Real> sent[] = {{kept_[0].chi.data(), layout.num_coordinates, layout.chi_stride}};
-  halo.start(Reach::near, sent);
-  halo.finish();
-  timer.lap("exchange");
 }
 
-// From gradient_chi_ of the first layer's input to forces.
 template <class Real>
-void CudaNetwork<Real>::initial_adjoint(DeviceHalo& halo, double* forces, double* virial, StageTimer& timer) {
+std::array<Rows<Real>, 1> CudaNetwork<Real>::initial_rows() {
   const NetworkLayout& layout = weights_.layout;
-  if (layout.initial_scale == 0.0) return;
+  return {{{kept_[0].chi.data(), layout.num_coordinates, layout.chi_stride}}};
+}
+
+template <class Real>
+std::array<Rows<Real>, 1> CudaNetwork<Real>::initial_adjoint_rows() {
+  const NetworkLayout& layout = weights_.layout;
   copy_on_device(gradient_chi_attended_.data(), gradient_chi_.data(), gradient_chi_.size() * sizeof(Real), stream_);
-  const Rows<Real> sent[] = {{gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}};
-  halo.start(Reach::near, sent);
-  halo.finish();
-  timer.lap("exchange");
+  return {{{gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}}};
+}
+
+// From the gradient on the coordinates before the first layer to forces.
+template <class Real>
+void CudaNetwork<Real>::initial_adjoint() {
   AttentionStep<Real> step = attention_step(0);
   step.filter = {};
-  step.forces = forces;
-  step.virial = virial;
+  step.forces = forces_;
+  step.virial = virial_;
   run_attention(stream_, AttentionKernel::initial_adjoint, step);
-  timer.lap("first layer");
 }
 
 // Queries, keys or values of slots begin to end - 1, to column `offset` of rows of projections.
@@ -102,9 +114,10 @@ void CudaNetwork<Real>::project(std::size_t layer, bool activated, std::int64_t 
   project_heads(maps.coordinates, layout.degree_heads, 0, 2, activated, x, begin, end, 3 * layout.channels);
 }
 
-// From gradient_projection_ to gradient_x_, which holds what goes past the attention.
+// From gradient_projection_ to gradient_x_, which holds what goes past the attention. Below the first layer is nothing that moves.
 template <class Real>
 void CudaNetwork<Real>::project_adjoint(std::size_t layer) {
+  if (layer == 0) return;
   const NetworkLayout& layout = weights_.layout;
   const LayerMaps<Real>& maps = weights_.layers[layer];
   const int stride = layout.feature_stride;
@@ -155,12 +168,16 @@ void CudaNetwork<Real>::gradient_on_values() {
   run_product(stream_, p);
 }
 
-#define SO3MD_INSTANTIATE(Real)                                                                 \
-  template AttentionStep<Real> CudaNetwork<Real>::attention_step(std::size_t);                  \
-  template void CudaNetwork<Real>::initialise_coordinates(DeviceHalo&, StageTimer&);            \
-  template void CudaNetwork<Real>::initial_adjoint(DeviceHalo&, double*, double*, StageTimer&); \
-  template void CudaNetwork<Real>::project(std::size_t, bool, std::int64_t, std::int64_t);      \
-  template void CudaNetwork<Real>::project_adjoint(std::size_t);                                \
+#define SO3MD_INSTANTIATE(Real)                                                                         \
+  template AttentionStep<Real> CudaNetwork<Real>::attention_step(std::size_t);                          \
+  template void CudaNetwork<Real>::attend_boundary(int, std::size_t, DeviceHalo&, StageTimer&);         \
+  template void CudaNetwork<Real>::attend_boundary_adjoint(int, std::size_t, DeviceHalo&, StageTimer&); \
+  template void CudaNetwork<Real>::initial_forward();                                                   \
+  template std::array<Rows<Real>, 1> CudaNetwork<Real>::initial_rows();                                 \
+  template std::array<Rows<Real>, 1> CudaNetwork<Real>::initial_adjoint_rows();                         \
+  template void CudaNetwork<Real>::initial_adjoint();                                                   \
+  template void CudaNetwork<Real>::project(std::size_t, bool, std::int64_t, std::int64_t);              \
+  template void CudaNetwork<Real>::project_adjoint(std::size_t);                                        \
   template void CudaNetwork<Real>::gradient_on_values();
 SO3MD_INSTANTIATE(float)
 SO3MD_INSTANTIATE(double)

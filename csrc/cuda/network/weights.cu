@@ -1,15 +1,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/index.h"
 #include "cuda/network/weights.h"
 
 namespace so3md::cuda {
-
-namespace {
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
-
-}  // namespace
 
 // A matrix (depth, columns) and a bias, at the places where kernels want them.
 template <class Real>

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
+#include "common/formula.h"
 #include "model/hyperparameters.h"
-#include "physics/formula.h"
 
 namespace so3md {
 

@@ -1,9 +1,9 @@
-#include "geometry/radial.h"
+#include "model/radial.h"
 
 #include <cmath>
 #include <numbers>
 
-#include "geometry/cutoff_function.h"
+#include "model/cutoff_function.h"
 
 namespace so3md {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "engine.h"
+#include "evaluation/engine.h"
 
 namespace so3md {
 

@@ -1,4 +1,4 @@
-// One evaluation of a model on a domain, from start to end: the only file that knows the order of the stages.
+// One evaluation of a model on a domain, whatever it is computed on.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +14,11 @@
 
 #include "common/stopwatch.h"
 #include "common/thread_pool.h"
-#include "device.h"
+#include "evaluation/device.h"
 #include "geometry/domain.h"
 #include "halo/halo_exchange.h"
 #include "model/model.h"
-#include "networks.h"
+#include "network/any_network.h"
 
 namespace so3md {
 
@@ -125,8 +125,6 @@ struct DomainCounts {
 
 class Engine {
  public:
-  /// Threads come from `pool`, which must live longer.
-  static std::unique_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool);
   virtual ~Engine() = default;
 
   /// An engine for another thread that shares weights and tables with this one, and nothing that an evaluation writes.

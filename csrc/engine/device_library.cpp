@@ -1,4 +1,4 @@
-#include "device.h"
+#include "engine/device_library.h"
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "cuda/interface.h"
-#include "engine.h"
 
 namespace so3md {
 
@@ -81,26 +80,6 @@ const cuda::Interface& library_of(DeviceKind kind) {
 }
 
 }  // namespace
-
-Device parse_device(const std::string& name) {
-  const auto colon = name.find(':');
-  const std::string kind = name.substr(0, colon);
-  Device device;
-  if (kind == "cuda") device.kind = DeviceKind::cuda;
-  if (kind == "cuda-emulation") device.kind = DeviceKind::cuda_emulation;
-  const std::string number = colon == std::string::npos ? "0" : name.substr(colon + 1);
-  const bool is_number = !number.empty() && number.size() < 5 && number.find_first_not_of("0123456789") == std::string::npos;
-  if ((device.kind == DeviceKind::cpu && name != "cpu") || !is_number)
-    throw std::invalid_argument("unknown device '" + name + "': expected cpu, cuda, or cuda:N for GPU number N, counted from 0");
-  device.index = std::stoi(number);
-  return device;
-}
-
-std::string device_name(const Device& device) {
-  if (device.kind == DeviceKind::cpu) return "cpu";
-  const std::string kind = device.kind == DeviceKind::cuda ? "cuda" : "cuda-emulation";
-  return device.index == 0 ? kind : kind + ":" + std::to_string(device.index);
-}
 
 int count_devices(DeviceKind kind) { return kind == DeviceKind::cpu ? 1 : library_of(kind).count_devices(); }
 

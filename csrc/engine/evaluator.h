@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "common/stopwatch.h"
-#include "engine.h"
+#include "evaluation/engine.h"
 #include "geometry/neighbour_list.h"
 #include "halo/planned_halo.h"
 #include "heat_flux/heat_flux.h"

@@ -5,12 +5,15 @@
 #include <memory>
 #include <vector>
 
+#include "common/index.h"
 #include "common/stopwatch.h"
 #include "common/thread_pool.h"
 #include "geometry/cell.h"
 #include "geometry/domain.h"
 #include "halo/halo_exchange.h"
-#include "network/network.h"
+#include "network/edges.h"
+#include "network/embedding.h"
+#include "network/parameters.h"
 
 namespace so3md {
 
@@ -21,6 +24,26 @@ struct Systems {
   std::vector<const Cell*> cells;  ///< [systems] null: no direction is periodic
   int count() const { return static_cast<int>(num_atoms.size()); }
 };
+
+/// Outputs of the readouts for owned atoms, before element-wise scales and offsets.
+struct Readouts {
+  std::vector<double> energy, charge, hirshfeld;
+};
+
+/// Features of every layer, for tests; rows of owned atoms without padding.
+struct LayerFeatures {
+  std::vector<double> x_in, chi_in, x_attended, chi_attended, x_out, chi_out;
+};
+
+/// The first `width` numbers of `count` rows of `stride`.
+template <class Real>
+std::vector<double> without_padding(const Real* rows, int count, int width, int stride) {
+  std::vector<double> to;
+  to.reserve(index_of(count) * index_of(width));
+  for (int row = 0; row < count; ++row)
+    for (int c = 0; c < width; ++c) to.push_back(static_cast<double>(rows[index_of(row) * index_of(stride) + index_of(c)]));
+  return to;
+}
 
 /// What the attention in the space of chi did in the last evaluation, forward and adjoint, in directed pairs.
 struct NonlocalPairs {
@@ -42,11 +65,11 @@ class AnyNetwork {
                        Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) = 0;
 
   /// After forward(): takes gradients of the energy with respect to the readouts back to forces (n_owned, 3; eV/A) and virials (n_owned,
-  /// 9; eV; half of each pair), both added to.
+  /// 9; eV; half of each pair), both added to. Empty gradients: that head has none.
   virtual void adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) = 0;
 
   /// A network for another thread that shares the parameters.
-  virtual std::unique_ptr<AnyNetwork> create_sibling(ThreadPool& pool) const = 0;
+  virtual std::unique_ptr<AnyNetwork<Real>> create_sibling(ThreadPool& pool) const = 0;
 
   virtual const char* instruction_set() const = 0;
   virtual bool tabulated() const = 0;
@@ -54,10 +77,5 @@ class AnyNetwork {
 
   virtual NonlocalPairs nonlocal_pairs() const { return {}; }
 };
-
-/// The network of the model's architecture. `model` must live longer. `skip_nonlocal`: do not evaluate filters of pairs that bounds in the
-/// space of chi show to have no weight.
-template <class Real>
-std::unique_ptr<AnyNetwork<Real>> create_network(const Model& model, RadialTables tables, bool skip_nonlocal, ThreadPool& pool);
 
 }  // namespace so3md

@@ -1,4 +1,4 @@
-#include "charge_and_spin.h"
+#include "evaluation/charge_and_spin.h"
 
 #include <cmath>
 

@@ -1,12 +1,12 @@
-#include "engine.h"
+#include "engine/cpu_engine.h"
 
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <string>
 #include <utility>
 
-#include "common/number_text.h"
+#include "common/index.h"
+#include "engine/create_network.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
 
@@ -15,8 +15,6 @@ namespace so3md {
 namespace {
 
 constexpr int kAtomsPerTask = 16;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 // Equation numbers refer to docs/theory.md. The steps of an evaluation share its state through the members; each step is one function, in
 // the order of evaluate().
@@ -316,55 +314,9 @@ class EngineOf final : public Engine {
 
 }  // namespace
 
-const DomainResults& Engine::evaluate_points(const PointSystem&, const SystemTotals&, bool, ChargePotential*) {
-  throw std::logic_error("this engine makes no neighbour lists: give it a domain");
-}
-
-std::string Engine::table_warning() const {
-  const TableError& error = table_error();
-  if (tabulated() || error.intervals == 0) return "";
-  return "radial filters of this model change too fast for tables, so that they are computed by their networks, which takes longer: tables "
-         "would be wrong by " +
-         number_text(error.value / error.scale) + " of the largest filter, and their slopes by " +
-         number_text(error.derivative / error.scale) + " of it per A (at most " + number_text(TableError::kWorstValue) + " and " +
-         number_text(TableError::kWorstDerivative) + " are accepted)";
-}
-
-std::unique_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
-  if (options.device.kind != DeviceKind::cpu) return create_device_engine(std::move(model), options, pool);
+std::unique_ptr<Engine> create_cpu_engine(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
   if (options.precision == Precision::mixed) return std::make_unique<EngineOf<float>>(std::move(model), options, pool);
   return std::make_unique<EngineOf<double>>(std::move(model), options, pool);
-}
-
-double long_range_cutoff(const Model& model, const EngineOptions& options) {
-  return model.hyper.has_long_range() ? options.long_range_cutoff : 0.0;
-}
-
-void check_nonlocal_cell(const Model& model, const Cell& cell) {
-  if (model.hyper.nonlocal_attention == NonlocalAttention::none) return;
-  for (int k = 0; k < 3; ++k) {
-    if (!cell.periodic(k) || cell.height(k) > 2.0 * model.hyper.cutoff) continue;
-    throw std::invalid_argument(
-        "the cell is " + number_text(cell.height(k)) + " A high along lattice vector " + std::to_string(k) +
-        ", but non-local attention sees only the nearest image of every atom, so that it needs more than twice the " + "cutoff, which is " +
-        number_text(2.0 * model.hyper.cutoff) + " A: repeat the cell, or switch periodic boundaries off");
-  }
-}
-
-void check_options(const EngineOptions& options) {
-  if (!(options.long_range_cutoff > 0.0) || (options.long_range_cutoff > kLargestLength && !std::isinf(options.long_range_cutoff)))
-    throw std::invalid_argument("the long-range cutoff (lr_cutoff) is " + number_text(options.long_range_cutoff) +
-                                " A: expected a positive length of at most " + number_text(kLargestLength) +
-                                " A, or none for isolated molecules");
-  if (std::isinf(options.long_range_cutoff)) {  // without a cutoff the damping is not used, and still is a length
-    if (options.dispersion_damping >= 0.0 && options.dispersion_damping <= kLargestLength) return;
-    throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(options.dispersion_damping) +
-                                " A: expected a length from 0 to " + number_text(kLargestLength) + " A");
-  }
-  if (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff)
-    throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(options.dispersion_damping) +
-                                " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) +
-                                " A");
 }
 
 }  // namespace so3md

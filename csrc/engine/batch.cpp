@@ -1,4 +1,4 @@
-#include "batch.h"
+#include "engine/batch.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,9 @@
 #include <tuple>
 #include <utility>
 
+#include "common/index.h"
 #include "common/resources.h"
+#include "engine/create_engine.h"
 #include "geometry/joined_domain.h"
 
 namespace so3md {
@@ -23,8 +25,6 @@ constexpr int kDeviceBatchAtoms = 16384;
 
 // From here on a system is large enough to share its own work among threads.
 constexpr int kLargeSystem = 512;
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 /// What the features before the first layer depend on: systems with the same key may share a domain.
 using Key = std::tuple<double, double, std::vector<int>>;
@@ -153,7 +153,7 @@ class BatchEvaluator::Worker {
 
 BatchEvaluator::BatchEvaluator(std::shared_ptr<const Model> model, const EngineOptions& options, int threads)
     : model_((check_options(options), check_threads(threads), std::move(model))), options_(options), pool_(threads) {
-  together_ = std::make_unique<Worker>(*model_, options_, Engine::create(model_, options_, pool_), pool_);
+  together_ = std::make_unique<Worker>(*model_, options_, create_engine(model_, options_, pool_), pool_);
   for (int thread = 0; thread < pool_.size() && !on_device(); ++thread)
     workers_.push_back(std::make_unique<Worker>(*model_, options_, together_->engine()));
 }

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "engine.h"
-#include "evaluator.h"
+#include "engine/evaluator.h"
+#include "evaluation/engine.h"
 
 namespace so3md {
 

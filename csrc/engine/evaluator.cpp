@@ -1,4 +1,4 @@
-#include "evaluator.h"
+#include "engine/evaluator.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +10,7 @@
 #include "common/elements.h"
 #include "common/number_text.h"
 #include "common/resources.h"
+#include "engine/create_engine.h"
 #include "geometry/partition.h"
 
 namespace so3md {
@@ -84,7 +85,7 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
     : model_((check_all_options(options, skin, threads), std::move(model))),
       options_(options),
       pool_(threads),
-      engine_(Engine::create(model_, options, pool_)),
+      engine_(create_engine(model_, options, pool_)),
       neighbours_(model_->hyper.cutoff, long_range_cutoff(*model_, options), skin),
       transport_(std::move(transport)),
       planned_halo_(transport_ ? std::make_unique<PlannedHalo>(*transport_) : nullptr),
