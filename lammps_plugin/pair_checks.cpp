@@ -9,12 +9,12 @@
 
 #include "atom.h"
 #include "atomic_masses.h"
-#include "evaluation/charge_and_spin.h"
 #include "comm.h"
 #include "common/number_text.h"
 #include "compute.h"
 #include "domain.h"
 #include "elements.h"
+#include "evaluation/charge_and_spin.h"
 #include "force.h"
 #include "group.h"
 #include "host_features.h"
