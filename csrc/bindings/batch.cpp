@@ -1,5 +1,7 @@
 // Python binding of the evaluation of many structures at once.
 
+#include "engine/batch.h"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -12,7 +14,6 @@
 
 #include "bindings/bindings.h"
 #include "common/resources.h"
-#include "engine/batch.h"
 
 namespace so3md {
 
