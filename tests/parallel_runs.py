@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sanitizers import patience
+
 HERE = Path(__file__).parent
 
 #: More ranks than cores, free to use any of them, and any user: what Open MPI wants to be told. Others take no notice.
@@ -52,7 +54,7 @@ def start(ranks: int, *arguments: str | Path, cwd: Path) -> subprocess.Popen:
 def finish(process: subprocess.Popen, timeout: float = 90) -> str:
     """What a program prints until it ends; a hang is an error."""
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(timeout=patience(timeout))
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from sanitizers import patience
 
 from so3md import _engine
 
-PATIENCE = 60  # seconds
+PATIENCE = patience(60)  # seconds
 
 
 class ThreadJob:

@@ -55,6 +55,11 @@ LEFT_OUT = (
 )
 
 
+def patience(seconds: float) -> float:
+    """The limit on the time of something that takes far less than these seconds in a usual build."""
+    return 10 * seconds if SANITIZERS else seconds
+
+
 def why_left_out(test: str, sanitizers: Iterable[str] = SANITIZERS) -> str | None:
     """The reason why a test ("module.py::function") is not run under sanitizers; None if it is."""
     here = set(sanitizers)

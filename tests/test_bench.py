@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner, Result
+from sanitizers import patience
 from toy_models import toy_hyperparameters
 
 from so3md import _engine, load_model
@@ -408,7 +409,7 @@ def test_ctrl_c_shows_what_is_there_so_far(tmp_path: Path):
     assert "1 of 2" in process.stderr.readline()
     time.sleep(2)  # most likely amid the second case; before or after it begins, the outcome is the same
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=patience(60))
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "Stopped before the end" in output

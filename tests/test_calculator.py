@@ -18,6 +18,7 @@ from ase.calculators.calculator import PropertyNotImplementedError, get_calculat
 from ase.calculators.fd import FiniteDifferenceCalculator
 from ase.io import read, write
 from reference_data import ReferenceSystem, load_system
+from sanitizers import patience
 from tolerances import (
     EXACT,
     FINITE_DIFFERENCE_FORCES,
@@ -346,8 +347,8 @@ def test_a_forked_process_can_use_an_inherited_calculator():
     queue = context.Queue()
     child = context.Process(target=_energy_in_child, args=(atoms, queue))
     child.start()
-    found = queue.get(timeout=60)
-    child.join(timeout=60)
+    found = queue.get(timeout=patience(60))
+    child.join(timeout=patience(60))
     assert child.exitcode == 0
     assert found == atoms.get_potential_energy()
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.io import read, write
+from sanitizers import patience
 
 from so3md.dynamics.checkpoint import Checkpoint
 
@@ -39,7 +40,7 @@ def test_a_signal_stops_a_run_cleanly_with_everything_saved(name: str, tmp_path)
     wait_for_steps(tmp_path / "run" / "log.csv", process)
     number = getattr(signal, name)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=patience(60))
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
     last = int((tmp_path / "run" / "log.csv").read_text().splitlines()[-1].split(",")[0])
@@ -78,7 +79,7 @@ def test_a_terminal_gets_a_progress_bar_and_a_file_plain_lines(tmp_path):
             break
         shown += piece
     os.close(leader)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=patience(60)) == 0
     assert "━".encode() in shown
     assert b"20/20" in shown
     assert b"ns/day" in shown

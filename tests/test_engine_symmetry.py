@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tolerances
 from reference_data import load_system
+from sanitizers import patience
 from scipy.spatial.transform import Rotation
 
 from so3md import _engine
@@ -184,5 +185,5 @@ if child == 0:
 assert engine.evaluate(**structure)["energy"] == first
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), so3lr.path], timeout=60)
+    run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), so3lr.path], timeout=patience(60))
     assert run.returncode == 0

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sanitizers import patience
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "ase"
 
@@ -30,7 +31,11 @@ def test_every_example_is_tested():
 def test_an_example_runs(name: str, tmp_path: Path):
     arguments, pattern, bounds = EXPECTED[name]
     result = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, EXAMPLES / name, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=patience(120),
     )
     assert result.returncode == 0, result.stderr
     match = re.search(pattern, result.stdout)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ase.build import molecule
+from sanitizers import patience
 
 from so3md import So3kratesCalculator
 from so3md.model_file import ModelFile
@@ -40,7 +41,9 @@ def test_forces_are_derivatives_of_the_energy() -> None:
 
 def test_the_example_runs(tmp_path: Path) -> None:
     script = MODEL.parent / "ethanol_md.py"
-    run = subprocess.run([sys.executable, script, "200"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, script, "200"], cwd=tmp_path, capture_output=True, text=True, timeout=patience(120)
+    )
     assert run.returncode == 0, run.stderr
     numbers = [float(value) for value in re.findall(r"(-?\d+\.\d+) m?eV", run.stdout)]
     minimum, barrier, change = numbers

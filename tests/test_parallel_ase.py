@@ -19,6 +19,7 @@ from ase.io import read, write
 from parallel_runs import finish, mpiexec, run, run_checks, start
 from parallel_systems import MIXED, MOVED, SYSTEMS, make_calculator, results, results_of_all, run_dynamics, water_box
 from reference_data import load_system
+from sanitizers import patience
 from tolerances import RANKS, RANKS_RELATIVE_ENERGY, RANKS_TRAJECTORY, rounding
 
 from so3md.dynamics.checkpoint import Checkpoint
@@ -187,7 +188,7 @@ def test_a_rank_that_waits_for_long_says_so_and_goes_on(tmp_path: Path):
 def serial(*arguments: str, cwd: Path) -> str:
     """What a command prints without mpiexec."""
     command = [sys.executable, *SO3MD, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=90).stdout
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True, timeout=patience(90)).stdout
 
 
 def error_line(output: str) -> str:
@@ -298,7 +299,7 @@ def test_without_mpi4py_or_with_another_mpi_than_that_of_mpiexec_the_user_is_tol
             env=os.environ | {"MV2_COMM_WORLD_SIZE": "2", "MV2_COMM_WORLD_RANK": "0"} | extra,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patience(60),
         )
         assert result.returncode == 1
         assert message in error_line(result.stderr)

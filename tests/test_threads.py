@@ -10,6 +10,7 @@ from pathlib import Path
 import lammps_runs
 import pytest
 from lammps_runs import needs_lammps
+from sanitizers import patience
 
 from so3md._engine import cpu_quota, default_threads
 
@@ -21,7 +22,7 @@ def run(code: str, **environment: str) -> str:
     """What a program prints in a process of its own, which must end within a minute."""
     variables = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | environment
     result = subprocess.run(
-        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=patience(60), check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
