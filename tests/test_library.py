@@ -137,6 +137,8 @@ def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "package":
         for name in ("include", "lib", "models"):
             shutil.copytree(config.PREFIX / name, folder / "so3md" / name)
+        for device in config.PREFIX.glob("so3md_cuda*.so"):
+            shutil.copy(device, folder / "so3md")
         return folder / "so3md"
     build = newest_build()
     if build is None:
@@ -208,6 +210,17 @@ def test_the_cpp_example_runs_the_dynamics_of_the_calculator(programs: Path) -> 
         velocities += 0.5 * step * unit * atoms.get_forces() / masses
     # Twelve digits are printed; what rounding of forces makes of the positions in that time moves energies by less.
     np.testing.assert_allclose(np.array(rows, dtype=float), expected, rtol=0, atol=tolerances.RANKS_TRAJECTORY)
+
+
+@needs_compilers
+def test_a_moved_tree_finds_the_library_of_a_device(prefix: Path) -> None:
+    _skip_without_emulation()
+    moved, atoms = Interface(next(prefix.glob("lib*/libso3md.*"))), molecule("H2O")
+    atoms.calc = So3kratesCalculator(precision="double", threads=1)
+    engine = moved.engine(moved.model(), device=b"cuda-emulation", precision=DOUBLE)
+    energy = moved.evaluate(engine, moved.system(atoms)).energy
+    moved.library.so3md_engine_destroy(engine)
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=tolerances.EXACT.component)
 
 
 @needs_compilers
@@ -679,6 +692,36 @@ def test_sizes_of_structs_are_those_of_the_header(c: Interface) -> None:
         assert function(memory, size + 8) == VERSION
         assert f"knows {size};" in c.library.so3md_last_error().decode()
         assert function(memory, size - 8) == VERSION
+
+
+GROWN_STRUCT = """
+#include "library/versioned_struct.h"
+#include <cstdio>
+
+struct Grown { std::size_t struct_size; double first, second; };
+template <> inline constexpr std::size_t so3md::kFirstSize<Grown> = offsetof(Grown, first) + sizeof(double);
+const char* so3md_version(void) { return "9"; }
+
+int main() {
+  const Grown defaults{sizeof(Grown), 1.0, 2.0}, results{0, 7.0, 8.0};
+  for (std::size_t size : {sizeof(Grown), sizeof(Grown) - 8}) {  // of today, of before it grew
+    Grown given{size, 3.0, 4.0};
+    const Grown read = so3md::read_struct(&given, defaults, "Grown");
+    so3md::write_struct(results, &given, size, "Grown");
+    std::printf("%g %g  %g %g %d\\n", read.first, read.second, given.first, given.second, given.struct_size == size);
+  }
+}
+"""
+
+
+@needs_compilers
+def test_a_program_may_know_the_beginning_of_a_struct_only(tmp_path: Path) -> None:
+    """What it does not know has the default, and nothing is written there."""
+    source = tmp_path / "grown.cpp"
+    source.write_text(GROWN_STRUCT)
+    folders = (f"-I{ROOT / 'include'}", f"-I{ROOT / 'csrc'}")
+    run(PROGRAMS["c++"], "-std=c++20", *folders, source, "-o", tmp_path / "grown")
+    assert run(tmp_path / "grown").splitlines() == ["3 4  7 8 1", "3 2  7 4 1"]
 
 
 def test_what_is_no_error_is_a_warning(
