@@ -80,6 +80,14 @@ def evaluate_many(
     Raises FileNotFoundError or ValueError at once for bad parameters. A structure that cannot be evaluated raises
     ValueError, with its index and what is wrong, when its turn comes; with on_error, that is called with the index and
     the error instead, and the prediction is None.
+
+    >>> from ase.build import molecule
+    >>> from so3md import evaluate_many
+    >>> water, methane = evaluate_many([molecule("H2O"), molecule("CH4")])
+    >>> water.forces.shape, methane.forces.shape
+    ((3, 3), (5, 3))
+    >>> water.dipole.shape, water.stress is None
+    ((3,), True)
     """
     parameters = {
         "lr_cutoff": lr_cutoff,

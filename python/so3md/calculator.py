@@ -61,7 +61,17 @@ class _Evaluator(NamedTuple):
 class So3kratesCalculator(Calculator):
     """Energies, forces, stress and charges from a So3krates model, for ASE.
 
-    Parameters (which are also what `set` takes and `todict` returns):
+    >>> from ase.build import molecule
+    >>> from so3md import So3kratesCalculator
+    >>> atoms = molecule("H2O")
+    >>> atoms.calc = So3kratesCalculator("so3lr")
+    >>> energy, forces, charges = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_charges()
+    >>> forces.shape, bool(charges[0] < 0 < charges[1])
+    ((3, 3), True)
+
+    `set` takes these parameters too, and `todict` returns those that are not default.
+
+    Parameters:
         model: name of a model that ships with so3md, or path of a model file.
         charge: total charge (e), an integer. None: atoms.info["charge"] (or "total_charge"), else 0.
         spin: total spin S, half the number of unpaired electrons. None: atoms.info["spin"] (or "total_spin"), else 0.
@@ -75,7 +85,7 @@ class So3kratesCalculator(Calculator):
         device: "cpu", "cuda" for an NVIDIA GPU, or "cuda:1" for one by its number; see docs/gpu.md.
 
     comm, an mpi4py communicator such as MPI.COMM_WORLD, spreads each evaluation over its ranks, see docs/parallel.md.
-    Making such a calculator, `calculate` (and so every get_... of a structure that has changed) and forget_neighbours
+    Making such a calculator, `calculate` (and so every getter, for a structure that has changed) and forget_neighbours
     are then collective: every rank calls them with the same structure, and gets all results. What one rank cannot
     evaluate, or ranks that give different structures or parameters, raise the same error on all. From then on, an
     exception that nothing catches on a rank ends the program on all of them (`so3md.parallel.stop_all_on_errors`).
@@ -163,6 +173,9 @@ class So3kratesCalculator(Calculator):
         """Change parameters; returns those that changed. Results are forgotten where they may have changed.
 
         Not collective: ranks that set different values are told so at the next evaluation.
+
+        >>> So3kratesCalculator().set(precision="double")
+        {'precision': 'double'}
         """
         unknown = sorted(kwargs.keys() - self.default_parameters.keys())
         if unknown:
@@ -275,6 +288,9 @@ class So3kratesCalculator(Calculator):
         """All that decides the results for a structure, the model by the checksum of its file.
 
         lr_cutoff and lr_damping are the lengths that it is evaluated with, also where they are the model's.
+
+        >>> So3kratesCalculator().identity(Atoms("He"))["precision"]
+        'mixed'
         """
         state = charge_and_spin_of(atoms, self.parameters["charge"], self.parameters["spin"])
         settings = self._identity_of_settings()
@@ -292,7 +308,11 @@ class So3kratesCalculator(Calculator):
         return {"lr_cutoff": cutoff, "lr_damping": damping}
 
     def long_range_text(self, atoms: Atoms) -> str:
-        """The same in words, with whose choice it is; nothing for a model without long-range terms."""
+        """The same in words, with whose choice it is; nothing for a model without long-range terms.
+
+        >>> So3kratesCalculator().long_range_text(Atoms("He"))
+        "long-range cutoff none (the model's for molecules)"
+        """
         periodic = bool(atoms.pbc.any())
         with self._lock:
             return describe_long_range(self._own_model(), self._lengths(periodic), periodic)
@@ -457,11 +477,25 @@ class So3kratesCalculator(Calculator):
     # --- what ASE has no name for -----------------------------------------------------------------------------------
 
     def get_hirshfeld_ratios(self, atoms: Atoms | None = None) -> np.ndarray:
-        """Volume of each atom over that of the free atom, (n,)."""
+        """Volume of each atom over that of the free atom, (n,).
+
+        >>> So3kratesCalculator().get_hirshfeld_ratios(Atoms("OH", [(0, 0, 0), (0, 0, 0.97)], info={"spin": 0.5})).shape
+        (2,)
+        """
         return self.get_property("hirshfeld_ratios", atoms)
 
     def get_energy_components(self, atoms: Atoms | None = None) -> dict[str, float]:
-        """The terms of the energy (eV): nn (with the atomic shifts), zbl, electrostatics, dispersion."""
+        """The terms of the energy (eV): nn, nn_noshift, zbl, electrostatics, dispersion.
+
+        nn is the network with the atomic shifts, nn_noshift without them.
+
+        >>> from ase.build import molecule
+        >>> atoms, calc = molecule("H2O"), So3kratesCalculator()
+        >>> terms = calc.get_energy_components(atoms)
+        >>> total = terms["nn"] + terms["zbl"] + terms["electrostatics"] + terms["dispersion"]
+        >>> abs(total - calc.get_potential_energy(atoms)) < 1e-6
+        True
+        """
         with self._lock:
             self.get_property("energy", atoms)
             return dict(self._energy_components)
@@ -482,6 +516,12 @@ class So3kratesCalculator(Calculator):
         Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. Raises ValueError for a structure without velocities, and for
         models of the architecture so3krates-2022.
+
+        >>> from ase.build import molecule
+        >>> atoms = molecule("H2O")
+        >>> atoms.set_velocities([[0.01, 0, 0], [0, 0.02, 0], [0, 0, -0.02]])
+        >>> So3kratesCalculator().get_heat_flux_parts(atoms, shifts=False)["potential"].shape
+        (3,)
         """
         with self._lock:
             if self.team.size == 1:

@@ -186,6 +186,13 @@ def evaluate(
     the structures; results are the same for any number of ranks. Forces are those of the model, whatever constraints
     the structures carry. Raises ValueError, with the number of the structure, for one that cannot be evaluated; with
     on_error, that is called instead, and the structure is left out.
+
+    >>> from so3md import So3kratesCalculator
+    >>> from so3md.structures import example_path, read_structures
+    >>> frames = read_structures(example_path("ethanol"), ":5")
+    >>> errors = evaluate(frames, So3kratesCalculator()).summary()
+    >>> 0 < errors["forces (eV/A)"].mae < 0.2
+    True
     """
     if offset not in OFFSETS:
         raise ValueError(f"energy offset {offset!r}: expected one of {', '.join(OFFSETS)}")

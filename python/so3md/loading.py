@@ -15,7 +15,11 @@ MODEL_SUFFIX = ".safetensors"
 
 
 def known_models() -> dict[str, Path]:
-    """The models that ship with so3md: name -> path of the model file."""
+    """The models that ship with so3md: name -> path of the model file.
+
+    >>> list(known_models())
+    ['so3lr']
+    """
     return {path.stem: path for path in sorted(MODEL_DIRECTORY.glob("*" + MODEL_SUFFIX))}
 
 
@@ -45,6 +49,11 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     Returns the engine's Model: its elements (atomic numbers), cutoff (Angstrom), num_parameters and metadata (JSON).
     Raises FileNotFoundError for an unknown name, so3md._engine.ModelError (a ValueError) for a file that is truncated,
     altered, of a later version, or not a model.
+
+    >>> from so3md import load_model
+    >>> model = load_model("so3lr")
+    >>> model.elements, model.cutoff, model.num_parameters
+    ([1, 6, 7, 8, 9, 15, 16, 17], 4.5, 481320)
     """
     from so3md import _engine
 

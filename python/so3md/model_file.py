@@ -111,6 +111,14 @@ class ModelFile:
     long_range_cutoff: that of electrostatics and dispersion in periodic systems, as the model was made for; None: it
     was not made for these. long_range_cutoff_molecules: the same in systems without a periodic direction; None: none
     there; "same": no other. long_range_damping: the width over which dispersion is switched off before the cutoff.
+
+    >>> from so3md.loading import model_path
+    >>> from so3md.model_file import ModelFile
+    >>> model = ModelFile.read(model_path("so3lr"))
+    >>> model.name, model.hyperparameters["num_layers"], model.long_range_cutoff, model.molecule_cutoff
+    ('SO3LR', 3, 12.0, None)
+    >>> model.tensors["energy.shift"].shape
+    (8,)
     """
 
     hyperparameters: dict[str, Any]

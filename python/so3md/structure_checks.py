@@ -40,6 +40,11 @@ def oddities(atoms: Atoms) -> list[str]:
 
     What is looked at: periods and volume of the box, and pairs of atoms, periodic images included, that are nearer than
     half a bond. Takes time and memory in proportion to the number of atoms.
+
+    >>> oddities(Atoms("H2", [(0, 0, 0), (0, 0, 0.74)]))
+    []
+    >>> len(oddities(Atoms("H2", [(0, 0, 0), (0, 0, 0.2)])))
+    1
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         return []  # refused where they are evaluated

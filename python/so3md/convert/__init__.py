@@ -68,6 +68,11 @@ def convert(
     further entries of the file's "provenance".
 
     Raises ConversionError, or OSError for a file that cannot be read or written.
+
+    >>> from so3md.convert import convert
+    >>> convert("so3lr.model", "so3lr.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: the source so3lr.model does not exist
     """
     source, target = Path(source), Path(target)
     if not source.exists():

@@ -68,6 +68,12 @@ class Settings:
     temperature in K: the target, or in NVE that of the velocities if they are drawn; timestep in fs; seed of all random
     numbers; intervals in steps; the run is stopped above max_temperature (K; None: ten times the target or 3000 K,
     whichever is higher). Raises ValueError for settings that are out of range or do not go together.
+
+    >>> Settings(temperature=350).friction, Settings(ensemble="npt").pressure
+    (1.0, 1.01325)
+    >>> Settings(ensemble="nve", friction=1.0)
+    Traceback (most recent call last):
+    ValueError: ...
     """
 
     ensemble: str = "nvt"

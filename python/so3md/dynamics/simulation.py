@@ -44,6 +44,19 @@ class Simulation:
     Made by `start` for a new run and `resume` for one that goes on. Use as a context manager, or call `close`.
     atoms is the structure in motion, step the number of steps done so far. All but `close` is collective if the
     calculator has a comm.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from ase.build import molecule
+    >>> from so3md import So3kratesCalculator
+    >>> from so3md.dynamics import Settings, Simulation
+    >>> atoms, folder = molecule("H2O"), TemporaryDirectory()
+    >>> atoms.calc = So3kratesCalculator()
+    >>> with Simulation.start(atoms, Settings(temperature=300), f"{folder.name}/run") as simulation:
+    ...     simulation.run(10)
+    True
+    >>> with Simulation.resume(f"{folder.name}/run", So3kratesCalculator()) as simulation:
+    ...     simulation.run(10), simulation.step
+    (True, 20)
     """
 
     def __init__(

@@ -112,6 +112,13 @@ def script(
     task: the settings of molecular dynamics, with temperatures in K, times in fs, pressure in bar (`cell` says what
     constant pressure changes), or a minimisation; steps: its length. heading: lines for the comment at its top.
     Raises ValueError for what does not go together.
+
+    >>> from so3md.lammps_input import ForceField, LammpsStructure, Minimization, script
+    >>> from so3md.structures import read_structure
+    >>> water = LammpsStructure.of(read_structure("water"))
+    >>> text = script(water, ForceField("so3lr"), Minimization(fmax=0.01), steps=100)
+    >>> [line.split()[:2] for line in text.splitlines() if line.startswith("pair_")]
+    [['pair_style', 'so3krates'], ['pair_coeff', '*']]
     """
     _check(structure, force_field, task, units, atom_style, cell)
     _check_numbers(force_field, task, steps)

@@ -30,6 +30,14 @@ class LammpsStructure:
 
     atoms: cell and positions (Angstrom) and velocities there; rotation, (3, 3): a vector v of the original structure
     is v @ rotation in LAMMPS; types, (n,), from 1 on; symbols and masses (amu) of the types in turn, by atomic number.
+
+    >>> from so3md.lammps_input import LammpsStructure
+    >>> from so3md.structures import read_structure
+    >>> water = LammpsStructure.of(read_structure("water"))
+    >>> water.symbols, water.boundary
+    (['H', 'O'], 'p p p')
+    >>> "192 atoms" in water.data_file("water")
+    True
     """
 
     atoms: Atoms

@@ -206,7 +206,12 @@ class MPITeam(Team):
 
 
 def team_of(calculator: Any) -> Team:
-    """The team that a calculator works in; ALONE for one of another kind."""
+    """The team that a calculator works in; ALONE for one of another kind.
+
+    >>> from so3md import So3kratesCalculator
+    >>> team_of(So3kratesCalculator()).size
+    1
+    """
     return getattr(calculator, "team", ALONE)
 
 

@@ -49,6 +49,10 @@ def read_structure(
     (`so3md.structure_checks`), and so are charges in the file that are not used.
     Raises FileNotFoundError for a missing file, ValueError for one that cannot be read and for a supercell that does
     not fit the structure.
+
+    >>> from so3md.structures import read_structure
+    >>> len(read_structure("water")), len(read_structure("water", supercell=(2, 1, 1)))
+    (192, 384)
     """
     text = os.fspath(name_or_path)
     path = example_path(text)
@@ -88,7 +92,11 @@ def read_structures(
 
 
 def parse_index(text: str) -> int | slice:
-    """A number or a slice, as ASE writes them. Raises ValueError for other text."""
+    """A number or a slice, as ASE writes them. Raises ValueError for other text.
+
+    >>> parse_index("-1"), parse_index("::10")
+    (-1, slice(None, None, 10))
+    """
     from ase.io.formats import string2index
 
     try:

@@ -220,7 +220,14 @@ class Config:
 
 
 def read_config(path: str | Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError, naming file and key."""
+    """Read and check a configuration file. Raises ConfigError, naming file and key.
+
+    >>> from pathlib import Path
+    >>> import so3md.training
+    >>> config = read_config(Path(so3md.training.__file__).with_name("example.yaml"))
+    >>> config.seed, config.loss.energy_per
+    (0, 'atom')
+    """
     path = Path(path)
     document = read_yaml(path)
     try:

@@ -54,6 +54,20 @@ class Run:
     """A training in a directory. Make it with `start` or `resume`, then call `train`.
 
     Other processes are kept out of the directory until `train` ends, or if it is used as a context manager, until then.
+
+    >>> from pathlib import Path
+    >>> from so3md.training.config import Config, DataConfig, Split, TrainingConfig
+    >>> from so3md.training.run import Run
+    >>> config = Config(
+    ...     data=DataConfig(files="ethanol", split=Split(train=4, validation=2)),
+    ...     model={"num_features": 12, "num_heads": 2, "num_layers": 1, "degrees": [1]},
+    ...     training=TrainingConfig(epochs=1, batch_size=2),
+    ...     threads=1,
+    ... )
+    >>> run = Run.start(config, Path("."), Path("ethanol"))
+    >>> run.train()
+    >>> (run.directory / "model.safetensors").is_file()
+    True
     """
 
     def __init__(
