@@ -18,8 +18,8 @@ constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|kspace] [precision mixed|double] "
     "[device cpu|cuda|cuda:N] [threads N]";
 
-constexpr double kLongestCutoff = 1e6;  // A, as far as lr_cutoff none goes; a box of nothing but such lengths is no molecule
-constexpr double kLargestTotal = 1e6;   // charge, e, and spin
+constexpr double kShortestLength = 1e-3, kLongestLength = 1e6;  // A, the bounds of the engine
+constexpr double kLargestTotal = 1e6;                           // charge, e, and spin
 constexpr int kMostThreads = 1024;
 
 class Parser {
@@ -68,7 +68,7 @@ class Parser {
 
   double number(const std::string& word) { return LAMMPS_NS::utils::numeric(FLERR, word, false, lammps_); }
 
-  static bool is_length(double value) { return value > 0.0 && value <= kLongestCutoff; }
+  static bool is_length(double value) { return value >= kShortestLength && value <= kLongestLength; }
 
   void set_charge(const std::string& word) {
     settings_.totals.charge = number(word);
@@ -86,13 +86,13 @@ class Parser {
   void set_cutoff(const std::string& word) {
     double cutoff = std::numeric_limits<double>::infinity();
     if (word != "none") cutoff = number(word);
-    if (word != "none" && !is_length(cutoff)) refuse("lr_cutoff", "a positive length up to 1e6 Angstrom, or none", word);
+    if (word != "none" && !is_length(cutoff)) refuse("lr_cutoff", "a positive length from 0.001 to 1e6 Angstrom, or none", word);
     settings_.lr_cutoff = cutoff;
   }
 
   void set_damping(const std::string& word) {
     settings_.lr_damping = number(word);
-    if (!is_length(*settings_.lr_damping)) refuse("lr_damping", "a positive length up to 1e6 Angstrom", word);
+    if (!is_length(*settings_.lr_damping)) refuse("lr_damping", "a positive length from 0.001 to 1e6 Angstrom", word);
   }
 
   void set_coulomb(const std::string& word) {

@@ -286,7 +286,7 @@ def test_relax_checks_before_it_works(ethanol: str):
     assert "No such file or directory" in fail("relax", ethanol, "-o", "nowhere/relaxed.xyz")
     assert "not periodic" in fail("relax", ethanol, "--cell", "full")
     assert "add --cell" in fail("relax", ethanol, "--pressure", "5", code=2)
-    assert "expected a number above 0 to 1000 eV/A" in fail("relax", ethanol, "--fmax", "0", code=2)
+    assert "expected a positive number from 1e-12 to 1000 eV/A" in fail("relax", ethanol, "--fmax", "0", code=2)
 
 
 # --- eval -----------------------------------------------------------------------------------------------------------

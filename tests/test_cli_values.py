@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -16,39 +17,64 @@ from so3md import So3kratesCalculator, evaluate_many, run_directory
 from so3md.benchmark import machine
 from so3md.cli import bench, common
 
-ABSURD = ("nan", "inf", "-1e308", "1e308", "-1", "", "1" + "0" * 400)
+ABSURD = ("0", "-1", "nan", "inf", "1e-320", "-1e308", "1e308", "1" + "0" * 400, "0x10", "x", "")
 QUICK = ("--threads", "1", "--steps", "0")
 
 
 @pytest.fixture
 def water() -> str:
-    write("water.xyz", molecule("H2O"))
+    atoms = molecule("H2O")
+    atoms.info["energy"] = -14.0  # for eval
+    write("water.xyz", atoms)
     return "water.xyz"
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
+OF_MODELS = ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device", "precision")
+OF_DYNAMICS = (
+    *("ensemble", "thermostat", "temperature", "timestep", "steps", "friction", "taut", "taup", "pressure", "seed"),
+    *("velocities", "max-temperature", "log-interval", "trajectory-interval", "checkpoint-interval"),
+)
 OPTIONS = {
-    "relax": ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "fmax", "steps", "pressure", "device"),
-    "eval": ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device"),
-    "bench": ("index", "charge", "spin", "lr-cutoff", "atoms", "threads", "seconds"),
+    "relax": (*OF_MODELS, "supercell", "fmax", "steps", "pressure", "cell", "optimizer"),
+    "eval": (*OF_MODELS, "spin-convention"),
+    "bench": ("index", "charge", "spin", "lr-cutoff", "atoms", "threads", "seconds", "supercell"),
+    "md": (*OF_MODELS, *OF_DYNAMICS, "supercell", "trajectory-format"),
+    "lammps": (*OF_MODELS, *OF_DYNAMICS, "supercell", "fmax", "coulomb", "cell", "units", "atom-style"),
 }
+#: Values of options that are no mistake.
+FINE = {
+    "index": ("0", "-1"), "charge": ("0", "-1"), "spin": ("0",), "steps": ("0",), "seed": ("0",),
+    "pressure": ("0", "-1"), "friction": ("0",),
+}
+#: What has to be said with an option for it to count.
+WITH = {"taut": ("--ensemble", "npt"), "taup": ("--ensemble", "npt"), "pressure": ("--ensemble", "npt")}
 
 
-@pytest.mark.parametrize("value", ABSURD)
 @pytest.mark.parametrize(("command", "option"), [(key, name) for key, names in OPTIONS.items() for name in names])
-def test_absurd_values_end_in_one_line(water: str, command: str, option: str, value: str):
-    """Some are fine, as an index of -1 is; but what is refused is refused in one line that says what was expected."""
-    others = () if option in ("threads", "fmax", "steps") or command != "relax" else QUICK
-    fine = {("index", "-1"), ("charge", "-1"), ("pressure", "-1")}
-    if (option, value) in fine:
-        return
-    result = run(command, water, f"--{option}", value, *others, "-o", "out.xyz")
-    assert result.exit_code in (1, 2), result.output
-    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1
-    assert "should not have happened" not in result.output
-    assert "Traceback" not in result.output
+def test_absurd_values_end_in_one_line(water: str, command: str, option: str):
+    """Which names the option or the value, and comes before any work."""
+    others = WITH.get(option, ()) if command in ("md", "lammps") else ()
+    if command == "relax" and option == "pressure":
+        others = ("--cell", "isotropic")
+    if command == "lammps" and option == "fmax":
+        others = ("--ensemble", "minimize")
+    for value in ABSURD:
+        if value in FINE.get(option, ()):
+            continue
+        values = (value, "1", "1") if option == "supercell" else (value,)
+        begin = time.monotonic()
+        result = run(command, water, f"--{option}", *values, *others, "-o", "out.xyz")
+        assert result.exit_code in (1, 2), (value, result.output)
+        errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1, (value, result.output)
+        named = (f"--{option}", option.replace("-", "_"), value or option, f"{option} ")
+        assert any(name in errors[0] for name in named), (value, errors[0])
+        assert "should not have happened" not in result.output
+        assert "Traceback" not in result.output
+        assert "Step" not in result.output
+        assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "1e308", "100000000"])

@@ -536,7 +536,11 @@ def test_what_killed_processes_left_half_written_is_removed(finished: Path):
         {"settings": {"temprature": 300}},
         {"settings": {"temperature": "hot"}},
         {"sessions": None},
+        {"settings": {"temperature": 1e-320}},
+        {"settings": {"ensemble": "nve", "friction": 1.0}},
         {"planned_steps": "many"},
+        {"planned_steps": -1},
+        {"planned_steps": 10**400},
         {"trajectory_columns": {"velocities": True}},
         {"identity": 3},
     ],
@@ -545,7 +549,7 @@ def test_what_killed_processes_left_half_written_is_removed(finished: Path):
 def test_a_damaged_record_is_an_error_of_one_line(finished: Path, change):
     record = json.loads((finished / "run.json").read_text())
     (finished / "run.json").write_text(json.dumps(record | change))
-    with pytest.raises(ValueError, match=r"damaged|expected a|another run"):
+    with pytest.raises(ValueError, match=r"run\.json: damaged"):
         Simulation.resume(finished, SoftSpheres())
 
 

@@ -430,7 +430,7 @@ def test_it_says_in_one_line_what_is_wrong():
         ("water", "--ensemble", "minimize", "--fmax", "1e308"): "fmax 1e+308: expected a positive number",
         ("water", "--ensemble", "minimize", "--cell", "full", "--pressure", "-1e308"): "pressure -1e+308: expected",
         ("water", "--ensemble", "minimize", "--steps", "200000000"): "steps 200000000: expected an integer",
-        ("water", "--steps", "2147483648"): "steps 2147483648: expected an integer of 0 to 2.14748e+09",
+        ("water", "--steps", "2147483648"): "steps 2147483648: expected an integer from 0 to 2.14748e+09",
         ("water", "--log-interval", "2147483648"): "log_interval 2147483648: expected an integer",
         ("water", "--spin", "0.5"): "cannot be unpaired",
         ("ethanol.xyz", "-o", "ethanol.xyz/run"): "Not a directory",

@@ -58,6 +58,23 @@ def test_a_huge_damping_is_refused_without_a_cutoff_too(value: float) -> None:
         evaluate_calculator(molecule("H2O"), lr_cutoff=None, lr_damping=value)
 
 
+@pytest.mark.parametrize("evaluate", EVALUATIONS)
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-320, 1e-300, 1e-9, 9e-4])
+def test_lengths_next_to_nothing_are_refused(evaluate: Callable[..., Any], value: float) -> None:
+    """A dispersion that is switched off within less than a hundredth of an atom has no derivative to speak of."""
+    for options in ({"lr_cutoff": value}, {"lr_damping": value}, {"lr_damping": value, "lr_cutoff": 12.0}):
+        name = next(iter(options))
+        with pytest.raises(ValueError, match=rf"{name}.*expected a (positive )?length from 0\.001 ") as info:
+            evaluate(molecule("H2O"), **options)
+        assert "\n" not in str(info.value)
+
+
+def test_the_smallest_damping_is_taken() -> None:
+    """All pairs of a water molecule are nearer than the cutoff by more than either width."""
+    energies = [evaluate_calculator(molecule("H2O"), lr_cutoff=12.0, lr_damping=width) for width in (1e-3, 1.0)]
+    assert energies[0] == energies[1]
+
+
 @pytest.mark.parametrize("threads", [1025, 1 << 31, 1 << 40, -1])
 def test_more_threads_than_any_machine_has_are_refused(threads: int) -> None:
     for evaluate in EVALUATIONS:

@@ -145,6 +145,6 @@ def test_small_forces_are_reached_in_double_precision(water: str):
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "-1", "0", "", "1e999"])
 def test_absurd_limits_are_refused(water: str, value: str):
-    assert "expected a number above 0 to 1000 eV/A" in fail("relax", water, "--fmax", value, code=2)
+    assert "expected a positive number from 1e-12 to 1000 eV/A" in fail("relax", water, "--fmax", value, code=2)
     if value not in ("0", "-1"):
         fail("relax", water, "--pressure", value, "--cell", "full", code=2)

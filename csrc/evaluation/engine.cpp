@@ -1,5 +1,6 @@
 #include "evaluation/engine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -39,19 +40,16 @@ void check_nonlocal_cell(const Model& model, const Cell& cell) {
 }
 
 void check_options(const EngineOptions& options) {
-  if (!(options.long_range_cutoff > 0.0) || (options.long_range_cutoff > kLargestLength && !std::isinf(options.long_range_cutoff)))
-    throw std::invalid_argument("the long-range cutoff (lr_cutoff) is " + number_text(options.long_range_cutoff) +
-                                " A: expected a positive length of at most " + number_text(kLargestLength) +
-                                " A, or none for isolated molecules");
-  if (std::isinf(options.long_range_cutoff)) {  // without a cutoff the damping is not used, and still is a length
-    if (options.dispersion_damping >= 0.0 && options.dispersion_damping <= kLargestLength) return;
-    throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(options.dispersion_damping) +
-                                " A: expected a length from 0 to " + number_text(kLargestLength) + " A");
-  }
-  if (!(options.dispersion_damping > 0.0) || options.dispersion_damping > options.long_range_cutoff)
-    throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(options.dispersion_damping) +
-                                " A: expected a length between 0 and the long-range cutoff of " + number_text(options.long_range_cutoff) +
-                                " A");
+  const std::string smallest = number_text(kSmallestLength), largest = number_text(kLargestLength);
+  const double cutoff = options.long_range_cutoff, damping = options.dispersion_damping;
+  if (!(cutoff >= kSmallestLength) || (cutoff > kLargestLength && !std::isinf(cutoff)))
+    throw std::invalid_argument("the long-range cutoff (lr_cutoff) is " + number_text(cutoff) + " A: expected a length from " + smallest +
+                                " to " + largest + " A, or none for isolated molecules");
+  // Without a cutoff the damping is not used, and still is a length.
+  if (damping >= kSmallestLength && damping <= std::min(cutoff, kLargestLength)) return;
+  throw std::invalid_argument("the dispersion damping length (lr_damping) is " + number_text(damping) + " A: expected a length from " +
+                              smallest + " A to " + (std::isinf(cutoff) ? largest : "the long-range cutoff of " + number_text(cutoff)) +
+                              " A");
 }
 
 }  // namespace so3md

@@ -34,7 +34,7 @@ from so3md.charge_and_spin import (
 from so3md.devices import checked_device, device_of_rank
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model, model_path
-from so3md.long_range import OF_MODEL, LongRange, chosen_lengths
+from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, LongRange, chosen_lengths
 from so3md.long_range import describe as describe_long_range
 from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
@@ -566,12 +566,10 @@ def checked_parameter(key: str, value: Any) -> Any:
             )
         return int(value)
     number = checked_number(value, key)
-    if key == "lr_cutoff" and number <= 0:
-        raise ValueError(
-            f"lr_cutoff: expected a positive length in Angstrom, None for no cutoff, or {OF_MODEL!r}, found {value!r}"
-        )
-    if key == "lr_damping" and number < 0:
-        raise ValueError(f"lr_damping: expected a length in Angstrom that is not negative, found {value!r}")
+    if key in ("lr_cutoff", "lr_damping") and not SMALLEST_LENGTH <= number <= LARGEST_LENGTH:
+        others = f"None for no cutoff, or {OF_MODEL!r}" if key == "lr_cutoff" else f"or {OF_MODEL!r}"
+        lengths = f"a positive length from {SMALLEST_LENGTH:g} to {LARGEST_LENGTH:g} Angstrom"
+        raise ValueError(f"{key}: expected {lengths}, {others}, found {value!r}")
     return number
 
 

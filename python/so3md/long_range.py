@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: In place of a length: the one that the model was made for.
 OF_MODEL = "model"
-#: Of any length that a user gives (Angstrom), the engine's bound too.
-LARGEST_LENGTH = 1e6
+#: Of a cutoff or damping that a user gives (Angstrom), the engine's bounds too.
+SMALLEST_LENGTH, LARGEST_LENGTH = 1e-3, 1e6
 
 
 class LongRange(NamedTuple):
@@ -42,7 +42,7 @@ def chosen_lengths(model: Model, lr_cutoff: float | str | None, lr_damping: floa
             f"the model {model.path} was made for molecules, without a long-range cutoff, and this structure is "
             "periodic: give lr_cutoff in Angstrom (12 is that of SO3LR)"
         )
-    if lr_cutoff != OF_MODEL and cutoff is not None and model.has_long_range and 0 < cutoff < model.cutoff:
+    if lr_cutoff != OF_MODEL and cutoff is not None and model.has_long_range and cutoff < model.cutoff:
         raise ValueError(
             f"lr_cutoff: {cutoff:g} A is shorter than the cutoff of the network, {model.cutoff:g} A; give at least that"
             f"{'' if own is None else f' (the model was made with {own:g} A)'}"

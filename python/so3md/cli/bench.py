@@ -75,7 +75,7 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 @click.option("--instruction-sets", is_flag=True, help="Time every instruction set that this processor has.")
 @click.option(
     "--seconds",
-    type=Number(0, 86400, open=True, unit="s"),
+    type=Number(1e-6, 86400, unit="s"),
     default=5.0,
     show_default=True,
     help="Least time for each case; at least the lifetime of one neighbour list is measured.",

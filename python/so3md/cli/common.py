@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from so3md.devices import checked_device
+from so3md.limits import Limits
 from so3md.loading import known_models
-from so3md.long_range import LARGEST_LENGTH, OF_MODEL
+from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 from so3md.parallel.launcher import launched_ranks
 
@@ -137,23 +138,20 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 class Number(click.ParamType):
-    """A number within bounds; neither nan nor infinite."""
+    """A number within bounds; neither nan nor infinite, nor too small for its reciprocal to be a number."""
 
     name = "FLOAT"
 
-    def __init__(self, low: float, high: float, *, open: bool = False, unit: str = "") -> None:
-        """open: low itself is not allowed."""
-        self.low, self.high, self.open, self.unit = low, high, open, unit
+    def __init__(self, low: float, high: float, unit: str = "") -> None:
+        self.limits = Limits(low, high, unit)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             number = float(value)
         except (ValueError, OverflowError):
             number = math.nan
-        if not self.low <= number <= self.high or (self.open and number == self.low):
-            lowest = f"above {self.low:g}" if self.open else f"from {self.low:g}"
-            unit = f" {self.unit}" if self.unit else ""
-            self.fail(f"{value!r}: expected a number {lowest} to {self.high:g}{unit}", param, ctx)
+        if not self.limits.hold(number):
+            self.fail(f"{value!r}: expected {self.limits.text()}", param, ctx)
         return number
 
 
@@ -163,7 +161,7 @@ class LengthOrNone(Number):
     name = "LENGTH|none"
 
     def __init__(self) -> None:
-        super().__init__(0, LARGEST_LENGTH, open=True, unit='A, or "none"')
+        super().__init__(SMALLEST_LENGTH, LARGEST_LENGTH, unit='A, or "none"')
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         return value if value == "none" else super().convert(value, param, ctx)
@@ -217,7 +215,7 @@ _MODEL_OPTIONS = (
     ),
     click.option(
         "--lr-damping",
-        type=Number(0, LARGEST_LENGTH, unit="A"),
+        type=Number(SMALLEST_LENGTH, LARGEST_LENGTH, unit="A"),
         help="Width in Angstrom over which dispersion is switched off. Default: that of the model.",
     ),
     click.option(

@@ -32,7 +32,16 @@ from so3md.cli.common import (
 from so3md.cli.progress import ProgressDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.dynamics import Settings, Simulation
-from so3md.dynamics.record import CHECKPOINT, FINAL, LOG, PLOT, RUN, START, read_record, recorded_settings
+from so3md.dynamics.record import (
+    CHECKPOINT,
+    FINAL,
+    LOG,
+    PLOT,
+    START,
+    read_record,
+    recorded_parameters,
+    recorded_settings,
+)
 from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
 from so3md.dynamics.trajectories import FORMATS
@@ -126,22 +135,15 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
             raise click.UsageError(f"--{key.replace('_', '-')} says how a run begins; it does not go with --resume")
     record = team().from_leader(lambda: read_record(directory))
     settings = recorded_settings(directory, record, {key: given[key] for key in _SETTINGS if key in given})
-    parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
-    # The lengths with which it began, also where it was told none and another version had other defaults.
-    parameters |= {key: record["identity"][key] for key in ("lr_cutoff", "lr_damping") if key in record["identity"]}
     cells = prod(given.get("supercell", (1, 1, 1)))  # given again to have the structure checked
-    parameters |= calculator_parameters(given)
+    parameters = recorded_parameters(directory, record, replaced=given) | calculator_parameters(given)
     parameters |= {key: given[key] * cells for key in ("charge", "spin") if key in given}
     initial = None
     if structure is not None:
         initial = read_structure(
             structure, given.get("index", -1), given.get("supercell", (1, 1, 1)), format=given.get("format")
         )
-    try:
-        calculator = make_calculator(parameters)
-    except TypeError as error:
-        raise ValueError(f"{directory / RUN}: damaged, 'calculator' cannot be made again ({error})") from error
-    return Simulation.resume(directory, calculator, settings=settings, structure=initial)
+    return Simulation.resume(directory, make_calculator(parameters), settings=settings, structure=initial)
 
 
 def _steps(simulation: Simulation, steps: int | None, resumed: bool) -> int:

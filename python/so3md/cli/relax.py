@@ -48,7 +48,7 @@ _LINE_EVERY = 1.0  # seconds
 @model_options
 @click.option(
     "--fmax",
-    type=Number(0, 1e3, open=True, unit="eV/A"),
+    type=Number(1e-12, 1e3, unit="eV/A"),
     default=0.01,
     show_default=True,
     help="Largest force that may be left, in eV/A.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from so3md.cli.common import Command, free_path, make_console, plots
+from so3md.cli.common import Command, Number, free_path, make_console, plots
 from so3md.cli.signals import GracefulStop
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--overwrite", is_flag=True, help="Replace the run that the directory holds."),
             click.option("--resume", type=click.Path(path_type=Path), help="Directory of a run to go on with."),
-            click.option("--epochs", type=click.IntRange(min=1), help="Instead of training.epochs."),
-            click.option("--time-limit", type=float, help="Instead of training.time_limit, in hours."),
+            click.option("--epochs", type=click.IntRange(1, 10**9), help="Instead of training.epochs."),
+            click.option("--time-limit", type=Number(1e-6, 1e9, "h"), help="Instead of training.time_limit, in hours."),
         )
     ):
         function = option(function)

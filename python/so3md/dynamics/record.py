@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +16,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 import so3md
+from so3md.calculator import So3kratesCalculator, checked_parameter
 from so3md.dynamics.checkpoint import structure_identity
-from so3md.dynamics.settings import Settings
+from so3md.dynamics.settings import STEPS, Settings
 from so3md.dynamics.trajectories import FORMATS, trajectory_name
 from so3md.run_directory import LOCK_FILE, DirectoryLock, previous_of, read_json, remove, write_json
 
@@ -80,6 +82,8 @@ def read_record(directory: Path) -> dict[str, Any]:
         if type(record[key]) is not kind:
             found = type(record[key]).__name__
             raise ValueError(f"{directory / RUN}: damaged, {key!r} should be {kind.__name__} and is {found}")
+    with _naming_record(directory):
+        STEPS.checked("planned_steps", record["planned_steps"])
     columns = record["trajectory_columns"]
     if columns.keys() != {"velocities", "forces"} or not {type(value) for value in columns.values()} <= {bool}:
         raise ValueError(f"{directory / RUN}: damaged, 'trajectory_columns' should have velocities and forces")
@@ -94,7 +98,31 @@ def recorded_settings(directory: Path, record: Mapping[str, Any], changes: Mappi
     unknown = sorted(record["settings"].keys() - {field.name for field in fields(Settings)})
     if unknown:
         raise ValueError(f"{directory / RUN}: damaged, or of another version: {unknown[0]!r} is no setting")
-    return Settings(**(record["settings"] | dict(changes or {})))
+    with _naming_record(directory):
+        recorded = Settings(**record["settings"])
+    return Settings(**(record["settings"] | dict(changes))) if changes else recorded
+
+
+def recorded_parameters(directory: Path, record: Mapping[str, Any], replaced: Container[str] = ()) -> dict[str, Any]:
+    """The parameters of the calculator of a run, but for those that will be replaced. Raises ValueError for what the
+    calculator of so3md does not take."""
+    parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
+    # The lengths with which it began, also where it was told none and another version had other defaults.
+    parameters |= {key: record["identity"][key] for key in ("lr_cutoff", "lr_damping") if key in record["identity"]}
+    unknown = sorted(parameters.keys() - So3kratesCalculator.default_parameters.keys())
+    if unknown:
+        raise ValueError(f"{directory / RUN}: damaged, 'calculator' cannot be made again (it has {unknown[0]!r})")
+    with _naming_record(directory):
+        return {key: checked_parameter(key, value) for key, value in parameters.items() if key not in replaced}
+
+
+@contextmanager
+def _naming_record(directory: Path) -> Iterator[None]:
+    """Let an error for a value that stands in run.json name this file."""
+    try:
+        yield
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise ValueError(f"{directory / RUN}: damaged, or of another version or machine: {error}") from error
 
 
 def write_session(directory: Path, record: dict[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:

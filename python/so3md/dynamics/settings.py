@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
+from so3md.limits import Limits
 
 ENSEMBLES = ("nve", "nvt", "npt")
 THERMOSTATS = ("langevin", "csvr")
@@ -21,26 +20,6 @@ BOOKKEEPING = ("log_interval", "trajectory_interval", "checkpoint_interval", "ma
 
 
 _TEXTS = ("ensemble", "thermostat")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The numbers that make sense, wide enough for anything that anyone has reason to try."""
-
-    lowest: float
-    highest: float
-    unit: str = ""
-    whole: bool = False
-
-    def checked(self, name: str, value: Any) -> float | int:
-        """The value as a plain number. Raises ValueError, naming it, for what is none or lies outside."""
-        kind = Integral if self.whole else Real
-        fits = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-        if fits and self.lowest <= value <= self.highest:  # not so for nan
-            return int(value) if self.whole else float(value)
-        number = "an integer" if self.whole else "a positive number" if self.lowest > 0 else "a number"
-        unit = f" {self.unit}" if self.unit else ""
-        raise ValueError(f"{name} {value}: expected {number} of {self.lowest:g} to {self.highest:g}{unit}")
 
 
 #: Of the number of steps of a run, and of the intervals of output.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from so3md.devices import checked_device
-from so3md.dynamics.settings import Limits, Settings
+from so3md.dynamics.settings import Settings
 from so3md.lammps_input.structure import LammpsStructure
 from so3md.lammps_input.text import comment, word
-from so3md.long_range import OF_MODEL
+from so3md.limits import Limits
+from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
 
 #: Names of the two files.
 INPUT, DATA = "in.lammps", "data.lammps"
@@ -32,7 +33,7 @@ _COUNT = Limits(0, 2**31 - 1, whole=True)
 _MINIMIZATION_STEPS = Limits(0, 10**8, whole=True)
 _THREADS = Limits(1, 1024, whole=True)
 #: As the pair style takes them.
-_LENGTH = Limits(1e-6, 1e6, "A")
+_LENGTH = Limits(SMALLEST_LENGTH, LARGEST_LENGTH, "A")
 _FORCE, _PRESSURE = Limits(1e-12, 1e6, "eV/A"), Limits(-1e8, 1e8, "bar")
 #: Steps between two rows of the log of a minimisation.
 MINIMIZATION_LOG_INTERVAL = 10

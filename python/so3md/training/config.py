@@ -85,6 +85,9 @@ class Split:
                 _require(0 < value <= 1, name, "a fraction above 0 and at most 1, or a whole number", value)
             if isinstance(value, int):
                 _require(0 <= value <= MOST, name, "a number of structures that is not negative", value)
+            if isinstance(value, list):
+                wrong = [index for index in value if not 0 <= index <= MOST]
+                _require(not wrong, name, "indices of structures, which are not negative", wrong[:1])
 
 
 @dataclass
@@ -209,6 +212,9 @@ class Config:
         _require(few, "threads", "a positive integer, at most 1024, or null", self.threads)
         if isinstance(self.reference_energies, str):
             _one_of("reference_energies", self.reference_energies, REFERENCE_ENERGIES)
+        for symbol, value in self.reference_energies.items() if isinstance(self.reference_energies, dict) else ():
+            expected = f"an energy (eV), at most {MOST:.0e} in size"
+            _require(abs(value) <= MOST, f"reference_energies.{symbol}", expected, value)
         if isinstance(self.scale, str):
             _one_of("scale", self.scale, ("forces",))
         else:

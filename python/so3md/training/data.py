@@ -37,7 +37,7 @@ from so3md.reference_values import (
 from so3md.structure_checks import warn_of_odd_structures
 from so3md.structures import EXAMPLES, example_path
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
-from so3md.training.schema import ConfigError, closest
+from so3md.training.schema import ConfigError, closest, shown
 from so3md.training.unit_conversion import factors
 
 #: Names under which an .npz holds what, the first that is there counting. The first are those of MD17 and of rMD17.
@@ -270,12 +270,14 @@ def _npz_spin(spin: Any, multiplicity: Any, convention: str | None) -> tuple[flo
     return stated if multiplicity is None else None, total or 0.0
 
 
-def _parse_slice(text: str) -> slice:
+def _parse_slice(text: str, key: str = "index") -> slice:
     try:
         parts = [int(part) if part else None for part in text.split(":")]
-        return slice(*parts) if len(parts) > 1 else slice(parts[0], parts[0] + 1 or None)
+        found = slice(*parts) if len(parts) > 1 else slice(parts[0], parts[0] + 1 or None)
+        found.indices(0)  # raises for a step of 0
+        return found
     except (TypeError, ValueError):
-        raise ConfigError(f"index: expected a slice such as 0:1000 or ::10, found {text!r}") from None
+        raise ConfigError(f"{key}: expected a slice such as 0:1000 or ::10, found {shown(text)}") from None
 
 
 def _make_sample(

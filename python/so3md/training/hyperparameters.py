@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from so3md.architectures import ARCHITECTURES, SO3KRATES, check_hyperparameters, with_defaults, without_defaults
+from so3md.architectures import (
+    ARCHITECTURES,
+    SO3KRATES,
+    check_hyperparameters,
+    expected_tensors,
+    with_defaults,
+    without_defaults,
+)
 from so3md.model_file import ModelFileError
 from so3md.reference.graph import neighbours
 from so3md.training.data import Sample
 from so3md.training.schema import ConfigError, closest
 
+_MOST_LAYERS, _MOST_PARAMETERS = 100, 10**9
 _BERNSTEIN_GAMMA = 0.9448630629184640  # 1/A, of SO3LR
 _COMMON = {
     "num_features": 132,
@@ -88,6 +97,19 @@ def complete(given: dict[str, Any], samples: Sequence[Sample]) -> tuple[str, dic
     except ModelFileError as error:
         raise ConfigError(str(error).replace("hyperparameters.", "model.", 1)) from error
     return architecture, hyper
+
+
+def check_size(hyper: dict[str, Any], num_elements: int, architecture: str) -> None:
+    """Raise ConfigError for a model that no computer trains; a hundred layers are more than any has."""
+    layers = hyper["num_layers"]
+    if layers > _MOST_LAYERS:
+        raise ConfigError(f"model.num_layers: expected at most {_MOST_LAYERS}, found {layers}")
+    numbers = sum(math.prod(shape) for shape in expected_tensors(hyper, num_elements, architecture).values())
+    if numbers > _MOST_PARAMETERS:
+        raise ConfigError(
+            f"model: expected at most {_MOST_PARAMETERS:.0e} parameters (SO3LR has half a million), found "
+            f"{numbers:.1e}; make num_features ({hyper['num_features']}) or the hidden layers smaller"
+        )
 
 
 def mean_neighbours(samples: Sequence[Sample], cutoff: float) -> float:

@@ -33,7 +33,7 @@ from so3md.training.config import Config
 from so3md.training.data import Sample, checksum
 from so3md.training.log import Log
 from so3md.training.model import TrainableModel, make_model
-from so3md.training.schema import build
+from so3md.training.schema import ConfigError, build
 from so3md.training.splits import read_data
 from so3md.training.start import start_from, start_new
 from so3md.training.threads import MOST, choose_threads
@@ -150,6 +150,10 @@ class Run:
         damaged, LockedError if another process works in the directory.
         """
         record = _read_record(directory)
+        try:
+            build(Config, record["config"])
+        except ConfigError as error:
+            raise ConfigError(f"{directory / RUN}: damaged, or of another version: {error}") from error
         record["config"]["training"] |= changes or {}
         config = build(Config, record["config"])
         parts = read_data(config.data, Path(record["data_directory"]), config.seed)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from so3md.bounded_yaml import YamlError, parse_yaml
 
 T = TypeVar("T")
+#: Numbers nearer to zero are none that anybody means, and vanish in single precision.
+_SMALLEST = 1e-12
 
 
 class ConfigError(ValueError):
@@ -86,10 +88,14 @@ def _convert_plain(kind: type, value: Any, where: str) -> Any:
         number = _as_number(value)
         if number is None or not math.isfinite(number):
             raise ConfigError(f"{where}: expected a number, found {shown(value)}")
+        if 0 < abs(number) < _SMALLEST:
+            raise ConfigError(f"{where}: expected a number that is 0 or not so near to it, found {shown(value)}")
         return number
     names = {int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: expected {names.get(kind, kind.__name__)}, found {shown(value)}")
+    if value == "":
+        raise ConfigError(f"{where}: expected a text, found an empty one")
     return value
 
 

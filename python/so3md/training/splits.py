@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,7 @@ def split_indices(
 
 def _named_indices(name: str, value: Part | None, count: int) -> np.ndarray | None:
     if isinstance(value, str):
-        return np.arange(count)[_parse_slice(value)]
+        return np.arange(count)[_parse_slice(value, f"data.split.{name}")]
     if isinstance(value, list | np.ndarray):
         indices = np.asarray(value, dtype=int).ravel()
         if indices.size and not (indices.min() >= 0 and indices.max() < count):
@@ -110,8 +112,17 @@ def _named_indices(name: str, value: Part | None, count: int) -> np.ndarray | No
 def _read_split_file(file: Path) -> dict[str, Part | None]:
     if not file.is_file():
         raise FileNotFoundError(f"data.split.file: there is no file {file}")
-    with np.load(file, allow_pickle=False) as arrays:
-        found = {name: next((arrays[key] for key in keys if key in arrays), None) for name, keys in _NPZ_NAMES.items()}
-        if found["train"] is None:
-            raise ConfigError(f"data.split.file: {file} has no array train or idx_train, but {', '.join(arrays.files)}")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            names = arrays.files
+            found = {
+                name: next((arrays[key] for key in keys if key in arrays), None) for name, keys in _NPZ_NAMES.items()
+            }
+    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # a .npy has no files
+        raise ConfigError(f"data.split.file: expected an .npz of arrays of indices, and {file} is none") from error
+    if found["train"] is None:
+        raise ConfigError(f"data.split.file: {file} has no array train or idx_train, but {', '.join(names)}")
+    for name, indices in found.items():
+        if indices is not None and (indices.dtype.kind not in "iu" or indices.ndim != 1):
+            raise ConfigError(f"data.split.file: expected one list of indices for {name} in {file}")
     return found

@@ -16,7 +16,7 @@ from so3md.reference.initial import new_model
 from so3md.training.checks import check_model
 from so3md.training.config import Config
 from so3md.training.data import Sample, elements_of
-from so3md.training.hyperparameters import LONG_RANGE_KEYS, complete
+from so3md.training.hyperparameters import LONG_RANGE_KEYS, check_size, complete
 from so3md.training.schema import ConfigError, closest
 
 #: Of long-range terms in periodic structures where nothing else is asked for: that of SO3LR (A).
@@ -31,6 +31,7 @@ def start_new(config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
     architecture, hyper = complete(config.model, parts["train"])
     elements = _elements(config.model.get("elements"), parts)
     dtype = np.float32 if config.precision == "float32" else np.float64
+    check_size(hyper, len(elements), architecture)
     file = new_model(hyper, elements, config.seed, architecture, name=config.name or "so3krates", dtype=dtype)
     set_long_range(file, config, parts, of_file=False)
     file.tensors["energy.scale"] = np.full(len(elements), _scale(config, parts["train"]), dtype)
@@ -122,7 +123,7 @@ def _elements(given: Any, parts: dict[str, list[Sample]]) -> list[int]:
 
 
 def _number(symbol: Any, key: str) -> int:
-    if symbol not in atomic_numbers or symbol == "X":
+    if not isinstance(symbol, str) or symbol not in atomic_numbers or symbol == "X":
         raise ConfigError(f"{key}: unknown element {symbol!r}; {closest(str(symbol), list(atomic_numbers)[1:])}")
     return atomic_numbers[symbol]
 
