@@ -45,8 +45,13 @@ OPTIONS = {
 }
 #: Values of options that are no mistake.
 FINE = {
-    "index": ("0", "-1"), "charge": ("0", "-1"), "spin": ("0",), "steps": ("0",), "seed": ("0",),
-    "pressure": ("0", "-1"), "friction": ("0",),
+    "index": ("0", "-1"),
+    "charge": ("0", "-1"),
+    "spin": ("0",),
+    "steps": ("0",),
+    "seed": ("0",),
+    "pressure": ("0", "-1"),
+    "friction": ("0",),
 }
 #: What has to be said with an option for it to count.
 WITH = {"taut": ("--ensemble", "npt"), "taup": ("--ensemble", "npt"), "pressure": ("--ensemble", "npt")}

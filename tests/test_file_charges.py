@@ -80,6 +80,49 @@ def test_radicals_of_one_molecule_may_couple_either_way():
     assert "how the unpaired electrons of its radicals couple" in warning_of("ion.sdf")
 
 
+def test_isotopes_of_molfiles_have_their_masses():
+    Path("ion.sdf").write_text(molfile("M  ISO  2   2   2   1  15", "M  END\n"), encoding="utf-8")
+    assert read_structure("ion.sdf").get_masses() == pytest.approx([15, 2.014, 1.008, 1.008, 1.008])
+    Path("ion.sdf").write_text(molfile("M  END\n").replace(" H ", " D ", 1), encoding="utf-8")
+    assert read_structure("ion.sdf").get_masses() == pytest.approx([14.007, 2.014, 1.008, 1.008, 1.008])
+    heavy = molecule("H2O")
+    heavy.set_masses([15.999, 2.014, 2.014])
+    write("heavy.sdf", heavy)
+    assert read_structure("heavy.sdf").get_masses() == pytest.approx(heavy.get_masses())
+
+
+V3000 = """
+  test
+
+  0  0  0     0  0            999 V3000
+M  V30 BEGIN CTAB
+M  V30 COUNTS 2 1 0 0 0
+M  V30 BEGIN ATOM
+M  V30 1 O 0 0 0 0 CHG=-1
+M  V30 2 H 0 0 0.97 0
+M  V30 END ATOM
+M  V30 END CTAB
+M  END
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (V3000, "a molfile of the kind V3000, and ASE reads V2000 only; convert it"),
+        ("\n".join(molfile("M  END").splitlines()[:7]), "it should have 5 atoms, and ends after 3: it is damaged"),
+        (molfile("M  END").replace("  5  4", "  9  4").replace("  1  2  1  0", "M  END", 1), "ends after 5"),
+        ("\n\n\nno numbers V2000\n", "expected a molfile, whose line 4 begins with the number of atoms"),
+        ("\n", "expected a molfile, whose line 4"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["sdf", "mol"])
+def test_molfiles_that_ase_misreads_are_refused(text: str, said: str, suffix: str):
+    Path(f"ion.{suffix}").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=f"ion.{suffix}: {said}" if said.startswith(("a ", "it ")) else said):
+        read_structure(f"ion.{suffix}")
+
+
 def test_a_file_of_several_molecules_is_said():
     Path("ions.sdf").write_text(2 * (molfile("M  CHG  1   1   1", "M  END") + "\n$$$$\n"), encoding="utf-8")
     with pytest.warns(UserWarning, match="it holds 2 molecules, of which ASE reads the first"):
@@ -142,6 +185,151 @@ def test_inputs_of_other_programs_have_charge_and_multiplicity():
     assert state_of("ion.com") == (-1, 1)
     write("ion.nwi", ACETATE, format="nwchem-in", charge=-1, dft={"mult": 3})
     assert state_of("ion.nwi", format="nwchem-in") == (-1, 1)
+
+
+#: The parts of outputs and inputs of other programs that say what a hydroxide, or triplet of it, is.
+ORCA = """
+                                 *****************
+                                 * O   R   C   A *
+                                 *****************
+---------------------------------
+CARTESIAN COORDINATES (ANGSTROEM)
+---------------------------------
+  O      0.000000    0.000000    0.000000
+  H      0.000000    0.000000    0.970000
+
+ General Settings:
+ Integral files         IntName         .... ion
+ Total Charge           Charge          ....   -1
+ Multiplicity           Mult            ....    3
+ Number of Electrons    NEL             ....   10
+ Number of atoms                             ...      2
+
+FINAL SINGLE POINT ENERGY       -75.700000000000
+                             ****ORCA TERMINATED NORMALLY****
+"""
+GAUSSIAN = """
+ Entering Gaussian System, Link 0=g16
+ Charge = -1 Multiplicity = 3
+ Symbolic Z-matrix:
+                          Input orientation:
+ ---------------------------------------------------------------------
+ Center     Atomic      Atomic             Coordinates (Angstroms)
+ Number     Number       Type             X           Y           Z
+ ---------------------------------------------------------------------
+      1          8           0        0.000000    0.000000    0.000000
+      2          1           0        0.000000    0.000000    0.970000
+ ---------------------------------------------------------------------
+ SCF Done:  E(UB3LYP) =  -75.7000000000     A.U. after   10 cycles
+"""
+GAMESS = """
+          *         GAMESS VERSION = 30 SEP 2021 (R2 PATCH 1)          *
+ ATOM      ATOMIC                      COORDINATES (BOHR)
+           CHARGE         X                   Y                   Z
+ O           8.0     0.0000000000        0.0000000000        0.0000000000
+ H           1.0     0.0000000000        0.0000000000        1.8330000000
+
+ TOTAL NUMBER OF BASIS SET SHELLS             =    9
+ NUMBER OF ELECTRONS                          =   10
+ CHARGE OF MOLECULE                           =   -1
+ SPIN MULTIPLICITY                            =    3
+
+ FINAL UHF ENERGY IS      -75.7000000000 AFTER  10 ITERATIONS
+"""
+CP2K = """
+ &FORCE_EVAL
+   METHOD QS
+   &MM
+     &FORCEFIELD
+       &CHARGE
+         ATOM O
+         CHARGE -0.8
+       &END CHARGE
+     &END FORCEFIELD
+   &END MM
+   &DFT
+     BASIS_SET_FILE_NAME BASIS_MOLOPT
+     UKS T
+     MULTIPLICITY 3
+     CHARGE -1
+     &SCF
+       MAX_SCF 20
+     &END SCF
+   &END DFT
+   &SUBSYS
+     &CELL
+       A 10.0 0.0 0.0
+       B 0.0 10.0 0.0
+       C 0.0 0.0 10.0
+     &END CELL
+     &COORD
+O 0.0 0.0 0.0
+H 0.0 0.0 0.97
+     &END COORD
+   &END SUBSYS
+ &END FORCE_EVAL
+"""
+ESPRESSO = """
+&system
+  ibrav = 0, nat = 2, ntyp = 2
+  ! tot_charge = 5
+  tot_charge = -1.0, nspin = 2
+  tot_magnetization = 2
+/
+ATOMIC_SPECIES
+O 15.999 O.UPF
+H 1.008 H.UPF
+CELL_PARAMETERS angstrom
+10 0 0
+0 10 0
+0 0 10
+ATOMIC_POSITIONS angstrom
+O 0.0 0.0 0.0
+H 0.0 0.0 0.97
+"""
+GAUSSIAN_INPUT = """%chk=ion.chk
+# b3lyp/6-31g* guess=fragment=2
+
+two fragments
+
+-1 3 -1 1 0 3
+O 0.0 0.0 0.0
+H 0.0 0.0 0.97
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        (ORCA, "orca-output"),
+        (GAUSSIAN, "gaussian-out"),
+        (GAUSSIAN_INPUT, "gaussian-in"),
+        (GAMESS, "gamess-us-out"),
+        (ESPRESSO, "espresso-in"),
+        (CP2K, "cp2k-restart"),
+    ],
+)
+def test_files_of_other_programs_have_charge_and_multiplicity(text: str, format: str):
+    Path("ion.out").write_text(text, encoding="utf-8")
+    assert read_structure("ion.out", format=format).get_chemical_formula() == "HO"
+    assert state_of("ion.out", format=format) == (-1, 1)
+    others = {"-1.0, nspin": "2, nspin", "magnetization = 2": "magnetization = 0"}  # as Quantum ESPRESSO has them
+    others |= {"....   -1": "....   2", "....    3": "....    1", "Charge = -1": "Charge = 2", "icity = 3": "icity = 1"}
+    others |= {"\n-1 3 -1": "\n2 1 -1", "=   -1": "=    2", "=    3": "=    1", "CHARGE -1": "CHARGE 2"}
+    for old, new in (others | {"MULTIPLICITY 3": "MULTIPLICITY 1"}).items():
+        text = text.replace(old, new)
+    Path("ion.out").write_text(text, encoding="utf-8")
+    assert state_of("ion.out", format=format) == (2, 0)
+
+
+def test_what_a_program_does_not_say_is_not_made_up():
+    text = ESPRESSO.replace("tot_magnetization = 2", "tot_magnetization = -1").replace("tot_charge = -1.0,", "")
+    Path("ion.pwi").write_text(text, encoding="utf-8")
+    assert state_of("ion.pwi") == (0, 0)
+    text = CP2K.replace("     CHARGE -1\n", "").replace("     MULTIPLICITY 3\n", "")
+    Path("ion.restart").write_text(text, encoding="utf-8")
+    assert state_of("ion.restart", format="cp2k-restart") == (0, 0)
 
 
 def test_databases_of_ase_have_charges():

@@ -27,16 +27,20 @@ from so3md.training.start import start_new
 
 ABSURD = {
     **{str(value): value for value in (0, -1, 0.5, math.nan, math.inf, -math.inf, 1e-320, 1e308, -1e308)},
-    "2^31": 2**31, "2^63": 2**63, "10^400": 10**400, "true": True, "null": None, "text": "x", "empty": "",
-
-        "text of a number": "1e-320",
-        "[]": [],
-        "[1]": [1],
-        "[[1]]": [[1]],
-        "[null]": [None],
-        "{}": {},
-        "{a: 1}": {"a": 1}
-    ,
+    "2^31": 2**31,
+    "2^63": 2**63,
+    "10^400": 10**400,
+    "true": True,
+    "null": None,
+    "text": "x",
+    "empty": "",
+    "text of a number": "1e-320",
+    "[]": [],
+    "[1]": [1],
+    "[[1]]": [[1]],
+    "[null]": [None],
+    "{}": {},
+    "{a: 1}": {"a": 1},
 }
 
 
@@ -66,19 +70,20 @@ _WEIGHT = {"0", "0.5"}
 FINE = {
     "data.files": _TEXT - {"null"} | {"[]"},
     "model": {"{}", "{a: 1}"},  # whose keys are looked at with the data
-    **dict.fromkeys(("files", "train_files", "validation_files", "test_files"), {*_TEXT, "[]"}),
+    **{key: {*_TEXT, "[]"} for key in ("files", "train_files", "validation_files", "test_files")},
     **dict.fromkeys(
         ("data.units.energy", "length", "data.units.forces", "data.units.stress", "data.units.dipole"), _TEXT
     ),
-    **dict.fromkeys(
-        ("data.split.train", "data.split.validation", "data.split.test"), {*_TEXT, "0", "0.5", "[]", "[1]"}
-    ),
-    **dict.fromkeys(("data.units", "data.keys", "data.split", "loss", "training", "training.schedule"), {"{}"}),
+    **{
+        key: {*_TEXT, "0", "0.5", "[]", "[1]"}
+        for key in ("data.split.train", "data.split.validation", "data.split.test")
+    },
+    **{key: {"{}"} for key in ("data.units", "data.keys", "data.split", "loss", "training", "training.schedule")},
     **dict.fromkeys(("file", "name", "output"), _TEXT),
-    **dict.fromkeys(("spin_convention", "threads", "early_stopping"), {"null"}),
+    **{key: {"null"} for key in ("spin_convention", "threads", "early_stopping")},
     **dict.fromkeys(("energy", "forces", "stress", "dipole", "hirshfeld_ratios", "weight_decay"), _WEIGHT),
-    **dict.fromkeys(("learning_rate", "final", "factor", "scale"), {"0.5"}),
-    **dict.fromkeys(("gradient_clipping", "time_limit"), {"0.5", "null"}),
+    **{key: {"0.5"} for key in ("learning_rate", "final", "factor", "scale")},
+    **{key: {"0.5", "null"} for key in ("gradient_clipping", "time_limit")},
     "ema_decay": {*_WEIGHT, "null"},
     "warm_up_steps": {"0"},
     "seed": {"0", "2^31"},
@@ -105,10 +110,10 @@ def test_absurd_values_of_a_configuration_are_refused_by_name(key: str) -> None:
 
 #: Of the hyperparameters, what is no mistake; a radius of half an Angstrom is small, and is one.
 FINE_OF_MODELS = {
-    **dict.fromkeys(("charge_head", "hirshfeld_head", "zbl", "electrostatics", "dispersion", "elements"), {"null"}),
-    **dict.fromkeys(("long_range_cutoff", "long_range_cutoff_molecules"), {"null"}),
-    **dict.fromkeys(("layer_norm_1", "layer_norm_2", "residual_mlp_1", "residual_mlp_2"), {"true"}),
-    **dict.fromkeys(("charge_embedding", "spin_embedding"), {"true"}),
+    **{key: {"null"} for key in ("charge_head", "hirshfeld_head", "zbl", "electrostatics", "dispersion", "elements")},
+    **{key: {"null"} for key in ("long_range_cutoff", "long_range_cutoff_molecules")},
+    **{key: {"true"} for key in ("layer_norm_1", "layer_norm_2", "residual_mlp_1", "residual_mlp_2")},
+    **{key: {"true"} for key in ("charge_embedding", "spin_embedding")},
     "cutoff": {"0.5"},
     "degrees": {"[1]"},
     "energy_head.hidden": {"0"},

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from so3md.charge_and_spin import CHARGE_KEYS, MULTIPLICITY_KEYS, SPIN_KEYS, charge_and_spin_of
+from so3md.structures.molfiles import text_of
 
 _ALL_SPIN_KEYS = (*SPIN_KEYS, *MULTIPLICITY_KEYS)
 _GIVE_CHARGE = 'give --charge, or atoms.info["charge"]'
@@ -31,16 +32,22 @@ _MOLFILE_CHARGES = {1: 3, 2: 2, 3: 1, 5: -1, 6: -2, 7: -3}
 _MOLFILE_RADICALS = {1: 0, 2: 1, 3: 2}
 _PDB_CHARGE = re.compile(r"(?P<before>\d?)(?P<sign>[+-])(?P<after>\d?)")
 
-#: Charge and multiplicity in inputs and outputs of other programs: ASE's name of the format -> expressions.
 _NUMBER = r"([-+]?\d+(?:\.\d*)?)"
+#: Inputs and outputs of other programs: ASE's name of the format -> expressions for the charge and the multiplicity.
 _PROGRAMS: dict[str, tuple[str, str]] = {
-    "gaussian-in": (rf"^\s*{_NUMBER}[ ,\t]+\d+\s*$", r"^\s*[-+]?\d+[ ,\t]+(\d+)\s*$"),
+    # A line "-1 3", or "-1 3 0 1 -1 3" where fragments follow the whole.
+    "gaussian-in": (
+        rf"^[ \t]*{_NUMBER}(?:[ ,\t]+\d+)(?:[ ,\t]+[-+]?\d+)*[ \t]*$",
+        r"^[ \t]*[-+]?\d+[ ,\t]+(\d+)(?:[ ,\t]+[-+]?\d+)*[ \t]*$",
+    ),
     "gaussian-out": (rf"Charge\s*=\s*{_NUMBER}\s+Multiplicity", r"Charge\s*=\s*\S+\s+Multiplicity\s*=\s*(\d+)"),
     "orca-output": (rf"Total Charge\s+Charge\s+\.+\s+{_NUMBER}", r"Multiplicity\s+Mult\s+\.+\s+(\d+)"),
     "nwchem-in": (rf"^\s*charge\s+{_NUMBER}", r"^\s*mult\s+(\d+)"),
-    "gamess-us-in": (rf"icharg\s*=\s*{_NUMBER}", r"mult\s*=\s*(\d+)"),
-    "espresso-in": (rf"tot_charge\s*=\s*{_NUMBER}", r"$^"),
-    "cp2k-restart": (rf"^\s*CHARGE\s+{_NUMBER}", r"^\s*MULTIPLICITY\s+(\d+)"),
+    "gamess-us-out": (rf"CHARGE OF MOLECULE\s*=\s*{_NUMBER}", r"SPIN MULTIPLICITY\s*=\s*(\d+)"),
+    # Which has the number of unpaired electrons, and comments after "!".
+    "espresso-in": (rf"^[^!\n]*\btot_charge\s*=\s*{_NUMBER}", rf"^[^!\n]*\btot_magnetization\s*=\s*{_NUMBER}"),
+    # Charges of atoms in force fields have the same name, in other sections.
+    "cp2k-restart": (rf"^\s*&DFT\b[^&]*^\s*CHARGE\s+{_NUMBER}", r"^\s*&DFT\b[^&]*^\s*MULTIPLICITY\s+(\d+)"),
 }
 
 
@@ -109,16 +116,9 @@ def _adopt(atoms: Atoms, state: FileState) -> list[str]:
 # --- formats --------------------------------------------------------------------------------------------------------
 
 
-def _text(path: Path) -> str:
-    from ase.io.formats import open_with_compression
-
-    with open_with_compression(str(path), "rb") as file:
-        return file.read().decode("utf-8", errors="replace")
-
-
 def _read_molfile(path: Path, format: str) -> list[FileState]:
     """SDF and mol, V2000: "M  CHG" and "M  RAD", which where they are there replace the codes of the atom lines."""
-    text = _text(path)
+    text = text_of(path)
     state = FileState()
     molecules = len(re.findall(r"^M  END", text, re.MULTILINE))
     if molecules > 1:
@@ -150,7 +150,7 @@ def _read_pdb(path: Path, format: str) -> list[FileState]:
     """Columns 79 and 80 of each atom ("1-"), and alternate locations; frames end where ASE has them end."""
     states: list[FileState] = []
     lines: list[str] = []
-    for line in (*_text(path).splitlines(), "END"):
+    for line in (*text_of(path).splitlines(), "END"):
         if line.startswith(("ATOM", "HETATM")):
             lines.append(line)
         elif line.startswith("END"):
@@ -214,7 +214,7 @@ def _read_cif(path: Path, format: str) -> list[FileState]:
 
 
 def _read_cjson(path: Path, format: str) -> list[FileState]:
-    document = json.loads(_text(path))
+    document = json.loads(text_of(path))
     properties = document.get("properties") or {}
     formal = (document.get("atoms") or {}).get("formalCharges") or []
     charge = properties.get("totalCharge", sum(formal))
@@ -236,10 +236,12 @@ def _read_database(path: Path, format: str) -> list[FileState]:
 
 
 def _read_program(path: Path, format: str) -> list[FileState]:
-    text = _text(path)
+    text = text_of(path)
     found = [re.search(pattern, text, re.MULTILINE | re.IGNORECASE) for pattern in _PROGRAMS[format]]
     charge, multiplicity = (float(match[1]) if match else None for match in found)
-    return [FileState(charge=charge, spin=None if multiplicity is None else (multiplicity - 1) / 2)]
+    if multiplicity is None or multiplicity < 0:  # -1 is Quantum ESPRESSO's for what is not said
+        return [FileState(charge=charge)]
+    return [FileState(charge=charge, spin=(multiplicity if format == "espresso-in" else multiplicity - 1) / 2)]
 
 
 _READERS: dict[str, Callable[[Path, str], list[FileState]]] = {

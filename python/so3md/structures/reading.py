@@ -7,6 +7,7 @@ from pathlib import Path
 from ase import Atoms
 
 from so3md.structures.isotopes import FORMATS, ISOTOPES, read_with_isotopes
+from so3md.structures.molfiles import MOLFILE_FORMATS, check_molfile, read_molfile
 
 
 def read_frames(path: Path, index: int | slice = -1, format: str | None = None) -> tuple[list[Atoms], str]:
@@ -30,6 +31,8 @@ def read_frames(path: Path, index: int | slice = -1, format: str | None = None) 
             f"structure {path}: ASE does not know what format this is; say it with --format (`ase info --formats` "
             "lists their names)"
         )
+    if format in MOLFILE_FORMATS:
+        check_molfile(path)
     try:
         frames = _read(path, index, format)
     except (IndexError, StopIteration, AssertionError) as error:  # what ASE raises for a frame that is not there
@@ -47,6 +50,9 @@ def read_frames(path: Path, index: int | slice = -1, format: str | None = None) 
 def _read(path: Path, index: int | slice, format: str) -> list[Atoms]:
     from ase.io import read
 
+    if format in MOLFILE_FORMATS:
+        found = [read_molfile(path)]
+        return found[index] if isinstance(index, slice) else [found[index]]
     # ASE sees an empty frame between ENDMDL and END, and takes the first frame for one before it.
     all_first = format == "proteindatabank" or (isinstance(index, int) and index < -1)
     try:
