@@ -1,6 +1,6 @@
 """Write the figures of benchmarks into the pages, from the committed results.
 
-    python scripts/figures.py            # write README.md and docs/performance.md anew
+    python scripts/figures.py            # write the pages anew
     python scripts/figures.py --check    # only say which page has figures of other results; exit code 1 if there is one
 
 A figure stands between the lines `<!-- figures: NAME -->` and `<!-- figures: end -->`; NAME is a function of this file,
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "electrostatics.md")
 RESULTS = ROOT / "benchmarks" / "results"
 
-_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
 
 #: The processor's name in results -> what it can do, as text.
 _SETS = {"avx2": "AVX2", "avx512f": "AVX-512"}
@@ -79,37 +79,66 @@ def share_of_limit(case: Record) -> float:
 # --- the comparison with so3krates-torch ------------------------------------------------------------------------------
 
 
-def comparison() -> str:
-    """README: the table, and what it was measured on."""
-    report = read("compare_so3krates_torch")
+TORCH32, COMPILED, TORCH64 = (f"so3krates-torch{name}" for name in (" float32", "-compiled float32", " float64"))
+
+
+def _compared(report: Record, own: str, *peers: str) -> list[list[str]]:
+    """For each size and number of threads, our time, and of each peer its time and how much longer it is."""
     times = {(row["atoms"], row["threads"], row["side"]): row["median_us_per_atom"] for row in report["timings"]}
     ratios = {(row["atoms"], row["threads"], row["side"], row["peer"]): row["times_faster"] for row in report["ratios"]}
-    torch32, compiled, torch64 = (f"so3krates-torch{name}" for name in (" float32", "-compiled float32", " float64"))
     rows = []
-    for atoms, threads in sorted({key[:2] for key in times}, key=lambda key: (key[0], -key[1])):
+    for case in sorted({key[:2] for key in times}, key=lambda key: (key[0], -key[1])):
+        row = [*map(str, case), f"{times[(*case, own)]:.0f}"]
+        for peer in peers:
+            row += [f"{times[(*case, peer)]:.0f}", f"**{ratios[(*case, own, peer)]:.1f}**"]
+        rows.append(row)
+    return rows
 
-        def faster(own: str, peer: str, case: tuple[int, int] = (atoms, threads)) -> str:
-            return f"{ratios[(*case, own, peer)]:.1f}"
 
-        mixed, double = "so3md mixed", "so3md double"
-        texts = {side: f"{times[(atoms, threads, side)]:.0f}" for side in (mixed, double, torch32, compiled, torch64)}
-        row = [str(atoms), str(threads), texts[mixed], texts[torch32], f"**{faster(mixed, torch32)}**", texts[compiled]]
-        rows.append([*row, faster(mixed, compiled), texts[double], texts[torch64], faster(double, torch64)])
-    worst = max(row["max_force_difference_eV_per_A"] for row in report["agreement"] if row["side"] == "so3md mixed")
-    header = ["atoms", "threads", "so3md `mixed`", "torch float32", "faster by", "under `torch.compile`", "faster by"]
+def comparison_in_short() -> str:
+    """README: the table of `mixed`, and what it was measured on."""
+    report = read("compare_so3krates_torch")
     text = (
-        "Liquid water with all physics terms, energy and forces through ASE, atoms moving as in MD, on "
-        f"{hardware(report['machine'])}, side by side with so3krates-torch {report['versions']['so3krates-torch']} in "
-        "one interleaved run: medians in µs per atom and step (`python benchmarks/compare_so3krates_torch.py`; "
-        "[how it measures](benchmarks/README.md), [results](benchmarks/results))."
+        f"Liquid water with all physics terms, through ASE, on {hardware(report['machine'])}, beside so3krates-torch "
+        f"{report['versions']['so3krates-torch']} in float32. Medians of one interleaved run, in µs per atom and step:"
     )
-    accuracy = f"Forces of `mixed` differ from the peer's in float64 by at most {short(worst)} eV/Å."
-    times_table = table([*header, "so3md `double`", "torch float64", "faster by"], rows)
-    return f"{paragraph(text)}\n\n{times_table}\n\n{accuracy}"
+    header = ["atoms", "threads", "so3md", "so3krates-torch", "faster by", "with `torch.compile`", "faster by"]
+    memory = (
+        "From 1536 atoms on, time and memory per atom hardly depend on the size. Peak memory is "
+        f"{_memory()} kB per atom (the peer: {_memory_of_peer():.0f} kB)."
+    )
+    times = table(header, _compared(report, "so3md mixed", TORCH32, COMPILED))
+    return f"{paragraph(text)}\n\n{times}\n\n{paragraph(memory)}"
+
+
+def comparison() -> str:
+    """docs/performance.md: the tables of both precisions."""
+    report = read("compare_so3krates_torch")
+    worst = max(row["max_force_difference_eV_per_A"] for row in report["agreement"] if row["side"] == "so3md mixed")
+    peer = f"so3krates-torch {report['versions']['so3krates-torch']}"
+    text = (
+        f"On {hardware(report['machine'])}, with {peer}; medians in µs per atom and step. "
+        f"Forces of `mixed` differ from the peer's in float64 by at most {short(worst)} eV/Å."
+    )
+    header = ["atoms", "threads", "so3md `mixed`", "torch float32", "faster by", "with `torch.compile`", "faster by"]
+    mixed = table(header, _compared(report, "so3md mixed", TORCH32, COMPILED))
+    header = ["atoms", "threads", "so3md `double`", "torch float64", "faster by"]
+    double = table(header, _compared(report, "so3md double", TORCH64))
+    return f"{paragraph(text)}\n\n{mixed}\n\n{double}"
+
+
+def _memory() -> str:
+    """Peak memory in kB per atom, from 1536 atoms on."""
+    return span([case["memory"]["kb_per_atom"] for case in sizes_of(read("sizes")["cases"])])
+
+
+def _memory_of_peer() -> float:
+    memory = read("compare_so3krates_torch")["memory"]
+    return next(row["kb_per_atom"] for row in memory if row["side"] == TORCH32)
 
 
 def limit() -> str:
-    """README: shares of the limit, and memory."""
+    """docs/performance.md: shares of the limit, and memory."""
     report, compared = read("sizes"), read("compare_so3krates_torch")
     cases = report["cases"]
     time = next(
@@ -118,13 +147,11 @@ def limit() -> str:
         if (row["atoms"], row["threads"], row["side"]) == (1536, 2, "so3md mixed")
     )
     least = next(row["us_per_atom"] for row in compared["limit"] if row["threads"] == 2)
-    peer = next(row["kb_per_atom"] for row in compared["memory"] if row["side"] == "so3krates-torch float32")
-    memory = span([case["memory"]["kb_per_atom"] for case in sizes_of(cases)])
     return paragraph(
         "The limit is the counted work of a step at the rate of a large float matrix product measured in the same "
         f"run. so3md runs at {span([share_of_limit(case) for case in cases])} % of it ({100 * least / time:.0f} % in "
-        "the run beside the peer), and [performance](docs/performance.md) says where the rest goes. Peak memory is "
-        f"{memory} kB per atom from 1536 atoms on (the peer: {peer:.0f} kB)."
+        f"the run beside the peer). Peak memory is {_memory()} kB per atom from 1536 atoms on (the peer: "
+        f"{_memory_of_peer():.0f} kB)."
     )
 
 
@@ -181,7 +208,7 @@ def _speeds() -> dict[tuple[int, str], float]:
 
 
 def processes_in_short() -> str:
-    """README: LAMMPS, ASE and MPI."""
+    """docs/performance.md: LAMMPS, ASE and MPI."""
     speeds = _speeds()
     two_small = speeds[(1536, "LAMMPS, 2 x 1")] / speeds[(1536, "LAMMPS, 1 x 2")]
     percent = {key: f"{100 * speed:.0f} %" for key, speed in speeds.items()}
@@ -219,7 +246,7 @@ def processes() -> str:
 
 
 def drift() -> str:
-    """README: the drift of the total energy."""
+    """docs/performance.md: the drift of the total energy."""
     report = read("nve_drift")
 
     def value(host: Record, key: str, scale: float, digits: int) -> str:
@@ -242,8 +269,82 @@ def drift() -> str:
     return f"{paragraph(text)}\n\n{table(['', 'whole box, 10⁻⁴ eV/ps', 'kT per ns and degree of freedom'], rows)}"
 
 
+# --- electrostatics ---------------------------------------------------------------------------------------------------
+
+
+def signed(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def length(cutoff: float | None) -> str:
+    return "none" if cutoff is None else f"{cutoff:g}"
+
+
+def water_and_cutoffs() -> str:
+    """docs/electrostatics.md: the molecule and the dimer of water."""
+    rows = [
+        [
+            length(row["cutoff_A"]),
+            signed(row["dimer_kcal_per_mol"]),
+            f"{row['oxygen_distance_A']:.3f}",
+            f"{row['bond_A']:.4f}",
+            f"{row['angle_degrees']:.1f}",
+            " and ".join(f"{value:.0f}" for value in row["stretches_per_cm"]),
+        ]
+        for row in read("electrostatics")["water"]
+    ]
+    return table(["cutoff, Å", "dimer, kcal/mol", "O-O, Å", "O-H, Å", "angle, °", "stretches, 1/cm"], rows)
+
+
+def s22() -> str:
+    """docs/electrostatics.md: interaction energies of 22 dimers."""
+    report = read("electrostatics")
+    cutoffs = list(report["s22_deviations"])
+    rows = [
+        [row["dimer"], *(signed(row["by_cutoff"][cutoff]) for cutoff in cutoffs), signed(row["ccsd_t"])]
+        for row in report["s22"]
+    ]
+    for name, key in (("mean deviation", "mean"), ("mean absolute deviation", "mean_absolute")):
+        rows.append([f"**{name}**", *(signed(report["s22_deviations"][cutoff][key]) for cutoff in cutoffs), ""])
+    titles = ["no cutoff" if cutoff == "None" else f"{float(cutoff):g} Å" for cutoff in cutoffs]
+    return table(["dimer", *titles, "CCSD(T)"], rows)
+
+
+def liquid_water() -> str:
+    """docs/electrostatics.md: 64 molecules of liquid water."""
+    rows = [
+        [
+            length(row["cutoff_A"]),
+            signed(row["energy_kJ_per_mol"], 1),
+            f"{row['force_difference_rms_eV_per_A']:.3f}" if row["force_difference_rms_eV_per_A"] else "",
+        ]
+        for row in read("electrostatics")["liquid_water"]
+    ]
+    last = rows[-1][0]
+    return table(["cutoff, Å", "energy, kJ/mol", f"forces, rms difference from {last} Å, eV/Å"], rows)
+
+
+def urea() -> str:
+    """docs/electrostatics.md: the crystal of urea."""
+    rows = [
+        [
+            length(row["cutoff_A"]),
+            signed(row["lattice_energy_kJ_per_mol"], 1),
+            signed(row["lattice_energy_of_mixed_cutoffs_kJ_per_mol"], 1),
+            f"{row['a_A']:.3f}",
+            f"{row['c_A']:.3f}",
+        ]
+        for row in read("electrostatics")["urea"]
+    ]
+    return table(["cutoff, Å", "lattice energy", "molecule without cutoff", "a, Å", "c, Å"], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (comparison, limit, sizes, work, processes_in_short, processes, drift)
+    function.__name__: function
+    for function in (
+        *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
+        *(water_and_cutoffs, s22, liquid_water, urea),
+    )
 }
 
 
