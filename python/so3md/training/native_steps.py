@@ -20,30 +20,6 @@ _NAMES = {torch.float32: "float", torch.float64: "double"}
 enabled = True
 
 
-def _struct(name: str, sizes: str, arrays: str) -> type[ctypes.Structure]:
-    fields = [(field, ctypes.c_int64) for field in sizes.split()] + [
-        (field, ctypes.c_void_p) for field in arrays.split()
-    ]
-    return type(name, (ctypes.Structure,), {"_fields_": fields})
-
-
-# The fields of the structs of csrc/training/kernels.h in their order.
-_RadialFilterStep = _struct(
-    "_RadialFilterStep",
-    "pairs basis_size hidden features",
-    "basis weight1 bias1 weight2 bias2 values slope bend result "
-    "gradient adjoints distances by_weight1 by_bias1 by_weight2 by_basis",
-)
-_EdgeSumStep = _struct(
-    "_EdgeSumStep",
-    "pairs atoms features heads coordinate_heads filter_stride",
-    "first second projections filters factor scores coordinate_scores sums "
-    "by_sums by_coordinate_scores by_alpha by_projections by_filters "
-    "projection_tangents filter_tangents factor_tangents alpha_tangents coordinate_score_tangents sum_tangents "
-    "gradient coordinate_gradient projection_gradient filter_gradient",
-)
-
-
 def is_native(edges: Edges, activation: str = "silu") -> bool:
     """Whether there are kernels for a batch, and for an activation."""
     return enabled and edges.basis.device.type == "cpu" and edges.basis.dtype in _NAMES and activation == "silu"
@@ -51,14 +27,30 @@ def is_native(edges: Edges, activation: str = "silu") -> bool:
 
 @cache
 def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(_engine.__file__)
+    library = ctypes.CDLL(_engine.__file__)
+    library.so3md_training_fields.restype = ctypes.c_char_p
+    return library
+
+
+@cache
+def _struct(name: str) -> type[ctypes.Structure]:
+    """A struct of csrc/training/kernels.h, with the fields that the library says it has."""
+    kinds = {"number": ctypes.c_int64, "address": ctypes.c_void_p}
+    lines = [line.split() for line in _library().so3md_training_fields(name.encode()).decode().splitlines()]
+    struct = type(name, (ctypes.Structure,), {"_fields_": [(field, kinds[kind]) for field, _, kind in lines]})
+    offsets = {field: getattr(struct, field).offset for field, *_ in lines}
+    expected = {field: int(offset) for field, offset, _ in lines}
+    if offsets != expected:
+        raise ImportError(f"{name} of the engine has fields at {expected}, and Python would put them at {offsets}")
+    return struct
 
 
 class _Step:
     """A struct and the arrays that it points to."""
 
-    def __init__(self, step: ctypes.Structure, dtype: torch.dtype) -> None:
-        self.step, self.suffix, self.arrays = step, _NAMES[dtype], {}
+    def __init__(self, struct: str, dtype: torch.dtype, **sizes: int) -> None:
+        self.step = _struct(struct)(**sizes)
+        self.suffix, self.arrays = _NAMES[dtype], {}
 
     def put(self, **arrays: Tensor | None) -> None:
         for name, array in arrays.items():
@@ -76,7 +68,14 @@ class NativeRadialFilters:
         self.module, self.edges, self.gradients = module, edges, gradients
         _, hidden, size = module.radial1_weight.shape
         self.shape = len(edges), hidden, module.features
-        self.step = _Step(_RadialFilterStep(len(edges), size, hidden, module.features), edges.basis.dtype)
+        self.step = _Step(
+            "RadialFilterStep",
+            edges.basis.dtype,
+            pairs=len(edges),
+            basis_size=size,
+            hidden=hidden,
+            features=module.features,
+        )
 
     def forward(self, bias: Tensor) -> tuple[Tensor, Tensor]:
         p, (pairs, hidden, features) = self.module, self.shape
@@ -119,8 +118,14 @@ class NativeEdgeSums:
     def forward(self, projections: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         edges, (_, atoms, features) = self.edges, projections.shape
         self.step = _Step(
-            _EdgeSumStep(len(edges), atoms, features, *self.heads, w.stride(0)),
+            "EdgeSumStep",
             w.dtype,
+            pairs=len(edges),
+            atoms=atoms,
+            features=features,
+            heads=self.heads[0],
+            coordinate_heads=self.heads[1],
+            filter_stride=w.stride(0),
         )
         self.scores, coordinate_scores = (w.new_empty(2, len(edges), heads) for heads in self.heads)
         sums = w.new_zeros(atoms, features)
