@@ -1,6 +1,6 @@
 """Registers, spills and static shared memory of each GPU kernel, as nvcc's assembler reports them.
 
-    python scripts/kernel_resources.py                 # compile for sm_90, and write the table into docs/gpu.md
+    python scripts/kernel_resources.py                 # compile for sm_90; write docs/notes/gpu_counts.md
     python scripts/kernel_resources.py --print         # print it only
 
 Needs nvcc (CUDACXX, or on the path) and no GPU. Only kernels of the network, which have variants and spills, and those
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "gpu.md"
+PAGE = ROOT / "docs" / "notes" / "gpu_counts.md"
 RESULTS = ROOT / "benchmarks" / "results" / "kernel_resources.json"
 MARKERS = ("<!-- kernel resources: begin -->", "<!-- kernel resources: end -->")
 NOTABLE_REGISTERS = 96
@@ -97,7 +97,7 @@ def notable(kernel: Kernel) -> bool:
 
 
 def table(kernels: list[Kernel]) -> str:
-    """The rows of docs/gpu.md."""
+    """The rows of docs/notes/gpu_counts.md."""
     lines = [
         "| kernel | registers | spill stores, bytes | spill loads, bytes | static shared memory, bytes |",
         "|---|---|---|---|---|",
