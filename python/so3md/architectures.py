@@ -114,8 +114,8 @@ def with_defaults(hyperparameters: dict[str, Any], architecture: str = SO3KRATES
     return _DEFAULTS[architecture] | hyperparameters
 
 
-def without_defaults(hyperparameters: dict[str, Any], architecture: str = SO3KRATES) -> dict[str, Any]:
-    """The hyperparameters without optional keys that have their default, as a file has them."""
+def without_defaults(hyperparameters: Any, architecture: str = SO3KRATES) -> Any:
+    """The hyperparameters without optional keys that have their default, as files have them; what is none stays."""
     if not isinstance(hyperparameters, dict):
         return hyperparameters
     defaults = _DEFAULTS[architecture] if architecture in ARCHITECTURES else {}

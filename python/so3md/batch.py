@@ -89,7 +89,7 @@ def evaluate_many(
     >>> water.dipole.shape, water.stress is None
     ((3,), True)
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "lr_cutoff": lr_cutoff,
         "lr_damping": lr_damping,
         "precision": precision,

@@ -9,7 +9,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -110,7 +110,7 @@ class So3kratesCalculator(Calculator):
     team: Team = ALONE  # the ranks of comm
 
     name = "so3krates"
-    implemented_properties: ClassVar[list[str]] = [
+    implemented_properties = [  # noqa: RUF012 - as ASE declares it
         "energy",
         "free_energy",
         "energies",
@@ -121,7 +121,7 @@ class So3kratesCalculator(Calculator):
         "dipole",
         "hirshfeld_ratios",
     ]
-    default_parameters: ClassVar[dict[str, Any]] = {
+    default_parameters: dict[str, Any] = {  # noqa: RUF012 - as ASE declares it
         "model": "so3lr",
         "charge": None,
         "spin": None,
@@ -268,11 +268,11 @@ class So3kratesCalculator(Calculator):
 
     def _shared_work(self) -> tuple[dict[str, Any], Gatherer | None]:
         """What an engine needs beyond the parameters to be one of several."""
-        if self.team.size == 1:
+        if (team := self.team.several) is None:
             return {}, None
         from so3md.parallel.transport import MPITransport
 
-        return {"transport": MPITransport(self.team.messages)}, Gatherer(self.team.messages)
+        return {"transport": MPITransport(team.messages)}, Gatherer(team.messages)
 
     def forget_neighbours(self) -> None:
         """Have the next evaluation build its neighbour list anew, so that its rounding owes nothing to earlier ones."""
@@ -281,8 +281,8 @@ class So3kratesCalculator(Calculator):
                 last = self._evaluator(self._last)
                 self._evaluators = {self._last: last}
                 # The list is kept for one structure only: a lone atom takes the place of whatever it is of.
-                lone_atom = self._own_model().elements[:1], np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
-                self._evaluate_engine(last, *lone_atom, forces=False)
+                lone_atom = np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
+                self._evaluate_engine(last, np.array(self._own_model().elements[:1]), *lone_atom, forces=False)
 
     def identity(self, atoms: Atoms) -> dict[str, Any]:
         """All that decides the results for a structure, the model by the checksum of its file.
@@ -374,13 +374,14 @@ class So3kratesCalculator(Calculator):
         """Evaluate the structure; forces and stress only if they are asked for, since they double the cost and more."""
         with self._lock:
             # Nothing is kept of a structure that turns out to be bad, so that it is refused the next time as well.
-            atoms = self.atoms if atoms is None else atoms
-            if self.team.size == 1:
-                request = self._prepare(atoms, properties, system_changes)
-            else:
-                request = agree(self.team, lambda: self._prepare(atoms, properties, system_changes))
-            self._evaluate(atoms, request)
-            self.atoms, self._state = atoms.copy(), ChargeAndSpin(**request.state)
+            wanted: Any = self.atoms if atoms is None else atoms  # None is refused with the rest
+            request = self._agreed(lambda: self._prepare(wanted, properties, system_changes))
+            self._evaluate(wanted, request)
+            self.atoms, self._state = wanted.copy(), ChargeAndSpin(**request.state)
+
+    def _agreed(self, prepare: Callable[[], Request]) -> Request:
+        """What is asked for, which must be the same on all ranks."""
+        return prepare() if self.team.several is None else agree(self.team.several, prepare)
 
     def _prepare(self, atoms: Atoms | None, properties: Sequence[str], system_changes: Sequence[str]) -> Request:
         """Check what is asked for, and put it together. Forgets the last results, if the properties are defined."""
@@ -434,7 +435,8 @@ class So3kratesCalculator(Calculator):
             forces=request.forces,
             virials=request.stresses,
         )
-        results = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
+        of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios")
+        results: dict[str, Any] = {key: output[key] for key in of_atoms if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
         if request.forces and has_volume(atoms):
             results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
@@ -451,24 +453,24 @@ class So3kratesCalculator(Calculator):
         """The engine's results for the whole structure, on every rank."""
         engine, gatherer = evaluator
         part = self._on_all_ranks(lambda: engine.evaluate(numbers, *structure, **options))
-        if gatherer is None:
+        if gatherer is None or (team := self.team.several) is None:
             return part
-        with self.team.inseparable():
+        with team.inseparable():
             return gatherer.gather(len(numbers), part)
 
     def _on_all_ranks(self, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What the engine gives each rank, or the same error on all."""
-        if self.team.size == 1:
+        if (team := self.team.several) is None:
             return evaluate()
         from so3md._engine import FailedElsewhere
 
         # The engine raises these on all ranks or on none.
         common = (ValueError, FailedElsewhere)
         try:
-            with self.team.inseparable(*common):
+            with team.inseparable(*common):
                 return evaluate()
         except common as error:
-            self.team.raise_together(error, missing=FailedElsewhere)
+            team.raise_together(error, missing=FailedElsewhere)
 
     def export_properties(self) -> Properties:
         """The results that ASE has a name for."""
@@ -502,7 +504,8 @@ class So3kratesCalculator(Calculator):
 
     def get_heat_flux(self, atoms: Atoms, shifts: bool = True) -> np.ndarray:
         """Heat flux (3,) of the structure at its velocities: the sum of both get_heat_flux_parts."""
-        return sum(self.get_heat_flux_parts(atoms, shifts).values())
+        parts = self.get_heat_flux_parts(atoms, shifts)
+        return parts["convective"] + parts["potential"]
 
     def get_heat_flux_parts(self, atoms: Atoms, shifts: bool = True) -> dict[str, np.ndarray]:
         """The parts (3,) of the heat flux, in eV Angstrom per ASE's unit of time (times ase.units.fs: per fs).
@@ -524,16 +527,15 @@ class So3kratesCalculator(Calculator):
         (3,)
         """
         with self._lock:
-            if self.team.size == 1:
-                request = self._prepare_heat_flux(atoms)
-            else:
-                request = agree(self.team, lambda: self._prepare_heat_flux(atoms))
-            structure = request.numbers, request.positions, request.cell, request.pbc, request.velocities
+            request = self._agreed(lambda: self._prepare_heat_flux(atoms))
+            velocities = np.asarray(request.velocities)
+            structure = request.numbers, request.positions, request.cell, request.pbc, velocities
+            charge, spin = request.state["charge"], request.state["spin"]
             self._last = self._lengths(bool(request.pbc.any()))
             engine = self._evaluator(self._last).engine
-            flux = self._on_all_ranks(lambda: engine.heat_flux(*structure, **request.state, shifts=shifts))
-        kinetic = 0.5 * atoms.get_masses() * (request.velocities**2).sum(axis=1)
-        return {"convective": flux["convective"] + kinetic @ request.velocities, "potential": flux["potential"]}
+            flux = self._on_all_ranks(lambda: engine.heat_flux(*structure, charge, spin, shifts))
+        kinetic = 0.5 * atoms.get_masses() * (velocities**2).sum(axis=1)
+        return {"convective": flux["convective"] + kinetic @ velocities, "potential": flux["potential"]}
 
     def _prepare_heat_flux(self, atoms: Atoms) -> Request:
         if not atoms.has("momenta"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,12 @@ class Evaluation:
 
     def force_pairs(self, element: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Force components (reference, model), flat, in eV/Angstrom; of all atoms or those of an element."""
-        chosen = self._with_both("forces")
-        masks = [np.ones(len(c.numbers), dtype=bool) if element is None else c.numbers == element for c in chosen]
-        parts = [(c.reference.forces[mask], c.model["forces"][mask]) for c, mask in zip(chosen, masks, strict=True)]
+        parts = []
+        for item in self.configurations:
+            forces = item.reference.forces
+            if forces is not None and "forces" in item.model:
+                mask = np.ones(len(item.numbers), dtype=bool) if element is None else item.numbers == element
+                parts.append((forces[mask], item.model["forces"][mask]))
         return _flat(parts)
 
     def pairs(self, quantity: str) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +145,9 @@ def read_references(
     nowhere; and if no structure has a value of anything. Values that are not finite are left out.
     """
     keys = keys or {}
-    references, names, quantities = [], set(), set()
+    references: list[Reference] = []
+    names: set[str] = set()
+    quantities: set[str] = set()
     for number, atoms in frames:
         with named(number, atoms):
             found = find_in_atoms(atoms, keys)
@@ -245,8 +251,8 @@ def _of_all_ranks(structures: Sequence[Atoms], evaluator: ManyEvaluator, team: T
         return [outcome if isinstance(outcome, ValueError) else _as_model(outcome) for _, outcome in outcomes]
 
     for portion in chunks(structures, team.size):
-        own = team.together(lambda portion=portion: own_part(portion))
-        parts = [own] if team.size == 1 else team.messages.allgather(own)
+        own = team.together(partial(own_part, portion))
+        parts = [own] if team.several is None else team.several.messages.allgather(own)
         for number in range(len(portion)):
             yield parts[number % team.size][number // team.size]
 

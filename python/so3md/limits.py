@@ -34,7 +34,7 @@ class Limits:
 
     def checked(self, name: str, value: Any) -> float | int:
         """The value as a plain number. Raises ValueError, naming it, for what is none or lies outside."""
-        kind = Integral if self.whole else Real
-        if not isinstance(value, kind) or isinstance(value, bool | np.bool_) or not self.hold(value):
+        is_number = isinstance(value, Integral if self.whole else Real) and not isinstance(value, bool | np.bool_)
+        if not is_number or not self.hold(value):
             raise ValueError(f"{name} {value}: expected {self.text()}")
         return int(value) if self.whole else float(value)

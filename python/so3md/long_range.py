@@ -31,8 +31,8 @@ def chosen_lengths(model: Model, lr_cutoff: float | str | None, lr_damping: floa
     network's, which cuts off what the model was trained with.
     """
     own = cutoff_of_model(model, periodic)
-    cutoff = own if lr_cutoff == OF_MODEL else lr_cutoff
-    damping = model.long_range_damping if lr_damping == OF_MODEL else lr_damping
+    cutoff = own if isinstance(lr_cutoff, str) else lr_cutoff
+    damping = model.long_range_damping if isinstance(lr_damping, str) else lr_damping
     if periodic and cutoff is None and model.has_long_range:
         if lr_cutoff is None:
             raise ValueError(

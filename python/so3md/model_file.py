@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -155,7 +155,7 @@ class ModelFile:
     def molecule_cutoff(self) -> float | None:
         """The cutoff (Angstrom) of long-range terms in systems without a periodic direction; None: none."""
         own = self.long_range_cutoff_molecules
-        return self.long_range_cutoff if own == SAME else own
+        return self.long_range_cutoff if own == SAME else cast("float | None", own)  # `check` finds other texts
 
     def check(self) -> None:
         """Raise `ModelFileError`, naming what is wrong, unless the model is complete and consistent."""

@@ -15,7 +15,7 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -54,19 +54,23 @@ def watch() -> None:
         return
     _process = os.getpid()
     atexit.register(_tell_others)  # before mpi4py finalises MPI, which it does when Python itself is gone
-    show = sys.excepthook
+    sys.excepthook = _EndingHook(sys.excepthook)
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        show(kind, error, trace)
+
+class _EndingHook:
+    """What shows an error as another hook does, and then ends all ranks, or ends with them."""
+
+    def __init__(self, shows: Callable[..., Any]) -> None:
+        self.shows = shows
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        self.shows(kind, error, trace)
         _end_all_unless_all_end()
-
-    hook.shows = show
-    sys.excepthook = hook
 
 
 def shown_by(hook: Any) -> Any:
     """The hook below that of `watch`, for one that takes its place."""
-    return getattr(hook, "shows", hook)
+    return hook.shows if isinstance(hook, _EndingHook) else hook
 
 
 def joined(comm: Any, in_world: Iterable[int]) -> None:

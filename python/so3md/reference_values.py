@@ -138,8 +138,10 @@ def make_reference(
             result.left_out.setdefault("stress", NO_VOLUME)
         elif not np.isfinite(array).all():
             result.left_out[kind] = NOT_FINITE
+        elif quantity == "virial" and volume is not None:
+            values[quantity] = name, -array / volume
         else:
-            values[quantity] = name, -array / volume if quantity == "virial" else array
+            values[quantity] = name, array
     if "virial" in values:
         name, stress = values.pop("virial")
         if "stress" in values:

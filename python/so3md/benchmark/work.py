@@ -103,6 +103,6 @@ def _readout_products(hyperparameters: dict[str, Any]) -> int:
         if hyperparameters.get(head) is not None:
             hidden = hyperparameters[head]["hidden"]
             products += (width + 1) * hidden if hidden else width
-    if (head := hyperparameters.get("hirshfeld_head")) is not None:
-        products += width * head["hidden"] + head["hidden"] * head["size"] + head["size"]
+    if (ratios := hyperparameters.get("hirshfeld_head")) is not None:
+        products += width * ratios["hidden"] + ratios["hidden"] * ratios["size"] + ratios["size"]
     return products

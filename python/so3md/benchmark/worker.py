@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -79,7 +80,7 @@ def time_steps(engine: Any, evaluate: Callable[[int], None], seconds: float) -> 
     begin = time.perf_counter()
     while time.perf_counter() < begin + seconds or (len(builds) < 2 and len(durations) < len(there_and_back)):
         phase = there_and_back[len(durations) % len(there_and_back)]
-        duration, _ = _timed(lambda phase=phase: evaluate(phase))
+        duration, _ = _timed(partial(evaluate, phase))
         states.append(engine.info())
         if states[-1]["neighbour_rebuilds"] > states[-2]["neighbour_rebuilds"]:
             builds.append(len(durations))

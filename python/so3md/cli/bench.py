@@ -85,7 +85,7 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; files are written only with --output.")
 @click.pass_context
 def command(
-    ctx: click.Context, structure: str | None, output: Path | None, as_json: bool, seconds: float, **options: Any
+    ctx: click.Context, /, structure: str | None, output: Path | None, as_json: bool, seconds: float, **options: Any
 ) -> None:
     """Measure time, memory and start-up of a model on this machine, for STRUCTURE, or for ethanol and boxes of water.
 

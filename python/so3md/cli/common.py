@@ -18,8 +18,8 @@ from so3md.devices import checked_device
 from so3md.limits import Limits
 from so3md.loading import known_models
 from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
+from so3md.mpi_exit import launched_ranks
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
-from so3md.parallel.launcher import launched_ranks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,7 +145,7 @@ class Number(click.ParamType):
     def __init__(self, low: float, high: float, unit: str = "") -> None:
         self.limits = Limits(low, high, unit)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         try:
             number = float(value)
         except (ValueError, OverflowError):

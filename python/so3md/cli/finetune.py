@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +17,7 @@ from so3md.cli.train import print_example, run_options, train
 @run_options
 @click.option("--example", is_flag=True, help="Print a configuration to begin with, and end.")
 @click.pass_context
-def command(ctx: click.Context, model: str | None, config: Path | None, example: bool, **options: object) -> None:
+def command(ctx: click.Context, /, model: str | None, config: Path | None, example: bool, **options: Any) -> None:
     """Go on training MODEL, a shipped model such as so3lr or a model file, on the data of CONFIG.
 
     CONFIG is that of so3md train without the section `model` (docs/training.md; --example prints one). The network

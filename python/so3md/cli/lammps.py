@@ -39,7 +39,7 @@ from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimiz
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
 from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
-from so3md.long_range import LongRange, chosen_lengths
+from so3md.long_range import chosen_lengths
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
 
@@ -106,7 +106,7 @@ def _for_lammps(command: click.Command) -> click.Command:
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after STRUCTURE.")
 @click.option("--overwrite", is_flag=True, help="Replace the input files that the directory holds.")
 @click.pass_context
-def command(ctx: click.Context, structure: str, output: Path | None, **options: Any) -> None:
+def command(ctx: click.Context, /, structure: str, output: Path | None, **options: Any) -> None:
     """Write input files for LAMMPS: STRUCTURE is a file that ASE reads, or the example "water".
 
     Makes a directory with in.lammps, commented and ready to run, and data.lammps, and says how to run them.
@@ -225,8 +225,9 @@ def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[i
 
 
 def _long_range_text(atoms: Atoms, force_field: ForceField) -> list[str]:
-    lengths = LongRange(force_field.lr_cutoff, force_field.lr_damping)
-    text = describe_long_range(load_model(force_field.model), lengths, bool(atoms.pbc.any()))
+    model, periodic = load_model(force_field.model), bool(atoms.pbc.any())
+    lengths = chosen_lengths(model, force_field.lr_cutoff, force_field.lr_damping, periodic)
+    text = describe_long_range(model, lengths, periodic)
     return [text[0].upper() + text[1:]] if text else []
 
 

@@ -94,7 +94,7 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option("--plot/--no-plot", default=True, help="Plot the log at the end. Default: yes.")
 @click.pass_context
 def command(
-    ctx: click.Context, structure: str | None, example: str | None, resume: Path | None, **options: Any
+    ctx: click.Context, /, structure: str | None, example: str | None, resume: Path | None, **options: Any
 ) -> None:
     """Run molecular dynamics of STRUCTURE, a file that ASE reads or the example "water" (the default).
 

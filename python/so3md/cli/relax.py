@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from so3md.run_directory import naming
 from so3md.run_directory.files import partial_name
 from so3md.structures.values import drop_values
 
-_OPTIMIZERS: dict[str, type[Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
+_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
 _LINE_EVERY = 1.0  # seconds
 
 
@@ -73,7 +73,7 @@ _LINE_EVERY = 1.0  # seconds
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--trajectory", type=click.Path(dir_okay=False, path_type=Path), help="File (.traj) for all the steps.")
 @click.pass_context
-def command(ctx: click.Context, structure: str, output: Path | None, **options: Any) -> None:
+def command(ctx: click.Context, /, structure: str, output: Path | None, **options: Any) -> None:
     """Relax STRUCTURE, a file that ASE reads, to the nearest minimum of the energy.
 
     Exit code 1 if the forces are still too large at the end; the structure is written in any case.

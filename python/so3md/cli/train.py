@@ -40,7 +40,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @run_options
 @click.option("--example", is_flag=True, help="Print a configuration to begin with, and end.")
 @click.pass_context
-def command(ctx: click.Context, config: Path | None, example: bool, **options: object) -> None:
+def command(ctx: click.Context, /, config: Path | None, example: bool, **options: Any) -> None:
     """Train a model as CONFIG says, a YAML file (docs/training.md; --example prints one).
 
     Everything goes to one directory: model.safetensors (the best model so far, for so3md md, ASE and LAMMPS), log.csv,

@@ -137,7 +137,8 @@ def _options(config: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(options.keys() - _KNOWN_OPTIONS)
     if unknown:
         raise ConversionError(f"hyperparameters: model.{unknown[0]} is not known to so3md: refused")
-    needed = ("cutoff", "degrees", "num_features", "num_heads", "num_layers", "num_radial_basis_fn", "cutoff_fn")
+    needed: tuple[str, ...] = ("cutoff", "degrees", "num_features", "num_heads", "num_layers")
+    needed += ("num_radial_basis_fn", "cutoff_fn")
     needed += ("radial_basis_fn", "message_normalization", "qk_non_linearity", "activation_fn", "energy_regression_dim")
     needed += ("energy_activation_fn", "zbl_repulsion_bool", "electrostatic_energy_bool", "dispersion_energy_bool")
     for name in needed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,10 +49,11 @@ def array_from_bytes(data: Any, dtype: Any, shape: Any, order: str) -> PickledAr
     if not isinstance(dtype, PickledDtype) or not isinstance(data, bytes | bytearray) or order not in ("C", "F"):
         raise ConversionError("an array in a form that is not known")
     shape = checked_shape(shape)
+    axes: Literal["C", "F"] = "C" if order == "C" else "F"
     if len(data) != math.prod(shape) * dtype.dtype.itemsize:
         raise ConversionError(f"an array of the shape {shape} has {len(data)} bytes")
     result = PickledArray()
-    result.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
+    result.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=axes)
     return result
 
 

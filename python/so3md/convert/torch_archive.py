@@ -18,7 +18,7 @@ MAX_TOTAL_BYTES = 1 << 30
 MAX_PICKLE_BYTES = 1 << 26
 MAX_MODULES = 10_000
 
-_STORAGES = {
+_STORAGES: dict[str, np.dtype] = {
     "torch.FloatStorage": np.dtype("<f4"),
     "torch.DoubleStorage": np.dtype("<f8"),
     "torch.LongStorage": np.dtype("<i8"),

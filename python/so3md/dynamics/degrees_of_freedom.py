@@ -103,7 +103,7 @@ def _pulling(constraint: Any) -> np.ndarray | None:
 
 def _removed(constraint: Any, atoms: Atoms, fixed: np.ndarray) -> int:
     if isinstance(constraint, FixBondLengths):
-        movable = ~fixed.all(axis=1)
+        movable = np.logical_not(fixed.all(axis=1))
         pairs = np.unique(np.sort(constraint.pairs, axis=1), axis=0)
         return int(np.count_nonzero(movable[pairs].any(axis=1)))
     if isinstance(constraint, FixedMode):
@@ -130,5 +130,5 @@ def _trace_removed(constraint: Any, atoms: Atoms) -> int:
         momenta = np.zeros((len(atoms), 3))
         momenta[index] = 1
         constraint.adjust_momenta(atoms, momenta)
-        kept += momenta[index]
+        kept += float(momenta[index])
     return 3 * len(atoms) - round(kept)

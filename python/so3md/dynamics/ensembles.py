@@ -18,6 +18,9 @@ from ase.parallel import DummyMPI
 
 from so3md.dynamics.degrees_of_freedom import conserved_directions, free_directions, refuse_unfit_constraints
 from so3md.dynamics.settings import Settings
+from so3md.present import present
+
+Driver = VelocityVerlet | Langevin | Bussi | IsotropicMTKNPT
 
 BAR = 1e5 * units.Pascal  # bar in eV/Angstrom^3
 
@@ -35,15 +38,16 @@ class MomentumConservingNPT(IsotropicMTKNPT):
     def __init__(self, atoms: Atoms, timestep: float, temperature_K: float, tdamp: float, pdamp: float, **kwargs: Any):
         super().__init__(atoms, timestep, temperature_K=temperature_K, tdamp=tdamp, pdamp=pdamp, **kwargs)
         free = len(atoms) - 1
-        common = {"num_atoms_global": free, "temperature_K": temperature_K}
         self._num_atoms_global = free
-        self._thermostat = NoseHooverChainThermostat(masses=self.masses, tdamp=tdamp, **common)
-        self._barostat = IsotropicMTKBarostat(pdamp=pdamp, **common)
+        self._thermostat = NoseHooverChainThermostat(
+            num_atoms_global=free, masses=self.masses, temperature_K=temperature_K, tdamp=tdamp
+        )
+        self._barostat = IsotropicMTKBarostat(num_atoms_global=free, temperature_K=temperature_K, pdamp=pdamp)
 
 
 def check_ase(dynamics: type = IsotropicMTKNPT) -> None:
     """Raise ImportError unless ASE's class is the one that `MomentumConservingNPT` knows: else it would be too hot."""
-    used = {*dynamics.__init__.__code__.co_names}
+    used = {*vars(dynamics)["__init__"].__code__.co_names}
     missing = [name for name in MomentumConservingNPT.PRIVATE if name not in used]
     if missing:
         raise ImportError(
@@ -105,7 +109,7 @@ def remove_total_momentum(atoms: Atoms) -> None:
     atoms.set_momenta(momenta - masses * total / masses.sum())
 
 
-def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:
+def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Driver:
     """ASE's integrator for the settings. Raises ValueError if the structure cannot have this ensemble."""
     driver = _integrator(atoms, settings, rng)
     # ASE would let the first rank of the whole program draw the random numbers, also for ranks with another structure;
@@ -114,7 +118,7 @@ def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> M
     return driver
 
 
-def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:
+def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Driver:
     timestep = settings.timestep * units.fs
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep)
@@ -122,7 +126,7 @@ def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> M
         raise ValueError(f"{settings.kind}: no degree of freedom is left to be thermostatted; use langevin or nve")
     if settings.kind == "nvt-langevin":
         # fixcm=False: holding the centre of mass, as ASE would, changes the distribution that is sampled.
-        friction = 1e-3 * settings.friction / units.fs
+        friction = 1e-3 * present(settings.friction) / units.fs
         return Langevin(atoms, timestep, temperature_K=settings.temperature, friction=friction, fixcm=False, rng=rng)
     if settings.kind == "nvt-csvr":
         return _velocity_rescaling(atoms, settings, rng)
@@ -134,9 +138,9 @@ def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> M
         atoms,
         timestep,
         temperature_K=settings.temperature,
-        pressure_au=settings.pressure * BAR,
-        tdamp=settings.taut * units.fs,
-        pdamp=settings.taup * units.fs,
+        pressure_au=present(settings.pressure) * BAR,
+        tdamp=present(settings.taut) * units.fs,
+        pdamp=present(settings.taup) * units.fs,
     )
 
 
@@ -144,7 +148,8 @@ def _velocity_rescaling(atoms: Atoms, settings: Settings, rng: np.random.Generat
     if atoms.get_kinetic_energy() == 0:
         raise ValueError("nvt-csvr: all velocities are zero, which rescaling cannot change; draw them or use langevin")
     temperature = settings.temperature
-    driver = Bussi(atoms, settings.timestep * units.fs, temperature, taut=settings.taut * units.fs, rng=rng)
+    taut = present(settings.taut) * units.fs
+    driver = Bussi(atoms, settings.timestep * units.fs, temperature, taut=taut, rng=rng)
     driver.ndof = degrees_of_freedom(atoms, settings)  # ASE would count the centre of mass, which rests
     driver.target_kinetic_energy = 0.5 * units.kB * temperature * driver.ndof
     return driver

@@ -160,7 +160,7 @@ class Outputs:
 
 def frame_text(
     atoms: Atoms,
-    info: dict[str, object],
+    info: Mapping[str, object],
     velocities: bool,
     forces: np.ndarray | None = None,
     all_constraints: bool = False,
@@ -170,8 +170,8 @@ def frame_text(
     Masses have a column where they are not the natural ones, fixed atoms and directions another, move_mask. Of other
     constraints the header has all, or only the names.
     """
-    info = info | charge_and_spin_entries(atoms) | header_entries(atoms, all_constraints)
-    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=info)
+    entries = dict(info) | charge_and_spin_entries(atoms) | header_entries(atoms, all_constraints)
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=entries)
     frame.set_constraint(atoms.constraints)  # for move_mask, which is left out where all atoms move
     columns = ["symbols", "positions", "move_mask"]
     if has_own_masses(atoms):

@@ -176,8 +176,9 @@ def calculator_identity(atoms: Atoms) -> dict[str, Any]:
 def same_model(found: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
     """The identity of a checkpoint, with the present checksum of a shipped model whose file has since changed in what
     it says of the model only, so that runs that began with the former one can go on."""
-    names = {found.get("model"), present.get("model")}
-    if len(names) == 1 and found.get("model_checksum") in _FORMER_FILES.get(names.pop(), ()):
+    name = str(found.get("model"))
+    former = _FORMER_FILES.get(name, ()) if found.get("model") == present.get("model") else ()
+    if found.get("model_checksum") in former:
         return {**found, "model_checksum": present.get("model_checksum")}
     return dict(found)
 

@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.md.md import MolecularDynamics
 
 from so3md.dynamics import ensembles, outputs, record
 from so3md.dynamics.checkpoint import Checkpoint, structure_identity
@@ -27,6 +26,7 @@ from so3md.dynamics.odd_states import OddStates
 from so3md.dynamics.settings import STEPS, Settings
 from so3md.dynamics.trajectories import WITHOUT_ELEMENTS, check_format, open_trajectory, trajectory_name
 from so3md.parallel import team_of
+from so3md.present import present
 from so3md.run_directory import DirectoryLock, refuse_other_run, replace_file
 
 VELOCITIES = ("auto", "file", "draw")
@@ -76,7 +76,7 @@ class Simulation:
         self.atoms, self.settings, self.directory = atoms, settings, directory
         self.team = team_of(atoms.calc)
         self.step = state.step if state else 0
-        self.driver: MolecularDynamics = ensembles.make_driver(atoms, settings, rng)
+        self.driver = ensembles.make_driver(atoms, settings, rng)
         if state:
             ensembles.restore_driver_state(self.driver, state.driver)
         self.degrees_of_freedom = ensembles.degrees_of_freedom(atoms, settings)
@@ -290,7 +290,7 @@ class Simulation:
 
     def _write_output(self, row: bool, frame: bool) -> None:
         self._odd_states.look_at_distances(self.atoms, self.step)
-        self._outputs.write(self.observe(), self.atoms, row, frame)
+        present(self._outputs).write(self.observe(), self.atoms, row, frame)
 
     def _write_start(self) -> None:
         self._odd_states.look_at_forces(self.atoms, self.step)
@@ -315,9 +315,9 @@ class Simulation:
             step=self.step,
             atoms=self.atoms,
             driver=ensembles.driver_state(self.driver),
-            rng=self._rng.bit_generator.state,
+            rng=dict(self._rng.bit_generator.state),
             identity=self._record["identity"],
-            file_sizes=self._outputs.sync(),  # first, so that a checkpoint never tells of what is not on disk
+            file_sizes=present(self._outputs).sync(),  # first, so that a checkpoint never tells of what is not on disk
         )
         state.write(self.directory / record.CHECKPOINT)
 

@@ -298,7 +298,11 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
 def _lengths(force_field: ForceField) -> dict[str, str]:
     """Keywords of the pair style for the long-range lengths that are given."""
     given = {"lr_cutoff": force_field.lr_cutoff, "lr_damping": force_field.lr_damping}
-    return {key: "none" if length is None else _number(length) for key, length in given.items() if length != OF_MODEL}
+    return {
+        key: "none" if length is None else _number(length)
+        for key, length in given.items()
+        if not isinstance(length, str)
+    }
 
 
 def _dynamics(structure: LammpsStructure, task: Settings, units: str, cell: str) -> list[str]:

@@ -42,13 +42,16 @@ class Request:
             repr((sorted(self.settings.items()), sorted(self.state.items()), self.forces, self.stresses)).encode(),
             np.ascontiguousarray(self.numbers).tobytes(),
             self.cell.tobytes() + self.pbc.tobytes(),
-            np.ascontiguousarray(self.positions).data if self.velocities is None else self._motion(),
+            np.ascontiguousarray(self.positions).data
+            if self.velocities is None
+            else _motion(self.positions, self.velocities),
         )
         hashes = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in parts)
         return np.frombuffer(hashes, dtype=np.uint64)
 
-    def _motion(self) -> bytes:
-        return self.positions.tobytes() + self.velocities.tobytes()
+
+def _motion(positions: np.ndarray, velocities: np.ndarray) -> bytes:
+    return positions.tobytes() + velocities.tobytes()
 
 
 def agree(team: MPITeam, prepare: Callable[[], Request]) -> Request:
@@ -69,7 +72,7 @@ def agree(team: MPITeam, prepare: Callable[[], Request]) -> Request:
     extremes = np.concatenate([[np.uint64(error is not None)], digests, ~digests])
     what = "ask for an evaluation with the same structure"
     team.wait(team.messages.Iallreduce(MPI.IN_PLACE, extremes, MPI.MAX), what)
-    if extremes[0]:
+    if extremes[0] or request is None:
         team.raise_together(error)
     if not np.array_equal(extremes[1:5], ~extremes[5:]):
         _explain(team, request)
@@ -127,7 +130,7 @@ def _structure_differences(own: Request, leader: Request) -> str:
         ("cell vector", "cell", "A", own.cell, leader.cell),
         ("atom", "positions", "A", own.positions, leader.positions),
     ]
-    if own.velocities is not None:
+    if own.velocities is not None and leader.velocities is not None:
         vectors.append(("atom", "velocities", "in ASE's units", own.velocities, leader.velocities))
     for name, what, unit, here, there in vectors:
         changed = np.flatnonzero((here.view(np.uint64) != there.view(np.uint64)).any(axis=1))  # also where both are NaN

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from so3md.mpi_exit import launched_ranks, shown_by
 from so3md.parallel.team import ALONE, MPITeam, Team
@@ -39,19 +41,24 @@ def stop_all_on_errors(team: Team) -> None:
     Puts a hook before sys.excepthook, once. If all ranks end with an exception, the first rank shows its own; if only
     some do, they show theirs, and all ranks are stopped with exit code 1.
     """
-    others = isinstance(team, MPITeam) and (team.size > 1 or team.has_outsiders())
-    if not others or getattr(sys.excepthook, "stops_all", False):
+    if not isinstance(team, MPITeam) or isinstance(sys.excepthook, _StoppingHook):
         return
-    show = shown_by(sys.excepthook)  # of which this one does the work
+    if team.size > 1 or team.has_outsiders():
+        sys.excepthook = _StoppingHook(team, shown_by(sys.excepthook))  # it does the work of that of `watch`
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+
+class _StoppingHook:
+    """What ends all ranks of a team, and has an error shown by another hook."""
+
+    def __init__(self, team: MPITeam, shows: Callable[..., Any]) -> None:
+        self._team, self._shows = team, shows
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        team = self._team
         everyone = team.all_fail()
         if team.leads or not everyone:
             sys.stderr = sys.__stderr__  # which commands silence on all ranks but the first
-            show(kind, error, trace)
+            self._shows(kind, error, trace)
         # Ranks of other communicators may wait for this one, even if it takes its whole team along.
         if not everyone or (team.leads and team.has_outsiders()):
             team.abort("it ended with the error above; all ranks are stopped")
-
-    hook.stops_all = True
-    sys.excepthook = hook

@@ -39,6 +39,11 @@ class Team:
     size = 1
 
     @property
+    def several(self) -> MPITeam | None:
+        """This team, if it is of several ranks."""
+        return None
+
+    @property
     def leads(self) -> bool:
         """Whether this is the one process that reads, writes and prints."""
         return self.rank == 0
@@ -91,6 +96,10 @@ class MPITeam(Team):
         self._threads = _threads_of_rank(self.messages)
         self._number_on_node = _number_on_node(self.messages)
 
+    @property
+    def several(self) -> MPITeam | None:
+        return self if self.size > 1 else None
+
     def from_leader(self, function: Callable[[], T]) -> T:
         return self._on_leader(function, share=True)
 
@@ -124,7 +133,7 @@ class MPITeam(Team):
         kind, text = reports[failed[0]]
         if missing is None and len(set(reports)) > 1:
             text = f"on rank {failed[0]} of {self.size}: {text}"
-        if report == (kind, text):
+        if error is not None and report == (kind, text):
             raise error
         raise _exception(kind, text) from (None if report is None else error)
 
@@ -233,11 +242,12 @@ def _duplicates(comm: MPI.Intracomm) -> tuple[MPI.Intracomm, MPI.Intracomm]:
     global _key
     if _key is None:
         _key = MPI.Comm.Create_keyval()
-    found = comm.Get_attr(_key)
+    found: Any = comm.Get_attr(_key)
     if found is None:
         found = comm.Dup(), comm.Dup()
         comm.Set_attr(_key, found)
-    return found
+    data, errors = found
+    return data, errors
 
 
 def _threads_of_rank(comm: MPI.Intracomm) -> int:

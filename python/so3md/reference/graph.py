@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from ase.cell import Cell
 from ase.data import chemical_symbols
 from ase.geometry import find_mic
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from so3md._engine import NeighbourList
@@ -52,22 +54,31 @@ class Graph(NamedTuple):
         return values.new_zeros(self.num_structures).index_add(0, self.batch, values)
 
 
-@dataclass
+@dataclass(init=False)
 class Structure:
     """Atoms in numbers: atomic numbers (n), positions (n, 3) in A, cell rows (3, 3) in A, pbc (3), charge, spin S."""
 
     numbers: np.ndarray
     positions: np.ndarray
-    cell: np.ndarray | None = None
-    pbc: np.ndarray | Sequence[bool] | bool | None = None
-    charge: float = 0.0
-    spin: float = 0.0
+    cell: np.ndarray
+    pbc: np.ndarray
+    charge: float
+    spin: float
 
-    def __post_init__(self) -> None:
-        self.numbers = np.asarray(self.numbers, dtype=int)
-        self.positions = np.asarray(self.positions, dtype=float).reshape(-1, 3)
-        self.cell = np.zeros((3, 3)) if self.cell is None else np.asarray(self.cell, dtype=float)
-        self.pbc = np.broadcast_to(np.asarray(False if self.pbc is None else self.pbc, dtype=bool), 3)
+    def __init__(
+        self,
+        numbers: ArrayLike,
+        positions: ArrayLike,
+        cell: ArrayLike | None = None,
+        pbc: ArrayLike | None = None,
+        charge: float = 0.0,
+        spin: float = 0.0,
+    ) -> None:
+        self.numbers = np.asarray(numbers, dtype=int)
+        self.positions = np.asarray(positions, dtype=float).reshape(-1, 3)
+        self.cell = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float)
+        self.pbc = np.broadcast_to(np.asarray(False if pbc is None else pbc, dtype=bool), (3,))
+        self.charge, self.spin = charge, spin
         if len(self.numbers) != len(self.positions):
             raise ValueError(f"{len(self.numbers)} atomic numbers, but {len(self.positions)} positions")
 
@@ -85,10 +96,10 @@ def neighbours(structure: Structure, cutoff: float | None) -> tuple[np.ndarray, 
         return centre, neighbour, np.zeros((len(centre), 3))
     search = NeighbourList(cutoff, skin=0.0)
     search.update(structure.positions, structure.cell, structure.pbc)
-    centre, neighbour, displacement = search.short_pairs()
+    found = search.short_pairs()
     # The search works in single precision and leaves a margin.
-    near = np.linalg.norm(displacement, axis=1) < cutoff
-    centre, neighbour, displacement = (values[near] for values in (centre, neighbour, displacement))
+    near = np.linalg.norm(found[2], axis=1) < cutoff
+    centre, neighbour, displacement = (values[near] for values in found)
     # Whole numbers of cell vectors, so that the offsets of a pair are opposite to the bit from either end.
     offset = displacement - (structure.positions[neighbour] - structure.positions[centre])
     shift = np.rint(offset @ np.linalg.inv(_repeating_cell(structure))).astype(int) * structure.pbc
@@ -153,8 +164,8 @@ def make_graph(
         known, other = (" ".join(chemical_symbols[z] for z in group) for group in (elements, unknown))
         raise ValueError(f"the model knows the elements {known}, not {other}")
 
-    def edges(find: Callable[[Structure, float | None], tuple[np.ndarray, ...]], edge_cutoff: float | None) -> Edges:
-        found = [find(structure, edge_cutoff) for structure in structures]
+    def edges(find: Callable[[Structure], tuple[np.ndarray, ...]]) -> Edges:
+        found = [find(structure) for structure in structures]
         centre, neighbour = (
             torch.from_numpy(np.concatenate([part[k] + start for part, start in zip(found, starts, strict=True)]))
             for k in (0, 1)
@@ -171,6 +182,6 @@ def make_graph(
         batch=batch,
         charge=positions.new_tensor([float(structure.charge) for structure in structures]),
         spin=positions.new_tensor([float(structure.spin) for structure in structures]),
-        short_edges=edges(nearest_images if all_pairs else neighbours, cutoff),
-        long_edges=edges(neighbours, lr_cutoff) if long_range else None,
+        short_edges=edges(partial(nearest_images if all_pairs else neighbours, cutoff=cutoff)),
+        long_edges=edges(partial(neighbours, cutoff=lr_cutoff)) if long_range else None,
     )

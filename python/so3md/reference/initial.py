@@ -53,7 +53,7 @@ def new_model(
     numbers = sorted({atomic_numbers[e] if isinstance(e, str) else int(e) for e in elements})
     check_hyperparameters(hyperparameters, architecture)
     rng = np.random.default_rng(seed)
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for key, shape in expected_tensors(hyperparameters, len(numbers), architecture).items():
         values = np.broadcast_to(_initial(rng, key, shape, hyperparameters, numbers), shape)
         tensors[key] = values.astype(_precision(key, dtype))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from so3md.architectures import with_defaults
 from so3md.model_file import ModelFile
 from so3md.reference.graph import Graph, Structure, make_graph
-from so3md.reference.network import Note
+from so3md.reference.network import EnergyHead, Note
 
 
 def ignore(name: str, value: Tensor) -> None:
@@ -35,10 +35,9 @@ class ReferenceModel(nn.Module, ABC):
     architecture: ClassVar[str]
     _kinds: ClassVar[dict[str, type[ReferenceModel]]] = {}
 
+    energy: EnergyHead
     #: Whether the network looks at all pairs of atoms and not only at those closer than the cutoff.
     sees_all_pairs = False
-    #: Whether there are terms with a range of their own, beyond the cutoff of the network.
-    has_long_range = False
 
     def __init_subclass__(cls, architecture: str, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -61,6 +60,11 @@ class ReferenceModel(nn.Module, ABC):
         model = ReferenceModel._kinds[file.architecture](file.hyperparameters, file.elements).to(dtype)
         model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in file.tensors.items()})
         return model
+
+    @property
+    def has_long_range(self) -> bool:
+        """Whether there are terms with a range of their own, beyond the cutoff of the network."""
+        return False
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The tensors of a model file with the present parameters, in the present precision."""
@@ -109,9 +113,9 @@ class ReferenceModel(nn.Module, ABC):
         `intermediates` a dict of every intermediate quantity, edges included.
         """
         structure = Structure(numbers, positions, cell, pbc, charge, spin)
-        kind = {"dtype": self.energy.shift.dtype, "device": self.energy.shift.device}
-        r = torch.tensor(structure.positions, **kind, requires_grad=True)
-        strain = torch.zeros(1, 3, 3, **kind, requires_grad=True)
+        like = self.energy.shift
+        r = torch.tensor(structure.positions, dtype=like.dtype, device=like.device, requires_grad=True)
+        strain = torch.zeros(1, 3, 3, dtype=like.dtype, device=like.device, requires_grad=True)
         graph = self.make_graph([structure], r, strain, lr_cutoff)
         notes: dict[str, Tensor] = {}
         out = self(graph, lr_cutoff, lr_damping, notes.__setitem__)

@@ -64,6 +64,8 @@ class Embedding(nn.Module):
     """x_i = (E[Z_i] + e^Q_i + e^S_i) / sqrt(number of terms), eq. (13)."""
 
     charge_spin_kind = ChargeSpinEmbedding
+    charge: ChargeSpinEmbedding | None
+    spin: ChargeSpinEmbedding | None
 
     def __init__(self, hyper: dict[str, Any], num_elements: int) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class Embedding(nn.Module):
             if module is not None:
                 terms.append(module(graph, psi))
                 note(f"embed_{kind}", terms[-1])
-        return sum(terms) / math.sqrt(len(terms))
+        return sum(terms[1:], terms[0]) / math.sqrt(len(terms))
 
 
 class RadialBasis(nn.Module):
@@ -112,7 +114,7 @@ class Mlp(nn.Module):
         self.dense2 = nn.Linear(hidden or into, out)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def dense(self, x: Tensor) -> Tensor:
         return self.dense2(x if self.dense1 is None else self.activation(self.dense1(x)))
 
 
@@ -123,7 +125,7 @@ class ResidualMlp(Mlp):
         super().__init__(features, features, features, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(self.activation(x))
+        return x + self.dense(self.activation(x))
 
 
 class ThreeLayerResidualMlp(nn.Module):
@@ -162,6 +164,12 @@ class Filter(nn.Module):
 
 class Attention(nn.Module):
     """Queries, keys and values, eq. (18): one set of heads for the features, one head per degree for chi."""
+
+    query_features: Tensor
+    key_features: Tensor
+    value_features: Tensor
+    query_coordinates: Tensor
+    key_coordinates: Tensor
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -203,6 +211,11 @@ class LayerNorm(nn.Module):
 
 class Layer(nn.Module):
     """One update of features x (n, F) and coordinates chi (n, sum of 2l+1), eqs. (16) to (25)."""
+
+    norm1: LayerNorm | None
+    norm2: LayerNorm | None
+    mlp1: nn.Module | None
+    mlp2: nn.Module | None
 
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
@@ -288,7 +301,7 @@ class EnergyHead(Mlp):
         self.scale, self.shift = parameter(num_elements), parameter(num_elements)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        return super().forward(x).squeeze(-1) * self.scale[graph.species] + self.shift[graph.species]
+        return self.dense(x).squeeze(-1) * self.scale[graph.species] + self.shift[graph.species]
 
 
 class ChargeHead(Mlp):
@@ -299,7 +312,7 @@ class ChargeHead(Mlp):
         self.element = parameter(num_elements)
 
     def forward(self, x: Tensor, graph: Graph, note: Note) -> Tensor:
-        output = super().forward(x)
+        output = self.dense(x)
         note("charge_head_mlp_out", output)
         raw = output.squeeze(-1) + self.element[graph.species]
         missing = (graph.charge - graph.sum_structures(raw)) / graph.sum_structures(torch.ones_like(raw))
@@ -315,5 +328,5 @@ class HirshfeldHead(Mlp):
         self.query, self.shift = parameter(num_elements, size), parameter(num_elements)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        u, query = super().forward(x), self.query[graph.species]
+        u, query = self.dense(x), self.query[graph.species]
         return (self.shift[graph.species] + (query * u).sum(-1) / math.sqrt(u.shape[-1])).abs()

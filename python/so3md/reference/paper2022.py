@@ -146,6 +146,11 @@ class CoordinateNorm(nn.Module):
 class SelfMix(nn.Module):
     """Coordinates of an atom coupled with each other, eq. (69), and the gate that their norms open, eq. (70)."""
 
+    first: Tensor
+    second: Tensor
+    couplings: Tensor
+    number: Tensor
+
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
         degrees = hyper["degrees"]

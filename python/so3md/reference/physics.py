@@ -54,6 +54,9 @@ def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: fl
 class Dispersion(nn.Module):
     """vdW-QDO dispersion from free-atom values and ratios, eqs. (37) to (40); alpha in Bohr^3, c6 in Hartree Bohr^6."""
 
+    alpha: Tensor
+    c6: Tensor
+
     def __init__(self, num_elements: int, damping_scale: float) -> None:
         super().__init__()
         self.register_buffer("alpha", torch.empty(num_elements))

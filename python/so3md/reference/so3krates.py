@@ -90,12 +90,19 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
             result["charges"] = self.charge(x, graph, note)
         if self.hirshfeld is not None:
             result["hirshfeld_ratios"] = self.hirshfeld(x, graph)
-        if self.electrostatics is not None:
-            pair = electrostatic_energy(graph.long_edges, result["charges"], self.electrostatics["sigma"], lr_cutoff)
-            components["electrostatics"] = per_atom.index_add(0, graph.long_edges.centre, pair)
-        if self.dispersion is not None:
-            pair = self.dispersion(graph.long_edges, graph.species, result["hirshfeld_ratios"], lr_cutoff, lr_damping)
-            components["dispersion"] = per_atom.index_add(0, graph.long_edges.centre, pair)
+        far = _long_edges(graph) if self.has_long_range else None
+        if self.electrostatics is not None and far is not None:
+            pair = electrostatic_energy(far, result["charges"], self.electrostatics["sigma"], lr_cutoff)
+            components["electrostatics"] = per_atom.index_add(0, far.centre, pair)
+        if self.dispersion is not None and far is not None:
+            pair = self.dispersion(far, graph.species, result["hirshfeld_ratios"], lr_cutoff, lr_damping)
+            components["dispersion"] = per_atom.index_add(0, far.centre, pair)
         result["energies"] = sum(components.values())
         result["energy"] = graph.sum_structures(result["energies"])
         return result
+
+
+def _long_edges(graph: Graph) -> Edges:
+    if graph.long_edges is None:
+        raise ValueError("the model has long-range terms: expected a graph with long edges, found one without")
+    return graph.long_edges

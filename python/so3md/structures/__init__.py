@@ -97,7 +97,7 @@ def parse_index(text: str) -> int | slice:
     >>> parse_index("-1"), parse_index("::10")
     (-1, slice(None, None, 10))
     """
-    from ase.io.formats import string2index
+    from ase.utils import string2index
 
     try:
         index = string2index(text)

@@ -125,7 +125,9 @@ def _read_molfile(path: Path, format: str) -> list[FileState]:
         state.notes.append(f"it holds {molecules} molecules, of which ASE reads the first")
     lines = text.splitlines()
     atoms = int(lines[3][0:3])
-    charges, radicals, listed = [], [], False
+    charges: list[int] = []
+    radicals: list[int] = []
+    listed = False
     for line in lines[4 + atoms :]:
         if line.startswith(("M  END", "$$$$")):
             break
@@ -264,8 +266,9 @@ def _charges_not_used(atoms: Atoms, oxidation: dict[str, float | None]) -> list[
         return [f"{words}: not used as the total charge; {_GIVE_CHARGE}"]
     if total := _sum_of_charges(atoms):
         return [f"its atomic charges add up to {total:g} e, and the total charge is taken as 0; {_GIVE_CHARGE}"]
-    numbers = [oxidation.get(symbol, 0) for symbol in atoms.symbols]
-    if any(number is None for number in numbers) or sum(filter(None, numbers)):
+    numbers = [oxidation.get(symbol, 0.0) for symbol in atoms.symbols]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(numbers) or sum(known) != 0:
         return [f"its oxidation numbers are not used, and the total charge is taken as 0; {_GIVE_CHARGE}"]
     return []
 

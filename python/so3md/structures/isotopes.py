@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import cast
 
 from ase import Atoms
 
@@ -20,7 +21,7 @@ def read_with_isotopes(path: Path, format: str) -> list[Atoms]:
     from ase.io import read
 
     text, isotopes = _as_hydrogen(path.read_text(encoding="utf-8"))
-    frames = read(io.StringIO(text), slice(None), format)
+    frames = cast("list[Atoms]", read(io.StringIO(text), slice(None), format))
     for atoms, found in zip(frames, isotopes, strict=True):
         if found and not atoms.has("masses"):
             masses = atoms.get_masses()
@@ -31,7 +32,9 @@ def read_with_isotopes(path: Path, format: str) -> list[Atoms]:
 
 def _as_hydrogen(text: str) -> tuple[str, list[dict[int, float]]]:
     """The text with H for D and T; for each frame, atom -> mass."""
-    lines, result, isotopes = text.splitlines(), [], []
+    lines = text.splitlines()
+    result: list[str] = []
+    isotopes: list[dict[int, float]] = []
     while lines and lines[len(result) :] and lines[len(result)].strip():
         start = len(result) + 2
         count = int(lines[start - 2])

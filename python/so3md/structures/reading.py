@@ -56,12 +56,12 @@ def _read(path: Path, index: int | slice, format: str) -> list[Atoms]:
     # ASE sees an empty frame between ENDMDL and END, and takes the first frame for one before it.
     all_first = format == "proteindatabank" or (isinstance(index, int) and index < -1)
     try:
-        found = read(path, slice(None) if all_first else index, format, do_not_split_by_at_sign=True)
+        frames = read(path, slice(None) if all_first else index, format, do_not_split_by_at_sign=True)
     except KeyError as error:
         if format not in FORMATS or error.args[0] not in ISOTOPES:
             raise
-        found, all_first = read_with_isotopes(path, format), True
-    found = found if isinstance(found, list) else [found]
+        frames, all_first = read_with_isotopes(path, format), True
+    found = frames if isinstance(frames, list) else [frames]
     if all_first:
         found = [atoms for atoms in found if len(atoms)] or [Atoms()]
         found = found[index] if isinstance(index, slice) else [found[index]]

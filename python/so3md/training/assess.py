@@ -17,6 +17,7 @@ from so3md.calculator import So3kratesCalculator
 from so3md.evaluation import Evaluation, evaluate
 from so3md.ignored_states import IgnoredStateWarning
 from so3md.model_file import ModelFile
+from so3md.present import present
 from so3md.run_directory import write_json
 from so3md.training.batches import join
 from so3md.training.data import Sample
@@ -93,12 +94,12 @@ def _differences(path: Path, file: ModelFile, samples: Sequence[Sample]) -> tupl
     items = make_model_items(model, samples)
     batch = join(items, model.hyper if model.takes_geometry else None, torch.device("cpu"), torch.float64)
     prediction = model.predict(batch)
-    forces = np.split(prediction.forces.numpy(force=True), np.cumsum(batch.counts.numpy())[:-1])
+    forces = np.split(present(prediction.forces).numpy(force=True), np.cumsum(batch.counts.numpy())[:-1])
     energies = prediction.energy.numpy(force=True)
     found = evaluate_many([sample.atoms() for sample in samples], str(path), precision="double")
     energy, force = [], []
     for item, other, own_energy, own_forces in zip(items, found, energies, forces, strict=True):
         total = own_energy + model.shift[item.batch.species.numpy()].sum()
-        energy.append(abs(total - other.energy) / len(own_forces))
-        force.append(np.abs(own_forces - other.forces).max())
+        energy.append(abs(total - present(other).energy) / len(own_forces))
+        force.append(np.abs(own_forces - present(present(other).forces)).max())
     return float(max(energy)), float(max(force))

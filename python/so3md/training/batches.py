@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from so3md.present import present
 from so3md.reference.graph import nearest_images, neighbours
 from so3md.training.data import Sample
 from so3md.training.geometry import Geometry, make_geometry
@@ -175,38 +176,40 @@ def join(items: Sequence[Item], hyper: dict[str, Any] | None, device: torch.devi
     def joined(get: Any) -> Tensor:
         return torch.cat([get(part) for part in parts])
 
-    def joined_pairs(name: str) -> Pairs | None:
-        own = [getattr(part, name) for part in parts]
-        if own[0] is None:
-            return None
+    def joined_pairs(own: Sequence[Pairs]) -> Pairs:
         shift = torch.repeat_interleave(starts, torch.tensor([len(pairs) for pairs in own]))
         first, second = (torch.cat([getattr(pairs, key) for pairs in own]) + shift for key in ("first", "second"))
         return Pairs(first.to(device), second.to(device), torch.cat([pairs.displacement for pairs in own]))
 
-    pairs, long_pairs = joined_pairs("pairs"), joined_pairs("long_pairs")
+    pairs = joined_pairs([part.pairs for part in parts])
+    all_long = [part.long_pairs for part in parts if part.long_pairs is not None]
+    long_pairs = joined_pairs(all_long) if all_long else None
     geometry = None
     if hyper is not None and parts[0].geometry is None:
         geometry = make_geometry(pairs.displacement, hyper)
     elif hyper is not None:
-        geometry = Geometry(*(torch.cat(values) for values in zip(*(part.geometry for part in parts), strict=True)))
-    number = {"device": device, "dtype": dtype}
+        of_parts = (present(part.geometry) for part in parts)
+        geometry = Geometry(*(torch.cat(values) for values in zip(*of_parts, strict=True)))
     for some in (pairs, long_pairs):
         if some is not None:
-            some.displacement = some.displacement.to(**number)
+            some.displacement = some.displacement.to(device, dtype)
     return Batch(
         species=joined(lambda part: part.species).to(device),
         structure=torch.repeat_interleave(counts).to(device),
         counts=counts.to(device),
-        positions=joined(lambda part: part.positions).to(**number),
-        volume=joined(lambda part: part.volume).to(**number),
-        charge=joined(lambda part: part.charge).to(**number),
-        spin=joined(lambda part: part.spin).to(**number),
+        positions=joined(lambda part: part.positions).to(device, dtype),
+        volume=joined(lambda part: part.volume).to(device, dtype),
+        charge=joined(lambda part: part.charge).to(device, dtype),
+        spin=joined(lambda part: part.spin).to(device, dtype),
         periodic=joined(lambda part: part.periodic).to(device),
         pairs=pairs,
         long_pairs=long_pairs,
-        geometry=None if geometry is None else geometry.to(**number),
+        geometry=None if geometry is None else geometry.to(device, dtype),
         targets=Targets(
-            *(joined(lambda part, key=field.name: getattr(part.targets, key)).to(**number) for field in fields(Targets))
+            *(
+                joined(lambda part, key=field.name: getattr(part.targets, key)).to(device, dtype)
+                for field in fields(Targets)
+            )
         ),
     )
 

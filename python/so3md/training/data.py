@@ -153,7 +153,9 @@ def _read_ase(
     """The samples, and what the file states of each spin."""
     frames = read_frames(path, source.index, source.format)
     spins = list(spins_of(atoms for _, atoms in frames))
-    samples, found_anywhere, names = [], set(), set()
+    samples: list[Sample] = []
+    found_anywhere: set[str] = set()
+    names: set[str] = set()
     for number, atoms in frames:
         origin = f"{path.name}, structure {number}"
         try:
@@ -179,8 +181,7 @@ def _read_ase(
             raise ValueError(f"{path.name}: there is no entry {key!r} for {quantity} (data.keys.{quantity}); {similar}")
     pairs = ((atoms, sample.forces) for (_, atoms), sample in zip(frames, samples, strict=True))
     warn_of_constrained_forces(path.name, pairs)
-    names = frozenset(names)
-    return [replace(sample, file=source.path, names=names) for sample in samples], spins
+    return [replace(sample, file=source.path, names=frozenset(names)) for sample in samples], spins
 
 
 def _read_npz(
@@ -273,7 +274,7 @@ def _npz_spin(spin: Any, multiplicity: Any, convention: str | None) -> tuple[flo
 def _parse_slice(text: str, key: str = "index") -> slice:
     try:
         parts = [int(part) if part else None for part in text.split(":")]
-        found = slice(*parts) if len(parts) > 1 else slice(parts[0], parts[0] + 1 or None)
+        found = slice(*parts) if len(parts) > 1 else slice(int(text), int(text) + 1 or None)
         found.indices(0)  # raises for a step of 0
         return found
     except (TypeError, ValueError):

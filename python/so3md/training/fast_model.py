@@ -24,6 +24,21 @@ from so3md.training.smooth import silu
 class FastLayer(nn.Module):
     """One layer, eqs. (16) to (25). Feature and coordinate blocks lie side by side in the first axis of parameters."""
 
+    radial1_weight: Tensor
+    radial1_bias: Tensor
+    radial2_weight: Tensor
+    radial2_bias: Tensor
+    spherical1_weight: Tensor
+    spherical1_bias: Tensor
+    spherical2_weight: Tensor
+    spherical2_bias: Tensor
+    query_key_value: Tensor
+    query_key_coordinates: Tensor
+    exchange_weight: Tensor
+    exchange_bias: Tensor
+    repeat: Tensor
+    invariant: Tensor
+
     def __init__(self, hyper: dict[str, Any]) -> None:
         super().__init__()
         features, degrees = hyper["num_features"], hyper["degrees"]

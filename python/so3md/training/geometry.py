@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from so3md.reference import functions
+from so3md.training.smooth import value_and_slope
 
 
 class Geometry(NamedTuple):
@@ -48,23 +49,23 @@ def make_geometry(displacement: Tensor, hyper: dict[str, Any]) -> Geometry:
     distance = torch.linalg.vector_norm(displacement, dim=-1)
     unit = displacement / distance[:, None]
     kind = hyper["cutoff_function"]
-    phi, phi_slope = _along(
+    phi, phi_slope = value_and_slope(
         lambda r: functions.cutoff_function(kind["type"], r, hyper["cutoff"], kind.get("exponent", 0.0)), distance
     )
-    radial, radial_slope = _along(lambda r: fixed_radial_basis(r, hyper), distance)
-    harmonics, gradients = None, []
-    for direction in torch.eye(3, dtype=displacement.dtype):
-        harmonics, gradient = torch.func.jvp(
-            lambda d: functions.spherical_harmonics(
-                d / torch.linalg.vector_norm(d, dim=-1, keepdim=True), hyper["degrees"]
-            ),
-            (displacement,),
-            (direction.expand_as(displacement),),
-        )
-        gradients.append(gradient)
-    return Geometry(
-        displacement, distance, unit, phi, phi_slope, radial, radial_slope, harmonics, torch.stack(gradients, dim=-1)
+    radial, radial_slope = value_and_slope(lambda r: fixed_radial_basis(r, hyper), distance)
+
+    def harmonics_along(d: Tensor) -> Tensor:
+        return functions.spherical_harmonics(d / torch.linalg.vector_norm(d, dim=-1, keepdim=True), hyper["degrees"])
+
+    harmonics, by_axis = zip(
+        *(
+            value_and_slope(harmonics_along, displacement, axis.expand_as(displacement))
+            for axis in torch.eye(3, dtype=displacement.dtype)
+        ),
+        strict=True,
     )
+    gradients = torch.stack(by_axis, dim=-1)
+    return Geometry(displacement, distance, unit, phi, phi_slope, radial, radial_slope, harmonics[-1], gradients)
 
 
 def fixed_radial_basis(distance: Tensor, hyper: dict[str, Any]) -> Tensor:
@@ -77,8 +78,3 @@ def fixed_radial_basis(distance: Tensor, hyper: dict[str, Any]) -> Tensor:
     if kind == "phys":
         return functions.phys_basis(distance, size, hyper["cutoff"])
     return distance.new_zeros(len(distance), 0)
-
-
-def _along(function: Any, distance: Tensor) -> tuple[Tensor, Tensor]:
-    """A function of the distance and its slope."""
-    return torch.func.jvp(function, (distance,), (torch.ones_like(distance),))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from so3md.present import present
+from so3md.training.fast_model import FastLayer
 from so3md.training.native_steps import NativeEdgeSums, NativeRadialFilters, is_native
 from so3md.training.node_steps import Exchange, Gradients, LayerNorm, Projections, ResidualMlp
 from so3md.training.pair_steps import Edges, EdgeSums, Filters, RadialFilters
@@ -20,7 +22,7 @@ class Attention:
     moves: whether x depends on positions; chi None: it is zero.
     """
 
-    def __init__(self, module: nn.Module, edges: Edges, moves: bool, gradients: Gradients) -> None:
+    def __init__(self, module: FastLayer, edges: Edges, moves: bool, gradients: Gradients) -> None:
         activation, self.normaliser = module.hyper["activation"], module.factors[0]
         self.edges, self.moves, self.repeat = edges, moves, module.repeat * module.factors[1]
         radial_kind = NativeRadialFilters if is_native(edges, activation) else RadialFilters
@@ -41,12 +43,12 @@ class Attention:
         edges.by_phi_harmonics.addcmul_(self.beta, self.at_centre)
         by_projections, by_w = sums.adjoint(by_x, (self.at_centre * edges.phi_harmonics) @ self.repeat.T)
         edges.by_phi.add_((sums.by_alpha * sums.scores).sum(-1), alpha=self.normaliser)
-        by_chi = self.filters.adjoint(by_w)
-        return (self.projections.adjoint(by_projections) if self.moves else None), by_chi
+        by_start = self.filters.adjoint(by_w)
+        return (self.projections.adjoint(present(by_projections)) if self.moves else None), by_start
 
     def tangent(self, x: Tensor | None, chi: Tensor | None) -> tuple[Tensor, Tensor]:
         edges = self.edges
-        projections = self.projections.tangent(x) if self.moves else None
+        projections = self.projections.tangent(present(x)) if self.moves else None
         dx, beta = self.sums.tangent(projections, self.filters.tangent(chi))
         along = (beta @ self.repeat).mul_(edges.phi_harmonics).addcmul_(self.beta, edges.phi_harmonics_tangents)
         return dx, edges.sum_at_centre(along)
@@ -56,8 +58,7 @@ class Attention:
         by_beta = edges.at_centre(by_chi).mul_(edges.phi_harmonics)
         by_beta = by_beta.addcmul_(self.at_centre, edges.phi_harmonics_tangents) @ self.repeat.T
         by_projections, by_w = self.sums.gradient(by_x, by_beta)
-        by_chi = self.filters.gradient(by_w)
-        return self.projections.gradient(by_projections), by_chi
+        return self.projections.gradient(by_projections), self.filters.gradient(by_w)
 
 
 class Identity:
@@ -72,7 +73,7 @@ class Identity:
 class LayerSteps:
     """One layer, eqs. (16) to (25); `gradients` is filled by the last sweep."""
 
-    def __init__(self, module: nn.Module, edges: Edges, moves: bool) -> None:
+    def __init__(self, module: FastLayer, edges: Edges, moves: bool) -> None:
         hyper = module.hyper
         self.gradients: Gradients = {}
         self.attention = Attention(module, edges, moves, self.gradients)
@@ -89,7 +90,8 @@ class LayerSteps:
             has = hyper[f"residual_mlp_{number}"]
             return ResidualMlp(module, f"mlp{number}", hyper, self.gradients) if has else Identity()
 
-        norms, nothing = (norm(1), norm(2)), (Identity(), Identity())
+        norms: tuple[LayerNorm | Identity, ...] = norm(1), norm(2)
+        nothing: tuple[LayerNorm | Identity, ...] = Identity(), Identity()
         self.before, self.after = (norms, nothing) if self.pre_norm else (nothing, norms)
         self.residuals = residual(1), residual(2)
 
@@ -104,7 +106,8 @@ class LayerSteps:
         return self._downwards("adjoint", by_x, by_chi)
 
     def gradient(self, by_x: Tensor, by_chi: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self._downwards("gradient", by_x, by_chi)
+        by_start, by_chi_start = self._downwards("gradient", by_x, by_chi)
+        return present(by_start), by_chi_start
 
     def _upwards(self, sweep: str, x: Tensor | None, chi: Tensor | None) -> tuple[Tensor, Tensor]:
         def go(step: Any, *values: Any) -> Any:
@@ -125,8 +128,8 @@ class LayerSteps:
         by_x = by_x + go(self.before[1], by_given)
         by_x = go(self.after[0], go(self.residuals[0], by_x))
         by_given, by_start = go(self.attention, by_x, by_chi)
-        by_x = None if by_given is None else by_x + go(self.before[0], by_given)
-        return by_x, (None if by_start is None else by_chi.add_(by_start))
+        by_first = None if by_given is None else by_x + go(self.before[0], by_given)
+        return by_first, (None if by_start is None else by_chi.add_(by_start))
 
 
 class NetworkSteps:
@@ -136,7 +139,9 @@ class NetworkSteps:
     after the last sweep, have the same order.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], final_norm: nn.Module | None, edges: Edges, hyper: Any) -> None:
+    def __init__(
+        self, layers: Iterable[FastLayer], final_norm: nn.ParameterDict | None, edges: Edges, hyper: Any
+    ) -> None:
         self.edges, self.start = edges, hyper["initial_coordinates"]
         modules = list(layers)
         self.layers = [LayerSteps(module, edges, moves=number > 0) for number, module in enumerate(modules)]
@@ -171,9 +176,10 @@ class NetworkSteps:
     def adjoint(self, by_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From dE/dx to the derivatives with respect to distance, phi and harmonics of the pairs."""
         self.has_adjoints = True
-        by_x, by_chi = self.final_norm.adjoint(by_x), by_x.new_zeros(self.shape)
+        by_first: Tensor | None = self.final_norm.adjoint(by_x)
+        by_chi: Tensor | None = by_x.new_zeros(self.shape)
         for layer in reversed(self.layers):
-            by_x, by_chi = layer.adjoint(by_x, by_chi)
+            by_first, by_chi = layer.adjoint(present(by_first), present(by_chi))
         if by_chi is not None:
             self.edges.by_phi_harmonics.add_(self.edges.at_centre(by_chi), alpha=1 / self.start["normalization"])
         return self.edges.adjoint()
@@ -187,7 +193,7 @@ class NetworkSteps:
             chi = self._sum_harmonics(self.edges.phi_harmonics_tangents)
         for layer in self.layers:
             x, chi = layer.tangent(x, chi)
-        return self.final_norm.tangent(x)
+        return self.final_norm.tangent(present(x))
 
     def gradient(self, by_x: Tensor) -> Tensor:
         """From dL/dx to the derivative with respect to the first x; see `gradients` and `Edges.by_basis`, too."""
@@ -196,9 +202,10 @@ class NetworkSteps:
         if not self.has_tangents:
             zeros = torch.zeros_like(self.edges.by_distance)
             self.tangent(zeros, zeros, zeros[:, None].expand(-1, self.shape[1]))
-        by_x, by_chi = self.final_norm.gradient(by_x), by_x.new_zeros(self.shape)
+        by_chi: Tensor | None = by_x.new_zeros(self.shape)
+        by_x = self.final_norm.gradient(by_x)
         for layer in reversed(self.layers):
-            by_x, by_chi = layer.gradient(by_x, by_chi)
+            by_x, by_chi = layer.gradient(by_x, present(by_chi))
         return by_x
 
     def _sum_harmonics(self, values: Tensor) -> Tensor:

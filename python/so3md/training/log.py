@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ class Log(GrowingFile):
 
     def write(self, row: Validation, seconds: float) -> None:
         """Append a row."""
-        numbers = [row.epoch, row.step, f"{seconds:.1f}", f"{row.learning_rate:.6g}"]
+        numbers: list[object] = [row.epoch, row.step, f"{seconds:.1f}", f"{row.learning_rate:.6g}"]
         numbers += [f"{row.train.loss(self._loss):.8g}", f"{row.loss:.8g}", int(row.best)]
         for errors in (row.train, row.validation):
             for quantity in self._quantities:
@@ -48,7 +49,7 @@ class Log(GrowingFile):
         self.append(self._line(numbers))
 
     @staticmethod
-    def _line(values: list[object]) -> str:
+    def _line(values: Sequence[object]) -> str:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(values)
         return text.getvalue()

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,15 +17,20 @@ from torch import Tensor, nn
 from so3md.architectures import SO3KRATES
 from so3md.long_range import OF_MODEL
 from so3md.model_file import ModelFile
+from so3md.present import present
 from so3md.reference.graph import Edges, Graph
 from so3md.reference.model import ReferenceModel
-from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, Mlp, RadialBasis
+from so3md.reference.network import ChargeHead, Embedding, EnergyHead, HirshfeldHead, RadialBasis
 from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
 from so3md.training.batches import Batch, Cutoffs, Pairs
 from so3md.training.fast_model import FastLayer, activation, complete_hyperparameters
 from so3md.training.layer_steps import NetworkSteps, features, slopes
 from so3md.training.pair_steps import Edges as PairEdges
 from so3md.training.pair_steps import signs
+from so3md.training.smooth import value_and_slope
+
+_NO_ATOMS = torch.empty(0, dtype=torch.long)
+_NO_EDGES = Edges(_NO_ATOMS, _NO_ATOMS, torch.empty(0, 3))  # in the graph of a network that is given pairs
 
 
 @dataclass
@@ -55,7 +61,7 @@ class TrainableModel(nn.Module):
         self.lr_damping = file.long_range_damping
         self.lr_cutoffs = (
             Cutoffs(file.long_range_cutoff, file.molecule_cutoff)
-            if lr_cutoff == OF_MODEL
+            if isinstance(lr_cutoff, str)
             else Cutoffs(lr_cutoff, lr_cutoff)
         )
         self.shift = np.array(file.tensors["energy.shift"], dtype=float)
@@ -81,7 +87,7 @@ class TrainableModel(nn.Module):
         elif batch.periodic.all():
             yield self.lr_cutoffs.periodic, None
         else:
-            periodic = batch.periodic[batch.structure[batch.long_pairs.first]]
+            periodic = batch.periodic[batch.structure[present(batch.long_pairs).first]]
             yield self.lr_cutoffs.periodic, torch.nonzero(periodic).squeeze(-1)
             yield self.lr_cutoffs.molecules, torch.nonzero(~periodic).squeeze(-1)
 
@@ -152,26 +158,28 @@ class Leaves:
         short = self._pair_gradient(gradients, batch)
         parts = [(batch.pairs, short)]
         if "long_displacement" in gradients:
-            parts.append((batch.long_pairs, gradients["long_displacement"]))
-        result.forces = batch.positions.new_zeros(len(batch.positions), 3)
+            parts.append((present(batch.long_pairs), gradients["long_displacement"]))
+        forces = batch.positions.new_zeros(len(batch.positions), 3)
         for pairs, gradient in parts:
             atoms = torch.cat([pairs.first, pairs.second])
-            result.forces = result.forces.index_add(0, atoms, torch.cat([gradient, -gradient]))
+            forces = forces.index_add(0, atoms, torch.cat([gradient, -gradient]))
+        result.forces = forces
         if virial:
-            result.virial = sum(_virial(pairs, gradient, batch) for pairs, gradient in parts)
+            first, *others = (_virial(pairs, gradient, batch) for pairs, gradient in parts)
+            result.virial = sum(others, first)
 
     def _pair_gradient(self, gradients: dict[str, Tensor], batch: Batch) -> Tensor:
         """dE/d(displacement) of the short pairs, (pairs, 3)."""
-        geometry = batch.geometry
         total = gradients.get("displacement")
         if self.steps is not None:
-            by_distance, by_phi, by_harmonics = slopes(self.steps, gradients["features"], self.features)
+            geometry = present(batch.geometry)
+            by_distance, by_phi, by_harmonics = slopes(self.steps, gradients["features"], present(self.features))
             if "phi" in gradients:
                 by_phi = by_phi + gradients["phi"]
             direct = (by_phi * geometry.phi_slope + by_distance)[:, None] * geometry.unit
             direct = direct + torch.bmm(by_harmonics[:, None], geometry.harmonics_gradient).squeeze(1)
             total = direct if total is None else total + direct
-        return total
+        return present(total)
 
 
 def _virial(pairs: Pairs, gradient: Tensor, batch: Batch) -> Tensor:
@@ -188,6 +196,8 @@ class FastSo3krates(TrainableModel):
     """Architecture "so3krates" for training, see `fast_model`."""
 
     takes_geometry = True
+    signs: Tensor
+    numbers: Tensor
 
     def __init__(self, file: ModelFile, lr_cutoff: float | str | None = OF_MODEL) -> None:
         super().__init__(file, lr_cutoff)
@@ -214,27 +224,30 @@ class FastSo3krates(TrainableModel):
         for name, value in (*self.named_parameters(), *self.named_buffers()):
             if not name.startswith("layers.") and name not in ("numbers", "signs"):
                 yield name, value.data
-        for t, layer in enumerate(self.layers):
+        for t, layer in enumerate(self._layers()):
             for name, value in layer.views():
                 yield f"layers.{t}.{name}", value
+
+    def _layers(self) -> Iterable[FastLayer]:
+        return cast("Iterable[FastLayer]", self.layers)
 
     @property
     def energy_shift(self) -> Tensor:
         return self.energy.shift
 
     def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
-        geometry, pairs = batch.geometry, batch.pairs
-        graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, None, None)
+        geometry, pairs = present(batch.geometry), batch.pairs
+        graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, _NO_EDGES, None)
         basis = self._basis(batch)
         edges = PairEdges(
             pairs.first, pairs.second, len(batch.species), basis, geometry.phi, geometry.harmonics, self.signs
         )
-        steps = NetworkSteps(self.layers, self.final_norm, edges, self.hyper)
+        steps = NetworkSteps(self._layers(), self.final_norm, edges, self.hyper)
         x = features(steps, self._embed(graph), basis)
         if not x.requires_grad:  # nothing of the network is trained
             x = _leaf(x, track)
         leaves = Leaves(features=x, steps=steps)
-        energies = Mlp.forward(self.energy, x).squeeze(-1) * self.energy.scale.index_select(0, batch.species)
+        energies = self.energy.dense(x).squeeze(-1) * self.energy.scale.index_select(0, batch.species)
         result = Prediction(graph.sum_structures(energies))
         if self.zbl is not None:
             leaves.displacement, leaves.phi = _leaf(pairs.displacement, track), _leaf(geometry.phi, track)
@@ -249,17 +262,17 @@ class FastSo3krates(TrainableModel):
         if self.hirshfeld is not None:
             result.hirshfeld_ratios = self.hirshfeld(x, graph)
         if self.has_long_range:
-            leaves.long_displacement = _leaf(batch.long_pairs.displacement, track)
+            leaves.long_displacement = _leaf(present(batch.long_pairs).displacement, track)
             self._add_long_range(result, leaves.long_displacement, batch)
         return result, leaves
 
     def _basis(self, batch: Batch) -> Tensor:
         """The radial basis, then its slope: (2 pairs, K)."""
-        geometry = batch.geometry
+        geometry = present(batch.geometry)
         if self.hyper["radial_basis"]["type"] != "gaussian":
             return torch.cat([geometry.radial, geometry.radial_slope])
         distance = geometry.distance  # centres and widths are trained
-        return torch.cat(torch.func.jvp(self.radial_basis, (distance,), (torch.ones_like(distance),)))
+        return torch.cat(value_and_slope(self.radial_basis, distance))
 
     def _embed(self, graph: Graph) -> Tensor:
         if self.embedding.charge is None and self.embedding.spin is None:
@@ -267,13 +280,16 @@ class FastSo3krates(TrainableModel):
         return self.embedding(graph, lambda *_: None)
 
     def _add_long_range(self, result: Prediction, displacement: Tensor, batch: Batch) -> None:
+        far = present(batch.long_pairs)
         for cutoff, chosen in self.long_parts(batch):
-            pairs = Pairs(batch.long_pairs.first, batch.long_pairs.second, displacement)
+            pairs = Pairs(far.first, far.second, displacement)
             if chosen is not None:
                 pairs = Pairs(pairs.first[chosen], pairs.second[chosen], displacement.index_select(0, chosen))
             edges = Edges(pairs.first, pairs.second, pairs.displacement)
             if self.hyper["electrostatics"] is not None:
-                pair = electrostatic_energy(edges, result.charges, self.hyper["electrostatics"]["sigma"], cutoff)
+                pair = electrostatic_energy(
+                    edges, present(result.charges), self.hyper["electrostatics"]["sigma"], cutoff
+                )
                 self._add_pairs(result, pairs, pair, batch)
             if self.dispersion is not None:
                 pair = self.dispersion(edges, batch.species, result.hirshfeld_ratios, cutoff, self.lr_damping)
@@ -302,11 +318,13 @@ class ReferenceNetwork(TrainableModel):
         return self.network.energy.shift
 
     def energies(self, batch: Batch, track: bool) -> tuple[Prediction, Leaves]:
-        leaves = Leaves(displacement=_leaf(batch.pairs.displacement, track))
+        displacement, long_edges = _leaf(batch.pairs.displacement, track), None
+        leaves = Leaves(displacement=displacement)
         if self.has_long_range:
-            leaves.long_displacement = _leaf(batch.long_pairs.displacement, track)
-        long_edges = _both_directions(batch.long_pairs, leaves.long_displacement) if self.has_long_range else None
-        short_edges = _both_directions(batch.pairs, leaves.displacement)
+            far = present(batch.long_pairs)
+            leaves.long_displacement = _leaf(far.displacement, track)
+            long_edges = _both_directions(far, leaves.long_displacement)
+        short_edges = _both_directions(batch.pairs, displacement)
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, short_edges, long_edges)
         parts = list(self.long_parts(batch)) if self.has_long_range else [(None, None)]
         if len(parts) > 1:

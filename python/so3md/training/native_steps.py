@@ -9,9 +9,10 @@ import ctypes
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from so3md import _engine
+from so3md.training.fast_model import FastLayer
 from so3md.training.node_steps import Gradients
 from so3md.training.pair_steps import Edges
 
@@ -50,7 +51,8 @@ class _Step:
 
     def __init__(self, struct: str, dtype: torch.dtype, **sizes: int) -> None:
         self.step = _struct(struct)(**sizes)
-        self.suffix, self.arrays = _NAMES[dtype], {}
+        self.suffix = _NAMES[dtype]
+        self.arrays: dict[str, Tensor | None] = {}
 
     def put(self, **arrays: Tensor | None) -> None:
         for name, array in arrays.items():
@@ -64,7 +66,7 @@ class _Step:
 class NativeRadialFilters:
     """See `RadialFilters`."""
 
-    def __init__(self, module: nn.Module, edges: Edges, activation: str, gradients: Gradients) -> None:
+    def __init__(self, module: FastLayer, edges: Edges, activation: str, gradients: Gradients) -> None:
         self.module, self.edges, self.gradients = module, edges, gradients
         _, hidden, size = module.radial1_weight.shape
         self.shape = len(edges), hidden, module.features

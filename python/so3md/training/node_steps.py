@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from so3md.reference.functions import ACTIVATIONS
+from so3md.training.fast_model import FastLayer
+from so3md.training.smooth import value_and_slope
 
 Gradients = dict[str, Tensor]
 
@@ -32,7 +34,7 @@ class Activation:
     def __init__(self, name: str) -> None:
         self.name = name
         self.tangents: Tensor | None = None
-        self.adjoints: Tensor | None = None
+        self._parts: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.name == "silu":
@@ -42,8 +44,7 @@ class Activation:
             self.slope = s.addcmul_(x, rest)
             self._parts = x, y, rest
             return y
-        function = ACTIVATIONS[self.name]
-        y, self.slope = torch.func.jvp(function, (x,), (torch.ones_like(x),))
+        y, self.slope = value_and_slope(ACTIVATIONS[self.name], x)
         self._parts = (x,)
         return y
 
@@ -52,9 +53,8 @@ class Activation:
         if self.name == "silu":
             x, y, rest = self._parts
             return torch.add(x, y, alpha=-2).add_(2).mul_(rest)
-        (x,) = self._parts
-        ones = torch.ones_like(x)
-        return torch.func.jvp(lambda t: torch.func.jvp(ACTIVATIONS[self.name], (t,), (ones,))[1], (x,), (ones,))[1]
+        function = ACTIVATIONS[self.name]
+        return value_and_slope(lambda t: value_and_slope(function, t)[1], self._parts[0])[1]
 
     def adjoint(self, g: Tensor) -> Tensor:
         self.adjoints = g
@@ -192,13 +192,11 @@ class Projections:
 
     blocks = (("query_key_value", slice(0, 3)), ("query_key_coordinates", slice(3, 5)))
 
-    def __init__(self, module: nn.Module, gradients: Gradients) -> None:
-        self.gradients, self.matrices = gradients, []
-        for name, _ in self.blocks:
-            self.matrices.append(getattr(module, name))  # (heads, in, kinds, out)
+    def __init__(self, module: FastLayer, gradients: Gradients) -> None:
+        self.gradients = gradients
+        self.matrices = [getattr(module, name) for name, _ in self.blocks]  # (heads, in, kinds, out)
         identity = module.hyper["query_key_activation"] == "identity"
         self.activation = None if identity else Activation(module.hyper["query_key_activation"])
-        self.x: Tensor | None = None
         self.tangents: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -214,14 +212,14 @@ class Projections:
         return self._multiply_back(self.g)
 
     def gradient(self, m: Tensor) -> Tensor:
-        m = self._by_head(self._activate("gradient", m))
+        by_head = self._by_head(self._activate("gradient", m))
         for block, (name, _) in enumerate(self.blocks):
             matrices = self.matrices[block]
-            gradient = torch.bmm(self._split(self.x, matrices).transpose(1, 2), m[block])
+            gradient = torch.bmm(self._split(self.x, matrices).transpose(1, 2), by_head[block])
             if self.tangents is not None:
                 gradient.baddbmm_(self._split(self.tangents, matrices).transpose(1, 2), self.g[block])
             self.gradients[name] = gradient.view(matrices.shape)
-        return self._multiply_back(m)
+        return self._multiply_back(by_head)
 
     def _activate(self, sweep: str, values: Tensor) -> Tensor:
         if self.activation is None:
@@ -264,7 +262,7 @@ class Projections:
 class Exchange:
     """Eq. (25): a change of x (n, F) and new chi (n, M) from `given`, which is x or its norm, and chi."""
 
-    def __init__(self, module: nn.Module, gradients: Gradients) -> None:
+    def __init__(self, module: FastLayer, gradients: Gradients) -> None:
         self.gradients, self.features = gradients, module.features
         self.weight, self.bias = module.exchange_weight, module.exchange_bias
         self.repeat, self.invariant = module.repeat, module.invariant

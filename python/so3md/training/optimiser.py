@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from so3md.present import present
 from so3md.training.config import TrainingConfig
 from so3md.training.model import TrainableModel
 from so3md.training.schema import ConfigError, closest
@@ -41,12 +42,13 @@ class FlatParameters:
 
     def groups(self) -> tuple[nn.Parameter, nn.Parameter]:
         """Two parameters that stand for all: with and without weight decay."""
-        result = []
-        for part in (slice(None, self.decayed_size), slice(self.decayed_size, None)):
+
+        def stand_in(part: slice) -> nn.Parameter:
             parameter = nn.Parameter(self.values[part])
             parameter.grad = self.gradient[part]
-            result.append(parameter)
-        return tuple(result)
+            return parameter
+
+        return stand_in(slice(None, self.decayed_size)), stand_in(slice(self.decayed_size, None))
 
 
 class Optimiser:
@@ -98,7 +100,7 @@ class Optimiser:
         self.step_number += 1
         if self.average is not None:
             # A short memory at first, else the average would remember the random start for a long time.
-            decay = min(self.config.ema_decay, (1 + self.step_number) / (10 + self.step_number))
+            decay = min(present(self.config.ema_decay), (1 + self.step_number) / (10 + self.step_number))
             self.average.lerp_(self.parameters.values, 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -146,7 +148,8 @@ class Plateau:
 
     def load(self, state: list[float | None]) -> None:
         level, best, waited = state
-        self.level, self.best, self.waited = float(level), math.inf if best is None else best, int(waited)
+        self.best = math.inf if best is None else best
+        self.level, self.waited = present(level), int(present(waited))
 
 
 def _frozen(model: TrainableModel, prefixes: Sequence[str]) -> set[int]:

@@ -6,9 +6,13 @@ from both of its atoms: edges come in the order of the pairs in one direction, t
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Protocol
 
+import torch
+from torch import Tensor
+
+from so3md.present import present
+from so3md.training.fast_model import FastLayer
 from so3md.training.node_steps import Activation, Gradients
 
 
@@ -81,7 +85,7 @@ def _fold(values: Tensor, out: Tensor) -> None:
 class RadialFilters:
     """The radial part of eq. (17) for both blocks, and its slope with respect to the distance."""
 
-    def __init__(self, module: nn.Module, edges: Edges, activation: str, gradients: Gradients) -> None:
+    def __init__(self, module: FastLayer, edges: Edges, activation: str, gradients: Gradients) -> None:
         self.module, self.edges, self.gradients = module, edges, gradients
         self.activation = Activation(activation)
 
@@ -113,6 +117,13 @@ class RadialFilters:
             edges.by_basis.add_(torch.bmm(by_hidden, p.radial1_weight).sum(0))
 
 
+class RadialPart(Protocol):
+    """What `RadialFilters` does, here or in another way."""
+
+    def forward(self, bias: Tensor) -> tuple[Tensor, Tensor]: ...
+    def gradient(self, m: Tensor, adjoints: Tensor) -> None: ...
+
+
 class Filters:
     """Eq. (17) of the feature and the coordinate block: (2, pairs, F).
 
@@ -121,7 +132,7 @@ class Filters:
     """
 
     def __init__(
-        self, module: nn.Module, edges: Edges, radial: RadialFilters, activation: str, gradients: Gradients
+        self, module: FastLayer, edges: Edges, radial: RadialPart, activation: str, gradients: Gradients
     ) -> None:
         self.module, self.edges, self.radial, self.gradients = module, edges, radial, gradients
         self.spherical = Activation(activation)
@@ -157,7 +168,7 @@ class Filters:
         if self.chi is None:
             return w
         p = self.module
-        self.difference_tangents = self._difference(chi)
+        self.difference_tangents = self._difference(present(chi))
         self.m_tangents = (self.difference * self.difference_tangents).mul_(2).matmul(p.invariant).expand(2, -1, -1)
         z = torch.bmm(self.m_tangents, p.spherical1_weight.transpose(1, 2))
         self.spherical_tangents = self.spherical.tangent(z)
@@ -198,7 +209,7 @@ class Filters:
         return chi.index_select(0, self.edges.second).sub_(chi.index_select(0, self.edges.first))
 
     def _difference_adjoint(self, g: Tensor) -> Tensor:
-        result = g.new_zeros(len(self.chi), g.shape[1]).index_add_(0, self.edges.second, g)
+        result = g.new_zeros(len(present(self.chi)), g.shape[1]).index_add_(0, self.edges.second, g)
         return result.index_add_(0, self.edges.first, g, alpha=-1)
 
 
@@ -217,7 +228,7 @@ class Scores:
         self.products = a * b
         return (self.products * w).sum(-1)
 
-    def adjoint(self, g: Tensor, by_a: Tensor, by_b: Tensor, by_w: Tensor) -> None:
+    def adjoint(self, g: Tensor, by_a: Tensor | None, by_b: Tensor | None, by_w: Tensor) -> None:
         """Writes dE/dw to `by_w`, and dE/da and dE/db, if they move."""
         self.g = g.unsqueeze(-1)
         _fold(self.products * self.g, by_w)
@@ -230,8 +241,8 @@ class Scores:
         self.w_tangents = w
         along = self.products * w
         if self.moves:
-            self.a_tangents, self.b_tangents = a, b
-            self.products_tangents = (a * self.b).addcmul_(self.a, b)
+            self.a_tangents, self.b_tangents = present(a), present(b)
+            self.products_tangents = (self.a_tangents * self.b).addcmul_(self.a, self.b_tangents)
             along.addcmul_(self.products_tangents, self.w)
         return along.sum(-1)
 
@@ -263,7 +274,7 @@ class Messages:
         self.alpha, self.v = alpha.unsqueeze(-1), v
         return self.edges.sum_at_centre(self.alpha * v)
 
-    def adjoint(self, g: Tensor, by_v: Tensor) -> Tensor:
+    def adjoint(self, g: Tensor, by_v: Tensor | None) -> Tensor:
         """dE/d(alpha); writes dE/dv to `by_v`, if it moves."""
         self.g = self.edges.at_centre(g).view(self.v.shape)
         if self.moves:
@@ -274,8 +285,8 @@ class Messages:
         self.alpha_tangents = alpha.unsqueeze(-1)
         along = self.alpha_tangents * self.v
         if self.moves:
-            self.v_tangents = v
-            along.addcmul_(self.alpha, v)
+            self.v_tangents = present(v)
+            along.addcmul_(self.alpha, self.v_tangents)
         return self.edges.sum_at_centre(along)
 
     def gradient(self, m: Tensor, by_v: Tensor) -> Tensor:
@@ -312,29 +323,31 @@ class EdgeSums:
 
     def adjoint(self, by_sums: Tensor, by_coordinate_scores: Tensor) -> tuple[Tensor | None, Tensor]:
         """To the derivatives with respect to projections, if they move, and filters."""
-        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_sums) if self.moves else (None, (None,) * 5)
+        room = self._room(by_sums) if self.moves else None
+        by_q, by_k, by_v, by_q_coordinates, by_k_coordinates = (None,) * 5 if room is None else self._edge_blocks(room)
         self.by_alpha = self.messages.adjoint(by_sums, by_v)
         by_w = by_sums.new_empty(2, len(self.edges), by_sums.shape[1])
         block, coordinate_block = self._filter_blocks(by_w)
         self.blocks[0].adjoint(self.by_alpha * self.factor, by_q, by_k, block)
-        self.blocks[1].adjoint(by_coordinate_scores, *by_coordinates, coordinate_block)
-        return (self._scatter(room) if self.moves else None), by_w
+        self.blocks[1].adjoint(by_coordinate_scores, by_q_coordinates, by_k_coordinates, coordinate_block)
+        return (None if room is None else self._scatter(room)), by_w
 
     def tangent(self, projections: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
         w, w_coordinates = self._filter_blocks(w)
-        q, k, v, q_coordinates, k_coordinates = self._gather(projections) if self.moves else (None,) * 5
+        q, k, v, q_coordinates, k_coordinates = self._gather(present(projections)) if self.moves else (None,) * 5
         self.factor_tangents = self.edges.phi_tangents * self.normaliser
         alpha = (self.blocks[0].tangent(q, k, w) * self.factor).addcmul_(self.scores, self.factor_tangents)
         return self.messages.tangent(alpha, v), self.blocks[1].tangent(q_coordinates, k_coordinates, w_coordinates)
 
     def gradient(self, by_sums: Tensor, by_coordinate_scores: Tensor) -> tuple[Tensor, Tensor]:
-        room, (by_q, by_k, by_v, *by_coordinates) = self._room(by_sums)
+        room = self._room(by_sums)
+        by_q, by_k, by_v, by_q_coordinates, by_k_coordinates = self._edge_blocks(room)
         by_alpha = self.messages.gradient(by_sums, by_v)
         by_scores = by_alpha.mul_(self.factor).addcmul_(self.by_alpha, self.factor_tangents)
         by_w = by_sums.new_empty(2, len(self.edges), by_sums.shape[1])
         block, coordinate_block = self._filter_blocks(by_w)
         self.blocks[0].gradient(by_scores, by_q, by_k, block)
-        self.blocks[1].gradient(by_coordinate_scores, *by_coordinates, coordinate_block)
+        self.blocks[1].gradient(by_coordinate_scores, by_q_coordinates, by_k_coordinates, coordinate_block)
         return self._scatter(room), by_w
 
     def _filter_blocks(self, w: Tensor) -> tuple[Tensor, ...]:
@@ -356,10 +369,9 @@ class EdgeSums:
         rows = values.view(-1, values.shape[-1]).index_select(0, self.edges.rows)
         return self._edge_blocks(rows.view(5, 2 * len(self.edges), values.shape[-1]))
 
-    def _room(self, like: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """An array for what `_scatter` takes, and its parts as `_gather` gives them."""
-        room = like.new_empty(5, 2 * len(self.edges), like.shape[1])
-        return room, self._edge_blocks(room)
+    def _room(self, like: Tensor) -> Tensor:
+        """An array for what `_scatter` takes; `_edge_blocks` makes of it what `_gather` gives."""
+        return like.new_empty(5, 2 * len(self.edges), like.shape[1])
 
     def _scatter(self, values: Tensor) -> Tensor:
         """The opposite of `_gather`: sums at the atoms, (5, n, F)."""

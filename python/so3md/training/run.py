@@ -16,6 +16,7 @@ import torch
 
 import so3md
 from so3md.model_file import ModelFile
+from so3md.present import present
 from so3md.run_directory import (
     CheckpointError,
     DirectoryLock,
@@ -116,7 +117,7 @@ class Run:
         on_data(parts)
         check_loss(config.loss, parts)
         file = start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
-        record = {
+        record: dict[str, Any] = {
             "kind": "train" if model is None else "finetune",
             "config": config.document(),
             "data_directory": str(data_directory.absolute()),
@@ -209,7 +210,7 @@ class Run:
         """
 
         def validated(row: Validation) -> None:
-            self.log.write(row, self.trainer.seconds)
+            present(self.log).write(row, self.trainer.seconds)
             if row.best:
                 self.write_model()
             if self.trainer.seconds - self._saved_at > _CHECKPOINT_EVERY:
@@ -241,7 +242,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint, after the log whose size it records."""
-        self.trainer.checkpoint({"log_size": self.log.sync()}).write(self.directory / CHECKPOINT)
+        self.trainer.checkpoint({"log_size": present(self.log).sync()}).write(self.directory / CHECKPOINT)
         self._saved_at = self.trainer.seconds
 
     def write_model(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from so3md.bounded_yaml import YamlError, parse_yaml
 
@@ -41,13 +41,13 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {found[0]!r}?" if found else "known are " + ", ".join(known)
 
 
-def build(cls: type[T], document: Any, where: str = "") -> T:
+def build(cls: Callable[..., T], document: Any, where: str = "") -> T:
     """An instance of a dataclass from a mapping; nested dataclasses come from nested mappings."""
     if not isinstance(document, dict):
         raise ConfigError(f"{where or 'the configuration'}: expected keys and values, found {shown(document)}")
     prefix = f"{where}." if where else ""
     hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}
+    known = {field.name: field for field in fields(cast(Any, cls))}
     for key in document:
         if key not in known:
             raise ConfigError(f"{prefix}{key}: unknown key; {closest(key, known)}")
@@ -67,7 +67,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     """The value as the type of a field says, or a ConfigError that names the key."""
     if kind is Any:
         return value
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return build(kind, value, where)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):

@@ -1,10 +1,11 @@
-"""An activation with hand-written first and second derivatives, for the heads.
+"""Derivatives along a direction, and an activation with hand-written first and second derivatives, for the heads.
 
 PyTorch differentiates it twice through long chains of elementary operations; forces need exactly that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,3 +50,11 @@ class _SiluSlope(torch.autograd.Function):
 def silu(x: Tensor) -> Tensor:
     """x / (1 + exp(-x)), twice differentiable in few operations."""
     return _Silu.apply(x)
+
+
+def value_and_slope(
+    function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A function and its derivative along a direction at each x, without one that of functions of single numbers."""
+    value, slope, *_ = torch.func.jvp(function, (x,), (torch.ones_like(x) if direction is None else direction,))
+    return value, slope

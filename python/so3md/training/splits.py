@@ -83,11 +83,12 @@ def split_indices(
         value = wanted.get(name)
         if not isinstance(value, int | float):
             continue
-        size = value
         if isinstance(value, float):
             # Where the parts end is rounded, not their sizes, so that fractions that add to one use every structure.
             size = round((share + value) * count) - round(share * count)
             share += value
+        else:
+            size = value
         if start + size > len(free):
             left = len(free) - start
             raise ConfigError(f"data.split.{name}: {size} structures wanted, but only {left} of {count} are left")
@@ -95,7 +96,8 @@ def split_indices(
         start += size
     if wanted.get("train") is None and file is None:
         chosen["train"] = free[start:]
-    return {name: np.empty(0, dtype=int) if chosen.get(name) is None else chosen[name] for name in PARTS}
+    nothing = np.empty(0, dtype=int)
+    return {name: nothing if (indices := chosen.get(name)) is None else indices for name in PARTS}
 
 
 def _named_indices(name: str, value: Part | None, count: int) -> np.ndarray | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ase import units
 
+from so3md.present import present
 from so3md.reference_values import Factors
 from so3md.training.config import Units
 from so3md.training.schema import ConfigError, closest
@@ -37,8 +38,8 @@ def factors(given: Units, default: Units | None, where: str) -> Factors:
             raise ConfigError(
                 f"{where}.{name}: the key is missing, and the file does not say its units; one of {known}"
             )
-    energy = _lookup(named["energy"], ENERGIES, f"{where}.energy")
-    length = _lookup(named["length"], LENGTHS, f"{where}.length")
+    energy = _lookup(present(named["energy"]), ENERGIES, f"{where}.energy")
+    length = _lookup(present(named["length"]), LENGTHS, f"{where}.length")
     forces = _ratio(given.forces, energy / length, 1, f"{where}.forces")
     if given.stress in PRESSURES:
         stress = PRESSURES[given.stress]

@@ -1,0 +1,242 @@
+"""The engine (csrc/bindings). Lengths in A, energies in eV, charges in e, virials in eV; rows follow the atoms."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Floats = NDArray[np.float64]
+_Ints = NDArray[np.int32]
+
+class ModelError(ValueError):
+    """A file that is missing, truncated, altered, of another version, or not a model."""
+
+class FailedElsewhere(RuntimeError):
+    """Another process could not go on."""
+
+class Model:
+    """A So3krates model, read from a model file. Raises ModelError."""
+
+    def __init__(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None: ...
+    @property
+    def path(self) -> str:
+        """As it was given."""
+
+    @property
+    def metadata(self) -> str:
+        """The JSON document of the file."""
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers that the model was trained for, increasing."""
+
+    @property
+    def cutoff(self) -> float:
+        """Of short range."""
+
+    @property
+    def has_long_range(self) -> bool:
+        """Whether it has terms beyond its cutoff."""
+
+    @property
+    def long_range_cutoff(self) -> float | None:
+        """The cutoff that it was made for in periodic systems; None: it was not made for these."""
+
+    @property
+    def long_range_cutoff_molecules(self) -> float | None:
+        """The same in systems without a periodic direction; None: it has none there."""
+
+    @property
+    def long_range_damping(self) -> float:
+        """The width over which dispersion is switched off before the cutoff."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+class _Transport(Protocol):
+    """What so3md.parallel.transport gives the engine."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def sum(self, values: _Floats, /) -> None: ...
+    def transpose(self, send: _Ints, received: _Ints, /) -> None: ...
+    def start(self, sends: list[tuple[int, memoryview]], receives: list[tuple[int, memoryview]], /) -> None: ...
+    def finish(self) -> None: ...
+
+class Engine:
+    """Evaluates a model; keeps its neighbours between calls. With a transport, one of several that share the work."""
+
+    def __init__(
+        self,
+        model: Model,
+        precision: str = "mixed",
+        threads: int = 0,
+        lr_cutoff: float | None = 12.0,
+        lr_damping: float = 2.0,
+        skin: float = 0.5,
+        tabulate: bool | None = None,
+        transport: _Transport | None = None,
+        skip_nonlocal: bool = True,
+        device: str = "cpu",
+    ) -> None: ...
+    def evaluate(
+        self,
+        numbers: ArrayLike,
+        positions: ArrayLike,
+        cell: ArrayLike,
+        pbc: Sequence[bool] | NDArray[np.bool_],
+        charge: float = 0.0,
+        spin: float = 0.0,
+        forces: bool = True,
+        virials: bool = False,
+    ) -> dict[str, Any]:
+        """Energy, energies (n,), energy_components, forces (n, 3), virial (3, 3), virials (n, 3, 3), charges (n,),
+        hirshfeld_ratios (n,): what is asked and what the model has. With a transport also the atoms (m,) of this
+        process, whose rows these are, and neighbour_rebuilds.
+        """
+
+    def intermediates(
+        self,
+        numbers: ArrayLike,
+        positions: ArrayLike,
+        cell: ArrayLike,
+        pbc: Sequence[bool] | NDArray[np.bool_],
+        charge: float = 0.0,
+        spin: float = 0.0,
+    ) -> dict[str, Any]:
+        """Features (n, features) and coordinates (n, coordinates) in every layer."""
+
+    def heat_flux(
+        self,
+        numbers: ArrayLike,
+        positions: ArrayLike,
+        cell: ArrayLike,
+        pbc: Sequence[bool] | NDArray[np.bool_],
+        velocities: ArrayLike,
+        charge: float = 0.0,
+        spin: float = 0.0,
+        shifts: bool = True,
+    ) -> dict[str, Any]:
+        """The parts potential (3,) and convective (3,), and what each of the atoms brings to them."""
+
+    def info(self) -> dict[str, Any]:
+        """What it is, and what it has done so far."""
+
+class BatchEngine:
+    """Evaluates many structures at once, which come joined: their sizes, and the rows of their atoms in turn."""
+
+    def __init__(
+        self,
+        model: Model,
+        precision: str = "mixed",
+        threads: int = 0,
+        lr_cutoff: float | None = 12.0,
+        lr_damping: float = 2.0,
+        device: str = "cpu",
+    ) -> None: ...
+    def evaluate(
+        self,
+        sizes: ArrayLike,
+        numbers: ArrayLike,
+        positions: ArrayLike,
+        cells: ArrayLike,
+        pbc: ArrayLike,
+        charges: ArrayLike,
+        spins: ArrayLike,
+        forces: bool = True,
+        virials: bool = False,
+    ) -> dict[str, Any]:
+        """As of Engine, of all atoms; energy (structures, 6); errors: a text for each structure, most often empty."""
+
+    @property
+    def threads(self) -> int: ...
+
+class NeighbourList:
+    """Pairs of atoms within a short and a long cutoff, with a skin."""
+
+    def __init__(self, short_cutoff: float, long_cutoff: float = 0.0, skin: float = 0.5) -> None: ...
+    def update(
+        self, positions: ArrayLike, cell: ArrayLike, pbc: Sequence[bool] | NDArray[np.bool_], threads: int = 1
+    ) -> bool:
+        """Whether the lists were built again."""
+
+    def short_pairs(self) -> tuple[_Ints, _Ints, _Floats]:
+        """Atoms i and j (pairs,) and r_j - r_i (pairs, 3), in both directions."""
+
+    def long_pairs(self) -> tuple[_Ints, _Ints, _Floats] | None: ...
+    def domain(self) -> dict[str, Any]: ...
+    def pair_blocks(self) -> dict[str, Any]: ...
+    @property
+    def order(self) -> list[int]: ...
+    @property
+    def updates(self) -> int: ...
+    @property
+    def rebuilds(self) -> int: ...
+
+def count_devices(device: str) -> int: ...
+def measure_speed(device: str) -> dict[str, float]: ...
+def default_threads() -> int: ...
+def threads_in_environment() -> int | None: ...
+def cpu_quota(root: str = "") -> float | None: ...
+def instruction_sets() -> list[str]: ...
+
+# What only tests and timings use.
+
+def partition(
+    positions: ArrayLike, cell: ArrayLike, pbc: Sequence[bool] | NDArray[np.bool_], num_processes: int
+) -> _Ints: ...
+def local_domain(
+    positions: ArrayLike,
+    cell: ArrayLike,
+    pbc: Sequence[bool] | NDArray[np.bool_],
+    owners: ArrayLike | None,
+    process: int,
+    short_radius: float,
+    long_radius: float,
+) -> dict[str, Any]: ...
+def pair_physics(
+    *,
+    positions: ArrayLike,
+    slot: ArrayLike,
+    n_owned: int,
+    offsets: ArrayLike | None = None,
+    sites: ArrayLike | None = None,
+    charge: ArrayLike,
+    alpha: ArrayLike,
+    c6_factor: ArrayLike,
+    electrostatics: bool = True,
+    dispersion: bool = True,
+    sigma: float = 4.0,
+    cutoff: float = 12.0,
+    damping: float = 2.0,
+    damping_scale: float = 1.2,
+    virial: bool = True,
+    precision: str = "double",
+) -> dict[str, _Floats]: ...
+def zbl_edges(
+    *,
+    elements: Sequence[int],
+    a_raw: Sequence[float],
+    c_raw: Sequence[float],
+    p_raw: float,
+    d_raw: float,
+    switch_on: float,
+    switch_off: float,
+    species_i: ArrayLike,
+    species_j: ArrayLike,
+    r: ArrayLike,
+    phi: ArrayLike,
+    dphi_dr: ArrayLike,
+) -> tuple[_Floats, _Floats]: ...
+def elementary_function(name: str, x: ArrayLike, precision: str) -> tuple[_Floats, _Floats]: ...
+def moved_charge(
+    positions: ArrayLike,
+    rates: ArrayLike,
+    moments: ArrayLike,
+    cell: ArrayLike,
+    pbc: Sequence[bool] | NDArray[np.bool_],
+) -> _Floats: ...
