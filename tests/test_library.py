@@ -541,6 +541,35 @@ def test_names_are_looked_up_in_the_model_path(
     assert caught.value.status == MODEL
 
 
+@pytest.mark.parametrize(
+    "name", ["one", "two", "so3lr", "./one", "one.safetensors", "folder", "three", "DIRECTORY/two.safetensors"]
+)
+def test_python_and_the_library_mean_the_same_model(
+    c: Interface, toy_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """In both directories or one, of the name of a shipped model, of a file in the way, of a folder, of nothing."""
+    first, second, here = (tmp_path / part for part in ("first", "second", "here"))
+    for place, names, cutoff in ((first, ("one", "so3lr"), 4.1), (second, ("one", "two"), 4.2), (here, ("one",), 4.3)):
+        place.mkdir()
+        for model in names:
+            shutil.copy(toy_model(cutoff=cutoff), place / f"{model}.safetensors")
+    (here / "one.safetensors").rename(here / "one")  # a file of the name of a model
+    (second / "folder.safetensors").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("SO3MD_MODEL_PATH", f"{first}::{tmp_path / 'nowhere'}:{second}")
+    name = name.replace("DIRECTORY", str(second))
+    try:
+        expected = load_model(name).cutoff
+    except FileNotFoundError:
+        with pytest.raises(CError, match="there is no model"):
+            c.model(name)
+    else:
+        model, info = c.model(name), ModelInfo()
+        c.call("model_get_info", model, byref(info), ctypes.sizeof(info))
+        assert info.cutoff == expected
+        c.library.so3md_model_destroy(model)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

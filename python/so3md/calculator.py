@@ -72,7 +72,7 @@ class So3kratesCalculator(Calculator):
     `set` takes these parameters too, and `todict` returns those that are not default.
 
     Parameters:
-        model: name of a model that ships with so3md, or path of a model file.
+        model: name of a model that ships with so3md or has a name in SO3MD_MODEL_PATH, or path of a model file.
         charge: total charge (e), an integer. None: atoms.info["charge"] (or "total_charge"), else 0.
         spin: total spin S, half the number of unpaired electrons. None: atoms.info["spin"] (or "total_spin"), else 0.
         lr_cutoff: cutoff of electrostatics and dispersion (Angstrom). None: no cutoff, for molecules in vacuum.

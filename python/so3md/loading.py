@@ -1,4 +1,5 @@
-"""Finding and opening models: by the name of one that ships with so3md, or by the path of a model file."""
+"""Finding and opening models: by the name of one that ships with so3md or lies in a model directory, or by the path of
+a model file. The engine's own rule, for LAMMPS and programs in C, is the same (csrc/model/model_path.cpp)."""
 
 from __future__ import annotations
 
@@ -13,20 +14,35 @@ if TYPE_CHECKING:
 MODEL_DIRECTORY = Path(__file__).parent / "models"
 MODEL_SUFFIX = ".safetensors"
 
+#: Environment variable with more directories for names, separated by colons, which come before that of so3md.
+MODEL_PATH = "SO3MD_MODEL_PATH"
+
+
+def model_directories() -> list[Path]:
+    """Where a name is looked up, in this order."""
+    given = os.environ.get(MODEL_PATH, "")
+    return [*(Path(directory) for directory in given.split(":") if directory), MODEL_DIRECTORY]
+
 
 def known_models() -> dict[str, Path]:
-    """The models that ship with so3md: name -> path of the model file.
+    """The models that have a name: name -> path of the model file.
 
     >>> list(known_models())
     ['so3lr']
     """
-    return {path.stem: path for path in sorted(MODEL_DIRECTORY.glob("*" + MODEL_SUFFIX))}
+    found: dict[str, Path] = {}
+    for directory in model_directories():
+        for path in sorted(directory.glob("*" + MODEL_SUFFIX)):
+            if path.is_file():
+                found.setdefault(path.stem, path)
+    return found
 
 
 def model_path(name_or_path: str | os.PathLike[str]) -> Path:
     """The path of the model file that a name or a path stands for.
 
-    The name of a shipped model wins over a file of the same name; write ./NAME for the file.
+    Names are looked up in the directories of SO3MD_MODEL_PATH, then among the models that ship with so3md. A name wins
+    over a file of the same name; write ./NAME for the file.
     Raises FileNotFoundError, listing the known names, if it is neither.
     """
     models = known_models()
@@ -36,10 +52,11 @@ def model_path(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(text).expanduser()
     if path.is_file():
         return path
-    kind = "a directory" if path.is_dir() else "neither a file nor a model that ships with so3md"
+    kind = "a directory" if path.is_dir() else "neither a file nor a name in the model directories"
     raise FileNotFoundError(
         f"model {text!r} is {kind}; known names: {', '.join(models) or 'none'}. "
-        "Give one of them, or the path of a model file (so3md convert makes one from other formats)"
+        "Give one of them, or the path of a model file (so3md convert makes one from other formats), or add a "
+        f"directory to the environment variable {MODEL_PATH}"
     )
 
 

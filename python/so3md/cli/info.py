@@ -41,7 +41,7 @@ def command(model: str, precision: str, as_json: bool, show_license: bool) -> No
     console = make_console()
     for title, rows in _sections(opened, document, engine).items():
         console.print(_table(title, rows))
-    console.print("Models that ship with so3md: " + ", ".join(known_models()), highlight=False)
+    console.print("Models that have a name: " + ", ".join(known_models()), highlight=False)
 
 
 def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> dict[str, dict[str, str]]:
