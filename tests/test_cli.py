@@ -361,7 +361,7 @@ def test_eval_says_in_one_line_what_is_wrong():
     write("bare.xyz", molecule("H2O"))
     Path("notes.xyz").write_text("no data")
     write("uranium.xyz", [molecule("H2O"), Atoms("U", info={"REF_energy": -1.0})])
-    assert "no reference energies or forces" in fail("eval", "bare.xyz")
+    assert "no reference values" in fail("eval", "bare.xyz")
     assert "no entry 'mine'" in fail("eval", "bare.xyz", "--energy-key", "mine")
     assert "ASE could not read it" in fail("eval", "notes.xyz")
     assert "structure 1 (U): " in fail("eval", "uranium.xyz")

@@ -198,7 +198,7 @@ class TestTorchModels:
     def test_files_that_are_no_models(self, tmp_path: Path) -> None:
         source = tmp_path / "toy.model"
         source.write_bytes(b"hello")
-        with pytest.raises(ConversionError, match="no zip archive"):
+        with pytest.raises(ConversionError, match="not a zip archive"):
             convert(source, tmp_path / "out.safetensors")
         with zipfile.ZipFile(source, "w") as archive:
             archive.writestr("readme.txt", "hello")
@@ -354,7 +354,7 @@ class TestElements:
     @pytest.mark.parametrize("elements", [["Xx"], ["X"], [0], [119], []])
     def test_what_is_no_element(self, tmp_path: Path, elements: list) -> None:
         source = write_torch_model(tmp_path / "toy.model", foreign_toy_model())
-        with pytest.raises(ConversionError, match=r"no chemical symbol|no atomic number|empty"):
+        with pytest.raises(ConversionError, match=r"not a chemical symbol|not an atomic number|empty"):
             convert(source, tmp_path / "toy.safetensors", elements=elements)
 
     def test_elements_beyond_the_tables(self, tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ class TestNothingIsExecuted:
             (b"\x80\x05\x97.", "instruction NEXT_BUFFER"),
             (b"Phello\n.", "instruction PERSID"),
             (b"X\x01\x00\x00\x00aQ.", "data outside itself"),
-            (b"K\x01)R.", "no known function"),
+            (b"K\x01)R.", "not a known function"),
             (b"}}b.", "malformed"),
             (b"K\x01K\x02.", "does not end with one value"),
             (b".", "does not end with one value"),

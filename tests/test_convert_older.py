@@ -158,7 +158,7 @@ REFUSED = [
     ("dyn_ethanol", geometry("radial_basis_function", "fourier"), "radial_basis_function is 'fourier'"),
     ("dyn_ethanol", energy("zbl_repulsion", True), "energy.zbl_repulsion is True"),
     ("dyn_ethanol", energy("per_atom_scale", [1.0]), "energy.per_atom_scale: expected 20 numbers, found the shape"),
-    ("dyn_ethanol", section("layers", []), "stack_net.layers is no list of modules"),
+    ("dyn_ethanol", section("layers", []), "stack_net.layers is not a list of modules"),
     ("dyn_ethanol", section("layers", [{"schnet_layer": {}}]), "stack_net.layers holds schnet_layer"),
     ("dyn_ethanol", section("observables", [{"dipole": {}}]), "stack_net.observables holds dipole"),
     ("dyn_ethanol", section("observables", [{"energy": {}}] * 2), "the model has several observables"),

@@ -55,7 +55,7 @@ def test_a_version_of_ase_that_names_its_parts_otherwise_is_refused():
         def __init__(self):
             self.thermostat = self.barostat = self._num_atoms_global = None
 
-    with pytest.raises(ImportError, match=r"keeps the state of Renamed otherwise.*no _thermostat.*expected ASE 3.26"):
+    with pytest.raises(ImportError, match=r"is not supported: expected 3.26 .*Renamed has no _thermostat"):
         check_ase(Renamed)
 
 
@@ -326,7 +326,7 @@ def test_a_mode_in_which_atoms_of_different_masses_move_is_refused(tmp_path):
     bonds = np.zeros((9, 3))
     bonds[0, 2], bonds[1, 2] = 1, -1
     atoms.set_constraint(FixedMode(bonds))
-    with pytest.raises(ValueError, match=r"constraint FixedMode: .* energy is not conserved; remove it"):
+    with pytest.raises(ValueError, match=r"constraint FixedMode: .* not conserve the energy .*; remove it"):
         Simulation.start(atoms, Settings(), tmp_path / "run")
     atoms.set_constraint(FixedMode(np.roll(bonds, 1, axis=0)))  # the two H of the first molecule
     with Simulation.start(atoms, Settings(ensemble="nve"), tmp_path / "run") as simulation:
@@ -353,7 +353,7 @@ def test_a_mode_in_which_atoms_of_different_masses_move_is_refused(tmp_path):
         ({"friction": -1.0}, "friction -1.0"),
         ({"log_interval": 0}, "log_interval 0: expected an integer from 1 to"),
         ({"seed": -1}, "seed -1: expected an integer from 0 to"),
-        ({"friction": 1e5}, "friction 100000 /ps: velocities would be lost.*expected at most 2000 /ps"),
+        ({"friction": 1e5}, "friction 100000 /ps: expected at most 2000 /ps"),
         ({"max_temperature": 100.0}, "max_temperature 100 K: expected more than the temperature of the run, 300 K"),
         ({"temperature": "300"}, "temperature 300: expected a number"),
         ({"seed": True}, "seed True: expected an integer"),
@@ -412,7 +412,7 @@ def test_constant_pressure_needs_a_periodic_structure_without_constraints(tmp_pa
 def test_a_single_atom_has_nothing_to_rescale(tmp_path):
     atoms = Atoms("H")
     atoms.calc = soft_spheres().calc
-    with pytest.raises(ValueError, match="no degree of freedom is left"):
+    with pytest.raises(ValueError, match="no degrees of freedom are left"):
         Simulation.start(atoms, Settings(thermostat="csvr"), tmp_path / "run")
     with Simulation.start(atoms, Settings(ensemble="nve"), tmp_path / "run") as simulation:
         assert simulation.observe().temperature_K == 0

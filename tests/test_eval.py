@@ -180,7 +180,7 @@ def test_a_quantity_that_is_nowhere_is_named_with_the_entries_that_look_like_it(
         del atoms.info["REF_dipole"], atoms.arrays["REF_charges"], atoms.arrays["REF_hirshfeld_ratios"]
     write("set.xyz", frames)
     message = fail("set.xyz")
-    assert "set.xyz has no reference energies or forces" in message
+    assert "set.xyz has no reference values" in message
     assert "energy: entries that look like it: total_energy" in message
     assert "forces: entries that look like it: dft_force" in message
     message = fail("set.xyz", "--forces-key", "dft_forces")

@@ -377,8 +377,8 @@ class TestDocument:
             ("[" * 100_000, "not valid JSON"),
             ("[]", "expected an object"),
             ('{"format_version": 1, "format_version": 1}', "format_version: the key occurs twice"),
-            ('{"format_version": NaN}', "NaN, which is no JSON number"),
-            ('{"format_version": Infinity}', "Infinity, which is no JSON number"),
+            ('{"format_version": NaN}', "NaN, which is not a JSON number"),
+            ('{"format_version": Infinity}', "Infinity, which is not a JSON number"),
         ],
     )
     def test_documents_that_readers_disagree_about(self, tmp_path: Path, text: str, message: str) -> None:
@@ -398,7 +398,7 @@ class TestTensors:
         ("name", "values", "message"),
         [
             ("energy.shift", None, r"tensor energy\.shift: missing"),
-            ("energy.slope", np.ones(3, np.float32), r"tensor energy\.slope: the hyperparameters leave no place"),
+            ("energy.slope", np.ones(3, np.float32), r"tensor energy\.slope: not one of a model"),
             ("energy.shift", np.ones(3, np.float16), r"expected float32 or float64.*found '?(F16|float16)"),
             ("energy.shift", np.ones(3, np.int64), r"expected float32 or float64.*found '?(I64|int64)"),
             ("energy.shift", np.ones((3, 1), np.float32), r"expected the shape \(3,\), found \(3, 1\)"),

@@ -131,7 +131,7 @@ EXPECTED_ERRORS = {
     "bad info": r"ValueError: on rank 2 of 3: atoms.info\[\"charge\"\]: expected a finite number, found 'one'",
     "periodic without cutoff": r"ValueError: on rank 2 of 3: lr_cutoff=None is for molecules",
     "forces on one": r"RanksDisagreeError: .*rank 2 asks for forces and rank 0 for the energy only",
-    "undefined on one": r"PropertyNotImplementedError: on rank 2 of 3: stress: it needs a volume",
+    "undefined on one": r"PropertyNotImplementedError: on rank 2 of 3: stress: expected a periodic structure",
     "all positions are not numbers": r"ValueError: the position of atom 4 .* is \(.*nan.*\) A: expected finite numbers",
     "overlap": r"ValueError: atoms [45] and [45] are at the same place",
     "unknown element": r"ValueError: atom 2 is U \(atomic number 92\), for which this model was not trained",
@@ -290,8 +290,8 @@ def test_without_mpi4py_or_with_another_mpi_than_that_of_mpiexec_the_user_is_tol
     (hiding / "mpi4py.py").write_text("raise ImportError('it is hidden')")
     path = os.pathsep.join([str(hiding), os.environ.get("PYTHONPATH", "")])
     for extra, message in (
-        ({"PYTHONPATH": path}, "2 processes were started to work together, which needs mpi4py"),
-        ({}, "the launcher started 2 processes, of which mpi4py finds 1"),
+        ({"PYTHONPATH": path}, "2 MPI processes need mpi4py"),
+        ({}, "mpiexec started 2 processes, and mpi4py finds 1"),
     ):
         result = subprocess.run(
             [sys.executable, *SO3MD, "md", "--steps", "1"],

@@ -140,7 +140,7 @@ def test_small_forces_are_reached_in_double_precision(water: str):
     assert "so3lr, double precision" in text
     assert "mixed precision" in succeed("relax", water, *QUICK, "--fmax", "1e-3", "-o", "b.xyz")
     options = ("--fmax", "5e-4", "--precision", "mixed", "-o", "c.xyz")
-    assert "it may not converge, or wander off" in succeed("relax", water, *QUICK, *options)
+    assert "the optimizer may not converge" in succeed("relax", water, *QUICK, *options)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "-1", "0", "", "1e999"])

@@ -91,7 +91,7 @@ def test_a_format_that_the_name_does_not_tell_can_be_given(tmp_path):
     assert len(read_structure(tmp_path / "frame@300K", format="xyz")) == 3
     write(tmp_path / "salt.start", bulk("NaCl", "rocksalt", a=5.64), format="vasp")
     assert len(read_structure(tmp_path / "salt.start", format="vasp")) == 2
-    with pytest.raises(ValueError, match="say it with --format"):
+    with pytest.raises(ValueError, match="give it with --format"):
         read_structure(tmp_path / "salt.start")
     with pytest.raises(ValueError, match="ASE has no such format"):
         read_structure(tmp_path / "frame@300K", format="xzy")

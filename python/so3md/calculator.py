@@ -206,8 +206,8 @@ class So3kratesCalculator(Calculator):
     def __getstate__(self) -> dict[str, Any]:
         if self.team is not ALONE:
             raise TypeError(
-                "a calculator with comm cannot be pickled, because a communicator is of use only in its own process: "
-                "pickle the structure without the calculator, and make one where it is loaded"
+                "a calculator with comm cannot be pickled: pickle the structure without it (atoms.calc = None), and "
+                "make a new one where it is loaded"
             )
         return self._state_of_copies()
 
@@ -386,7 +386,7 @@ class So3kratesCalculator(Calculator):
     def _prepare(self, atoms: Atoms | None, properties: Sequence[str], system_changes: Sequence[str]) -> Request:
         """Check what is asked for, and put it together. Forgets the last results, if the properties are defined."""
         if atoms is None:
-            raise ValueError("the calculator has no structure yet: give it one, as atoms")
+            raise ValueError("no structure to evaluate: pass one, as atoms")
         _check_defined(properties, atoms)
         self.reset()
         return self._request(atoms, system_changes, properties)
@@ -592,13 +592,12 @@ def _check_defined(properties: Sequence[str], atoms: Atoms) -> None:
     stresses = [name for name in ("stress", "stresses") if name in properties]
     if stresses and not has_volume(atoms):
         raise PropertyNotImplementedError(
-            f"{stresses[0]}: it needs a volume, that is a periodic structure with three cell vectors; "
-            f"found pbc = {atoms.pbc.tolist()} and {atoms.cell.rank} cell vectors"
+            f"{stresses[0]}: expected a periodic structure with three cell vectors, found pbc = {atoms.pbc.tolist()} "
+            f"and {atoms.cell.rank} cell vectors"
         )
     if "dipole" in properties and atoms.pbc.any():
         raise PropertyNotImplementedError(
-            "dipole: that of a periodic structure depends on where the cell is cut; "
-            "it is defined for structures without periodic directions"
+            f"dipole: defined only without periodic directions, found pbc = {atoms.pbc.tolist()}"
         )
 
 

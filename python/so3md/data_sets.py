@@ -56,9 +56,8 @@ def warn_of_constrained_forces(file: str, pairs: Iterable[tuple[Atoms, np.ndarra
     count = sum(forces is not None and _fixed_are_zero(atoms, forces) for atoms, forces in pairs)
     if count:
         warnings.warn(
-            f"{file}: the reference forces of fixed atoms are exactly zero in {count} structures, as get_forces() of "
-            "ASE gives them with constraints, and are taken as they are; get_forces(apply_constraint=False) has "
-            "the real ones",
+            f"{file}: the reference forces of fixed atoms are exactly zero in {count} structures, and are used as they "
+            "are; ASE's get_forces(apply_constraint=False) gives the real ones",
             stacklevel=2,
         )
 

@@ -162,8 +162,8 @@ def read_references(
     if not quantities:
         similar = "; ".join(f"{name}: {what_looks_like(name, names)}" for name in ("energy", "forces"))
         raise ValueError(
-            f"{source} has no reference energies or forces, nor anything else to compare; name their entries if they "
-            f"have other names ({similar})"
+            f"{source} has no reference values; name their entries, with --energy-key and --forces-key for example "
+            f"({similar})"
         )
     return references
 

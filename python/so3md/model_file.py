@@ -167,8 +167,8 @@ class ModelFile:
             raise ModelFileError(f"tensor {missing[0]}: missing ({len(missing)} tensors are missing in all)")
         if unknown:
             raise ModelFileError(
-                f"tensor {unknown[0]}: the hyperparameters leave no place for it "
-                f"({len(unknown)} tensors are in excess in all)"
+                f"tensor {unknown[0]}: not one of a model with these hyperparameters "
+                f"({len(unknown)} such tensors in all)"
             )
         for name, shape in expected.items():
             _check_tensor(name, self.tensors[name], shape)

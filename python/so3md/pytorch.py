@@ -34,8 +34,8 @@ try:
         import torch
 except ImportError as error:
     raise ImportError(
-        "training and the reference model need PyTorch: pip install '.[torch]' in the folder of so3md's source. "
-        "(The small build without CUDA: pip install torch --index-url https://download.pytorch.org/whl/cpu before that)"
+        "training and the reference model need PyTorch: pip install '.[torch]' in the folder of so3md (for the small "
+        "build without CUDA, first: pip install torch --index-url https://download.pytorch.org/whl/cpu)"
     ) from error
 
 __all__ = ["torch"]

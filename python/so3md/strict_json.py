@@ -41,7 +41,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(constant: str) -> None:
-    raise ModelFileError(f"the header holds {constant}, which is no JSON number")
+    raise ModelFileError(f"the header holds {constant}, which is not a JSON number")
 
 
 def _float(text: str) -> float:
@@ -69,7 +69,9 @@ def _check_depth_and_texts(value: Any, name: str) -> None:
         elif isinstance(item, list):
             waiting += [(part, depth + 1) for part in item]
         elif isinstance(item, str) and not _is_text(item):
-            raise ModelFileError(f"{name} holds half a surrogate pair ({_short(ascii(item))}), which is no character")
+            raise ModelFileError(
+                f"{name} holds half a surrogate pair ({_short(ascii(item))}), which is not a character"
+            )
 
 
 def _is_text(text: str) -> bool:

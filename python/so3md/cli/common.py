@@ -332,7 +332,7 @@ def precision_for(fmax: float, ctx: click.Context) -> str:
         return precision
     text = f"--fmax {fmax:g} is below {_LEAST_FMAX_OF_MIXED:g} eV/A, too little for mixed precision"
     if "precision" in given_options(ctx):
-        warnings.warn(f"{text}: it may not converge, or wander off; --precision double is safe", stacklevel=2)
+        warnings.warn(f"{text}: the optimizer may not converge; use --precision double", stacklevel=2)
         return precision
     click.echo(f"{text}: double precision is used")
     return "double"

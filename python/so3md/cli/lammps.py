@@ -175,8 +175,8 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
     charge, spin = charge_and_spin_of(atoms)
     if charge and atoms.pbc.all():
         warnings.warn(
-            f"a periodic cell with a charge of {charge:g} e: energies depend on its size, and of the electrostatics "
-            f"{'the divergent term is left out' if options['coulomb'] == 'kspace' else 'only what the cutoff leaves'}",
+            f"a periodic cell with a charge of {charge:g} e: energies depend on the size of the cell; compare those of "
+            "one cell only",
             stacklevel=2,
         )
     return ForceField(

@@ -133,7 +133,7 @@ def _trajectory(path: Path | None) -> Iterator[str | None]:
 def _with_cell(atoms: Atoms, cell: str, pressure: float) -> Atoms | FrechetCellFilter:
     if cell == "fixed":
         if pressure:
-            raise click.UsageError("--pressure acts on a cell that relaxes: add --cell isotropic or --cell full")
+            raise click.UsageError("--pressure needs a cell that relaxes: add --cell isotropic or --cell full")
         return atoms
     if not atoms.pbc.all():
         raise ValueError(f"--cell {cell}: the structure is not periodic in all directions, pbc = {atoms.pbc.tolist()}")

@@ -165,11 +165,11 @@ def _choose_elements(elements: Sequence[int | str] | None, read: SourceModel, is
 def _atomic_number(element: int | str) -> int:
     if isinstance(element, str) and not element.isdigit():
         if element not in atomic_numbers or element == "X":
-            raise ConversionError(f"{element!r} is no chemical symbol")
+            raise ConversionError(f"{element!r} is not a chemical symbol")
         return atomic_numbers[element]
     number = int(element)
     if not 0 < number < len(chemical_symbols):
-        raise ConversionError(f"{number} is no atomic number")
+        raise ConversionError(f"{number} is not an atomic number")
     return number
 
 

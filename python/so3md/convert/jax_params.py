@@ -118,7 +118,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
 def _flatten(tree: Any) -> dict[str, np.ndarray]:
     """{"params": {"a": {"b": array}}} -> {"a/b": array}."""
     if not isinstance(tree, dict) or not isinstance(tree.get("params"), dict) or len(tree) != 1:
-        raise ConversionError('the pickle is no tree of parameters: expected a dictionary with the one key "params"')
+        raise ConversionError('the pickle is not a tree of parameters: expected a dictionary with the one key "params"')
     flat: dict[str, np.ndarray] = {}
     todo: list[tuple[str, Any, int]] = [("", tree["params"], 0)]
     while todo:
@@ -128,7 +128,7 @@ def _flatten(tree: Any) -> dict[str, np.ndarray]:
         elif isinstance(value, PickledArray) and value.array is not None:
             flat[path] = value.array.astype(value.array.dtype.newbyteorder("="))
         else:
-            raise ConversionError(f"the parameter {path} is no array, or the tree is too deep or too large")
+            raise ConversionError(f"the parameter {path} is not an array, or the tree is too deep or too large")
     return flat
 
 

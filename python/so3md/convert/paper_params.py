@@ -96,7 +96,7 @@ def _modules(net: dict[str, Any], kind: str, name: str) -> list[dict[str, Any]]:
     """The options of all modules of a kind, each of which must have the one name that so3md knows."""
     modules = net.get(kind)
     if not isinstance(modules, list) or not modules:
-        raise ConversionError(f"stack_net.{kind} is no list of modules")
+        raise ConversionError(f"stack_net.{kind} is not a list of modules")
     for module in modules:
         if not isinstance(module, dict) or list(module) != [name]:
             found = ", ".join(map(str, module)) if isinstance(module, dict) else repr(module)

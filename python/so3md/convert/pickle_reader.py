@@ -192,7 +192,7 @@ class _Machine:
     def op_STACK_GLOBAL(self, _: None) -> None:
         module, name = self.pop_many(2)
         if not isinstance(module, str) or not isinstance(name, str):
-            raise TypeError("the name of a global is no text")
+            raise TypeError("the name of a global is not text")
         self.push_global(module, name)
 
     def push_global(self, module: str, name: str) -> None:
@@ -201,14 +201,16 @@ class _Machine:
             raise ConversionError(f"{full}: {self.refused[full]}")
         if full not in self.allowed:
             raise ConversionError(
-                f"the pickle asks for {full}, which is no part of a So3krates model: refused, nothing was executed"
+                f"the pickle asks for {full}, which is not part of a So3krates model: refused, nothing was executed"
             )
         self.stack.append(Global(full, self.allowed[full]))
 
     def op_REDUCE(self, _: None) -> None:
         function, arguments = self.pop_many(2)
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
-            raise ConversionError("the pickle calls something that is no known function: refused, nothing was executed")
+            raise ConversionError(
+                "the pickle calls something that is not a known function: refused, nothing was executed"
+            )
         self.stack.append(function.build(*arguments))
 
     op_NEWOBJ = op_REDUCE  # a class instead of a function

@@ -36,7 +36,7 @@ class Module(Stub):
 
     def set_state(self, state: Any) -> None:
         if not isinstance(state, dict):
-            raise ConversionError(f"a module of the class {self.class_name} has a state that is no dictionary")
+            raise ConversionError(f"a module of the class {self.class_name} has a state that is not a dictionary")
         self.attributes = state
 
     def children(self) -> dict[str, Module]:
@@ -62,7 +62,7 @@ def read_archive(data: zipfile.ZipFile, modules: frozenset[str], refused: Mappin
 
     def load_storage(reference: Any) -> _Storage:
         if not isinstance(reference, tuple) or len(reference) != 5 or reference[0] != "storage":
-            raise ConversionError("the archive refers to something that is no storage of a tensor")
+            raise ConversionError("the archive refers to something that is not the storage of a tensor")
         _, kind, key, _, _ = reference
         if not isinstance(kind, Global) or kind.name not in _STORAGES or not isinstance(key, str):
             raise ConversionError(f"a tensor has a type that is not known: {getattr(kind, 'name', kind)}")
@@ -111,7 +111,7 @@ class _Tensor(Stub):
 
 def _tensor_values(value: Any, name: str) -> np.ndarray:
     if not isinstance(value, _Tensor):
-        raise ConversionError(f"{name} is no tensor")
+        raise ConversionError(f"{name} is not a tensor")
     return value.values
 
 
@@ -133,7 +133,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
 
 def _rebuild_parameter(tensor: Any, *_: Any) -> _Tensor:
     if not isinstance(tensor, _Tensor):
-        raise ConversionError("a parameter that is no tensor")
+        raise ConversionError("a parameter that is not a tensor")
     return tensor
 
 

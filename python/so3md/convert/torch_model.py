@@ -80,7 +80,7 @@ def read_torch_model(path: Path) -> SourceModel:
             root = read_archive(archive, _CLASSES, _REFUSED)
     except zipfile.BadZipFile as error:
         raise ConversionError(
-            f"{path} is no zip archive of torch.save (if torch before 1.6 wrote it, load and save it with a later one)"
+            f"{path} is not a zip archive of torch.save (one of torch before 1.6: load and save it with a later one)"
         ) from error
     if root.class_name not in (_PLAIN_MODEL, _SO3LR_MODEL):
         raise ConversionError(f"{path} holds a {root.class_name}, not a So3krates model")

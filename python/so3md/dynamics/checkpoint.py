@@ -72,7 +72,7 @@ class Checkpoint:
         try:
             generator.bit_generator.state = self.rng
         except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}: damaged, the state of its random numbers is none ({error})") from error
+            raise CheckpointError(f"{path}: damaged, it has no state of random numbers ({error})") from error
         return generator
 
     @classmethod

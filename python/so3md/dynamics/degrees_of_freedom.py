@@ -69,8 +69,8 @@ def refuse_unfit_constraints(atoms: Atoms) -> None:
                 raise ValueError(f"constraint {kind.__name__}: {reason}; remove it")
         if isinstance(constraint, FixedMode) and _moves_different_masses(constraint, atoms):
             raise ValueError(
-                "constraint FixedMode: ASE projects displacements and momenta without regard to masses, so that with "
-                "atoms of different masses in the mode the energy is not conserved; remove it"
+                "constraint FixedMode: ASE does not conserve the energy with it where atoms of different masses move; "
+                "remove it"
             )
 
 

@@ -51,8 +51,8 @@ def check_ase(dynamics: type = IsotropicMTKNPT) -> None:
     missing = [name for name in MomentumConservingNPT.PRIVATE if name not in used]
     if missing:
         raise ImportError(
-            f"ASE {ase.__version__} keeps the state of {dynamics.__name__} otherwise than so3md knows it "
-            f"(it has no {missing[0]}): expected ASE 3.26 to 3.29; pip install 'ase>=3.26,<3.30'"
+            f"ASE {ase.__version__} is not supported: expected 3.26 to 3.29; pip install 'ase>=3.26,<3.30' "
+            f"({dynamics.__name__} has no {missing[0]})"
         )
 
 
@@ -90,8 +90,8 @@ def warn_of_constraints(atoms: Atoms) -> None:
     """Warn of constraints with which temperatures are not what they seem."""
     if any(isinstance(constraint, FixInternals) for constraint in atoms.constraints):
         warnings.warn(
-            "constraint FixInternals: ASE projects momenta without regard to masses, and stops the rotation of the "
-            "whole, so that temperatures are approximate; FixBondLengths does better for bonds",
+            "constraint FixInternals: temperatures are approximate, because ASE ignores masses there and stops the "
+            "rotation of the whole; use FixBondLengths for bonds",
             stacklevel=2,
         )
 
@@ -123,7 +123,7 @@ def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> D
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep)
     if degrees_of_freedom(atoms, settings) <= 0:
-        raise ValueError(f"{settings.kind}: no degree of freedom is left to be thermostatted; use langevin or nve")
+        raise ValueError(f"{settings.kind}: no degrees of freedom are left for the thermostat; use langevin or nve")
     if settings.kind == "nvt-langevin":
         # fixcm=False: holding the centre of mass, as ASE would, changes the distribution that is sampled.
         friction = 1e-3 * present(settings.friction) / units.fs

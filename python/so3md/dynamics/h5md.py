@@ -154,8 +154,8 @@ def _copy_frames(path: Path, target: Any, wanted: int) -> int:
         problem = " ".join(str(error).split())
     if copied < wanted:
         warnings.warn(
-            f"{path}: {problem}, as a power failure leaves it; the checkpoint recorded {wanted} frames, and going on "
-            f"after the first {copied}, which are whole",
+            f"{path}: {problem}, perhaps after a power failure; expected {wanted} frames, going on after the first "
+            f"{copied}, which are complete",
             stacklevel=2,
         )
     return copied

@@ -97,7 +97,7 @@ def recorded_settings(directory: Path, record: Mapping[str, Any], changes: Mappi
     """The settings of a run, with changes. Raises ValueError if they cannot be those of a run."""
     unknown = sorted(record["settings"].keys() - {field.name for field in fields(Settings)})
     if unknown:
-        raise ValueError(f"{directory / RUN}: damaged, or of another version: {unknown[0]!r} is no setting")
+        raise ValueError(f"{directory / RUN}: damaged, or of another version: {unknown[0]!r} is not a setting")
     with _naming_record(directory):
         recorded = Settings(**record["settings"])
     return Settings(**(record["settings"] | dict(changes))) if changes else recorded

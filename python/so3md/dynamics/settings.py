@@ -122,8 +122,8 @@ class Settings:
             )
         if self.friction is not None and self.friction * self.timestep > 1e3:
             raise ValueError(
-                f"friction {self.friction:g} /ps: velocities would be lost within a time step of {self.timestep:g} fs; "
-                f"expected at most {1e3 / self.timestep:g} /ps"
+                f"friction {self.friction:g} /ps: expected at most {1e3 / self.timestep:g} /ps for a time step of "
+                f"{self.timestep:g} fs"
             )
         for name in ("taut", "taup") if self.ensemble == "npt" else ():
             if getattr(self, name) < self.timestep:

@@ -384,7 +384,7 @@ def has_velocities(atoms: Atoms) -> bool:
     if not atoms.has("momenta"):
         return False
     if not np.isfinite(atoms.get_momenta()).all():
-        raise ValueError("velocities of the structure: one is not a finite number; mend them, or draw others")
+        raise ValueError("velocities of the structure: one is not a finite number; correct it, or draw new ones")
     return bool(np.any(atoms.get_momenta()))
 
 

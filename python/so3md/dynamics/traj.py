@@ -55,8 +55,8 @@ class TrajWriter:
             problem = " ".join(str(error).split())
         if self.frames < wanted:
             warnings.warn(
-                f"{self.path}: it has {self.frames} whole frames where the checkpoint recorded {wanted}"
-                f"{f' ({problem})' if problem else ''}, as a power failure leaves it; going on after the last of them",
+                f"{self.path}: expected {wanted} frames, found {self.frames} complete ones"
+                f"{f' ({problem})' if problem else ''}, perhaps after a power failure; going on after the last of them",
                 stacklevel=2,
             )
 

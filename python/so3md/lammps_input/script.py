@@ -94,7 +94,7 @@ class Minimization:
         _FORCE.checked("fmax", self.fmax)
         _PRESSURE.checked("pressure", self.pressure)
         if self.pressure and self.cell == "fixed":
-            raise ValueError("a pressure acts on a cell that relaxes: choose an isotropic, anisotropic or full one")
+            raise ValueError("a pressure needs a cell that relaxes: choose an isotropic, anisotropic or full one")
 
 
 def script(

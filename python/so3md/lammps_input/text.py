@@ -33,7 +33,7 @@ def word(text: str) -> str:
 def check_name(text: str) -> None:
     """Raise ValueError for a name that would not stay on one line."""
     if any(_is_control(character) for character in text):
-        raise ValueError(f"{text!r}: a name with a line break or control character makes no input of LAMMPS; rename it")
+        raise ValueError(f"{text!r}: LAMMPS cannot read names with line breaks or control characters; rename it")
 
 
 def comment(text: str) -> str:

@@ -87,8 +87,8 @@ def _explain(team: MPITeam, request: Request) -> None:
     text = found[first].replace("{rank}", str(first))
     others = ", and other ranks differ from rank 0 as well" if len(different) > 1 else ""
     raise RanksDisagreeError(
-        f"the ranks ask for different evaluations: {text}{others}. Every rank must have the same structure and "
-        "parameters, and do the same steps: read the same file, use the same seeds"
+        f"the ranks ask for different evaluations: {text}{others}. Give all ranks the same structure, parameters and "
+        "steps: the same file, the same seeds"
     )
 
 

@@ -23,14 +23,13 @@ def launched_team() -> Team:
         from mpi4py import MPI
     except ImportError as error:
         raise ImportError(
-            f"{size} processes were started to work together, which needs mpi4py: pip install mpi4py, or start one "
-            f"process without mpiexec ({error})"
+            f"{size} MPI processes need mpi4py: pip install mpi4py, or start one process without mpiexec ({error})"
         ) from error
     comm = MPI.COMM_WORLD
     if comm.size != size:
         raise RuntimeError(
-            f"the launcher started {size} processes, of which mpi4py finds {comm.size}: mpiexec and mpi4py belong to "
-            f"different MPI libraries; mpi4py uses {MPI.Get_library_version().splitlines()[0].strip()}"
+            f"mpiexec started {size} processes, and mpi4py finds {comm.size}: they belong to different MPI libraries; "
+            f"mpi4py uses {MPI.Get_library_version().splitlines()[0].strip()}"
         )
     return MPITeam(comm)
 

@@ -107,8 +107,8 @@ def _size_to_keep(path: Path, size: int, whole: Whole, text: bool) -> int:
         found = kept = 0
     state = f"it has {found} bytes" if found < size else "its end is damaged"
     warnings.warn(
-        f"{path}: {state} where the checkpoint recorded {size}, as a power failure leaves it; going on after its last "
-        f"whole record, at {kept} bytes, so that records up to the checkpoint are missing",
+        f"{path}: expected {size} bytes, and {state}, perhaps after a power failure; going on after its last complete "
+        f"record, at {kept} bytes; what followed is missing",
         stacklevel=2,
     )
     return kept

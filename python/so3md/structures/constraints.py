@@ -99,7 +99,7 @@ def restore_constraints(atoms: Atoms) -> None:
         atoms.set_constraint([*atoms.constraints, *found])
     elif entry is not None:
         warnings.warn(
-            f"the structure was made with constraints ({entry}), which its file only names: they are not applied here",
+            f"the file names constraints ({entry}) and does not hold them: none is applied",
             stacklevel=2,
         )
 

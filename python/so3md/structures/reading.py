@@ -28,8 +28,8 @@ def read_frames(path: Path, index: int | slice = -1, format: str | None = None) 
         raise ValueError(f"structure {path}: {error.strerror}") from error
     if format not in ioformats:
         raise ValueError(
-            f"structure {path}: ASE does not know what format this is; say it with --format (`ase info --formats` "
-            "lists their names)"
+            f"structure {path}: ASE does not recognise the format; give it with --format (`ase info --formats` lists "
+            "the names)"
         )
     if format in MOLFILE_FORMATS:
         check_molfile(path)

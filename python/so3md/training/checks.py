@@ -61,8 +61,7 @@ def check_heads(loss: LossConfig, hyper: Mapping[str, Any]) -> None:
     for quantity, head in _HEADS.items():
         if getattr(loss, quantity) and hyper.get(head) is None:
             raise ConfigError(
-                f"loss.{quantity}: the model predicts none, as it has no {head}; give it one (model.{head}), or set "
-                f"loss.{quantity} to 0"
+                f"loss.{quantity}: the model has no {head}; add model.{head}, or set loss.{quantity} to 0"
             )
 
 
@@ -76,9 +75,8 @@ def check_states(hyper: Mapping[str, Any], parts: Parts) -> None:
         if len(values) > 1:
             some = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
             raise ConfigError(
-                f"model.{name}_embedding: the structures have different {name}s ({some}), which a model without it "
-                f"cannot tell apart; set model.{name}_embedding to true (fine-tuning: take a model that has one), or "
-                f"take structures of one {name} only"
+                f"model.{name}_embedding: expected true, because the structures have different {name}s ({some}); "
+                f"set it (fine-tuning: take a model that has it), or take structures of one {name} only"
             )
         if values and values[0] != 0:
             warnings.warn(f"{ignored_text(name, values[0])}", IgnoredStateWarning, stacklevel=2)

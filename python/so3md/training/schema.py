@@ -89,7 +89,9 @@ def _convert_plain(kind: type, value: Any, where: str) -> Any:
         if number is None or not math.isfinite(number):
             raise ConfigError(f"{where}: expected a number, found {shown(value)}")
         if 0 < abs(number) < _SMALLEST:
-            raise ConfigError(f"{where}: expected a number that is 0 or not so near to it, found {shown(value)}")
+            raise ConfigError(
+                f"{where}: expected 0, or a number of at least {_SMALLEST:g} in size, found {shown(value)}"
+            )
         return number
     names = {int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
