@@ -16,8 +16,8 @@ namespace so3md {
 /// - node_forward: all else of the layer, atom by atom (eq. 23 to 25);
 /// - the same with `_adjoint`. What one of them has no need of is empty there, as is the first where the second does all atoms.
 ///
-/// `..._rows` are what other processes need next. Where chi does not start at zero (has_initial_coordinates), it is made before the first
-/// layer (eq. 53).
+/// `..._rows` are what other processes need next. Where chi does not start at zero (has_initial_coordinates), it is made
+/// before the first layer (eq. 53).
 struct LayerOrder {
   template <class Network, class Halo, class Timer>
   static void forward(Network& network, Halo& halo, Timer& timer, std::vector<LayerFeatures>* features) {
