@@ -26,7 +26,7 @@ from machine import describe_machine
 from rich.console import Console
 
 from so3md import So3kratesCalculator
-from so3md.cli.progress import ProgressDisplay
+from so3md.cli.run_display import RunDisplay
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.outputs import read_log
 from so3md.structures import read_structure
@@ -103,7 +103,7 @@ def run_ase(atoms: Atoms, settings: Settings, picoseconds: float, directory: Pat
     steps = round(picoseconds * 1e3 / settings.timestep)
     with (
         Simulation.start(atoms, settings, directory) as simulation,
-        ProgressDisplay(simulation, steps, Console()) as display,
+        RunDisplay(simulation, steps, Console()) as display,
     ):
         simulation.run(steps, on_step=display.update)
     return read_log(directory / "log.csv")

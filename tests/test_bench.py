@@ -364,7 +364,7 @@ def test_bench_says_in_one_line_what_is_wrong():
     write("argon.xyz", Atoms("Ar"))
     assert "argon has Ar, but the model was trained for H C N O F P S Cl" in one_line_error("argon.xyz")
     assert not Path("so3md-bench").exists()
-    assert "above 0 to 86400 s" in one_line_error("--seconds", "0", code=2)
+    assert "from 1e-06 to 86400 s" in one_line_error("--seconds", "0", code=2)
 
 
 @pytest.mark.usefixtures("quick_products")

@@ -16,7 +16,6 @@ import click
 from ase import Atoms
 from ase.data import chemical_symbols
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 import so3md
@@ -48,6 +47,7 @@ from so3md.cli.common import (
     structure_options,
     warn_of_many_threads,
 )
+from so3md.cli.progress import ProgressBar
 from so3md.cli.signals import GracefulStop
 from so3md.loading import load_model
 from so3md.run_directory import naming, remove, replace_file
@@ -199,22 +199,18 @@ def _measure(cases: list[Case], report: Record, seconds: float, stop: GracefulSt
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
     """A function that shows the case which begins, or with its record, the one which is done; on standard error."""
-    console = make_console(stderr=True)
-    if not console.is_terminal:
-        count = 0
+    count = 0
+    with ProgressBar(make_console(stderr=True), total, passing=True) as bar:
 
-        def show_line(description: str, record: Record | None) -> None:
+        def show(description: str, record: Record | None) -> None:
             nonlocal count
+            line = ""
             if record is not None:
                 count += 1
-                click.echo(f"{count} of {total}: {description}: {record['us_per_atom']:.1f} µs/atom", err=True)
+                line = f"{count} of {total}: {description}: {record['us_per_atom']:.1f} µs/atom"
+            bar.show(count, description, line)
 
-        yield show_line
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda description, record: bar.update(task, description=description, advance=record is not None)
+        yield show
 
 
 # --- what the user gets -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,7 +15,6 @@ import click
 from ase import Atoms
 from ase.data import chemical_symbols
 from rich.console import Console
-from rich.progress import Progress
 
 from so3md.cli.common import (
     ParallelCommand,
@@ -29,6 +29,7 @@ from so3md.cli.common import (
     set_charge_and_spin,
     team,
 )
+from so3md.cli.progress import ProgressBar
 from so3md.cli.reference_table import error_table, show_found
 from so3md.data_sets import (
     SPIN_CONVENTIONS,
@@ -140,15 +141,15 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     name = f"{dataset.stem}-eval"
     directory = team().from_leader(lambda: _new_directory(output_path(output, name, overwrite), overwrite))
     failed: list[ValueError] = []
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Evaluating", total=len(frames))
+    with ProgressBar(console, len(frames)) as progress:
+        done = itertools.count(1)
         result = evaluate(
             frames,
             calculator,
             references=references,
             numbers=numbers,
             offset=options["energy_offset"],
-            on_structure=lambda: progress.advance(task),
+            on_structure=lambda: progress.show(next(done), "evaluated"),
             on_error=failed.append,
         )
     _show(result, console)

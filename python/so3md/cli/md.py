@@ -29,7 +29,7 @@ from so3md.cli.common import (
     structure_options,
     team,
 )
-from so3md.cli.progress import ProgressDisplay
+from so3md.cli.run_display import RunDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.record import (
@@ -161,7 +161,7 @@ def _run(simulation: Simulation, steps: int, options: dict[str, Any]) -> int:
     """Run, and tell the user about it; returns the exit code."""
     console = make_console()
     _say(console, _describe(simulation, steps, options["supercell"]))
-    with GracefulStop(team()) as stop, ProgressDisplay(simulation, steps, console) as display:
+    with GracefulStop(team()) as stop, RunDisplay(simulation, steps, console) as display:
         simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
         stop.share()
     if stop.requested:

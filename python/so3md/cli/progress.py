@@ -1,78 +1,61 @@
-"""How a run is going: a bar with the time left on a terminal, plain lines elsewhere."""
+"""How far a command is: a bar with the time on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from so3md.dynamics import Simulation
-from so3md.dynamics.outputs import Observation
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _REFRESH = 0.2  # seconds
 _LINE_EVERY = 10.0  # seconds
 
 
-class Speedometer:
-    """Speed of a run since it was made."""
+class ProgressBar:
+    """A bar on a terminal with the time left and a text; elsewhere lines.
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._first_step, self._start = simulation.step, time.perf_counter()
-        self._timestep, self._atoms = simulation.settings.timestep, len(simulation.atoms)
+    passing: of what shows its results itself: the time taken, and nothing stays of the bar. remembers: seconds over
+    which the speed is taken that the time left is made of.
+    """
 
-    def describe(self, step: int) -> str:
-        """Speed up to a step, in ns/day and us/atom/step."""
-        seconds, steps = time.perf_counter() - self._start, step - self._first_step
-        if not steps:
-            return ""
-        nanoseconds_per_day = self._timestep * 1e-6 * steps / seconds * 86400
-        return f"{nanoseconds_per_day:.3g} ns/day, {seconds / steps / self._atoms * 1e6:.3g} us/atom/step"
-
-
-def _state(simulation: Simulation, seen: Observation) -> str:
-    """Temperature and energy, and where the volume changes, density and pressure."""
-    parts = [f"{seen.temperature_K:.0f} K", f"{seen.potential_eV:.3f} eV"]
-    if simulation.settings.ensemble == "npt":
-        parts.append(f"{seen.density_g_cm3:.4g} g/cm^3")
-        if seen.pressure_bar is not None:
-            parts.append(f"{seen.pressure_bar:.0f} bar")
-    return ", ".join(parts)
-
-
-class ProgressDisplay:
-    """Shows a run while it goes on: call `update` after each step."""
-
-    def __init__(self, simulation: Simulation, steps: int, console: Console) -> None:
+    def __init__(
+        self, console: Console, total: int, done: int = 0, *, passing: bool = False, remembers: float = 30.0
+    ) -> None:
         self._console = console
-        self._speed = Speedometer(simulation)
-        self._last_step = simulation.step + steps
-        self._next = time.perf_counter() + (_REFRESH if console.is_terminal else _LINE_EVERY)
+        self._next = 0.0
         self._bar: Progress | None = None
         if console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=console)
-            self._task = self._bar.add_task("", total=self._last_step, completed=simulation.step)
+            clock = TimeElapsedColumn() if passing else TimeRemainingColumn()
+            columns = (BarColumn(20), MofNCompleteColumn(), clock, TextColumn("{task.description}", markup=False))
+            self._bar = Progress(*columns, console=console, transient=passing, speed_estimate_period=remembers)
+            self._task = self._bar.add_task("", total=total, completed=done)
 
-    def update(self, simulation: Simulation) -> None:
-        """Show the present state, if it is time for it."""
-        now = time.perf_counter()
-        if now < self._next and simulation.step != self._last_step:
-            return
-        self._next = now + (_REFRESH if self._bar else _LINE_EVERY)
-        seen = simulation.observe()
-        state = f"{_state(simulation, seen)}, {self._speed.describe(seen.step)}"
+    @property
+    def on_terminal(self) -> bool:
+        """Whether there is a bar, and not lines."""
+        return self._bar is not None
+
+    def wait(self) -> None:
+        """Be due after the usual time only."""
+        self._next = time.perf_counter() + (_REFRESH if self._bar else _LINE_EVERY)
+
+    def due(self) -> bool:
+        """Whether it is time to show something again."""
+        return time.perf_counter() >= self._next
+
+    def show(self, done: int, text: str, line: str = "") -> None:
+        """Show how much is done: the text beside a bar, or a line where there is none, unless it is empty."""
+        self.wait()
         if self._bar:
-            self._bar.update(self._task, completed=seen.step, description=state)
-        else:
-            self._console.print(f"step {seen.step} of {self._last_step}: {state}", soft_wrap=True, highlight=False)
+            self._bar.update(self._task, completed=done, description=text)
+        elif line:
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> ProgressBar:
         if self._bar:
             self._bar.start()
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()

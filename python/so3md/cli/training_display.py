@@ -1,13 +1,12 @@
-"""How a training is going: a bar with errors and the time left on a terminal, plain lines elsewhere."""
+"""How a training is going, and what came of it."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from so3md.cli.progress import ProgressBar
 from so3md.cli.reference_table import error_table
 from so3md.model_file import count_parameters
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from so3md.training.run import Run
     from so3md.training.trainer import Validation
 
-_REFRESH = 0.2  # seconds
-_LINE_EVERY = 10.0  # seconds
 #: Quantities after energy and forces, factors from eV/A^3, e A and 1, and units.
 _OTHERS = (("stress", 1000, "meV/Å³"), ("dipole", 1000, "me Å"), ("hirshfeld_ratios", 1, ""))
 
@@ -26,45 +23,30 @@ class TrainingDisplay:
     """Shows a training: call `update` after each step and `validated` after each validation."""
 
     def __init__(self, run: Run, console: Console) -> None:
-        self._run, self._console = run, console
-        self._next = 0.0
-        self._text = ""
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=console, speed_estimate_period=120)
-            trainer = run.trainer
-            self._task = self._bar.add_task("", total=trainer.total_steps, completed=trainer.step)
+        self._run, self._text = run, ""
+        self._progress = ProgressBar(console, run.trainer.total_steps, run.trainer.step, remembers=120)
 
     def update(self) -> None:
         """Show the present step."""
-        now = time.perf_counter()
-        if self._bar and now >= self._next:
-            self._next = now + _REFRESH
-            self._bar.update(self._task, completed=self._run.trainer.step, description=self._text)
+        if self._progress.on_terminal and self._progress.due():
+            self._progress.show(self._run.trainer.step, self._text)
 
     def validated(self, row: Validation) -> None:
         """Take note of errors."""
         trainer = self._run.trainer
         self._text = validation_text(row, self._run.config.loss.energy_per)
-        now = time.perf_counter()
         last = trainer.step >= trainer.total_steps
-        if self._bar is None and (now >= self._next or last):
-            self._next = now + _LINE_EVERY
-            total = self._run.config.training.epochs
-            self._console.print(
-                f"epoch {row.epoch} of {total}, {trainer.seconds:.0f} s: {self._text}", soft_wrap=True, highlight=False
-            )
+        if not self._progress.on_terminal and (last or self._progress.due()):
+            epoch = f"epoch {row.epoch} of {self._run.config.training.epochs}, {trainer.seconds:.0f} s"
+            self._progress.show(trainer.step, self._text, f"{epoch}: {self._text}")
 
     def __enter__(self) -> TrainingDisplay:
-        if self._bar:
-            self._bar.start()
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.update(self._task, completed=self._run.trainer.step)
-            self._bar.stop()
+        self._progress.show(self._run.trainer.step, self._text)
+        self._progress.__exit__()
 
 
 def validation_text(row: Validation, energy_per: str) -> str:
