@@ -188,12 +188,11 @@ def work() -> str:
     counted = count_work(hyperparameters, read("sizes")["cases"][1]["neighbours_per_atom"])
     rows = [
         [
-            "spherical part of the filters (17), second and third layer, forward, again in the adjoint, and backward, "
-            "once for each *pair*",
+            "spherical filters (17), layers 2 and 3, forward, again and backward, for each *pair*",
             f"{counted.filters:.1f}",
         ],
-        ["rest of the work on edges: attention weights, sums, spherical harmonics, tables", f"{counted.edges:.1f}"],
-        ["node products: projections, MLPs, exchange, readouts, forward and backward", f"{counted.nodes:.1f}"],
+        ["rest on edges: attention weights, sums, spherical harmonics, tables", f"{counted.edges:.1f}"],
+        ["node products: projections, MLPs, exchange, readouts, both ways", f"{counted.nodes:.1f}"],
         ["**total**", f"**{counted.total:.1f}**"],
     ]
     return table(["", "MFLOP"], rows)
