@@ -73,7 +73,7 @@ class Factors:
         return self.energy if quantity == "virial" else getattr(self, quantity, 1.0)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Reference:
     """Reference values of one structure of n atoms; None where there are none.
 

@@ -69,8 +69,7 @@ def _assess(run: Run) -> Assessment:
     file = ModelFile.read(path)
     samples = run.parts[part]
     calculator = So3kratesCalculator(str(path), precision="double")
-    references = [sample.reference() for sample in samples]
-    evaluation = evaluate([sample.atoms() for sample in samples], calculator, references=references, offset="none")
+    evaluation = evaluate([sample.atoms() for sample in samples], calculator, references=samples, offset="none")
     result = Assessment(part, evaluation, *_differences(path, file, samples[:_COMPARED]))
     trainer = run.trainer
     write_json(

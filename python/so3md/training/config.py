@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from so3md import reference_values
 from so3md.data_sets import SPIN_CONVENTIONS
+from so3md.devices import DEVICES
 from so3md.training.schema import ConfigError, build, closest, read_yaml, shown
 
-DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "float64")
 SCHEDULES = ("exponential", "plateau", "cosine", "constant")
-QUANTITIES = ("energy", "forces", "stress", "dipole", "hirshfeld_ratios")
+#: What a loss may ask for: no partial charges, which no experiment or calculation defines.
+QUANTITIES = tuple(name for name in reference_values.QUANTITIES if name != "charges")
 PARTS = ("train", "validation", "test")
 #: Of numbers that only make sense far below, so that nothing overflows later on.
 MOST = 1_000_000_000

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 import zipfile
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,31 +61,16 @@ _ASE_UNITS = Units(energy="eV", length="Angstrom", stress=None)
 
 
 @dataclass
-class Sample:
-    """A structure and its reference values; None where the file has none.
+class Sample(Reference):
+    """A structure and its reference values; no loss asks for charges.
 
-    energy (eV), forces (n, 3) eV/A, stress (3, 3) eV/A^3 with ASE's sign, dipole (3) e A, charges (n) e, for which no
-    loss asks, hirshfeld_ratios (n); file, and origin: that and number of the structure in it, for messages. entries:
-    quantity -> where in the file it stands; left_out: quantity -> why what is there is of no use; names: of all
-    entries of the file.
+    file, and origin: that and number of the structure in it, for messages; names: of all entries of the file.
     """
 
     structure: Structure
-    energy: float | None = None
-    forces: np.ndarray | None = None
-    stress: np.ndarray | None = None
-    dipole: np.ndarray | None = None
-    charges: np.ndarray | None = None
-    hirshfeld_ratios: np.ndarray | None = None
     origin: str = ""
     file: str = ""
-    entries: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
-
-    def reference(self) -> Reference:
-        """The reference values alone."""
-        return Reference(**{item.name: getattr(self, item.name) for item in fields(Reference)})
 
     def atoms(self) -> Atoms:
         """The structure for ASE, with the reference values as results of a calculator."""
