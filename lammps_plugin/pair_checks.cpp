@@ -33,7 +33,7 @@ constexpr double kMostGhosts = 2e7;
 
 void PairSo3krates::check_host() {
   fixes_mind_groups_ = false;
-  if (domain->dimension != 3) stop("it needs a system of three dimensions: remove the command dimension 2");
+  if (domain->dimension != 3) stop("it needs three dimensions: remove the command dimension 2");
   check_wrappers(lmp, *this);
   require_cutoff();
   if (periodic()) {
@@ -219,7 +219,7 @@ void PairSo3krates::forget_charges() {
   const auto& computes = modify->get_compute_list();
   const bool perturbs =
       std::any_of(computes.begin(), computes.end(), [](const auto* compute) { return std::string(compute->style) == "fep"; });
-  if (perturbs && !told_of_fep_) warn("compute fep sees nothing of charges that it changes, which are set anew in each evaluation");
+  if (perturbs && !told_of_fep_) warn("compute fep cannot change charges: the model sets them in each evaluation");
   told_of_fep_ = perturbs;
   if (!fixes_need_equal_charges(lmp)) return;
   for (int i = 0; i < atom->nlocal; ++i)

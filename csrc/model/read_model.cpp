@@ -43,7 +43,7 @@ class TensorReader {
   void finish() const {
     for (const auto& [name, tensor] : file_.tensors()) {
       if (taken_.contains(name)) continue;
-      throw ModelError("tensor " + shown(name) + ": the hyperparameters leave no place for it" + kConvertAgain);
+      throw ModelError("tensor " + shown(name) + ": not one of a model with these hyperparameters" + kConvertAgain);
     }
   }
 
