@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import byref, c_void_p
@@ -44,6 +45,7 @@ from reference_data import load_system
 
 import so3md
 from so3md import So3kratesCalculator, config
+from so3md.charge_and_spin import ChargeAndSpin, check_charge_and_spin
 from so3md.loading import load_model
 
 ROOT = Path(__file__).parents[1]
@@ -568,6 +570,31 @@ def test_python_and_the_library_mean_the_same_model(
         c.call("model_get_info", model, byref(info), ctypes.sizeof(info))
         assert info.cutoff == expected
         c.library.so3md_model_destroy(model)
+
+
+@pytest.mark.parametrize("charge", [-1.0, 0.0, 1.0, 2.0, 10.0, 11.0, 0.5, 2e6])
+@pytest.mark.parametrize("spin", [0.0, 0.5, 1.0, 5.0, 5.5, 0.3, -0.5, 2e6])
+def test_python_and_the_library_judge_charges_and_spins_alike(
+    c: Interface, make_engine: Callable[..., c_void_p], charge: float, spin: float
+) -> None:
+    """Of water, which has ten electrons."""
+    engine, refusal = make_engine(), None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            check_charge_and_spin(10, ChargeAndSpin(charge, spin))
+        except ValueError as error:
+            refusal = str(error)
+    system = c.system(molecule("H2O"), charge, spin)
+    if refusal is None:
+        c.evaluate(engine, system)
+        assert c.warnings(engine).splitlines() == [str(warning.message) for warning in caught]
+        return
+    with pytest.raises(CError) as found:
+        c.evaluate(engine, system)
+    assert found.value.status == INPUT
+    if abs(charge) < 1e6 and 0 <= spin < 1e6:  # else the engine says it in other words, before anything else
+        assert str(found.value) == refusal
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
