@@ -17,7 +17,17 @@ PAGES = sorted(
 MOST_WORDS = 900
 MOST_COLUMNS = 100  # of a table
 #: Pages whose tables are narrow. What needs more words in a cell is a list.
-NARROW = ("architecture", "benchmarking", "gpu", "index", "installation", "parallel", "performance", "training")
+NARROW = (
+    "architecture",
+    "benchmarking",
+    "gpu",
+    "index",
+    "installation",
+    "parallel",
+    "performance",
+    "so3lr",
+    "training",
+)
 
 _CODE_BLOCK = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(`+)(?!`).+?\1")
