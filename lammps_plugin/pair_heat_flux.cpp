@@ -41,6 +41,10 @@ const HeatFlux& PairSo3krates::heat_flux() {
   const std::span<const int> owned = atoms_->owned();
   std::vector<double> velocities(3 * owned.size());
   for (std::size_t row = 0; row < owned.size(); ++row) std::copy_n(atom->v[owned[row]], 3, velocities.begin() + 3 * static_cast<long>(row));
+  collectively(lmp, [&] {
+    require_usable_velocities(static_cast<int>(owned.size()), velocities.data(),
+                              [&](int row) { return "atom " + std::to_string(atom->tag[owned[static_cast<std::size_t>(row)]]); });
+  });
   try {
     if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, settings_.engine, *pool_);
     heat_flux_->evaluate(atoms_->local().domain(), atoms_->species(), totals, velocities.data(), *halo_);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,43 @@ def test_lists_of_the_host_in_between(model: Model, device: str) -> None:
 
 def test_a_cell_in_the_wrong_unit_is_refused(model: Model, device: str) -> None:
     structure = crystal()
-    with pytest.raises(ValueError, match="the periodic cell is too thin"):
+    with pytest.raises(ValueError, match=r"the periodic cell is too thin for the cutoff.*shorten lr_cutoff"):
         Engine(model, device=device, **OPTIONS).evaluate(**structure | {"cell": structure["cell"] * 0.005})
+
+
+def test_lists_that_no_gpu_holds_are_refused_before_pairs_are_counted(
+    model: Model, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SO3MD_EMULATION_MEMORY", str(141 * 10**9))  # without which that of the emulation has no end
+    engine = Engine(model, device=device, lr_cutoff=1000.0)
+    positions = np.random.default_rng(0).uniform(0, 50.0, (12_000, 3))
+    structure = {
+        "numbers": np.full(12_000, crystal()["numbers"][0]),
+        "positions": positions,
+        "cell": 50.0 * np.eye(3),
+        "pbc": [True] * 3,
+    }
+    begin = time.monotonic()
+    with pytest.raises(
+        ValueError, match=r"lists within 1000.5 A .* need .* [GT]B of memory of the GPU, and .* shorten"
+    ):
+        engine.evaluate(**structure)
+    assert time.monotonic() - begin < 20
+
+
+def test_lists_that_outgrow_the_memory_are_refused(model: Model, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact number of pairs, where the density of the cell says nothing of it; afterwards smaller ones go on."""
+    if device != "cuda-emulation":
+        pytest.skip("only the emulation can be given less memory")
+    engine = Engine(model, device=device, **OPTIONS)
+    dense = crystal((3, 3, 2)) | {"pbc": np.zeros(3, bool)}
+    thin = dense | {"positions": 3.0 * dense["positions"]}
+    expected = engine.evaluate(**thin)
+    room = 6000  # bytes: for some more bins, and not for the pairs
+    monkeypatch.setenv("SO3MD_EMULATION_MEMORY", str(engine.info()["device_memory"]["now"] + room))
+    with pytest.raises(ValueError, match=r"lists within .* A .* need .* kB of memory of the GPU, and .* kB are free"):
+        engine.evaluate(**dense)
+    assert engine.evaluate(**thin)["energy"] == expected["energy"]
 
 
 @pytest.mark.parametrize("device_memory", [False, True])

@@ -316,7 +316,7 @@ def test_a_structure_without_velocities_is_refused(calculator: So3kratesCalculat
         calculator.get_heat_flux(molecule("H2O"))
     atoms = waters(1, 1, 1)
     atoms.arrays["momenta"][2, 1] = np.nan
-    with pytest.raises(ValueError, match="velocity of atom 2 is not finite"):
+    with pytest.raises(ValueError, match=r"velocity of atom 2 is .*: expected finite numbers below 1e\+08"):
         calculator.get_heat_flux(atoms)
 
 

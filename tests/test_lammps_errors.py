@@ -7,12 +7,17 @@ import re
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 from ase import Atoms
 from lammps_comparison import assert_equal_to_ase, moved, waters
 from lammps_runs import needs_lammps, run
 from lammps_tools import Job, failure
+from paper_models import structure_of
+from tolerances import rounding
 from toy_models import write_toy_model
+
+from so3md import So3kratesCalculator
 
 pytestmark = needs_lammps
 
@@ -143,6 +148,23 @@ BAD_COMMANDS = {
     "a field from a formula": (
         'fix field all efield/lepton "-0.1*z"\nrun 0',
         r"fix field efield/lepton acts on charges",
+    ),
+    "charges that come and go": (
+        "fix regulation all charge/regulation 1 2 pH 7.0 pKa 6.0 pKb 6.0 pIp 3.0 pIm 3.0 seed 17\nrun 0",
+        r"fix regulation charge/regulation adds and removes charges.*the pair_style line: remove it",
+    ),
+    "cutoffs of kspace that are tuned": (
+        "pair_style so3krates so3lr coulomb kspace\npair_coeff * * H O\nkspace_style pppm 1e-4\n"
+        "fix tuned all tune/kspace 100\nrun 0",
+        r"fix tuned tune/kspace makes pair styles anew with other cutoffs: remove it",
+    ),
+    "fewer ghosts for some types": (
+        "neighbor 2.0 multi\ncomm_modify mode multi reduce/multi\nrun 0",
+        r"needs all ghost atoms within its cutoff: remove comm_modify group or comm_modify reduce/multi",
+    ),
+    "ghosts of a group": (
+        "group some id 1 2 3\natom_modify first some\ncomm_modify group some\nrun 0",
+        r"needs all ghost atoms within its cutoff: remove comm_modify group",
     ),
     "charges of another style": (
         "pair_style hybrid/overlay so3krates so3lr coul/cut 5.0\n"
@@ -300,6 +322,22 @@ def test_more_threads_than_cores(tmp_path: Path) -> None:
     job.commands("run 0")
     job.run()
     assert f"each process has {cores + 1} threads and may use {cores} core(s)" in job.output
+
+
+def test_filters_that_tables_cannot_follow(tmp_path: Path) -> None:
+    """The networks are used, with the forces of ASE, and that is said once in a run of LAMMPS, not by every process."""
+    path = write_toy_model(tmp_path / "toy.safetensors", seed=3, radial_basis={"type": "gaussian", "size": 300})
+    job = Job(tmp_path, waters(2, 2, 2), "toy.safetensors lr_cutoff 6.0")
+    job.report("end")
+    job.commands("run 0")
+    report = job.run(2)["end"]
+    assert job.output.count("change too fast for tables, so that they are computed by their networks") == 1
+    with pytest.warns(UserWarning, match="change too fast for tables"):
+        calculator = So3kratesCalculator(path, lr_cutoff=6.0)
+    atoms = waters(2, 2, 2)
+    bounds = rounding(path, structure_of(atoms), lr_cutoff=6.0)
+    np.testing.assert_allclose(report.forces, calculator.get_forces(atoms), rtol=0, atol=bounds["forces"])
+    assert not calculator.engine_info()["tabulated"]
 
 
 def test_charges_that_a_compute_changes(tmp_path: Path) -> None:

@@ -161,6 +161,14 @@ def test_what_has_no_flux_is_refused(case: str, ranks: int, tmp_path: Path) -> N
     assert re.search(message, failure(job, ranks))
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_velocities_without_end_are_refused(ranks: int, tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(1, 1, 2))
+    job.commands(f"{FLUX}\ngroup fast id 4\nvelocity fast set 1e150 0 0\nthermo_style custom step c_flux[1]\nrun 0")
+    message = r"the velocity of atom 4 has a component of 1e\+150: expected finite numbers below 1e8"
+    assert re.search(message, failure(job, ranks))
+
+
 @needs_emulation
 def test_devices_have_no_flux(tmp_path: Path) -> None:
     job = Job(tmp_path, waters(1, 1, 2), f"so3lr device {EMULATION}")

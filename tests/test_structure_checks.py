@@ -85,6 +85,16 @@ def test_a_density_that_no_substance_has_is_named():
     assert "denser than any substance" in only(oddities(bulk("Cu", a=2.2)))
 
 
+def test_structures_without_a_bond_are_in_other_units():
+    for atoms in (molecule("CH3CH2OH"), read_structure("water")):
+        atoms.set_cell(1.8897 * atoms.cell, scale_atoms=False)
+        atoms.positions *= 1.8897
+        assert "no two of its atoms are within a bond" in only(oddities(atoms))
+    assert oddities(Atoms("H2", [[0, 0, 0], [0, 0, 5]])) == []  # two that are pulled apart
+    assert oddities(bulk("Ar", "fcc", a=5.3, cubic=True)) == []
+    assert oddities(bulk("NaCl", "rocksalt", a=5.64, cubic=True)) == []
+
+
 @pytest.mark.parametrize("second", ["O", "C", "H"])
 def test_alternate_locations_are_named(second: str):
     atoms = molecule("CH3CH2OH")

@@ -114,6 +114,19 @@ def test_what_cannot_be_read_or_replicated_is_refused(tmp_path):
         read_structure(tmp_path)
 
 
+def test_deuterium_in_pdb_files_is_hydrogen_of_its_mass(tmp_path):
+    row = "HETATM{:5d}  {:3s} DOD A   1    {:8.3f}{:8.3f}{:8.3f}  1.00  0.00          {:>2s}\n"
+    heavy = (
+        row.format(1, "O", 0, 0, 0, "O") + row.format(2, "D1", 0.96, 0, 0, "D") + row.format(3, "D2", 0, 0.96, 0, "T")
+    )
+    light = heavy.replace(" D\n", " H\n").replace(" T\n", " H\n").replace("D1", "H1").replace("D2", "H2")
+    (tmp_path / "water.pdb").write_text(f"MODEL\n{heavy}ENDMDL\nMODEL\n{light}ENDMDL\nEND\n")
+    for index, masses in ((0, [15.999, 2.014, 3.016]), (1, [15.999, 1.008, 1.008])):
+        atoms = read_structure(tmp_path / "water.pdb", index)
+        assert atoms.numbers.tolist() == [8, 1, 1]
+        assert atoms.get_masses().tolist() == masses
+
+
 @pytest.mark.parametrize("name", ["heavy.xyz", "heavy.extxyz"])
 def test_deuterium_and_tritium_are_hydrogen_of_other_masses(name: str, tmp_path):
     plain = "3\nheavy water\nO 0 0 0\nD 0.96 0 0\nT 0 0.96 0\n"

@@ -11,6 +11,7 @@ import pytest
 from ase.build import molecule
 from click.testing import CliRunner
 from paper_models import structure_of, water
+from test_cuda_errors import EMULATION, needs_emulation
 from tolerances import assert_within, rounding
 
 from so3md import So3kratesCalculator, evaluate_many
@@ -63,6 +64,20 @@ def test_tables_are_used_where_they_are_good_enough(toy_model: ToyModel, name: s
     assert engine.info()["tabulated"]
     exact = Engine(model, precision="double", **OPTIONS).evaluate(**structure)
     assert_within(rounding(model, structure, **OPTIONS), engine.evaluate(**structure), exact)
+
+
+@needs_emulation
+@pytest.mark.parametrize("name", FAST)
+def test_a_gpu_uses_the_networks_as_well(toy_model: ToyModel, name: str) -> None:
+    model, structure = Model(toy_model(seed=3, **FAST[name])), structure_of(molecule("H2O"))
+    options = {"lr_cutoff": 6.0, "device": EMULATION}
+    with pytest.warns(UserWarning, match=WARNING):
+        engine = Engine(model, **options)
+    assert not engine.info()["tabulated"]
+    exact = Engine(model, precision="double", lr_cutoff=6.0).evaluate(**structure)
+    assert_within(rounding(model, structure, lr_cutoff=6.0), engine.evaluate(**structure), exact)
+    tables = Engine(model, tabulate=True, **options)  # which give other numbers, so that the networks were used
+    assert np.abs(tables.evaluate(**structure)["forces"] - engine.evaluate(**structure)["forces"]).max() > 1e-5
 
 
 def test_what_was_asked_for_is_not_overruled(toy_model: ToyModel) -> None:

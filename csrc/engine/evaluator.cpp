@@ -168,6 +168,7 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
 HeatFluxShares Evaluator::heat_flux(const System& system, const double* velocities) {
   if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, options_, pool_);
   check_system(*model_, options_, system);
+  require_usable_velocities(system.n, velocities, [](int atom) { return "atom " + std::to_string(atom) + " (counted from 0)"; });
   HeatFluxShares out;
   atoms_.clear();
   if (system.n == 0) return out;

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <tuple>
 
 #include "common/index.h"
@@ -43,18 +42,6 @@ double spread(const BinGrid& grid, const double* positions, const Cell& cell) {
     }
   }
   return std::hypot(high[0] - low[0], high[1] - low[1], high[2] - low[2]);
-}
-
-// About how many neighbours a point has at least: as many as there are points for every lattice vector that is so short that all pairs
-// are within the radius; in a cell that is periodic along all directions, the mean number, whatever the spread.
-double expected_neighbours(int n, double radius, double spread_of_points, const Cell& cell) {
-  const int directions = int{cell.periodic(0)} + int{cell.periodic(1)} + int{cell.periodic(2)};
-  const double r = directions == 3 ? radius : radius - spread_of_points;
-  if (r <= 0) return 0;
-  // Vectors of directions that do not repeat have the length 1: the volume is that of a cell, the area of a slab, the length of a wire.
-  const double points = n / cell.volume();
-  const double reach[] = {1.0, 2.0 * r, std::numbers::pi * r * r, 4.0 / 3.0 * std::numbers::pi * r * r * r};
-  return points * reach[directions];
 }
 
 // Before pairs are counted: for too many of them that takes long.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <numbers>
+#include <string>
 
 #include "common/discard.h"
 #include "common/number_text.h"
@@ -291,6 +293,12 @@ void Search::fill(const BinGrid::Bin& bin, Scratch& scratch) {
   }
 }
 
+[[noreturn]] void refuse_lists(double bytes, double radius, const std::string& memory, double available, const std::string& several) {
+  throw ListsTooLarge("the neighbour lists within " + number_text(radius) + " A (cutoff and skin) need " + bytes_text(bytes) + " of " +
+                      memory + ", and " + bytes_text(available) +
+                      " are free: shorten the long-range cutoff (lr_cutoff), or take a smaller system or " + several);
+}
+
 }  // namespace
 
 void require_memory_for_lists(double bytes, double radius) {
@@ -298,9 +306,23 @@ void require_memory_for_lists(double bytes, double radius) {
   if (bytes < kSmall) return;
   const auto available = available_memory();
   if (!available || bytes < *available) return;
-  throw ListsTooLarge("the neighbour lists within " + number_text(radius) + " A (cutoff and skin) need " + bytes_text(bytes) +
-                      " of memory, and " + bytes_text(*available) +
-                      " are free: shorten the long-range cutoff (lr_cutoff), or take a smaller system or several processes");
+  refuse_lists(bytes, radius, "memory", *available, "several processes");
+}
+
+void require_memory_of_gpu_for_lists(double bytes, double radius, double available) {
+  if (bytes > available) refuse_lists(bytes, radius, "memory of the GPU", available, "several GPUs");
+}
+
+// As many as there are points for every lattice vector that is so short that all pairs are within the radius; in a cell that is periodic
+// along all directions, the mean number, whatever the spread.
+double expected_neighbours(int n, double radius, double spread, const Cell& cell) {
+  const int directions = int{cell.periodic(0)} + int{cell.periodic(1)} + int{cell.periodic(2)};
+  const double r = directions == 3 ? radius : radius - spread;
+  if (r <= 0) return 0;
+  // Vectors of directions that do not repeat have the length 1: the volume is that of a cell, the area of a slab, the length of a wire.
+  const double points = n / cell.volume();
+  const double reach[] = {1.0, 2.0 * r, std::numbers::pi * r * r, 4.0 / 3.0 * std::numbers::pi * r * r * r};
+  return points * reach[directions];
 }
 
 FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& roles, std::vector<NeighbourRows>& lists, ThreadPool& pool) {

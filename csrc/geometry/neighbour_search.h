@@ -47,6 +47,12 @@ class ListsTooLarge : public std::invalid_argument {
 /// Throws ListsTooLarge where lists within `radius` (A) that take so many bytes would fill the memory that is left.
 void require_memory_for_lists(double bytes, double radius);
 
+/// The same for a GPU, of whose memory so many bytes are free.
+void require_memory_of_gpu_for_lists(double bytes, double radius, double available);
+
+/// About how many neighbours within `radius` (A) each of n points in a cell has at least, whose distances are at most `spread` (A).
+double expected_neighbours(int n, double radius, double spread, const Cell& cell);
+
 /// Bytes of a pair in a list, and of a site beside the lists, with all that is kept of it.
 constexpr double kBytesPerPair = sizeof(int), kBytesPerSite = 70;
 

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "common/index.h"
+#include "common/number_text.h"
 #include "heat_flux/charge_shares.h"
 #include "network/embedding.h"
 #include "network/harmonics_table.h"
@@ -240,6 +241,16 @@ void HeatFlux::long_range(HaloExchange& halo) {
   step.alpha = alpha_.data();
   step.energy = energy_.data();
   pool_.parallel_for(domain_->n_owned, kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(step, begin, end); });
+}
+
+void require_usable_velocities(int n, const double* velocities, const std::function<std::string(int)>& name) {
+  for (int atom = 0; atom < n; ++atom)
+    for (int k = 0; k < 3; ++k) {
+      const double v = velocities[3 * index_of(atom) + index_of(k)];
+      if (std::abs(v) < kLargestVelocity) continue;  // not so for NaN
+      throw std::invalid_argument("the velocity of " + name(atom) + " has a component of " + number_text(v) +
+                                  ": expected finite numbers below 1e8");
+    }
 }
 
 }  // namespace so3md

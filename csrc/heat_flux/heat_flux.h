@@ -1,7 +1,9 @@
 // The heat flux of a model: atomic energies, and how they and their places change when atoms move (section 10 of docs/theory.md).
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "common/aligned.h"
@@ -71,5 +73,11 @@ class HeatFlux {
   std::vector<double> c6_factor_;                       // by slot
   std::vector<AlignedVector<double>> scratch_;          // by thread
 };
+
+/// Velocities (in the unit of the host) are below this: with their cube, the flux is still a number.
+inline constexpr double kLargestVelocity = 1e8;
+
+/// Throws std::invalid_argument for velocities of n atoms that are not. `name` names an atom by its index.
+void require_usable_velocities(int n, const double* velocities, const std::function<std::string(int)>& name);
 
 }  // namespace so3md

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from so3md._engine import Engine, Model
 
 PRECISIONS = ("mixed", "double")
+LARGEST_VELOCITY = 1e8  # of a heat flux, in ASE's unit; the engine's bound (csrc/heat_flux/heat_flux.cpp)
 MOST_THREADS = 1024  # of the engine (csrc/common/resources.h)
 
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
@@ -541,8 +542,13 @@ class So3kratesCalculator(Calculator):
         if not atoms.has("momenta"):
             raise ValueError("a heat flux needs velocities, and this structure has none: set them, or run dynamics")
         velocities = np.ascontiguousarray(atoms.get_velocities(), dtype=float)
-        if not np.isfinite(velocities).all():
-            raise ValueError(f"the velocity of atom {np.argmin(np.isfinite(velocities).all(axis=1))} is not finite")
+        usable = (np.abs(velocities) < LARGEST_VELOCITY).all(axis=1)  # not so for nan
+        if not usable.all():
+            atom = np.argmin(usable)
+            raise ValueError(
+                f"the velocity of atom {atom} is {velocities[atom].tolist()}: expected finite numbers below "
+                f"{LARGEST_VELOCITY:g}, in ASE's unit (some 10 A/ps)"
+            )
         return self._request(atoms, self.check_state(atoms), properties=(), velocities=velocities)
 
 

@@ -17,6 +17,9 @@ from ase.data import chemical_symbols, covalent_radii
 #: simulation, even a hot one, are never so short. (H2: 0.74 A long, nearer than 0.5 A never.)
 _SHARE_OF_BOND = 0.5
 _SHORTEST_DISTANCE = 0.5
+#: In what is no gas, some atoms are nearer than this share of their bond; in Bohr, a bond would be 1.9 of its length.
+_LONGEST_BOND = 1.5
+_NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 #: A periodic structure repeats after one bond at least; the shortest known periods are those of chains and metals.
 _SHORTEST_PERIOD = 1.2
 _THINNEST_BOX = 0.3  # below, only the period is spoken of
@@ -38,8 +41,8 @@ class OddStructureWarning(UserWarning):
 def oddities(atoms: Atoms) -> list[str]:
     """What no substance has about a structure: texts that name atoms (counted from 0) or the box; empty if all is well.
 
-    What is looked at: periods and volume of the box, and pairs of atoms, periodic images included, that are nearer than
-    half a bond. Takes time and memory in proportion to the number of atoms.
+    What is looked at: periods and volume of the box, pairs of atoms, periodic images included, that are nearer than
+    half a bond, and whether there is any bond. Takes time and memory in proportion to the number of atoms.
 
     >>> oddities(Atoms("H2", [(0, 0, 0), (0, 0, 0.74)]))
     []
@@ -48,7 +51,7 @@ def oddities(atoms: Atoms) -> list[str]:
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         return []  # refused where they are evaluated
-    return [text for text in (_odd_box(atoms), _close_pairs(atoms)) if text]
+    return [text for text in (_odd_box(atoms), _odd_distances(atoms)) if text]
 
 
 def warn_of_odd_structures(structures: Iterable[Atoms], names: Sequence[str] | None = None) -> None:
@@ -98,11 +101,15 @@ def _least_volume(numbers: np.ndarray) -> float:
     return float(np.sum(counts * np.maximum(room * spheres, _LEAST_ROOM)))
 
 
-def _close_pairs(atoms: Atoms) -> str | None:
-    """Names the closest of the pairs that are nearer than half a bond."""
+def _odd_distances(atoms: Atoms) -> str | None:
+    """Names the closest of the pairs that are nearer than half a bond; or says that no atoms are within a bond."""
     radii = covalent_radii[atoms.numbers]
-    i, j, distance = _near_pairs(atoms, max(_SHORTEST_DISTANCE, _SHARE_OF_BOND * 2 * radii.max()))
-    close = distance < np.maximum(_SHORTEST_DISTANCE, _SHARE_OF_BOND * (radii[i] + radii[j]))
+    i, j, distance = _near_pairs(atoms, max(_SHORTEST_DISTANCE, _LONGEST_BOND * 2 * radii.max()))
+    bond = radii[i] + radii[j]
+    bonded = (distance < _LONGEST_BOND * bond).any() or np.isin(atoms.numbers, _NOBLE_GASES).any()
+    if len(atoms) > 2 and not bonded:
+        return "no two of its atoms are within a bond of each other: look for other units than Angstrom, such as Bohr"
+    close = distance < np.maximum(_SHORTEST_DISTANCE, _SHARE_OF_BOND * bond)
     pairs: dict[tuple[int, int], float] = {}
     for first, second, value in zip(i[close].tolist(), j[close].tolist(), distance[close].tolist(), strict=True):
         pair = (min(first, second), max(first, second))

@@ -6,8 +6,10 @@
 #include <limits>
 #include <utility>
 
+#include "common/number_text.h"
 #include "cuda/lists/point_lists.h"
 #include "geometry/neighbour_list.h"
+#include "geometry/neighbour_search.h"
 
 namespace so3md::cuda {
 
@@ -125,6 +127,7 @@ void PointLists::build(const PointSystem& system, const Stream& stream) {
   upload_positions(stream);
   take_owners(system, stream);
   wrap(system, stream);
+  require_memory();
   order_points(system, stream);
   make_sites(system, stream);
   place_sites_again(stream);
@@ -143,8 +146,28 @@ void PointLists::refuse_thin_cell(const PointSystem& system) const {
   for (int k = 0; k < 3; ++k)
     if (system.cell->periodic(k)) images *= 2.0 * std::ceil(longest() / system.cell->height(k)) + 1.0;
   if (images > kMostImages)
-    throw std::invalid_argument("the periodic cell is too thin: it is repeated more than a million times within " +
-                                std::to_string(longest()) + " A of an atom; check that the cell is given in Angstrom");
+    throw std::invalid_argument("the periodic cell is too thin for the cutoff: it is repeated more than a million times within " +
+                                number_text(longest()) + " A of an atom; shorten lr_cutoff, or check that the cell is given in Angstrom");
+}
+
+// Before pairs are counted, as the host does: for too many of them that takes long.
+void PointLists::require_memory() const {
+  constexpr double kSafely = 0.9;  // the exact numbers are looked at when they are known
+  double spread = 0.0, bytes = 0.0;
+  for (std::size_t k = 0; k < 3; ++k)
+    spread += (all_.high[k] - all_.low[k]) * std::hypot(cell_.vectors()[k][0], cell_.vectors()[k][1], cell_.vectors()[k][2]);
+  for (const double radius : {short_radius_, has_long_list() ? long_radius_ : 0.0}) {
+    const double neighbours = radius > 0.0 ? expected_neighbours(n_points_, radius, spread, cell_) : 0.0;
+    bytes += neighbours * kBytesPerPair * view_.n_owned;
+    if (cell_.any_periodic()) bytes += neighbours * kBytesPerSite;
+  }
+  require_memory_for(kSafely * bytes);
+}
+
+// For lists of so many bytes, those that there are given up.
+void PointLists::require_memory_for(double bytes) const {
+  const auto present = static_cast<double>(short_sites_.bytes() + long_sites_.bytes());
+  if (bytes > present) require_memory_of_gpu_for_lists(bytes, longest(), static_cast<double>(free_memory()) + present);
 }
 
 // Whose the points are.
@@ -227,7 +250,8 @@ void PointLists::make_sites(const PointSystem& system, const Stream& stream) {
   }
   if (view_.n_owned + others > std::numeric_limits<int>::max())
     throw std::invalid_argument("too many atoms: " + std::to_string(system.n) + " atoms and their periodic images within " +
-                                std::to_string(longest()) + " A exceed 2^31 sites; split the system over several processes");
+                                number_text(longest()) +
+                                " A exceed 2^31 sites; shorten lr_cutoff, or split the system over several processes");
   view_.n_sites = view_.n_owned + static_cast<int>(others);
   for (auto* numbers : {&site_point_, &slot_}) numbers->resize(size_of(view_.n_sites));
   site_shift_.resize(size_of(view_.n_sites));
@@ -358,6 +382,7 @@ void PointLists::fill_lists(const Stream& stream) {
   copy_to_host(&n_long, long_offsets_.data() + rows, sizeof(std::int64_t), stream);
   copy_to_host(&view_.most_short, most_.data(), sizeof(int), stream);
   stream.synchronize();
+  require_memory_for(kBytesPerPair * (static_cast<double>(view_.n_short) + static_cast<double>(n_long)));
   short_sites_.resize(size_of(view_.n_short));
   long_sites_.resize(size_of(n_long));
   ListTask task = list_task();

@@ -22,7 +22,8 @@ class PointLists {
   /// Whether lists must be built for these points; the same answer in all processes that share them.
   bool are_old(const PointSystem& system) const;
 
-  /// New lists. Throws std::invalid_argument for impossible positions, or a cell that is too thin. Waits for the device.
+  /// New lists. Throws std::invalid_argument for impossible positions, or a cell that is too thin, and ListsTooLarge
+  /// for what would fill the memory of the GPU. Waits for the device.
   void build(const PointSystem& system, const Stream& stream);
 
   /// As if there were no lists.
@@ -58,6 +59,8 @@ class PointLists {
   bool all_pairs() const;
   bool has_long_list() const { return long_radius_ > 0.0 && !all_pairs(); }
   void refuse_thin_cell(const PointSystem& system) const;
+  void require_memory() const;
+  void require_memory_for(double bytes) const;
   void stage(const PointSystem& system);
   void upload_positions(const Stream& stream);
   void update_species(const PointSystem& system, bool rebuilt, const Stream& stream);

@@ -96,7 +96,7 @@ def show_assessment(run: Run, result: Assessment, console: Console) -> None:
     console.print(table)
     trainer = run.trainer
     console.print(
-        f"Ended with {trainer.stop_reason}; best after epoch {trainer.best_epoch}, {trainer.seconds:.0f} s in all. "
+        f"Ended: {trainer.stop_reason}; best after epoch {trainer.best_epoch}, {trainer.seconds:.0f} s in all. "
         f"Engine and PyTorch agree to {result.energy_difference:.0e} eV/atom and {result.force_difference:.0e} eV/Å.\n"
         f"The model: {run.directory / 'model.safetensors'}",
         highlight=False,

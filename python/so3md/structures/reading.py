@@ -58,7 +58,8 @@ def _read(path: Path, index: int | slice, format: str) -> list[Atoms]:
     try:
         frames = read(path, slice(None) if all_first else index, format, do_not_split_by_at_sign=True)
     except KeyError as error:
-        if format not in FORMATS or error.args[0] not in ISOTOPES:
+        unknown = error.args[0] in ISOTOPES or format == "proteindatabank"  # of which ASE names the label
+        if format not in FORMATS or not unknown:
             raise
         frames, all_first = read_with_isotopes(path, format), True
     found = frames if isinstance(frames, list) else [frames]
