@@ -39,10 +39,13 @@ void PairSo3krates::check_host() {
   if (periodic()) {
     cell();  // a box of absurd length crashes LAMMPS before it is evaluated
     check_ghosts();
+  } else if (settings_.engine.coulomb == Coulomb::ewald) {
+    cell();
   }
   const bool other_kspace = !kspace_ && force->kspace != nullptr;
   if (other_kspace && model_->hyper.electrostatics)
-    stop("coulomb cut would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
+    stop("coulomb " + coulomb_word() +
+         " would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
   if (!writes_charges()) return;
   if (other_kspace)
     stop("the kspace style would act on the charges that the model predicts as if they were constants: remove kspace_style");
@@ -83,7 +86,8 @@ void PairSo3krates::check_ghosts() const {
   if (ghosts <= kMostGhosts) return;
   stop("with a cutoff of " + number_text(cutoff()) + " A and a skin of " + number_text(neighbor->skin) + " A, each process would hold " +
        number_text(ghosts) + " images of atoms, and " + number_text(kMostGhosts) +
-       " are the limit: give a shorter lr_cutoff, or coulomb kspace for the sum over all images; check that the box is in Angstrom");
+       " are the limit: give a shorter lr_cutoff, or coulomb ewald for the sum over all images of charges; check that the box is in "
+       "Angstrom");
 }
 
 int PairSo3krates::number_of_pair(int i, int j) const { return i * (atom->ntypes + 1) + j; }

@@ -127,6 +127,7 @@ Cell PairSo3krates::cell() const {
   try {
     const Cell box(vectors, {domain->xperiodic != 0, domain->yperiodic != 0, domain->zperiodic != 0});
     check_nonlocal_cell(*model_, box);
+    check_electrostatics(*model_, settings_.engine, box, static_cast<double>(atom->natoms));
     return box;
   } catch (const std::invalid_argument& unfit) {
     stop(unfit.what());

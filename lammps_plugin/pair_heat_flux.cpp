@@ -15,6 +15,7 @@ std::string PairSo3krates::why_no_heat_flux() const {
     return "it has the flux of pair style so3krates alone, and there are other interactions (a hybrid pair style, bonds, angles, ...): "
            "remove them";
   if (kspace_) return "it has no flux of coulomb kspace: use coulomb cut";
+  if (settings_.engine.coulomb == Coulomb::ewald) return "it has no flux of coulomb ewald: use coulomb cut";
   if (engine_->makes_lists()) return "it is evaluated on processors only: use device cpu";
   if (model_->hyper.architecture != Architecture::so3krates)
     return "it is there for models of the architecture so3krates, and this one is of so3krates-2022";

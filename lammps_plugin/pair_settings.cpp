@@ -15,8 +15,8 @@ namespace so3md {
 namespace {
 
 constexpr const char* kSyntax =
-    "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|kspace] [precision mixed|double] "
-    "[device cpu|cuda|cuda:N] [threads N]";
+    "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|ewald|kspace] [ewald_accuracy A] "
+    "[precision mixed|double] [device cpu|cuda|cuda:N] [threads N]";
 
 constexpr double kShortestLength = 1e-3, kLongestLength = 1e6;  // A, the bounds of the engine
 constexpr double kLargestTotal = 1e6;                           // charge, e, and spin
@@ -50,11 +50,12 @@ class Parser {
   }
 
   Setter setter_of(const std::string& keyword) {
-    const std::array<std::pair<const char*, Setter>, 8> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
+    const std::array<std::pair<const char*, Setter>, 9> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
                                                                  {"spin", [this](const auto& word) { set_spin(word); }},
                                                                  {"lr_cutoff", [this](const auto& word) { set_cutoff(word); }},
                                                                  {"lr_damping", [this](const auto& word) { set_damping(word); }},
                                                                  {"coulomb", [this](const auto& word) { set_coulomb(word); }},
+                                                                 {"ewald_accuracy", [this](const auto& word) { set_accuracy(word); }},
                                                                  {"precision", [this](const auto& word) { set_precision(word); }},
                                                                  {"device", [this](const auto& word) { set_device(word); }},
                                                                  {"threads", [this](const auto& word) { set_threads(word); }}}};
@@ -96,8 +97,15 @@ class Parser {
   }
 
   void set_coulomb(const std::string& word) {
-    if (word != "cut" && word != "kspace") refuse("coulomb", "cut or kspace", word);
+    if (word != "cut" && word != "cutoff" && word != "ewald" && word != "kspace") refuse("coulomb", "cut, ewald or kspace", word);
     settings_.kspace = word == "kspace";
+    settings_.engine.coulomb = word == "ewald" ? Coulomb::ewald : Coulomb::cutoff;
+  }
+
+  void set_accuracy(const std::string& word) {
+    settings_.engine.ewald_accuracy = number(word);
+    if (!(*settings_.engine.ewald_accuracy >= 1e-12 && *settings_.engine.ewald_accuracy <= 1.0))
+      refuse("ewald_accuracy", "an error of forces from 1e-12 to 1 eV/A, whatever the units", word);
   }
 
   void set_precision(const std::string& word) {

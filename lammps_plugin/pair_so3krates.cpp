@@ -210,9 +210,10 @@ void PairSo3krates::describe() const {
   const EngineOptions& options = settings_.engine;
   std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + number_text(settings_.totals.charge) +
                      ", spin " + number_text(settings_.totals.spin) + "\n  cutoffs " + number_text(model_->hyper.cutoff) + " and " +
-                     long_range_text() + ", coulomb " + (kspace_ ? "kspace (gewald " + number_text(force->kspace->g_ewald) + ")" : "cut") +
-                     ", precision " + (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() +
-                     "), " + std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
+                     long_range_text() + ", coulomb " + coulomb_word() +
+                     (kspace_ ? " (gewald " + number_text(force->kspace->g_ewald) + ")" : "") + ", precision " +
+                     (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() + "), " +
+                     std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
   if (options.device.kind != DeviceKind::cpu)
     text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"
                                        : std::string("  the processes of a machine use its GPUs in turn\n");
@@ -221,6 +222,11 @@ void PairSo3krates::describe() const {
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
   LAMMPS_NS::utils::logmesg(lmp, text);
   if (const std::string warning = engine_->table_warning(); !warning.empty()) warn(warning);
+}
+
+std::string PairSo3krates::coulomb_word() const {
+  if (settings_.kspace) return "kspace";
+  return settings_.engine.coulomb == Coulomb::ewald ? "ewald" : "cut";
 }
 
 // The long-range cutoff, and whose choice it is.

@@ -94,6 +94,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   bool is_seen(int index) const;  ///< whether an atom is one of the model's
   void describe() const;
   std::string long_range_text() const;
+  std::string coulomb_word() const;
 
   // Of compute.
   bool lists_are_old() const;

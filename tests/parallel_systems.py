@@ -49,11 +49,14 @@ SYSTEMS: dict[str, Callable[[], tuple[Atoms, float | None]]] = {
 
 MOVED = "after molecular dynamics"
 MIXED = "water in mixed precision"
+EWALD = "triclinic water without a cutoff of charges"
 
 
-def make_calculator(lr_cutoff: float | None = 12.0, precision: str = "double", comm: Any = None) -> So3kratesCalculator:
+def make_calculator(
+    lr_cutoff: float | None = 12.0, precision: str = "double", comm: Any = None, coulomb: str = "cutoff"
+) -> So3kratesCalculator:
     """A calculator with one thread."""
-    return So3kratesCalculator(lr_cutoff=lr_cutoff, precision=precision, threads=1, comm=comm)
+    return So3kratesCalculator(lr_cutoff=lr_cutoff, precision=precision, threads=1, comm=comm, coulomb=coulomb)
 
 
 def results(atoms: Atoms) -> dict[str, Any]:
@@ -76,7 +79,10 @@ def results_of_all(comm: Any = None) -> dict[str, dict[str, Any]]:
         found[name] = results(atoms)
     atoms, _ = SYSTEMS["water"]()
     atoms.calc = make_calculator(precision="mixed", comm=comm)
-    return found | {MIXED: results(atoms)}
+    found[MIXED] = results(atoms)
+    atoms, _ = SYSTEMS["triclinic"]()
+    atoms.calc = make_calculator(comm=comm, coulomb="ewald")
+    return found | {EWALD: results(atoms)}
 
 
 def run_dynamics(calculator: So3kratesCalculator, on_step: Callable[[], Any] = lambda: None) -> Atoms:

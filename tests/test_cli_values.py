@@ -32,16 +32,17 @@ def water() -> str:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 OF_MODELS = ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device", "precision")
+OF_EWALD = ("coulomb", "ewald-accuracy")
 OF_DYNAMICS = (
     *("ensemble", "thermostat", "temperature", "timestep", "steps", "friction", "taut", "taup", "pressure", "seed"),
     *("velocities", "max-temperature", "log-interval", "trajectory-interval", "checkpoint-interval"),
 )
 OPTIONS = {
-    "relax": (*OF_MODELS, "supercell", "fmax", "steps", "pressure", "cell", "optimizer"),
-    "eval": (*OF_MODELS, "spin-convention"),
+    "relax": (*OF_MODELS, *OF_EWALD, "supercell", "fmax", "steps", "pressure", "cell", "optimizer"),
+    "eval": (*OF_MODELS, *OF_EWALD, "spin-convention"),
     "bench": ("index", "charge", "spin", "lr-cutoff", "atoms", "threads", "seconds", "supercell"),
-    "md": (*OF_MODELS, *OF_DYNAMICS, "supercell", "trajectory-format"),
-    "lammps": (*OF_MODELS, *OF_DYNAMICS, "supercell", "fmax", "coulomb", "cell", "units", "atom-style"),
+    "md": (*OF_MODELS, *OF_EWALD, *OF_DYNAMICS, "supercell", "trajectory-format"),
+    "lammps": (*OF_MODELS, *OF_DYNAMICS, "supercell", "fmax", *OF_EWALD, "cell", "units", "atom-style"),
 }
 #: Values of options that are no mistake.
 FINE = {

@@ -74,6 +74,11 @@ SUBJECTS = {
     (74, 75): "rate|moment",
     (76, 76): "moved|moment",
     (77, 77): "charge|c_j",
+    (78, 79): "charge|images|structure factors",
+    (80, 80): "structure factors|sums",
+    (81, 82): "potential|force|weights|row",
+    (83, 83): "accuracy|error",
+    (84, 84): "strain",
 }
 
 _NUMBER = r"\(?\d+\)?"

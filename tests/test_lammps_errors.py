@@ -32,7 +32,7 @@ BAD_COMMANDS = {
     "no number": ("pair_style so3krates so3lr charge one", r"one"),
     "part of a charge": ("pair_style so3krates so3lr charge 0.5", r"charge: expected an integer.*found 0.5"),
     "bad spin": ("pair_style so3krates so3lr spin 0.3", r"spin: expected 0, 0.5, 1.*found 0.3"),
-    "bad coulomb": ("pair_style so3krates so3lr coulomb pme", r"coulomb: expected cut or kspace, found pme"),
+    "bad coulomb": ("pair_style so3krates so3lr coulomb pme", r"coulomb: expected cut, ewald or kspace, found pme"),
     "bad precision": (
         "pair_style so3krates so3lr precision single",
         r"precision: expected mixed or double, found single",

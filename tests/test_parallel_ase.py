@@ -17,7 +17,17 @@ import pytest
 from ase.build import molecule
 from ase.io import read, write
 from parallel_runs import finish, mpiexec, run, run_checks, start
-from parallel_systems import MIXED, MOVED, SYSTEMS, make_calculator, results, results_of_all, run_dynamics, water_box
+from parallel_systems import (
+    EWALD,
+    MIXED,
+    MOVED,
+    SYSTEMS,
+    make_calculator,
+    results,
+    results_of_all,
+    run_dynamics,
+    water_box,
+)
 from reference_data import load_system
 from sanitizers import patience
 from tolerances import RANKS, RANKS_RELATIVE_ENERGY, RANKS_TRAJECTORY, rounding
@@ -77,7 +87,8 @@ def check(found: dict[str, float], n_atoms: int) -> None:
 def test_results_in_double_precision_are_those_of_one_process(report: dict):
     for name, make in SYSTEMS.items():
         check(report[name], len(make()[0]))
-    for name in ("water", "triclinic", "thinner than the cutoffs"):
+    check(report[EWALD], len(SYSTEMS["triclinic"]()[0]))
+    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD):
         assert {"stress", "stresses"} <= report[name].keys()
 
 

@@ -40,12 +40,15 @@ py::array_t<double> energy_columns(const std::vector<EnergyComponents>& energies
 }
 
 std::unique_ptr<BatchEvaluator> make_batch_engine(std::shared_ptr<const Model> model, const std::string& precision, std::int64_t threads,
-                                                  std::optional<double> lr_cutoff, double lr_damping, const std::string& device) {
+                                                  std::optional<double> lr_cutoff, double lr_damping, const std::string& device,
+                                                  const std::string& coulomb, std::optional<double> ewald_accuracy) {
   EngineOptions options;
   options.device = parse_device(device);
   options.precision = parse_precision(precision);
   options.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
   options.dispersion_damping = lr_damping;
+  options.coulomb = parse_coulomb(coulomb);
+  options.ewald_accuracy = ewald_accuracy;
   check_threads(threads);
   auto evaluator = std::make_unique<BatchEvaluator>(std::move(model), options, static_cast<int>(threads));
   warn(evaluator->table_warning());
@@ -110,7 +113,8 @@ void bind_batch(py::module_& module) {
                              "not be evaluated, or is empty; energy (n, 6) has the total, nn, nn_noshift, zbl, electrostatics and "
                              "dispersion.")
       .def(py::init(&make_batch_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0,
-           py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0, py::arg("device") = "cpu")
+           py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0, py::arg("device") = "cpu", py::arg("coulomb") = "cutoff",
+           py::arg("ewald_accuracy") = py::none())
       .def("evaluate", &evaluate_batch, py::arg("sizes"), py::arg("numbers"), py::arg("positions"), py::arg("cells"), py::arg("pbc"),
            py::arg("charges"), py::arg("spins"), py::arg("forces") = true, py::arg("virials") = false)
       .def_property_readonly("threads", &BatchEvaluator::threads);

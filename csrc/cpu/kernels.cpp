@@ -1,4 +1,5 @@
 // All kernels for one instruction set; compiled once for each, with SO3MD_ISA naming it.
+#include "cpu/ewald_kernels.h"
 #include "cpu/first_layer_kernels.h"
 #include "cpu/pair_kernels.h"
 #include "cpu/readout_kernels.h"
@@ -79,11 +80,28 @@ template <class Real>
 KernelTable<Real> make_table() {
 #define SO3MD_NAME_OF(token) #token
 #define SO3MD_STRING_OF(macro) SO3MD_NAME_OF(macro)
-  return {SO3MD_STRING_OF(SO3MD_ISA),     scratch_size<Real>,         layer_norm_rows<Real>,      project<Real>,
-          input_norm_adjoint<Real>,       initial_forward_step<Real>, initial_adjoint_step<Real>, first_layer_forward_step<Real>,
-          first_layer_adjoint_step<Real>, attention_forward<Real>,    attention_adjoint<Real>,    gather_forward<Real>,
-          gather_adjoint<Real>,           node_forward<Real>,         node_adjoint<Real>,         readout_forward<Real>,
-          readout_adjoint<Real>,          long_range<Real>,           exponentials<Real>,         activate_keep_slope<Real>};
+  const EwaldKernels<Real> ewald{ewald_scratch_size<Real>, ewald_waves<Real>, ewald_atoms<Real>};
+  return {SO3MD_STRING_OF(SO3MD_ISA),
+          scratch_size<Real>,
+          layer_norm_rows<Real>,
+          project<Real>,
+          input_norm_adjoint<Real>,
+          initial_forward_step<Real>,
+          initial_adjoint_step<Real>,
+          first_layer_forward_step<Real>,
+          first_layer_adjoint_step<Real>,
+          attention_forward<Real>,
+          attention_adjoint<Real>,
+          gather_forward<Real>,
+          gather_adjoint<Real>,
+          node_forward<Real>,
+          node_adjoint<Real>,
+          readout_forward<Real>,
+          readout_adjoint<Real>,
+          long_range<Real>,
+          ewald,
+          exponentials<Real>,
+          activate_keep_slope<Real>};
 }
 
 }  // namespace

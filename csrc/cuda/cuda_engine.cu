@@ -447,6 +447,9 @@ Engine* create_engine(std::shared_ptr<const Model> model, const EngineOptions& o
   if (model->hyper.architecture != Architecture::so3krates)
     throw std::invalid_argument("models of the architecture so3krates-2022 are evaluated on the CPU only, and device '" +
                                 so3md::device_name(options.device) + "' was asked for: use device 'cpu'");
+  if (uses_ewald(*model, options))
+    throw std::invalid_argument("coulomb 'ewald' is evaluated on the CPU only, and device '" + so3md::device_name(options.device) +
+                                "' was asked for: use device 'cpu', or coulomb 'cutoff'");
   use_device(options.device.index);
   if (options.precision == Precision::mixed) return make_engine<float>(std::move(model), options, pool);
   return make_engine<double>(std::move(model), options, pool);

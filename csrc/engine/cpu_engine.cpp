@@ -7,6 +7,7 @@
 
 #include "common/index.h"
 #include "engine/create_network.h"
+#include "physics/ewald_sum.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
 
@@ -31,7 +32,10 @@ class EngineOf final : public Engine {
         network_(std::move(network)),
         kernels_(kernels<Real>()),
         cutoff_(model_->hyper),
-        zbl_(*model_) {}
+        zbl_(*model_) {
+    if (uses_ewald(*model_, options_))
+      ewald_ = std::make_unique<EwaldSum<Real>>(kernels_.ewald, model_->hyper.electrostatics_sigma, options_.force_accuracy(), pool_);
+  }
 
   std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
     return std::make_unique<EngineOf>(model_, options_, network_->create_sibling(pool), pool);
@@ -51,6 +55,7 @@ class EngineOf final : public Engine {
     atomic_energies();
     conserve_charge(halo);
     hirshfeld_ratios();
+    if (ewald_ && coulomb_ == nullptr) periodic_electrostatics(halo, forces);
     long_range(halo);
     if (forces) {
       charge_gradients(halo);
@@ -191,11 +196,31 @@ class EngineOf final : public Engine {
     }
   }
 
+  // With all periodic images, one system after the other.
+  void periodic_electrostatics(HaloExchange& halo, bool forces) {
+    for (int s = 0; s < num_systems(); ++s) {
+      const auto first = index_of(systems_.first[index_of(s)]);
+      if (systems_.cells[index_of(s)] == nullptr) throw std::logic_error("an Ewald sum needs the cell");
+      EwaldAtoms atoms;
+      atoms.n = systems_.first[index_of(s) + 1] - systems_.first[index_of(s)];
+      atoms.positions = domain_->positions + 3 * first;
+      atoms.charges = results_.charges.data() + first;
+      atoms.potentials = charge_gradient_.data() + first;
+      atoms.energies = electrostatics_energy_.data() + first;
+      if (forces) {
+        atoms.forces = results_.forces.data() + 3 * first;
+        atoms.virials = results_.virials.data() + 9 * first;
+      }
+      ewald_->evaluate(atoms, *systems_.cells[index_of(s)], systems_.num_atoms[index_of(s)], halo);
+    }
+    watch_.lap("ewald");
+  }
+
   void long_range(HaloExchange& halo) {
     const Hyperparameters& hyper = model_->hyper;
     if (hyper.electrostatics && coulomb_ != nullptr) coulomb_->evaluate(results_.charges.data(), charge_gradient_.data());
     LongRange<Real> pairs;
-    pairs.electrostatics = hyper.electrostatics && coulomb_ == nullptr;
+    pairs.electrostatics = hyper.electrostatics && coulomb_ == nullptr && !ewald_;
     pairs.dispersion = hyper.dispersion;
     if (!pairs.electrostatics && !pairs.dispersion) return;
     fill_slots(halo);
@@ -298,6 +323,7 @@ class EngineOf final : public Engine {
   const KernelTable<Real>& kernels_;
   Cutoff cutoff_;
   Zbl zbl_;
+  std::unique_ptr<EwaldSum<Real>> ewald_;  // null: charges interact in pairs
   Stopwatch watch_;
 
   const Domain* domain_ = nullptr;

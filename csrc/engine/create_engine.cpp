@@ -1,5 +1,6 @@
 #include "engine/create_engine.h"
 
+#include <stdexcept>
 #include <utility>
 
 #include "engine/cpu_engine.h"
@@ -8,6 +9,8 @@
 namespace so3md {
 
 std::unique_ptr<Engine> create_engine(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool) {
+  if (options.coulomb == Coulomb::ewald && !model->hyper.electrostatics)
+    throw std::invalid_argument("coulomb 'ewald': this model has no electrostatics; use coulomb 'cutoff'");
   if (options.device.kind == DeviceKind::cpu) return create_cpu_engine(std::move(model), options, pool);
   return create_device_engine(std::move(model), options, pool);
 }

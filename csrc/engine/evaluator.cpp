@@ -49,6 +49,7 @@ void check_system(const Model& model, const EngineOptions& options, const System
   if (periodic && std::isinf(long_range_cutoff(model, options)))
     throw std::invalid_argument(
         "a periodic system needs a long-range cutoff: give lr_cutoff in A (12 is that of SO3LR), or switch periodic boundaries off");
+  if (uses_ewald(model, options)) check_electrostatics(model, options, Cell(system.cell, system.periodic), system.n);
   if (periodic && model.hyper.nonlocal_attention != NonlocalAttention::none) check_nonlocal_cell(model, Cell(system.cell, system.periodic));
   for (int i = 0; i < system.n; ++i) {
     if (model.species_of(system.numbers[i]) >= 0) continue;

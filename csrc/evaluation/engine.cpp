@@ -7,6 +7,7 @@
 
 #include "common/largest_length.h"
 #include "common/number_text.h"
+#include "physics/wave_vectors.h"
 
 namespace so3md {
 
@@ -25,7 +26,22 @@ std::string Engine::table_warning() const {
 }
 
 double long_range_cutoff(const Model& model, const EngineOptions& options) {
-  return model.hyper.has_long_range() ? options.long_range_cutoff : 0.0;
+  const bool pairs = model.hyper.dispersion || (model.hyper.electrostatics && !uses_ewald(model, options));
+  return pairs ? options.long_range_cutoff : 0.0;
+}
+
+bool uses_ewald(const Model& model, const EngineOptions& options) {
+  return model.hyper.electrostatics && options.coulomb == Coulomb::ewald;
+}
+
+void check_electrostatics(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms) {
+  if (uses_ewald(model, options)) check_ewald_cell(cell, num_atoms, model.hyper.electrostatics_sigma, options.force_accuracy());
+}
+
+Coulomb parse_coulomb(const std::string& name) {
+  if (name == "cutoff") return Coulomb::cutoff;
+  if (name == "ewald") return Coulomb::ewald;
+  throw std::invalid_argument("coulomb is '" + name + "': expected cutoff or ewald");
 }
 
 void check_nonlocal_cell(const Model& model, const Cell& cell) {
@@ -40,6 +56,9 @@ void check_nonlocal_cell(const Model& model, const Cell& cell) {
 }
 
 void check_options(const EngineOptions& options) {
+  if (options.ewald_accuracy && !(*options.ewald_accuracy >= 1e-12 && *options.ewald_accuracy <= 1.0))
+    throw std::invalid_argument("the accuracy of the Ewald sum (ewald_accuracy) is " + number_text(*options.ewald_accuracy) +
+                                " eV/A: expected an error of forces from 1e-12 to 1");
   const std::string smallest = number_text(kSmallestLength), largest = number_text(kLargestLength);
   const double cutoff = options.long_range_cutoff, damping = options.dispersion_damping;
   if (!(cutoff >= kSmallestLength) || (cutoff > kLargestLength && !std::isinf(cutoff)))

@@ -28,26 +28,36 @@ enum class Precision {
   double_  ///< everything in double, with the exact filter networks
 };
 
+/// How the partial charges of a model interact.
+enum class Coulomb {
+  cutoff,  ///< in pairs, up to the long-range cutoff
+  ewald    ///< with all periodic images, without a cutoff
+};
+
 struct EngineOptions {
   Device device;
   bool device_messages = false;  ///< whether the transport takes memory of the device, as MPI libraries that know GPUs do
   Precision precision = Precision::mixed;
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
-  double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
-  std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` where they are good enough
-  bool skip_nonlocal = true;        ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
+  Coulomb coulomb = Coulomb::cutoff;
+  std::optional<double> ewald_accuracy;  ///< of forces, eV/A, see physics/wave_vectors.h; if not given, beyond that of the precision
+  double dispersion_damping = 2.0;       ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
+  std::optional<bool> tabulate;          ///< radial filters from splines; if not given, in `mixed` where they are good enough
+  bool skip_nonlocal = true;             ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
 
   RadialTables radial_tables() const {
     if (tabulate) return *tabulate ? RadialTables::always : RadialTables::none;
     return precision == Precision::mixed ? RadialTables::if_acceptable : RadialTables::none;
   }
+
+  double force_accuracy() const { return ewald_accuracy.value_or(precision == Precision::mixed ? 1e-7 : 1e-11); }
 };
 
 /// What the host knows about the whole system, over all processes.
 struct SystemTotals {
   double charge = 0.0;         ///< e
   double spin = 0.0;           ///< total spin S, half the number of unpaired electrons
-  const Cell* cell = nullptr;  ///< needed by attention in the space of chi only; null: no direction is periodic
+  const Cell* cell = nullptr;  ///< needed by attention in the space of chi and by Ewald sums; null: no direction is periodic
 };
 
 /// Several independent systems in one domain: the owned atoms of one after those of the other, and no pair of two systems in any list.
@@ -166,7 +176,16 @@ double long_range_cutoff(const Model& model, const EngineOptions& options);
 /// cell is so small that others are within the short cutoff.
 void check_nonlocal_cell(const Model& model, const Cell& cell);
 
+/// Whether the charges of the model interact with all periodic images.
+bool uses_ewald(const Model& model, const EngineOptions& options);
+
+/// Throws std::invalid_argument with a finished message for a system whose electrostatics the options do not allow.
+void check_electrostatics(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);
+
 /// Throws std::invalid_argument for lengths that make no sense, with a finished message.
 void check_options(const EngineOptions& options);
+
+/// From the name that users give. Throws std::invalid_argument.
+Coulomb parse_coulomb(const std::string& name);
 
 }  // namespace so3md

@@ -29,13 +29,20 @@ std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> mod
   return model;
 }
 
+std::shared_ptr<const Model> check_coulomb(std::shared_ptr<const Model> model, const EngineOptions& options) {
+  if (uses_ewald(*model, options))
+    throw std::invalid_argument(
+        "the heat flux is there for pairs of charges within a cutoff, and not for coulomb 'ewald': use coulomb 'cutoff'");
+  return model;
+}
+
 // All zero.
 void clear(AlignedVector<double>& values, int rows, int stride) { values.assign(kParts * index_of(rows) * index_of(stride), 0.0); }
 
 }  // namespace
 
 HeatFlux::HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
-    : model_(check_architecture(std::move(model))),
+    : model_(check_coulomb(check_architecture(std::move(model)), options)),
       options_(options),
       pool_(pool),
       parameters_(*model_, options.radial_tables()),

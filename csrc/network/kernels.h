@@ -6,6 +6,7 @@
 
 #include "network/pair_blocks.h"
 #include "network/parameters.h"
+#include "physics/ewald.h"
 #include "physics/long_range.h"
 
 namespace so3md {
@@ -136,6 +137,7 @@ struct KernelTable {
   void (*readout_forward)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*readout_adjoint)(const ReadoutStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*long_range)(const LongRange<Real>&, int begin, int end) = nullptr;
+  EwaldKernels<Real> ewald;
 
   // The functions that kernels approximate, for tests of their errors; counts are multiples of the length of a vector.
   void (*exponentials)(int count, const Real* x, Real* value) = nullptr;

@@ -82,6 +82,8 @@ class Engine:
         transport: _Transport | None = None,
         skip_nonlocal: bool = True,
         device: str = "cpu",
+        coulomb: str = "cutoff",
+        ewald_accuracy: float | None = None,
     ) -> None: ...
     def evaluate(
         self,
@@ -137,6 +139,8 @@ class BatchEngine:
         lr_cutoff: float | None = 12.0,
         lr_damping: float = 2.0,
         device: str = "cpu",
+        coulomb: str = "cutoff",
+        ewald_accuracy: float | None = None,
     ) -> None: ...
     def evaluate(
         self,

@@ -18,7 +18,7 @@ from so3md.calculator import checked_parameter, has_volume
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model
-from so3md.long_range import OF_MODEL, LongRange, chosen_lengths
+from so3md.long_range import OF_MODEL, LongRange, chosen_lengths, warn_of_charged_cell
 
 if TYPE_CHECKING:
     from so3md._engine import BatchEngine, Model
@@ -63,6 +63,8 @@ def evaluate_many(
     precision: str = "mixed",
     threads: int | None = None,
     device: str = "cpu",
+    coulomb: str = "cutoff",
+    ewald_accuracy: float | None = None,
     forces: bool = True,
     stresses: bool = False,
     on_error: Callable[[int, ValueError], None] | None = None,
@@ -95,6 +97,8 @@ def evaluate_many(
         "precision": precision,
         "threads": threads,
         "device": device,
+        "coulomb": coulomb,
+        "ewald_accuracy": ewald_accuracy,
         "charge": charge,
         "spin": spin,
     }
@@ -122,6 +126,7 @@ class ManyEvaluator:
         self, model: str | os.PathLike[str], charge: float | None, spin: float | None, **parameters: Any
     ) -> None:
         checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
+        self._uses_ewald = checked.get("coulomb") == "ewald"
         self._totals = checked_parameter("charge", charge), checked_parameter("spin", spin)
         opened = load_model(model)
         self._watch = StateWatch(hyperparameters_of(opened))
@@ -144,9 +149,13 @@ class ManyEvaluator:
         self._states(structures, quiet=False)
 
     def _states(self, structures: Iterable[Atoms], quiet: bool) -> list[ChargeAndSpin | ValueError]:
+        structures = list(structures)
         with _no_warnings() if quiet else nullcontext():
             states = [_state_of(atoms, *self._totals) for atoms in structures]
             self._watch.look_at(state for state in states if not isinstance(state, ValueError))
+            for atoms, state in zip(structures, states, strict=True):
+                if self._uses_ewald and not isinstance(state, ValueError):
+                    warn_of_charged_cell(state.charge, atoms.pbc)
         return states
 
 

@@ -34,7 +34,16 @@ from so3md.charge_and_spin import (
 from so3md.devices import checked_device, device_of_rank
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model, model_path
-from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, LongRange, chosen_lengths
+from so3md.long_range import (
+    LARGEST_LENGTH,
+    OF_MODEL,
+    SMALLEST_LENGTH,
+    LongRange,
+    checked_accuracy,
+    checked_coulomb,
+    chosen_lengths,
+    warn_of_charged_cell,
+)
 from so3md.long_range import describe as describe_long_range
 from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
@@ -80,6 +89,11 @@ class So3kratesCalculator(Calculator):
             "model": what the model was made for, which may be one cutoff for periodic structures and another, or none,
             for those without a periodic direction (SO3LR: 12, and none).
         lr_damping: width over which dispersion is switched off before lr_cutoff (Angstrom); "model": the model's.
+        coulomb: "cutoff": charges interact in pairs, up to lr_cutoff. "ewald": with all periodic images, without a
+            cutoff, in structures that are periodic along all three directions; lr_cutoff is that of dispersion then.
+            A charged structure is neutralised by a uniform background. See docs/electrostatics.md.
+        ewald_accuracy: the error of forces (eV/Angstrom) that "ewald" may have in a system of charges of 1 e.
+            None: less than that of the precision (1e-7 in "mixed", 1e-11 in "double").
         precision: "mixed" (float network, double sums) or "double".
         threads: number of threads; None: OMP_NUM_THREADS, else all cores that this process may use (its affinity, and
             what its container grants), divided by the ranks that share them.
@@ -128,6 +142,8 @@ class So3kratesCalculator(Calculator):
         "spin": None,
         "lr_cutoff": OF_MODEL,
         "lr_damping": OF_MODEL,
+        "coulomb": "cutoff",
+        "ewald_accuracy": None,
         "precision": "mixed",
         "threads": None,
         "device": "cpu",
@@ -144,6 +160,8 @@ class So3kratesCalculator(Calculator):
         threads: int | None = None,
         device: str = "cpu",
         comm: MPI.Intracomm | None = None,
+        coulomb: str = "cutoff",
+        ewald_accuracy: float | None = None,
     ) -> None:
         self._start_without_engine()
         if comm is not None:
@@ -156,6 +174,8 @@ class So3kratesCalculator(Calculator):
             "spin": spin,
             "lr_cutoff": lr_cutoff,
             "lr_damping": lr_damping,
+            "coulomb": coulomb,
+            "ewald_accuracy": ewald_accuracy,
             "precision": precision,
             "threads": threads,
             "device": device,
@@ -261,6 +281,8 @@ class So3kratesCalculator(Calculator):
                 threads=parameters["threads"] or self.team.threads(),
                 lr_cutoff=lengths.cutoff,
                 lr_damping=lengths.damping,
+                coulomb=parameters["coulomb"],
+                ewald_accuracy=parameters["ewald_accuracy"],
                 device=device_of_rank(parameters["device"], self.team),
                 **transport,
             )
@@ -282,8 +304,12 @@ class So3kratesCalculator(Calculator):
                 last = self._evaluator(self._last)
                 self._evaluators = {self._last: last}
                 # The list is kept for one structure only: a lone atom takes the place of whatever it is of.
-                lone_atom = np.zeros((1, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
-                self._evaluate_engine(last, np.array(self._own_model().elements[:1]), *lone_atom, forces=False)
+                # It has a cell where an Ewald sum needs one.
+                cell, pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
+                if self._uses_ewald:
+                    cell, pbc = 20.0 * np.eye(3), np.ones(3, dtype=bool)
+                lone_atom = np.array(self._own_model().elements[:1]), np.zeros((1, 3)), cell, pbc
+                self._evaluate_engine(last, *lone_atom, forces=False)
 
     def identity(self, atoms: Atoms) -> dict[str, Any]:
         """All that decides the results for a structure, the model by the checksum of its file.
@@ -316,15 +342,22 @@ class So3kratesCalculator(Calculator):
         """
         periodic = bool(atoms.pbc.any())
         with self._lock:
-            return describe_long_range(self._own_model(), self._lengths(periodic), periodic)
+            return describe_long_range(self._own_model(), self._lengths(periodic), periodic, self.parameters["coulomb"])
 
     def _identity_of_settings(self) -> dict[str, Any]:
         path = model_path(self.parameters["model"])
         return {
             "model": path.stem,
             "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
-            **{key: self.parameters[key] for key in ("lr_cutoff", "lr_damping", "precision")},
+            **{
+                key: self.parameters[key]
+                for key in ("lr_cutoff", "lr_damping", "coulomb", "ewald_accuracy", "precision")
+            },
         }
+
+    @property
+    def _uses_ewald(self) -> bool:
+        return self.parameters["coulomb"] == "ewald"
 
     def engine_info(self) -> dict[str, Any]:
         """What the engine says of itself: precision, threads, instruction set, table errors, counters.
@@ -423,6 +456,8 @@ class So3kratesCalculator(Calculator):
                 if not self.team.leads:  # one rank's warning is enough
                     warnings.simplefilter("ignore", OddElectronsWarning)
                 check_charge_and_spin(int(atoms.numbers.sum()), state)
+            if self.team.leads and self._uses_ewald:
+                warn_of_charged_cell(state.charge, atoms.pbc)
 
     def _evaluate(self, atoms: Atoms, request: Request) -> None:
         self._last = self._lengths(bool(request.pbc.any()))
@@ -519,7 +554,7 @@ class So3kratesCalculator(Calculator):
 
         Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. Raises ValueError for a structure without velocities, and for
-        models of the architecture so3krates-2022.
+        models of the architecture so3krates-2022, and with coulomb="ewald".
 
         >>> from ase.build import molecule
         >>> atoms = molecule("H2O")
@@ -563,6 +598,10 @@ def checked_parameter(key: str, value: Any) -> Any:
         if value not in PRECISIONS:
             raise ValueError(f"{key}: expected one of {', '.join(PRECISIONS)}, found {value!r}")
         return value
+    if key == "coulomb":
+        return checked_coulomb(value)
+    if key == "ewald_accuracy":
+        return checked_accuracy(value)
     if value is None and key != "lr_damping":
         return None
     if key in ("lr_cutoff", "lr_damping") and isinstance(value, str) and value == OF_MODEL:

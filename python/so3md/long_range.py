@@ -6,7 +6,12 @@ periodic direction. Lengths are in Angstrom; a cutoff of None means none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from so3md.charge_and_spin import checked_number
 
 if TYPE_CHECKING:
     from so3md._engine import Model
@@ -15,6 +20,14 @@ if TYPE_CHECKING:
 OF_MODEL = "model"
 #: Of a cutoff or damping that a user gives (Angstrom), the engine's bounds too.
 SMALLEST_LENGTH, LARGEST_LENGTH = 1e-3, 1e6
+#: How charges interact: in pairs up to the cutoff, or with all periodic images, without a cutoff.
+COULOMB = ("cutoff", "ewald")
+#: Errors of forces (eV/Angstrom) that an Ewald sum can be asked for, the engine's bounds too.
+EWALD_ACCURACIES = (1e-12, 1.0)
+
+
+class ChargedCellWarning(UserWarning):
+    """The energy of a periodic system with a total charge is not that of its content."""
 
 
 class LongRange(NamedTuple):
@@ -55,13 +68,46 @@ def cutoff_of_model(model: Model, periodic: bool) -> float | None:
     return model.long_range_cutoff if periodic else model.long_range_cutoff_molecules
 
 
-def describe(model: Model, lengths: LongRange, periodic: bool) -> str:
+def checked_coulomb(value: Any) -> str:
+    """The parameter coulomb; raises ValueError for an unknown one."""
+    if value not in COULOMB:
+        raise ValueError(f"coulomb: expected one of {', '.join(COULOMB)}, found {value!r}")
+    return value
+
+
+def checked_accuracy(value: Any) -> float | None:
+    """The parameter ewald_accuracy, None for that of the precision; raises ValueError for what is none."""
+    if value is None:
+        return None
+    lowest, highest = EWALD_ACCURACIES
+    accuracy = checked_number(value, "ewald_accuracy")
+    if not lowest <= accuracy <= highest:
+        raise ValueError(
+            f"ewald_accuracy: expected an error of forces from {lowest:g} to {highest:g} eV/Angstrom, or None for one "
+            f"that is below that of the precision, found {value!r}"
+        )
+    return accuracy
+
+
+def warn_of_charged_cell(charge: float, pbc: np.ndarray) -> None:
+    """Warn of an Ewald sum of a periodic system that has a total charge."""
+    if charge and pbc.all():
+        warnings.warn(
+            f"a periodic system has a total charge of {charge:g} e: a uniform background neutralises it, so that its "
+            "energy and stress depend on the size of the cell; add counter-ions if it need not have a charge",
+            ChargedCellWarning,
+            stacklevel=2,
+        )
+
+
+def describe(model: Model, lengths: LongRange, periodic: bool, coulomb: str = "cutoff") -> str:
     """The lengths in words, and whether they are the model's; nothing for a model without long-range terms."""
     if not model.has_long_range:
         return ""
     own = cutoff_of_model(model, periodic)
     kind = "periodic systems" if periodic else "molecules"
-    text = f"long-range cutoff {length_text(lengths.cutoff)}"
+    what = "long-range" if coulomb == "cutoff" else "electrostatics by Ewald summation without a cutoff; dispersion"
+    text = f"{what} cutoff {length_text(lengths.cutoff)}"
     text += (
         f" (the model's for {kind})"
         if lengths.cutoff == own

@@ -17,7 +17,7 @@ import click
 from so3md.devices import checked_device
 from so3md.limits import Limits
 from so3md.loading import known_models
-from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
+from so3md.long_range import COULOMB, EWALD_ACCURACIES, LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
 from so3md.mpi_exit import launched_ranks
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 
@@ -226,7 +226,32 @@ _MODEL_OPTIONS = (
         help="cuda for an NVIDIA GPU, cuda:N for one by its number.",
     ),
 )
-MODEL_PARAMETERS = ("model", "charge", "spin", "precision", "threads", "lr_cutoff", "lr_damping", "device")
+_COULOMB_OPTIONS = (
+    click.option(
+        "--coulomb",
+        type=click.Choice(COULOMB),
+        default="cutoff",
+        show_default=True,
+        help="Electrostatics: up to --lr-cutoff, or of all periodic images without a cutoff.",
+    ),
+    click.option(
+        "--ewald-accuracy",
+        type=Number(*EWALD_ACCURACIES, unit="eV/A"),
+        help="Error of forces in eV/A that --coulomb ewald may have. Default: less than that of the precision.",
+    ),
+)
+MODEL_PARAMETERS = (
+    "model",
+    "charge",
+    "spin",
+    "precision",
+    "threads",
+    "lr_cutoff",
+    "lr_damping",
+    "coulomb",
+    "ewald_accuracy",
+    "device",
+)
 
 
 def _adding(*options: Callable[..., Any]) -> Callable[..., Any]:
@@ -239,7 +264,9 @@ def _adding(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: Add the options that choose a model and how it is evaluated, with charge and spin.
-model_options = _adding(*_MODEL_OPTIONS)
+model_options = _adding(*_MODEL_OPTIONS, *_COULOMB_OPTIONS)
+#: The same for hosts with options of their own for electrostatics.
+model_options_without_coulomb = _adding(*_MODEL_OPTIONS)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
 structure_options = _adding(*_STRUCTURE_OPTIONS)
 #: Add the one that names the format of an input.

@@ -23,10 +23,11 @@ from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import charge_and_spin_of, check_charge_and_spin
 from so3md.cli.common import (
     Command,
+    Number,
     calculator_parameters,
     describe_structure,
     given_options,
-    model_options,
+    model_options_without_coulomb,
     output_path,
     precision_for,
     read_input,
@@ -39,7 +40,7 @@ from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimiz
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
 from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
-from so3md.long_range import chosen_lengths
+from so3md.long_range import EWALD_ACCURACIES, ChargedCellWarning, chosen_lengths
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
 
@@ -63,13 +64,18 @@ def _for_lammps(command: click.Command) -> click.Command:
 @click.command("lammps", cls=Command)
 @click.argument("structure")
 @structure_options
-@model_options
+@model_options_without_coulomb
 @click.option(
     "--coulomb",
     type=click.Choice(COULOMB),
     default="cut",
     show_default=True,
-    help="Electrostatics: up to --lr-cutoff, or the whole periodic sum by PPPM.",
+    help="Electrostatics: up to --lr-cutoff, or the whole periodic sum, by so3md (ewald) or by LAMMPS's PPPM (kspace).",
+)
+@click.option(
+    "--ewald-accuracy",
+    type=Number(*EWALD_ACCURACIES, unit="eV/A"),
+    help="Error of forces in eV/A that --coulomb ewald may have. Default: less than that of the precision.",
 )
 @click.option("--ensemble", type=click.Choice([*ENSEMBLES, "minimize"]), default="nvt", show_default=True)
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
@@ -162,7 +168,7 @@ def _task(given: dict[str, Any], options: dict[str, Any]) -> Settings | Minimiza
 
 def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
     """The force field for the atoms. Raises ValueError for what the model cannot do."""
-    parameters = calculator_parameters(options)
+    parameters = _calculator_parameters(options)
     model = load_model(parameters["model"])
     unknown = sorted(set(atoms.numbers.tolist()) - set(model.elements))
     if unknown:
@@ -190,7 +196,13 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         device=parameters["device"],
         coulomb=options["coulomb"],
         gewald=1 / electrostatics["sigma"] if electrostatics else None,
+        ewald_accuracy=options["ewald_accuracy"],
     )
+
+
+def _calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the calculator that gives what LAMMPS is to find; PPPM does so within its accuracy."""
+    return calculator_parameters(options) | {"coulomb": "cutoff" if options["coulomb"] == "cut" else "ewald"}
 
 
 def _evaluate(atoms: Atoms, options: dict[str, Any]) -> tuple[float, np.ndarray] | None:
@@ -198,12 +210,14 @@ def _evaluate(atoms: Atoms, options: dict[str, Any]) -> tuple[float, np.ndarray]
 
     On the CPU, as an input for a machine with GPUs may be written on one without.
     """
-    calculator = So3kratesCalculator(**(calculator_parameters(options) | {"threads": None, "device": "cpu"}))
+    calculator = So3kratesCalculator(**(_calculator_parameters(options) | {"threads": None, "device": "cpu"}))
     atoms.set_initial_charges(None)
     if not options["evaluate"]:
         check_charge_and_spin(int(atoms.numbers.sum()), charge_and_spin_of(atoms))
         return None
-    energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ChargedCellWarning)  # of which this command warns itself
+        energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
     if "charges" in calculator.results:
         atoms.set_initial_charges(calculator.results["charges"])
     return energy, forces
@@ -227,7 +241,8 @@ def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[i
 def _long_range_text(atoms: Atoms, force_field: ForceField) -> list[str]:
     model, periodic = load_model(force_field.model), bool(atoms.pbc.any())
     lengths = chosen_lengths(model, force_field.lr_cutoff, force_field.lr_damping, periodic)
-    text = describe_long_range(model, lengths, periodic)
+    coulomb = "ewald" if force_field.coulomb == "ewald" else "cutoff"
+    text = describe_long_range(model, lengths, periodic, coulomb)
     return [text[0].upper() + text[1:]] if text else []
 
 

@@ -32,6 +32,8 @@ PLOT = "log.png"
 TRAJECTORIES = tuple(trajectory_name(name) for name in FORMATS)
 FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
 
+#: Parameters of the calculator that were added, and what it did before.
+_FORMER_CHOICES = {"coulomb": "cutoff", "ewald_accuracy": None}
 #: Shipped model -> checksums of its former files, which held the same numbers.
 _FORMER_FILES = {"so3lr": ("0af11d65167f9fd3",)}
 
@@ -175,7 +177,8 @@ def calculator_identity(atoms: Atoms) -> dict[str, Any]:
 
 def same_model(found: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
     """The identity of a checkpoint, with the present checksum of a shipped model whose file has since changed in what
-    it says of the model only, so that runs that began with the former one can go on."""
+    it says of the model only, and with what was the only choice then, so that runs from before can go on."""
+    found = {**{key: value for key, value in _FORMER_CHOICES.items() if key in present}, **found}
     name = str(found.get("model"))
     former = _FORMER_FILES.get(name, ()) if found.get("model") == present.get("model") else ()
     if found.get("model_checksum") in former:

@@ -17,7 +17,7 @@ from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
 INPUT, DATA = "in.lammps", "data.lammps"
 
 ATOM_STYLES = ("atomic", "charge", "full")
-COULOMB = ("cut", "kspace")
+COULOMB = ("cut", "ewald", "kspace")
 PRECISIONS = ("mixed", "double")
 CELLS = ("fixed", "isotropic", "anisotropic", "full")
 
@@ -62,9 +62,9 @@ class ForceField:
     """The arguments of `pair_style so3krates`. Lengths in Angstrom, charge in e, spin S; threads of each process.
 
     Lengths that are OF_MODEL are left to the pair style, which takes those of the model; lr_cutoff None keeps all pairs
-    of a structure without periodic directions. coulomb "kspace" takes the whole periodic sum of the electrostatics,
-    with gewald (1/Angstrom, one over the length over which the model smears charges) and the relative accuracy of the
-    forces that PPPM aims at.
+    of a structure without periodic directions. coulomb "ewald" takes the whole periodic sum of the electrostatics, with
+    ewald_accuracy as of `So3kratesCalculator`; so does "kspace", by LAMMPS's PPPM, with gewald (1/Angstrom, one over
+    the length over which the model smears charges) and the relative accuracy of the forces that PPPM aims at.
     """
 
     model: str
@@ -78,6 +78,7 @@ class ForceField:
     coulomb: str = "cut"
     gewald: float | None = None
     accuracy: float = 1e-5
+    ewald_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,15 +167,16 @@ def _check(
     checked_device(force_field.device)
     pbc = structure.atoms.pbc
     changes = _changing_cell(task, cell) != "fixed"
-    for wanted, what in ((changes, "a cell that changes"), (force_field.coulomb == "kspace", "coulomb kspace")):
+    whole_sum = force_field.coulomb != "cut"
+    for wanted, what in ((changes, "a cell that changes"), (whole_sum, f"coulomb {force_field.coulomb}")):
         if wanted and not pbc.all():
             raise ValueError(f"{what}: the structure must be periodic in all directions, found pbc = {pbc.tolist()}")
     if isinstance(task, Settings):
         _check_dynamics(task, cell)
     if force_field.coulomb == "kspace" and atom_style == "atomic":
         raise ValueError("coulomb kspace: the atoms need charges, which atom style atomic has not; use charge or full")
-    if force_field.coulomb == "kspace" and force_field.gewald is None:
-        raise ValueError("coulomb kspace: this model has no electrostatics; leave it out")
+    if whole_sum and force_field.gewald is None:
+        raise ValueError(f"coulomb {force_field.coulomb}: this model has no electrostatics; leave it out")
 
 
 def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps: int) -> None:
@@ -273,6 +275,8 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
         "coulomb": force_field.coulomb,
         "precision": force_field.precision,
     }
+    if force_field.ewald_accuracy is not None and force_field.coulomb == "ewald":
+        options["ewald_accuracy"] = _number(force_field.ewald_accuracy)
     if force_field.threads is not None:
         options["threads"] = force_field.threads
     if force_field.device != "cpu":
