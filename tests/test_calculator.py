@@ -204,6 +204,7 @@ def test_parameters_win_over_info():
     ("charge", "spin", "message"),
     [
         (0.5, 0, "charge 0.5: expected an integer"),
+        (-1.0000001, 0, "charge -1.0000001: expected an integer"),
         (0, 0.25, "spin 0.25: expected 0, 0.5, 1"),
         (0, -1, "spin -1: expected 0, 0.5, 1"),
         (0, 0.5, r"charge 0 leaves 26 electrons, of which 1 cannot be unpaired"),
@@ -443,6 +444,7 @@ def test_a_periodic_structure_needs_a_long_range_cutoff(water_box: Atoms):
     [
         ({"model": "so4lr"}, FileNotFoundError, "known names: so3lr"),
         ({"model": "/"}, FileNotFoundError, "is a directory"),
+        ({"model": None}, ValueError, "model: expected a name, or the path of a model file, found None"),
         ({"precision": "single"}, ValueError, "precision: expected one of mixed, double, found 'single'"),
         ({"device": "tpu"}, ValueError, "device: expected one of cpu, cuda, or cuda:N.*found 'tpu'"),
         ({"threads": 0}, ValueError, "threads: expected an integer from 1 to 1024"),

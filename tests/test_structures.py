@@ -82,8 +82,9 @@ def test_slices_of_a_file_keep_its_results(tmp_path):
     frames = read_structures(tmp_path / "frames.xyz", "::2")
     assert [frame.get_potential_energy() for frame in frames] == [-1.0] * 3
     assert read_structures(tmp_path / "frames.xyz", "9:") == []
-    with pytest.raises(ValueError, match="expected a number, or a slice"):
-        read_structures(tmp_path / "frames.xyz", "first")
+    for index in ("first", "::0", "1:2:3:4", "1e3", ""):
+        with pytest.raises(ValueError, match="expected a number, or a slice"):
+            read_structures(tmp_path / "frames.xyz", index)
 
 
 def test_a_format_that_the_name_does_not_tell_can_be_given(tmp_path):

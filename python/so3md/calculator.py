@@ -590,6 +590,8 @@ class So3kratesCalculator(Calculator):
 def checked_parameter(key: str, value: Any) -> Any:
     """The value of a parameter in the form that is kept; raises FileNotFoundError or ValueError for a bad one."""
     if key == "model":
+        if not isinstance(value, str | os.PathLike):
+            raise ValueError(f"model: expected a name, or the path of a model file, found {value!r}")
         model_path(value)  # raises for an unknown one
         return os.fspath(value)
     if key == "device":

@@ -130,7 +130,7 @@ def check_charge_and_spin(numbers_sum: int, state: ChargeAndSpin) -> None:
         if abs(value) > _LARGEST:
             raise ValueError(f"{name} {value:g}: expected a number between {-_LARGEST:g} and {_LARGEST:g}")
     if charge != round(charge):
-        raise ValueError(f"charge {charge:g}: expected an integer, the total charge in units of e")
+        raise ValueError(f"charge {charge:.10g}: expected an integer, the total charge in units of e")
     if spin < 0 or 2 * spin != round(2 * spin):
         raise ValueError(
             f"spin {spin:g}: expected 0, 0.5, 1, 1.5, ...: the total spin S, half the number of unpaired electrons"

@@ -103,7 +103,7 @@ def parse_index(text: str) -> int | slice:
         index = string2index(text)
     except ValueError:
         index = text
-    if isinstance(index, str):
+    if isinstance(index, str) or (isinstance(index, slice) and index.step == 0):
         raise ValueError(f"index {text!r}: expected a number, or a slice such as :100 or ::10")
     return index
 
