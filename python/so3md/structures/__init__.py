@@ -101,7 +101,7 @@ def parse_index(text: str) -> int | slice:
 
     try:
         index = string2index(text)
-    except ValueError:
+    except (ValueError, TypeError):  # the latter for more than two colons
         index = text
     if isinstance(index, str) or (isinstance(index, slice) and index.step == 0):
         raise ValueError(f"index {text!r}: expected a number, or a slice such as :100 or ::10")
