@@ -275,7 +275,9 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", MINUS)
 
 
-def length(cutoff: float | None) -> str:
+def length(cutoff: float | str | None) -> str:
+    if cutoff == "ewald":
+        return "full sum"
     return "none" if cutoff is None else f"{cutoff:g}"
 
 
@@ -319,8 +321,7 @@ def liquid_water() -> str:
         ]
         for row in read("electrostatics")["liquid_water"]
     ]
-    last = rows[-1][0]
-    return table(["cutoff, Å", "energy, kJ/mol", f"forces, rms difference from {last} Å, eV/Å"], rows)
+    return table(["cutoff, Å", "energy, kJ/mol", "forces, rms difference from the full sum, eV/Å"], rows)
 
 
 def urea() -> str:

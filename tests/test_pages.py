@@ -20,6 +20,7 @@ MOST_COLUMNS = 100  # of a table
 NARROW = (
     "architecture",
     "benchmarking",
+    "electrostatics",
     "gpu",
     "index",
     "installation",
