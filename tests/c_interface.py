@@ -18,6 +18,7 @@ HEADER = Path(__file__).parents[1] / "include" / "so3md" / "so3md.h"
 OK, INPUT, MODEL, VERSION, MEMORY, RUNTIME = range(6)
 ENERGY, FORCES, ATOMIC_VIRIALS = 0, 1, 2
 MIXED, DOUBLE = 0, 1
+CUTOFF, EWALD = 0, 1
 
 
 class ModelInfo(ctypes.Structure):
@@ -46,6 +47,9 @@ class Options(ctypes.Structure):
         ("lr_cutoff", c_double),
         ("lr_damping", c_double),
         ("skin", c_double),
+        ("coulomb", c_int32),
+        ("reserved", c_int32),
+        ("ewald_accuracy", c_double),
     ]
 
 

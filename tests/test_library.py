@@ -26,6 +26,7 @@ from c_interface import (
     ATOMIC_VIRIALS,
     DOUBLE,
     ENERGY,
+    EWALD,
     FORCES,
     INPUT,
     MIXED,
@@ -402,6 +403,9 @@ def test_mixed_results_are_those_of_the_calculator(
         ({"lr_cutoff": 8.0, "lr_damping": 1.0}, {"lr_cutoff": 8.0, "lr_damping": 1.0}),
         ({"threads": 2}, {"threads": 2}),
         ({"skin": 0.0}, {}),
+        ({"coulomb": EWALD}, {"coulomb": "ewald"}),
+        ({"coulomb": EWALD, "ewald_accuracy": 1e-4}, {"coulomb": "ewald", "ewald_accuracy": 1e-4}),
+        ({"coulomb": EWALD, "struct_size": 48}, {}),  # of a program from before there was a choice
         ({"device": b"cpu"}, {}),
         ({"device": b"cuda-emulation"}, {"device": "cuda-emulation"}),
     ],
@@ -431,6 +435,13 @@ def test_a_cutoff_of_infinity_is_none(c: Interface, make_engine: Callable[..., c
     assert c.evaluate(engine, c.system(atoms)).energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
     with pytest.raises(CError, match="a periodic system needs a long-range cutoff"):
         c.evaluate(engine, c.system(water_dimer()))
+
+
+def test_an_ewald_sum_needs_three_periodic_directions(c: Interface, make_engine: Callable[..., c_void_p]) -> None:
+    engine = make_engine(coulomb=EWALD)
+    with pytest.raises(CError, match="is for systems that are periodic in all three directions") as caught:
+        c.evaluate(engine, c.system(molecule("H2O")))
+    assert caught.value.status == INPUT
 
 
 def test_the_defaults_are_those_of_the_calculator(c: Interface, so3lr: c_void_p) -> None:
@@ -613,9 +624,11 @@ def test_python_and_the_library_judge_charges_and_spins_alike(
         ({"lr_cutoff": 3.0}, INPUT, r"lr_cutoff 3 A is shorter than the cutoff of the network, 4\.5 A"),
         ({"lr_cutoff": 12.0, "lr_damping": -2.0}, INPUT, r"the dispersion damping length \(lr_damping\) is -2 A"),
         ({"skin": -0.5}, INPUT, "the skin of the neighbour list is -0.5 A"),
-        ({"struct_size": 0}, VERSION, "so3md_options::struct_size is 0: expected 48; call so3md_options_init first"),
+        ({"coulomb": 7}, INPUT, "coulomb is 7: expected SO3MD_COULOMB_CUTOFF or SO3MD_COULOMB_EWALD"),
+        ({"coulomb": EWALD, "ewald_accuracy": 5.0}, INPUT, r"accuracy of the Ewald sum \(ewald_accuracy\) is 5 eV/A"),
+        ({"struct_size": 0}, VERSION, "so3md_options::struct_size is 0: expected 64; call so3md_options_init first"),
         ({"struct_size": 1 << 40}, VERSION, "call so3md_options_init first"),
-        ({"struct_size": 56}, VERSION, "has 56 bytes: this library, so3md .*, knows 48; .* header of a later one"),
+        ({"struct_size": 72}, VERSION, "has 72 bytes: this library, so3md .*, knows 64; .* header of a later one"),
     ],
 )
 def test_impossible_options_are_refused(
@@ -747,7 +760,7 @@ def test_sizes_of_structs_are_those_of_the_header(c: Interface) -> None:
         assert memory.raw[size:] == bytes(4096 - size)
         assert function(memory, size + 8) == VERSION
         assert f"knows {size};" in c.library.so3md_last_error().decode()
-        assert function(memory, size - 8) == VERSION
+        assert function(memory, 40) == VERSION
 
 
 GROWN_STRUCT = """
@@ -788,6 +801,9 @@ def test_what_is_no_error_is_a_warning(
     assert re.fullmatch(r"charge 0 leaves 9 electrons.*an odd number of electrons.*\n", c.warnings(engine))
     c.evaluate(engine, c.system(molecule("H2O")))
     assert c.warnings(engine) == ""
+    engine = make_engine(coulomb=EWALD)
+    c.evaluate(engine, c.system(Atoms("OH", [[0, 0, 0], [0, 0, 1]], cell=[12, 12, 12], pbc=True), charge=-1.0))
+    assert re.fullmatch(r"a periodic system has a total charge of -1 e: a uniform background.*\n", c.warnings(engine))
     model = c.model(str(toy_model(charge_embedding=False, spin_embedding=False, electrostatics=None)))
     engine = make_engine(model)
     c.library.so3md_model_destroy(model)

@@ -21,6 +21,12 @@ Precision parse_precision(int number) {
   throw std::invalid_argument("precision is " + std::to_string(number) + ": expected SO3MD_PRECISION_MIXED or SO3MD_PRECISION_DOUBLE");
 }
 
+Coulomb parse_coulomb(int number) {
+  if (number == SO3MD_COULOMB_CUTOFF) return Coulomb::cutoff;
+  if (number == SO3MD_COULOMB_EWALD) return Coulomb::ewald;
+  throw std::invalid_argument("coulomb is " + std::to_string(number) + ": expected SO3MD_COULOMB_CUTOFF or SO3MD_COULOMB_EWALD");
+}
+
 // Of the lattice vectors as they were given, A^3; 0 if one is missing.
 double volume(const double* c) {
   return std::abs(c[0] * (c[4] * c[8] - c[5] * c[7]) - c[1] * (c[3] * c[8] - c[5] * c[6]) + c[2] * (c[3] * c[7] - c[4] * c[6]));
@@ -38,6 +44,8 @@ LibraryEngine::LibraryEngine(std::shared_ptr<const Model> model, const so3md_opt
     : model_(std::move(model)), given_{options.lr_cutoff, options.lr_damping}, skin_(options.skin), threads_(options.threads) {
   options_.precision = parse_precision(options.precision);
   options_.device = parse_device(options.device == nullptr ? "cpu" : options.device);
+  options_.coulomb = parse_coulomb(options.coulomb);
+  if (options.ewald_accuracy != 0.0) options_.ewald_accuracy = options.ewald_accuracy;
   const double network = model_->hyper.cutoff;
   if (model_->hyper.has_long_range() && given_.cutoff > 0.0 && given_.cutoff < network)
     throw std::invalid_argument("lr_cutoff " + number_text(given_.cutoff) + " A is shorter than the cutoff of the network, " +
@@ -91,6 +99,10 @@ void LibraryEngine::check_electrons(const System& system) {
   if (check.impossible) throw std::invalid_argument(check.message);
   if (!check.message.empty()) warnings_ += check.message + "\n";
   warnings_ += ignored_state_warning(model_->hyper, system.totals);
+  if (uses_ewald(*model_, options_) && system.totals.charge != 0.0)
+    warnings_ += "a periodic system has a total charge of " + number_text(system.totals.charge) +
+                 " e: a uniform background neutralises it, so that its energy and stress depend on the size of the cell; add "
+                 "counter-ions if it need not have a charge\n";
 }
 
 so3md_results LibraryEngine::evaluate(const so3md_system& from, int what) {

@@ -100,19 +100,28 @@ enum {
   SO3MD_PRECISION_DOUBLE = 1 /* all in double precision */
 };
 
+enum {
+  SO3MD_COULOMB_CUTOFF = 0, /* charges interact in pairs, up to lr_cutoff */
+  SO3MD_COULOMB_EWALD = 1   /* with all periodic images, without a cutoff; for structures that are periodic along all three directions */
+};
+
 /* In place of a length: the one that the model was made for, which may differ between periodic systems and molecules. */
 #define SO3MD_OF_MODEL (-1.0)
 
 /* How an engine evaluates. so3md_options_init gives every field its default. */
 typedef struct so3md_options {
   size_t struct_size;
-  int32_t precision;  /* SO3MD_PRECISION_...; default MIXED */
-  int32_t threads;    /* 1 to 1024; 0 (default): OMP_NUM_THREADS, else all cores that the process may use */
-  const char* device; /* "cpu", "cuda", or "cuda:1" for a GPU by its number; NULL (default): the CPU. Not kept. */
-  double lr_cutoff;   /* cutoff of electrostatics and dispersion, Angstrom; INFINITY: none, for molecules only; default SO3MD_OF_MODEL */
-  double lr_damping;  /* width over which dispersion is switched off before lr_cutoff, Angstrom; default SO3MD_OF_MODEL */
-  double skin;        /* what neighbour lists hold beyond the cutoffs, Angstrom; they are built anew when atoms have moved by half of it.
-                         Default 0.5. Changes no result beyond rounding. */
+  int32_t precision;     /* SO3MD_PRECISION_...; default MIXED */
+  int32_t threads;       /* 1 to 1024; 0 (default): OMP_NUM_THREADS, else all cores that the process may use */
+  const char* device;    /* "cpu", "cuda", or "cuda:1" for a GPU by its number; NULL (default): the CPU. Not kept. */
+  double lr_cutoff;      /* cutoff of electrostatics and dispersion, Angstrom; INFINITY: none, for molecules only; default SO3MD_OF_MODEL */
+  double lr_damping;     /* width over which dispersion is switched off before lr_cutoff, Angstrom; default SO3MD_OF_MODEL */
+  double skin;           /* what neighbour lists hold beyond the cutoffs, Angstrom; they are built anew when atoms have moved by half of it.
+                            Default 0.5. Changes no result beyond rounding. */
+  int32_t coulomb;       /* SO3MD_COULOMB_...; default CUTOFF */
+  int32_t reserved;      /* 0 */
+  double ewald_accuracy; /* error that forces may have by EWALD in a system of charges of 1 e, eV/Angstrom, 1e-14 to 1; 0 (default): less
+                            than that of the precision */
 } so3md_options;
 
 /* `size`: sizeof(so3md_options). */
