@@ -14,8 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from so3md.calculator import checked_parameter, has_volume
+from so3md.calculator_parameters import checked_parameter
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
+from so3md.defined_properties import has_volume
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model
 from so3md.long_range import OF_MODEL, LongRange, chosen_lengths, warn_of_charged_cell

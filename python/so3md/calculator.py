@@ -15,7 +15,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
-    PropertyNotImplementedError,
     all_changes,
     all_properties,
     external_calculators,
@@ -24,23 +23,20 @@ from ase.calculators.calculator import (
 from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from so3md.calculator_parameters import checked_parameter
 from so3md.charge_and_spin import (
     ChargeAndSpin,
     OddElectronsWarning,
     charge_and_spin_of,
     check_charge_and_spin,
-    checked_number,
 )
-from so3md.devices import checked_device, device_of_rank
+from so3md.defined_properties import check_defined, has_volume
+from so3md.devices import device_of_rank
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model, model_path
 from so3md.long_range import (
-    LARGEST_LENGTH,
     OF_MODEL,
-    SMALLEST_LENGTH,
     LongRange,
-    checked_accuracy,
-    checked_coulomb,
     chosen_lengths,
     warn_of_charged_cell,
 )
@@ -54,9 +50,7 @@ if TYPE_CHECKING:
 
     from so3md._engine import Engine, Model
 
-PRECISIONS = ("mixed", "double")
 LARGEST_VELOCITY = 1e8  # of a heat flux, in ASE's unit; the engine's bound (csrc/heat_flux/heat_flux.cpp)
-MOST_THREADS = 1024  # of the engine (csrc/common/resources.h)
 
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
@@ -421,7 +415,7 @@ class So3kratesCalculator(Calculator):
         """Check what is asked for, and put it together. Forgets the last results, if the properties are defined."""
         if atoms is None:
             raise ValueError("no structure to evaluate: pass one, as atoms")
-        _check_defined(properties, atoms)
+        check_defined(properties, atoms)
         self.reset()
         return self._request(atoms, system_changes, properties)
 
@@ -587,65 +581,12 @@ class So3kratesCalculator(Calculator):
         return self._request(atoms, self.check_state(atoms), properties=(), velocities=velocities)
 
 
-def checked_parameter(key: str, value: Any) -> Any:
-    """The value of a parameter in the form that is kept; raises FileNotFoundError or ValueError for a bad one."""
-    if key == "model":
-        if not isinstance(value, str | os.PathLike):
-            raise ValueError(f"model: expected a name, or the path of a model file, found {value!r}")
-        model_path(value)  # raises for an unknown one
-        return os.fspath(value)
-    if key == "device":
-        return checked_device(value)
-    if key == "precision":
-        if value not in PRECISIONS:
-            raise ValueError(f"{key}: expected one of {', '.join(PRECISIONS)}, found {value!r}")
-        return value
-    if key == "coulomb":
-        return checked_coulomb(value)
-    if key == "ewald_accuracy":
-        return checked_accuracy(value)
-    if value is None and key != "lr_damping":
-        return None
-    if key in ("lr_cutoff", "lr_damping") and isinstance(value, str) and value == OF_MODEL:
-        return value
-    if key == "threads":
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= MOST_THREADS:
-            raise ValueError(
-                f"threads: expected an integer from 1 to {MOST_THREADS}, or None for all cores, found {value!r}"
-            )
-        return int(value)
-    number = checked_number(value, key)
-    if key in ("lr_cutoff", "lr_damping") and not SMALLEST_LENGTH <= number <= LARGEST_LENGTH:
-        others = f"None for no cutoff, or {OF_MODEL!r}" if key == "lr_cutoff" else f"or {OF_MODEL!r}"
-        lengths = f"a positive length from {SMALLEST_LENGTH:g} to {LARGEST_LENGTH:g} Angstrom"
-        raise ValueError(f"{key}: expected {lengths}, {others}, found {value!r}")
-    return number
-
-
 def _is_used(evaluator: _Evaluator) -> bool:
     return bool(evaluator.engine.info()["evaluations"])
 
 
 def _equal(first: np.ndarray, second: np.ndarray) -> bool:
     return first.tobytes() == second.tobytes()  # several times quicker than np.array_equal for a molecule
-
-
-def has_volume(atoms: Atoms) -> bool:
-    """Whether a stress is defined: periodic along at least one direction, with three cell vectors."""
-    return bool(atoms.pbc.any()) and atoms.cell.rank == 3
-
-
-def _check_defined(properties: Sequence[str], atoms: Atoms) -> None:
-    stresses = [name for name in ("stress", "stresses") if name in properties]
-    if stresses and not has_volume(atoms):
-        raise PropertyNotImplementedError(
-            f"{stresses[0]}: expected a periodic structure with three cell vectors, found pbc = {atoms.pbc.tolist()} "
-            f"and {atoms.cell.rank} cell vectors"
-        )
-    if "dipole" in properties and atoms.pbc.any():
-        raise PropertyNotImplementedError(
-            f"dipole: defined only without periodic directions, found pbc = {atoms.pbc.tolist()}"
-        )
 
 
 def _start_anew_after_a_fork() -> None:

@@ -15,7 +15,8 @@ from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from so3md.batch import ManyEvaluator, Prediction, chunks
-from so3md.calculator import So3kratesCalculator, has_volume
+from so3md.calculator import So3kratesCalculator
+from so3md.defined_properties import has_volume
 from so3md.devices import device_of_rank
 from so3md.parallel import Team
 from so3md.reference_values import (

@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 import so3md
-from so3md.calculator import So3kratesCalculator, checked_parameter
+from so3md.calculator import So3kratesCalculator
+from so3md.calculator_parameters import checked_parameter
 from so3md.dynamics.checkpoint import structure_identity
 from so3md.dynamics.settings import STEPS, Settings
 from so3md.dynamics.trajectories import FORMATS, trajectory_name

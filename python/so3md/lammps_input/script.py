@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from so3md.calculator_parameters import PRECISIONS
 from so3md.devices import checked_device
 from so3md.dynamics.settings import Settings
 from so3md.lammps_input.structure import LammpsStructure
@@ -18,7 +19,6 @@ INPUT, DATA = "in.lammps", "data.lammps"
 
 ATOM_STYLES = ("atomic", "charge", "full")
 COULOMB = ("cut", "ewald", "kspace")
-PRECISIONS = ("mixed", "double")
 CELLS = ("fixed", "isotropic", "anisotropic", "full")
 
 #: LAMMPS's expression for whether -var restart was given.
