@@ -21,7 +21,8 @@ namespace SO3MD_CPU_NAMESPACE {
 template <class Real>
 struct AttentionBuffers : FilterBuffers<Real> {
   Real *harmonics, *harmonics_gradient;   // [coordinate][lane]
-  Real *chi_gradient_i, *chi_gradient_j;  // [coordinate][lane] C of both atoms
+  Real *chi_gradient_i, *chi_gradient_j;  // [coordinate][lane] C of both atoms, in the adjoint
+  Real *own_messages, *other_messages;    // the same memory in the forward pass: what both atoms gain
   Real *features, *chi;                   // sums over edges of one atom; chi: [coordinate][lane]
   Real *edge_rows, *edge_rows_j;          // [lane][chi_stride]
   Real *projection, *x;                   // [kNodeBlock] rows
@@ -44,8 +45,8 @@ struct AttentionBuffers : FilterBuffers<Real> {
     this->chi_difference = take(coordinates);
     this->invariant = take(kTile * layout.num_degrees);
     harmonics = take(coordinates);
-    chi_gradient_i = take(coordinates);
-    chi_gradient_j = take(coordinates);
+    own_messages = chi_gradient_i = take(coordinates);
+    other_messages = chi_gradient_j = take(coordinates);
     harmonics_gradient = take(coordinates);
     features = take(layout.features_padded);
     this->chi_gradient = chi = take(coordinates);
@@ -111,26 +112,24 @@ template <class Real>
 inline void add_pair_harmonics(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, const Real* own_beta,
                                const Real* other_beta, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  Real* own_lanes = b.chi_gradient_i;  // free in the forward pass
-  Real* other_lanes = b.chi_gradient_j;
   for (int index = 0; index < layout.num_degrees; ++index)
     for (int lane = 0; lane < tile.lanes; lane += kWidth<Real>) {
       const Vec<Real> own = load<Real>(own_beta + index * kTile + lane), other = load<Real>(other_beta + index * kTile + lane);
       for (int m = 0; m <= 2 * layout.degree[index]; ++m) {
         const int place = (layout.degree_offset[index] + m) * kTile + lane;
         const Vec<Real> y = load<Real>(b.harmonics + place);
-        store<Real>(own_lanes + place, own * y);
-        store<Real>(other_lanes + place, other * y);
+        store<Real>(b.own_messages + place, own * y);
+        store<Real>(b.other_messages + place, other * y);
       }
     }
-  lanes_to_rows<Real>(layout, tile.lanes, own_lanes, b.edge_rows);
-  lanes_to_rows<Real>(layout, tile.lanes, other_lanes, b.edge_rows_j);
+  lanes_to_rows<Real>(layout, tile.lanes, b.own_messages, b.edge_rows);
+  lanes_to_rows<Real>(layout, tile.lanes, b.other_messages, b.edge_rows_j);
   for (int p = 0; p < tile.count; ++p) {
     const std::ptrdiff_t centre = tile.centre[p];
-    add_rows<Real>(layout.chi_stride, b.edge_rows + p * layout.chi_stride, step.gradient_chi_attended + centre * layout.chi_stride);
+    add_rows<Real>(layout.chi_stride, b.edge_rows + p * layout.chi_stride, step.sum_chi + centre * layout.chi_stride);
     if (tile.row[p] < 0) continue;
     add_rows<Real>(layout.chi_stride, b.edge_rows_j + p * layout.chi_stride,
-                   block_row<Real>(block, tile.row[p], step.gradient_chi_attended, step.rim.chi, layout.chi_stride));
+                   block_row<Real>(block, tile.row[p], step.sum_chi, step.rim.chi, layout.chi_stride));
   }
 }
 
@@ -184,10 +183,9 @@ inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, co
     filter_values<Real>(step, tile, features, filters.features.filter, b);
   }
   for (int p = 0; p < tile.count; ++p) {
-    Real* own_sum = step.gradient_attended + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
-    Real* other_sum = tile.row[p] < 0
-                          ? b.unused_row
-                          : block_row<Real>(block, tile.row[p], step.gradient_attended, step.rim.features, layout.features_padded);
+    Real* own_sum = step.sum_features + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
+    Real* other_sum =
+        tile.row[p] < 0 ? b.unused_row : block_row<Real>(block, tile.row[p], step.sum_features, step.rim.features, layout.features_padded);
     feature_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
                                  filters.features.filter + p * features.channels, tile.cutoff[p] * features_norm, own_sum, other_sum);
   }
@@ -206,8 +204,8 @@ template <class Real>
 inline void general_forward(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   for (int row = 0; row < block.num_rows(); ++row) {
-    set_zero(layout.features_padded, block_row<Real>(block, row, step.gradient_attended, step.rim.features, layout.features_padded));
-    set_zero(layout.chi_stride, block_row<Real>(block, row, step.gradient_chi_attended, step.rim.chi, layout.chi_stride));
+    set_zero(layout.features_padded, block_row<Real>(block, row, step.sum_features, step.rim.features, layout.features_padded));
+    set_zero(layout.chi_stride, block_row<Real>(block, row, step.sum_chi, step.rim.chi, layout.chi_stride));
   }
   const bool common = has_common_heads(layout);
   for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
@@ -222,8 +220,8 @@ inline void general_forward(const LayerStep<Real>& step, const PairBlock& block,
 template <class Real>
 inline void gather_attended(const LayerStep<Real>& step, int i, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  copy_rows<Real>(layout.features_padded, step.gradient_attended + static_cast<std::ptrdiff_t>(i) * layout.features_padded, b.features);
-  copy_rows<Real>(layout.chi_stride, step.gradient_chi_attended + static_cast<std::ptrdiff_t>(i) * layout.chi_stride, b.edge_rows);
+  copy_rows<Real>(layout.features_padded, step.sum_features + static_cast<std::ptrdiff_t>(i) * layout.features_padded, b.features);
+  copy_rows<Real>(layout.chi_stride, step.sum_chi + static_cast<std::ptrdiff_t>(i) * layout.chi_stride, b.edge_rows);
   for (int at = step.rim.gathered_first[i]; at < step.rim.gathered_first[i + 1]; ++at) {
     const std::ptrdiff_t row = step.rim.gathered[at];
     add_rows<Real>(layout.features_padded, step.rim.features + row * layout.features_padded, b.features);

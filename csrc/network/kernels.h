@@ -77,6 +77,8 @@ struct LayerStep {
                                      ///< out again
   Real* record = nullptr;            ///< what node_forward keeps for node_adjoint: Layout::record for every kNodeBlock atoms
 
+  Real* sum_features = nullptr;           ///< forward, owned rows: sums of the messages within a block, head layout
+  Real* sum_chi = nullptr;                ///< forward, owned rows: likewise for chi
   Real* gradient_attended = nullptr;      ///< dE/d(x_attended), head layout
   Real* gradient_chi_attended = nullptr;  ///< dE/d(chi_attended)
   Real* gradient_projected = nullptr;     ///< first layer only: gradient_attended . v_b per head, [slot][num_species * heads]
@@ -112,8 +114,8 @@ struct ReadoutStep {
 /// Ranges are of owned atoms unless stated; `scratch` belongs to the calling thread and has scratch_size() numbers.
 ///
 /// The attention of a layer has two steps. The first runs over blocks of pairs: forward, it leaves sums of the atoms of a block in
-/// gradient_attended and gradient_chi_attended, which are free then, and of others in rim rows; in the adjoint, gradients of the layer's
-/// input likewise. The second gathers rim rows atom by atom. First layers with tables do all in the first step, over atoms.
+/// sum_features and sum_chi, and of others in rim rows; in the adjoint, gradients of the layer's input likewise. The second gathers rim
+/// rows atom by atom. First layers with tables do all in the first step, over atoms.
 ///
 /// initial_forward sets chi_next to sums over neighbours, which the first layer starts with; initial_adjoint takes their gradients, in
 /// gradient_chi_attended of all slots, back to forces, and leaves those of others in rim rows.

@@ -144,6 +144,8 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.chi_next = chi_[at + 1].data();
   out.kept = kept_[at].empty() ? nullptr : kept_[at].data();
   out.record = record_[at].data();
+  out.sum_features = gradient_attended_.data();  // which is free in the forward pass
+  out.sum_chi = gradient_chi_attended_.data();
   out.gradient_attended = gradient_attended_.data();
   out.gradient_chi_attended = gradient_chi_attended_.data();
   out.gradient_projected = gradient_projected_.data();
