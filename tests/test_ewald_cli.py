@@ -76,6 +76,13 @@ def test_eval() -> None:
     assert float(next(value for name, value in summary.items() if name.startswith("energy"))) < 1e3 * EXACT.component
 
 
+def test_bench() -> None:
+    output = succeed("bench", "--atoms", "192", "--threads", "1", "--seconds", "0.1", "--coulomb", "ewald", "--json")
+    report = json.loads(output[output.index("{") :])  # after the progress
+    assert report["coulomb"] == "ewald"
+    assert report["cases"][0]["stage_shares"]["ewald"] > 0
+
+
 @pytest.mark.parametrize("command", ["md", "relax", "lammps"])
 def test_slabs_are_refused(command: str) -> None:
     slab = skewed_waters()

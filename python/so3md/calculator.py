@@ -349,6 +349,12 @@ class So3kratesCalculator(Calculator):
             },
         }
 
+    def cuts_charges(self, atoms: Atoms) -> bool:
+        """Whether a cutoff ends the electrostatics of a structure, for which there is another choice."""
+        with self._lock:
+            charged = bool(hyperparameters_of(self._own_model()).get("electrostatics"))
+        return charged and bool(atoms.pbc.all()) and not self._uses_ewald
+
     @property
     def _uses_ewald(self) -> bool:
         return self.parameters["coulomb"] == "ewald"

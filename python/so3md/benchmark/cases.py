@@ -65,7 +65,7 @@ class Case:
         parts = [system, self.precision, threads_text(self.threads), self.instruction_set]
         return ", ".join(part for part in parts if part)
 
-    def run(self, model_path: str, lr_cutoff: float | str | None, seconds: float) -> Record:
+    def run(self, model_path: str, lr_cutoff: float | str | None, seconds: float, coulomb: str = "cutoff") -> Record:
         """Measure, for at least so many seconds; the answer of `worker.measure`.
 
         Raises RuntimeError, naming the case, if the process fails.
@@ -75,6 +75,7 @@ class Case:
             "precision": self.precision,
             "threads": self.threads,
             "lr_cutoff": lr_cutoff,
+            "coulomb": coulomb,
             "charge": self.system.charge,
             "spin": self.system.spin,
             "seconds": seconds,

@@ -26,8 +26,8 @@ Record = dict[str, Any]
 def measure(request: Record) -> Record:
     """Start-up times, time of a step with its stages, and memory.
 
-    request: model, precision, threads, lr_cutoff, charge, spin, seconds and structure, a file with the arrays numbers,
-    positions, cell, pbc and displacement_per_step.
+    request: model, precision, threads, lr_cutoff, coulomb, charge, spin, seconds and structure, a file with the arrays
+    numbers, positions, cell, pbc and displacement_per_step.
     """
     imports, _ = _timed(_import_calculator)
     import numpy as np
@@ -39,7 +39,8 @@ def measure(request: Record) -> Record:
     with np.load(request["structure"]) as file:
         structure = dict(file)
     cutoff, damping = chosen_lengths(model, request["lr_cutoff"], OF_MODEL, bool(structure["pbc"].any()))
-    settings = {key: request[key] for key in ("precision", "threads")} | {"lr_cutoff": cutoff, "lr_damping": damping}
+    settings = {key: request[key] for key in ("precision", "threads", "coulomb")}
+    settings |= {"lr_cutoff": cutoff, "lr_damping": damping}
     tables, engine = _timed(lambda: _engine.Engine(model, **settings))
 
     start, displacement = structure["positions"], structure["displacement_per_step"]

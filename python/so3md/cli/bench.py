@@ -50,6 +50,7 @@ from so3md.cli.common import (
 from so3md.cli.progress import ProgressBar
 from so3md.cli.signals import GracefulStop
 from so3md.loading import load_model
+from so3md.long_range import COULOMB
 from so3md.run_directory import naming, remove, replace_file
 
 _DEFAULT_ATOMS = (9, 192, 1536, 5184)
@@ -64,11 +65,18 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 @charge_options
 @click.option("--lr-cutoff", type=LengthOrNone(), help="Cutoff of electrostatics and dispersion. Default: the model's.")
 @click.option(
+    "--coulomb",
+    type=click.Choice(COULOMB),
+    default="cutoff",
+    show_default=True,
+    help="Electrostatics: up to --lr-cutoff, or of all periodic images; the latter for boxes only.",
+)
+@click.option(
     "--atoms",
     type=click.IntRange(1, 10**9),
     multiple=True,
     help="9: ethanol; multiples of 192: water. May be given several times. "
-    "Default without STRUCTURE: 9, 192, 1536 and 5184.",
+    "Default without STRUCTURE: 9 (without --coulomb ewald), 192, 1536 and 5184.",
 )
 @click.option("--threads", type=THREADS, multiple=True, help="May be given several times. Default: 1 and all cores.")
 @click.option("--precision", type=click.Choice([*PRODUCT_TYPES, "both"]), default="mixed", show_default=True)
@@ -121,7 +129,8 @@ def _structures(structure: str | None, elements: list[int], options: dict[str, A
     if structure is not None:
         atoms = read_input(structure, options)
         found.append((Path(structure).stem, atoms))
-    wanted = options["atoms"] or (_DEFAULT_ATOMS if structure is None else ())
+    boxes = _DEFAULT_ATOMS[options["coulomb"] == "ewald" :]  # the first is a molecule
+    wanted = options["atoms"] or (boxes if structure is None else ())
     found += [example_system(number) for number in wanted]
     for name, atoms in found:
         if unknown := sorted(set(atoms.numbers.tolist()) - set(elements)):
@@ -169,6 +178,7 @@ def _header(model: Any, options: dict[str, Any], seconds: float) -> Record:
         "versions": {"so3md": so3md.__version__, "numpy": version("numpy")},
         "model": describe_model(model),
         "lr_cutoff": length_parameter(options["lr_cutoff"]),
+        "coulomb": options["coulomb"],
         "seconds": seconds,
         "timestep_fs": TIMESTEP_FS,
         "matrix_products": [],
@@ -184,7 +194,7 @@ def _measure(cases: list[Case], report: Record, seconds: float, stop: GracefulSt
             try:
                 # Beside each case, because other work on the machine slows down both.
                 report["matrix_products"].append(measure_product(case, min(seconds, 1.0)))
-                answer = case.run(report["model"]["path"], report["lr_cutoff"], seconds)
+                answer = case.run(report["model"]["path"], report["lr_cutoff"], seconds, report["coulomb"])
             except RuntimeError:
                 if stop.requested:  # Ctrl-C has ended the process that measured, too
                     return

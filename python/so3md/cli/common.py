@@ -314,7 +314,12 @@ def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms
     """Lines that say which long-range cutoff is used for each kind of structure, and whose choice it is."""
     kinds = {bool(atoms.pbc.any()): atoms for atoms in structures}
     texts = [calculator.long_range_text(atoms) for _, atoms in sorted(kinds.items())]
-    return "".join(text[0].upper() + text[1:] + "\n" for text in texts if text)
+    lines = [text[0].upper() + text[1:] for text in texts if text]
+    if True in kinds and calculator.cuts_charges(kinds[True]):
+        lines.append(
+            "It ends the electrostatics too; --coulomb ewald takes those of all periodic images, without a cutoff"
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
