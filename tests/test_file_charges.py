@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.db import connect
 from ase.io import write
+from ase.io.formats import ioformats
 
 from so3md.charge_and_spin import charge_and_spin_of
 from so3md.structures import read_structure, read_structures
@@ -85,10 +86,11 @@ def test_isotopes_of_molfiles_have_their_masses():
     assert read_structure("ion.sdf").get_masses() == pytest.approx([15, 2.014, 1.008, 1.008, 1.008])
     Path("ion.sdf").write_text(molfile("M  END\n").replace(" H ", " D ", 1), encoding="utf-8")
     assert read_structure("ion.sdf").get_masses() == pytest.approx([14.007, 2.014, 1.008, 1.008, 1.008])
-    heavy = molecule("H2O")
-    heavy.set_masses([15.999, 2.014, 2.014])
-    write("heavy.sdf", heavy)
-    assert read_structure("heavy.sdf").get_masses() == pytest.approx(heavy.get_masses())
+    if ioformats["sdf"].can_write:  # not so before ASE 3.27
+        heavy = molecule("H2O")
+        heavy.set_masses([15.999, 2.014, 2.014])
+        write("heavy.sdf", heavy)
+        assert read_structure("heavy.sdf").get_masses() == pytest.approx(heavy.get_masses())
 
 
 V3000 = """

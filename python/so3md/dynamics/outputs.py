@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.constraints import FixAtoms, FixCartesian
 from ase.io.extxyz import write_xyz
 from ase.md.md import MolecularDynamics
 
@@ -172,7 +173,8 @@ def frame_text(
     """
     entries = dict(info) | charge_and_spin_entries(atoms) | header_entries(atoms, all_constraints)
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=entries)
-    frame.set_constraint(atoms.constraints)  # for move_mask, which is left out where all atoms move
+    # For move_mask, which is left out where all atoms move; of other constraints, ASE 3.26 cannot make one.
+    frame.set_constraint([item for item in atoms.constraints if isinstance(item, FixAtoms | FixCartesian)])
     columns = ["symbols", "positions", "move_mask"]
     if has_own_masses(atoms):
         frame.set_masses(atoms.get_masses())
