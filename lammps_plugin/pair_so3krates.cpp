@@ -221,7 +221,9 @@ void PairSo3krates::describe() const {
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
   LAMMPS_NS::utils::logmesg(lmp, text);
-  if (const std::string warning = engine_->table_warning(); !warning.empty()) warn(warning);
+  const double atoms = static_cast<double>(atom->natoms);
+  for (const std::string& warning : {engine_->table_warning(), ewald_warning(*model_, options, cell(), atoms)})
+    if (!warning.empty()) warn(warning);
 }
 
 std::string PairSo3krates::coulomb_word() const {

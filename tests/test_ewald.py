@@ -329,6 +329,13 @@ def test_a_cell_beyond_memory_is_refused() -> None:
         evaluated(alone_in_a_box(molecule("H2O"), 2000.0))
 
 
+def test_a_sum_that_takes_longer_than_the_rest_is_warned_of() -> None:
+    box = alone_in_a_box(molecule("H2O"), 200.0)
+    box.calc = ewald(precision="mixed")
+    with pytest.warns(UserWarning, match="times as long as the rest of a step.*pppm"):
+        box.get_potential_energy()
+
+
 def test_heat_flux_is_refused() -> None:
     atoms = waters(1, 1, 2)
     atoms.calc = ewald()

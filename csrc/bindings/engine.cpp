@@ -55,12 +55,13 @@ class PythonEngine {
         evaluator_(std::move(model),
                    options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, coulomb, ewald_accuracy, device_messages),
                    threads, skin, std::move(transport)) {
-    if (transport_ == nullptr || transport_->process() == 0) warn(evaluator_.engine().table_warning());
+    if (leads()) warn(evaluator_.engine().table_warning());
   }
 
   py::dict evaluate(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
                     double charge, double spin, bool forces, bool virials) {
     const System system = make_system(numbers, positions, cell, pbc, charge, spin);
+    if (!told_of_ewald_ && leads()) warn_of_ewald(system);
     const DomainResults* results;
     Totals totals;
     {
@@ -217,6 +218,23 @@ class PythonEngine {
     return out;
   }
 
+  bool leads() const { return transport_ == nullptr || transport_->process() == 0; }
+
+  // Once; a system that cannot be evaluated is refused after it.
+  void warn_of_ewald(const System& system) {
+    const EngineOptions& options = evaluator_.options();
+    if (!uses_ewald(evaluator_.model(), options)) return;
+    std::string text;
+    try {
+      const Cell cell(system.cell, system.periodic);
+      check_electrostatics(evaluator_.model(), options, cell, system.n);
+      text = ewald_warning(evaluator_.model(), options, cell, system.n);
+    } catch (const std::invalid_argument&) {
+    }
+    told_of_ewald_ = !text.empty();
+    warn(text);
+  }
+
   py::ssize_t rows() const { return static_cast<py::ssize_t>(evaluator_.atoms().size()); }
 
   py::array_t<int> atoms() const { return py::array_t<int>(rows(), evaluator_.atoms().data()); }
@@ -285,6 +303,7 @@ class PythonEngine {
   Evaluator evaluator_;
   std::vector<int> numbers_;  // of the system at hand
   long evaluations_ = 0;
+  bool told_of_ewald_ = false;
 };
 
 std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, std::int64_t threads,

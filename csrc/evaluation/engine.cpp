@@ -38,6 +38,20 @@ void check_electrostatics(const Model& model, const EngineOptions& options, cons
   if (uses_ewald(model, options)) check_ewald_cell(cell, num_atoms, model.hyper.electrostatics_sigma, options.force_accuracy());
 }
 
+std::string ewald_warning(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms) {
+  // Both take a time for each atom, whose ratio is that of the wave vectors to some number (benchmarks/ewald.py).
+  constexpr double kAsLongAsTheRest = 1.2e5;
+  if (!uses_ewald(model, options)) return "";
+  const double volume = cell.volume();
+  const double longest = longest_wave_vector(num_atoms / volume, model.hyper.electrostatics_sigma, options.force_accuracy());
+  const double ratio = estimate_entries(volume, longest) / kAsLongAsTheRest;
+  if (ratio < 1.0) return "";
+  return "coulomb 'ewald' takes " + number_text(std::round(10.0 * ratio) / 10.0) +
+         " times as long as the rest of a step in a cell of this volume: use coulomb kspace with pppm in LAMMPS, a smaller cell, or a "
+         "larger "
+         "ewald_accuracy";
+}
+
 Coulomb parse_coulomb(const std::string& name) {
   if (name == "cutoff") return Coulomb::cutoff;
   if (name == "ewald") return Coulomb::ewald;

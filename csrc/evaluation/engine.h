@@ -182,6 +182,9 @@ bool uses_ewald(const Model& model, const EngineOptions& options);
 /// Throws std::invalid_argument with a finished message for a system whose electrostatics the options do not allow.
 void check_electrostatics(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);
 
+/// Where the Ewald sum takes longer than all else of a step, in one line that says so; else empty.
+std::string ewald_warning(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);
+
 /// Throws std::invalid_argument for lengths that make no sense, with a finished message.
 void check_options(const EngineOptions& options);
 

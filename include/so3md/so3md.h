@@ -120,7 +120,7 @@ typedef struct so3md_options {
                             Default 0.5. Changes no result beyond rounding. */
   int32_t coulomb;       /* SO3MD_COULOMB_...; default CUTOFF */
   int32_t reserved;      /* 0 */
-  double ewald_accuracy; /* error that forces may have by EWALD in a system of charges of 1 e, eV/Angstrom, 1e-14 to 1; 0 (default): less
+  double ewald_accuracy; /* error that forces may have by EWALD in a system of charges of 1 e, eV/Angstrom, 1e-12 to 1; 0 (default): less
                             than that of the precision */
 } so3md_options;
 
