@@ -2,6 +2,7 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "cuda/domain_on_device.h"
 #include "cuda/edges.h"
 #include "cuda/event_timer.h"
+#include "cuda/ewald.h"
 #include "cuda/halo_on_device.h"
 #include "cuda/lists/point_lists.h"
 #include "cuda/network/network.h"
@@ -48,7 +50,9 @@ class CudaEngine final : public Engine {
         edges_(*model_, stream_),
         tables_(*model_, stream_),
         network_(parameters_, stream_),
-        description_(device_name()) {}
+        description_(device_name()) {
+    if (uses_ewald(*model_, options_)) ewald_.emplace(hyper().electrostatics_sigma, options_.force_accuracy());
+  }
 
   std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
     use_device(device_);
@@ -65,6 +69,7 @@ class CudaEngine final : public Engine {
       for (int i = 0; i < domain.n_owned; ++i) counts[static_cast<std::size_t>(species[i])] += 1.0;
     };
     count_species(count, totals, failure);
+    prepare_ewald(totals.cell, systems == nullptr ? nullptr : systems->cells);
     if (halo_.alone()) build_edges();
     evaluate_domain(features);
     return fetch();
@@ -81,12 +86,14 @@ class CudaEngine final : public Engine {
     if (!failure) failure = prepare(nullptr, [this] { domain_ = &points_->domain(); });
     const auto count = [&](std::vector<double>& counts) { count_owned(system, counts); };
     count_species(count, totals, failure);
+    prepare_ewald(totals.cell, nullptr);
     const auto work = [this] {
       if (halo_.alone()) build_edges();
       evaluate_domain(nullptr);
     };
     if (mode_.graph && halo_.alone() && coulomb == nullptr) {
-      graph_.run({domain_->build, forces, totals.charge, totals.spin, composition_.counts}, stream_, work);
+      graph_.run({domain_->build, forces, totals.charge, totals.spin, composition_.counts, ewald_ ? ewald_->num_waves() : 0}, stream_,
+                 work);
     } else {
       graph_.forget();
       work();
@@ -125,7 +132,8 @@ class CudaEngine final : public Engine {
   const Hyperparameters& hyper() const { return model_->hyper; }
   int owned() const { return domain_->n_owned; }
   double* result(std::size_t place) { return device_results_.data() + place; }
-  bool pair_electrostatics() const { return hyper().electrostatics && coulomb_ == nullptr; }
+  bool own_electrostatics() const { return hyper().electrostatics && coulomb_ == nullptr; }
+  bool pair_electrostatics() const { return own_electrostatics() && !ewald_; }
 
   // Without pairs of charges or dispersion, there is no long list.
   void make_lists(const PointSystem& system, bool host_electrostatics) {
@@ -191,6 +199,7 @@ class CudaEngine final : public Engine {
   void evaluate_domain(std::vector<LayerFeatures>* features) {
     network_.forward(*domain_, edge_view_, composition_, halo_, readouts_, timer_, features);
     charges_and_ratios();
+    if (ewald_ && own_electrostatics()) periodic_electrostatics();
     pair_physics();
     if (forces_) adjoint();
     finish();
@@ -212,7 +221,7 @@ class CudaEngine final : public Engine {
     atoms_.network_energy = room(true, atoms, network_energy_);
     atoms_.shift = room(true, atoms, shift_);
     atoms_.zbl_energy = room(true, atoms, zbl_energy_);
-    atoms_.electrostatics_energy = room(pair_electrostatics(), atoms, electrostatics_energy_);
+    atoms_.electrostatics_energy = room(own_electrostatics(), atoms, electrostatics_energy_);
     atoms_.dispersion_energy = room(hyper().dispersion, atoms, dispersion_energy_);
     atoms_.charge_gradient = room(hyper().electrostatics, atoms, charge_gradient_);
     atoms_.alpha_gradient = room(hyper().dispersion, atoms, alpha_gradient_);
@@ -284,15 +293,17 @@ class CudaEngine final : public Engine {
   // Sums over the atoms of each system, on all processes; on the device.
   const double* sum_by_system(const double* values) {
     sums_.sum({values}, system_sums_.data(), stream_);
-    if (!halo_.alone()) {
-      std::vector<double> sums(system_sums_.size());
-      copy_to_host(sums.data(), system_sums_.data(), sums.size() * sizeof(double), stream_);
-      stream_.synchronize();
-      host_halo_->sum(sums.data(), static_cast<int>(sums.size()));
-      system_sums_.upload(sums, stream_);
-      stream_.synchronize();
-    }
+    if (!halo_.alone()) sum_over_processes(system_sums_);
     return system_sums_.data();
+  }
+
+  void sum_over_processes(DeviceArray<double>& values) {
+    std::vector<double> sums(values.size());
+    copy_to_host(sums.data(), values.data(), sums.size() * sizeof(double), stream_);
+    stream_.synchronize();
+    host_halo_->sum(sums.data(), static_cast<int>(sums.size()));
+    values.upload(sums, stream_);
+    stream_.synchronize();
   }
 
   void charges_and_ratios() {
@@ -300,6 +311,29 @@ class CudaEngine final : public Engine {
     if (hyper().charge_head)
       conserve_charge(owned(), systems_, composition_.total_charge, sum_by_system(atoms_.charges), atoms_.charges, stream_);
     timer_.lap("readouts");
+  }
+
+  // `cells`: of several systems; null: `cell` is that of the only one.
+  void prepare_ewald(const Cell* cell, const Cell* const* cells) {
+    if (!ewald_ || !own_electrostatics()) return;
+    std::vector<const Cell*> all(1, cell);
+    if (cells != nullptr) all.assign(cells, cells + sums_.count());
+    for (const Cell* each : all)
+      if (each == nullptr) throw std::logic_error("an Ewald sum needs the cell");
+    ewald_->prepare(all, system_sizes_, sums_.first(), stream_);
+  }
+
+  // With all periodic images.
+  void periodic_electrostatics() {
+    DeviceArray<double>& factors = ewald_->structure_factors(*domain_, atoms_.charges, stream_);
+    if (!halo_.alone()) sum_over_processes(factors);
+    EwaldRows rows{atoms_.charges, atoms_.charge_gradient, atoms_.electrostatics_energy};
+    if (forces_) {
+      rows.forces = result(layout_.forces());
+      rows.virials = result(layout_.virials());
+    }
+    ewald_->gather(*domain_, sums_.system(), rows, stream_);
+    timer_.lap("ewald");
   }
 
   void pair_physics() {
@@ -399,6 +433,7 @@ class CudaEngine final : public Engine {
   EdgeBuilder<Real> edges_;
   SpeciesTablesOnDevice tables_;
   CudaNetwork<Real> network_;
+  std::optional<EwaldOnDevice> ewald_;  // not there: charges interact in pairs
   std::string description_;
   Stopwatch watch_;
 
@@ -447,9 +482,6 @@ Engine* create_engine(std::shared_ptr<const Model> model, const EngineOptions& o
   if (model->hyper.architecture != Architecture::so3krates)
     throw std::invalid_argument("models of the architecture so3krates-2022 are evaluated on the CPU only, and device '" +
                                 so3md::device_name(options.device) + "' was asked for: use device 'cpu'");
-  if (uses_ewald(*model, options))
-    throw std::invalid_argument("coulomb 'ewald' is evaluated on the CPU only, and device '" + so3md::device_name(options.device) +
-                                "' was asked for: use device 'cpu', or coulomb 'cutoff'");
   use_device(options.device.index);
   if (options.precision == Precision::mixed) return make_engine<float>(std::move(model), options, pool);
   return make_engine<double>(std::move(model), options, pool);

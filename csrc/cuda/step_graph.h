@@ -24,6 +24,7 @@ struct StepKey {
   bool forces = false;
   double charge = 0.0, spin = 0.0;
   std::vector<double> composition;  ///< number of atoms of each species
+  int waves = 0;                    ///< of the Ewald sum
   bool operator==(const StepKey&) const = default;
 };
 

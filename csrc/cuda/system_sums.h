@@ -17,6 +17,7 @@ class SystemSums {
   /// `first`: [systems + 1] as Systems::first.
   void set_systems(const std::vector<int>& first, const Stream& stream);
 
+  const std::vector<int>& first() const { return first_; }
   int count() const { return static_cast<int>(first_.size()) - 1; }
 
   /// [atoms] system of an atom, on the device; null where there is but one.
