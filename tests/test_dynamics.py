@@ -55,7 +55,7 @@ def test_a_version_of_ase_that_names_its_parts_otherwise_is_refused():
         def __init__(self):
             self.thermostat = self.barostat = self._num_atoms_global = None
 
-    with pytest.raises(ImportError, match=r"is not supported: expected 3.26 .*Renamed has no _thermostat"):
+    with pytest.raises(ImportError, match=r"is not supported: expected 3.27 .*Renamed has no _thermostat"):
         check_ase(Renamed)
 
 

@@ -51,7 +51,7 @@ def check_ase(dynamics: type = IsotropicMTKNPT) -> None:
     missing = [name for name in MomentumConservingNPT.PRIVATE if name not in used]
     if missing:
         raise ImportError(
-            f"ASE {ase.__version__} is not supported: expected 3.26 to 3.29; pip install 'ase>=3.26,<3.30' "
+            f"ASE {ase.__version__} is not supported: expected 3.27 to 3.29; pip install 'ase>=3.27,<3.30' "
             f"({dynamics.__name__} has no {missing[0]})"
         )
 

@@ -173,7 +173,7 @@ def frame_text(
     """
     entries = dict(info) | charge_and_spin_entries(atoms) | header_entries(atoms, all_constraints)
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=entries)
-    # For move_mask, which is left out where all atoms move; of other constraints, ASE 3.26 cannot make one.
+    # For move_mask, which is left out where all atoms move; other constraints have no part in it.
     frame.set_constraint([item for item in atoms.constraints if isinstance(item, FixAtoms | FixCartesian)])
     columns = ["symbols", "positions", "move_mask"]
     if has_own_masses(atoms):
