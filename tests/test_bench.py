@@ -396,7 +396,8 @@ def test_ctrl_c_shows_what_is_there_so_far(tmp_path: Path):
     script = (
         "from so3md.benchmark import cases, machine; from so3md.cli import main; run = cases.Case.run\n"
         "machine.PRODUCT_SIZE = 64\n"
-        "cases.Case.run = lambda case, model, cutoff, s: run(case, model, cutoff, s if case.threads == 1 else 3600)\n"
+        "cases.Case.run = lambda case, model, cutoff, s, coulomb:"
+        " run(case, model, cutoff, s if case.threads == 1 else 3600, coulomb)\n"
         f"main({arguments!r})"
     )
     process = subprocess.Popen(

@@ -37,7 +37,7 @@ from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
-from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS
+from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_coulomb
 from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
 from so3md.long_range import EWALD_ACCURACIES, ChargedCellWarning, chosen_lengths
@@ -126,6 +126,7 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
         options["precision"] = precision_for(task.fmax, ctx)
     atoms = read_input(structure, options)
     force_field = _force_field(atoms, options)
+    check_coulomb(force_field, atoms.pbc)
     results = _evaluate(atoms, options)
     _set_velocities(atoms, task, options["velocities"])
     if atoms.constraints:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from so3md.calculator_parameters import PRECISIONS
 from so3md.devices import checked_device
 from so3md.dynamics.settings import Settings
@@ -147,6 +149,20 @@ def _changing_cell(task: Settings | Minimization, cell: str) -> str:
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
+def _check_periodic(pbc: np.ndarray, what: str) -> None:
+    if not pbc.all():
+        raise ValueError(f"{what}: the structure must be periodic in all directions, found pbc = {pbc.tolist()}")
+
+
+def check_coulomb(force_field: ForceField, pbc: np.ndarray) -> None:
+    """Raise ValueError for electrostatics that cannot be had: of molecules and slabs, and of models without charges."""
+    if force_field.coulomb == "cut":
+        return
+    _check_periodic(pbc, f"coulomb {force_field.coulomb}")
+    if force_field.gewald is None:
+        raise ValueError(f"coulomb {force_field.coulomb}: this model has no electrostatics; leave it out")
+
+
 def _check(
     structure: LammpsStructure,
     force_field: ForceField,
@@ -166,17 +182,13 @@ def _check(
             raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
     checked_device(force_field.device)
     pbc = structure.atoms.pbc
-    changes = _changing_cell(task, cell) != "fixed"
-    whole_sum = force_field.coulomb != "cut"
-    for wanted, what in ((changes, "a cell that changes"), (whole_sum, f"coulomb {force_field.coulomb}")):
-        if wanted and not pbc.all():
-            raise ValueError(f"{what}: the structure must be periodic in all directions, found pbc = {pbc.tolist()}")
+    if _changing_cell(task, cell) != "fixed":
+        _check_periodic(pbc, "a cell that changes")
+    check_coulomb(force_field, pbc)
     if isinstance(task, Settings):
         _check_dynamics(task, cell)
     if force_field.coulomb == "kspace" and atom_style == "atomic":
         raise ValueError("coulomb kspace: the atoms need charges, which atom style atomic has not; use charge or full")
-    if whole_sum and force_field.gewald is None:
-        raise ValueError(f"coulomb {force_field.coulomb}: this model has no electrostatics; leave it out")
 
 
 def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps: int) -> None:
