@@ -181,7 +181,7 @@ def test_a_log_that_lost_its_end_goes_on_after_its_last_whole_row(lost: str, pro
     os.truncate(log, size - 10)
     if lost == "zeros":
         os.truncate(log, size)
-    with pytest.warns(UserWarning, match="going on after its last whole record"):
+    with pytest.warns(UserWarning, match="going on after its last complete record"):
         resumed = Run.resume(project / "run")
     resumed.train()
     assert b"\0" not in log.read_bytes()
