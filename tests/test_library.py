@@ -45,7 +45,7 @@ from c_interface import (
 from reference_data import load_system
 
 import so3md
-from so3md import So3kratesCalculator, config
+from so3md import So3kratesCalculator, _engine, config
 from so3md.charge_and_spin import ChargeAndSpin, check_charge_and_spin
 from so3md.loading import load_model
 
@@ -127,10 +127,11 @@ PRINT = 'std::printf("%.9f", results.energy);\n'
 # --- examples against installed trees ---------------------------------------------------------------------------------
 
 
-def newest_build() -> Path | None:
-    """The build folder of this checkout that was built last and holds the library."""
-    builds = [library.parent for library in ROOT.glob("build/*/libso3md.*") if "sanitize" not in library.parts]
-    return max(builds, key=lambda build: (build / "build.ninja").stat().st_mtime, default=None)
+def build_of_the_package() -> Path | None:
+    """The build folder of this checkout that the package under test came from: others may have other options."""
+    here = config.library_path().read_bytes()
+    builds = [library.parent for library in ROOT.glob("build/*/libso3md.*.*") if library.read_bytes() == here]
+    return next(iter(builds), None)
 
 
 @pytest.fixture(scope="module", params=["package", "cmake --install"])
@@ -143,7 +144,7 @@ def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for device in config.PREFIX.glob("so3md_cuda*.so"):
             shutil.copy(device, folder / "so3md")
         return folder / "so3md"
-    build = newest_build()
+    build = build_of_the_package()
     if build is None:
         pytest.skip("so3md was not built in this checkout, so that there is nothing for cmake --install")
     run(PROGRAMS["cmake"], "--install", build, "--prefix", folder / "first")
@@ -423,7 +424,7 @@ def test_options_are_those_of_the_calculator(
 
 def _skip_without_emulation() -> None:
     try:
-        so3md._engine.count_devices("cuda-emulation")
+        _engine.count_devices("cuda-emulation")
     except RuntimeError as error:
         pytest.skip(str(error))
 
