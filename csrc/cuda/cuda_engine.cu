@@ -260,22 +260,12 @@ class CudaEngine final : public Engine {
       for (int row = 0; row < domain_->n_owned; ++row) add(lists_->slots().point_of_slot[static_cast<std::size_t>(row)]);
   }
 
-  // The first sum over all processes; it also tells whether one of them failed, so that all stop together.
   template <class Count>
   void count_species(const Count& count_owned_atoms, const SystemTotals& totals, const std::exception_ptr& failure) {
     std::vector<double>& counts = composition_.counts;
-    counts.assign(model_->elements.size() + 1, 0.0);
-    if (failure)
-      counts.back() = 1.0;
-    else
-      count_owned_atoms(counts);
-    host_halo_->sum(counts.data(), static_cast<int>(counts.size()));
-    const bool failed = counts.back() > 0.0;
-    counts.pop_back();
-    if (failure) std::rethrow_exception(failure);
-    if (failed) throw FailedElsewhere();
-    composition_.total_charge = totals.charge;
-    composition_.num_unpaired_electrons = 2.0 * totals.spin;
+    counts.assign(model_->elements.size(), 0.0);
+    if (!failure) count_owned_atoms(counts);
+    begin_together(composition_, totals, *host_halo_, failure);
     if (sums_.count() == 1) {
       double all = 0.0;
       for (double count : counts) all += count;

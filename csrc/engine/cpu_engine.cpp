@@ -106,19 +106,11 @@ class EngineOf final : public Engine {
       values->assign(atoms, 0.0);
   }
 
-  // The first sum over all processes; it also tells whether one of them failed, so that all stop together.
   void count_species(const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) {
     std::vector<double>& counts = composition_.counts;
     counts.assign(model_->elements.size(), 0.0);
     for (int i = 0; i < owned(); ++i) counts[index_of(species_of(i))] += 1.0;
-    counts.push_back(failure ? 1.0 : 0.0);
-    halo.sum(counts.data(), static_cast<int>(counts.size()));
-    const bool failed = counts.back() > 0.0;
-    counts.pop_back();
-    if (failure) std::rethrow_exception(failure);
-    if (failed) throw FailedElsewhere();
-    composition_.total_charge = totals.charge;
-    composition_.num_unpaired_electrons = 2.0 * totals.spin;
+    begin_together(composition_, totals, halo, failure);
     if (num_systems() == 1) {
       systems_.num_atoms = {0.0};
       for (double count : composition_.counts) systems_.num_atoms[0] += count;

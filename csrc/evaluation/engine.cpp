@@ -25,6 +25,18 @@ std::string Engine::table_warning() const {
          number_text(TableError::kWorstDerivative) + " are accepted)";
 }
 
+void begin_together(Composition& composition, const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) {
+  std::vector<double>& counts = composition.counts;
+  counts.push_back(failure ? 1.0 : 0.0);
+  halo.sum(counts.data(), static_cast<int>(counts.size()));
+  const bool failed = counts.back() > 0.0;
+  counts.pop_back();
+  if (failure) std::rethrow_exception(failure);
+  if (failed) throw FailedElsewhere();
+  composition.total_charge = totals.charge;
+  composition.num_unpaired_electrons = 2.0 * totals.spin;
+}
+
 double long_range_cutoff(const Model& model, const EngineOptions& options) {
   const bool pairs = model.hyper.dispersion || (model.hyper.electrostatics && !uses_ewald(model, options));
   return pairs ? options.long_range_cutoff : 0.0;

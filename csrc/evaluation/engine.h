@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -168,6 +169,10 @@ class Engine {
   virtual DeviceWork device_work() const { return {}; }  ///< of the last evaluation
   virtual NonlocalPairs nonlocal_pairs() const = 0;      ///< of the last evaluation, on this process
 };
+
+/// The first sum over all processes, which also tells whether one of them failed, so that all stop together. `composition.counts`: those of
+/// the owned atoms ([elements]) become those of all. Throws `failure`, what went wrong on this process, or FailedElsewhere.
+void begin_together(Composition& composition, const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure);
 
 /// Long-range cutoff that the model's physics needs with these options: 0 if it has no such term.
 double long_range_cutoff(const Model& model, const EngineOptions& options);

@@ -105,15 +105,9 @@ std::exception_ptr HeatFlux::build_edges() {
 // The first sum over all processes; it also tells whether one of them failed, so that all stop together.
 Composition HeatFlux::count_species(const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) const {
   Composition out;
-  out.counts.assign(model_->elements.size() + 1, 0.0);
+  out.counts.assign(model_->elements.size(), 0.0);
   for (int i = 0; i < domain_->n_owned; ++i) out.counts[index_of(species_[i])] += 1.0;
-  out.counts.back() = failure ? 1.0 : 0.0;
-  halo.sum(out.counts.data(), static_cast<int>(out.counts.size()));
-  if (failure) std::rethrow_exception(failure);
-  if (out.counts.back() > 0.0) throw FailedElsewhere();
-  out.counts.pop_back();
-  out.total_charge = totals.charge;
-  out.num_unpaired_electrons = 2.0 * totals.spin;
+  begin_together(out, totals, halo, failure);
   return out;
 }
 

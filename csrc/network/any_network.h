@@ -45,6 +45,21 @@ std::vector<double> without_padding(const Real* rows, int count, int width, int 
   return to;
 }
 
+/// Where the rows of a layer lie.
+template <class Real>
+struct LayerRows {
+  const Real *x_in, *chi_in, *x_attended, *chi_attended, *x_out, *chi_out;
+};
+
+/// `layout`: with features, feature_stride, num_coordinates and chi_stride.
+template <class Real, class Layout>
+LayerFeatures without_padding(const LayerRows<Real>& rows, int count, const Layout& layout) {
+  const auto features = [&](const Real* from) { return without_padding(from, count, layout.features, layout.feature_stride); };
+  const auto coordinates = [&](const Real* from) { return without_padding(from, count, layout.num_coordinates, layout.chi_stride); };
+  return {features(rows.x_in),  coordinates(rows.chi_in), features(rows.x_attended), coordinates(rows.chi_attended),
+          features(rows.x_out), coordinates(rows.chi_out)};
+}
+
 /// What the attention in the space of chi did in the last evaluation, forward and adjoint, in directed pairs.
 struct NonlocalPairs {
   std::int64_t all = 0;        ///< that a search without bounds would have looked at

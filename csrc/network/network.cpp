@@ -328,20 +328,10 @@ LayerStep<Real> Network<Real>::adjoint_step(int layer) {
 
 template <class Real>
 void Network<Real>::record(int layer, LayerFeatures& out) const {
-  const Layout& layout = parameters_->layout;
   const std::size_t at = index_of(layer);
-  const auto features = [&](const AlignedVector<Real>& rows) {
-    return without_padding(rows.data(), owned_, layout.features, layout.feature_stride);
-  };
-  const auto coordinates = [&](const AlignedVector<Real>& rows) {
-    return without_padding(rows.data(), owned_, layout.num_coordinates, layout.chi_stride);
-  };
-  out.x_in = features(x_[at]);
-  out.chi_in = coordinates(chi_[at]);
-  out.x_attended = features(x_attended_[at]);
-  out.chi_attended = coordinates(chi_attended_[at]);
-  out.x_out = features(x_[at + 1]);
-  out.chi_out = coordinates(chi_[at + 1]);
+  const LayerRows<Real> rows = {x_[at].data(),     chi_[at].data(),    x_attended_[at].data(), chi_attended_[at].data(),
+                                x_[at + 1].data(), chi_[at + 1].data()};
+  out = without_padding(rows, owned_, parameters_->layout);
 }
 
 template class Network<float>;
