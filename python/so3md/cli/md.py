@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import prod
 from pathlib import Path
@@ -49,6 +49,9 @@ from so3md.run_directory import naming
 from so3md.structures import EXAMPLES, read_structure
 
 _DEFAULT_STEPS = 2000
+#: With --mts (fs): docs/multiple_time_steps.md says what it was chosen by.
+_OUTER_TIMESTEP = 2.0
+_OF_STUDENT = ("student", "outer_timestep", "max_difference")
 _SETTINGS = tuple(field.name for field in fields(Settings))
 # Say how a run begins, so that they mean nothing for one that goes on.
 _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces", "trajectory_format")
@@ -66,8 +69,13 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option(
     "--steps",
     type=click.IntRange(0, int(STEPS.highest)),
-    help=f"Default: {_DEFAULT_STEPS}, or what is left of a resumed run.",
+    help=f"Default: {_DEFAULT_STEPS}, or what is left of a resumed run. With --mts, outer ones.",
 )
+@click.option(
+    "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
+)
+@click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {_OUTER_TIMESTEP:g}.")
+@click.option("--student", help="Of --mts: a cheap model like that of --model; so3md distill makes one.")
 @click.option("--friction", type=float, help="Of langevin, in 1/ps. Default: 1.")
 @click.option("--taut", type=float, help="Time constant of csvr and of the thermostat of npt, in fs. Default: 100.")
 @click.option("--taup", type=float, help="Time constant of the barostat of npt, in fs. Default: 1000.")
@@ -76,6 +84,11 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option("--velocities", type=click.Choice(VELOCITIES), default="auto", help="Default: the file's, else drawn.")
 @click.option(
     "--max-temperature", type=float, help="Give up above it (K). Default: 10 times the target, at least 3000."
+)
+@click.option(
+    "--max-difference",
+    type=float,
+    help="Of --mts: give up where student and model differ by more on one atom (eV/A). Default: by the student's file.",
 )
 @click.option("--log-interval", type=int, help="In steps. Default: 10.")
 @click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
@@ -112,9 +125,11 @@ def command(
 
 def _start(structure: str, options: dict[str, Any]) -> Simulation:
     atoms = read_input(structure, options)
+    _check_student_options(options)
     given = {key: options[key] for key in _SETTINGS if options[key] is not None}
     settings = Settings(**({"seed": team().from_leader(lambda: secrets.randbits(32))} | given))
     atoms.calc = make_calculator(calculator_parameters(options))
+    student = make_calculator(_student_parameters(options)) if options["mts"] else None
     name = f"{Path(structure).stem}-{settings.kind}"
     return Simulation.start(
         atoms,
@@ -126,7 +141,27 @@ def _start(structure: str, options: dict[str, Any]) -> Simulation:
         trajectory_format=options["trajectory_format"],
         overwrite=options["overwrite"],
         notes={"command": shlex.join(["so3md", *sys.argv[1:]]), "structure": structure},
+        student=student,
     )
+
+
+def _check_student_options(options: dict[str, Any]) -> None:
+    """Fill in the outer time step of --mts. Raises UsageError for options that need it, or that it needs."""
+    if not options["mts"]:
+        given = [key for key in _OF_STUDENT if options[key] is not None]
+        if given:
+            raise click.UsageError(f"--{given[0].replace('_', '-')} is for multiple time steps: give --mts as well")
+        return
+    if options["student"] is None:
+        raise click.UsageError("--mts needs --student FILE, a model that so3md distill makes of your structure")
+    if options["outer_timestep"] is None:
+        options["outer_timestep"] = _OUTER_TIMESTEP
+
+
+def _student_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the student's calculator among the options: its own model, evaluated as the other one is."""
+    shared = ("precision", "threads", "device")
+    return calculator_parameters({"model": options["student"], **{key: options[key] for key in shared}})
 
 
 def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Simulation:
@@ -138,12 +173,22 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
     cells = prod(given.get("supercell", (1, 1, 1)))  # given again to have the structure checked
     parameters = recorded_parameters(directory, record, replaced=given) | calculator_parameters(given)
     parameters |= {key: given[key] * cells for key in ("charge", "spin") if key in given}
+    student = None
+    if "student" in record:
+        of_student: dict[str, Any] = {key: given[key] for key in ("threads", "device") if key in given}
+        of_student |= calculator_parameters({"model": given["student"]}) if "student" in given else {}
+        recorded = recorded_parameters(directory, record, replaced=of_student, of="student")
+        student = make_calculator(recorded | of_student)
+    elif not given.keys().isdisjoint(("mts", *_OF_STUDENT)):
+        raise click.UsageError("the run has a single time step, and goes on so: leave out the options of --mts")
     initial = None
     if structure is not None:
         initial = read_structure(
             structure, given.get("index", -1), given.get("supercell", (1, 1, 1)), format=given.get("format")
         )
-    return Simulation.resume(directory, make_calculator(parameters), settings=settings, structure=initial)
+    return Simulation.resume(
+        directory, make_calculator(parameters), settings=settings, structure=initial, student=student
+    )
 
 
 def _steps(simulation: Simulation, steps: int | None, resumed: bool) -> int:
@@ -186,11 +231,18 @@ def _describe(simulation: Simulation, steps: int, supercell: Sequence[int]) -> s
     if team().size > 1:
         threads = f"{team().size} processes with {threads} each"
     details = ", ".join(f"{key} {value}" for key, value in settings.physics().items() if not isinstance(value, str))
+    student = simulation.student
+    by_student = ""
+    if student is not None:
+        by_student = (
+            f"Multiple time steps: {student.parameters['model']} every {settings.timestep:g} fs, "
+            f"{atoms.calc.parameters['model']} every {settings.step_length:g} fs, which is a step\n"
+        )
     return (
         f"{describe_structure(atoms, supercell)}; {atoms.calc.parameters['model']}, "
         f"{info['precision']} precision, {threads}, {info['instruction_set']}\n"
         f"{long_range_lines(atoms.calc, [atoms])}"
-        f"{settings.kind}: {details}\n"
+        f"{settings.kind}: {details}\n{by_student}"
         f"Steps {simulation.step} to {simulation.step + steps}, into {simulation.directory}; Ctrl-C stops and saves"
     )
 

@@ -16,14 +16,14 @@ class Speedometer:
 
     def __init__(self, simulation: Simulation) -> None:
         self._first_step, self._start = simulation.step, time.perf_counter()
-        self._timestep, self._atoms = simulation.settings.timestep, len(simulation.atoms)
+        self._step_length, self._atoms = simulation.settings.step_length, len(simulation.atoms)
 
     def describe(self, step: int) -> str:
         """Speed up to a step, in ns/day and us/atom/step."""
         seconds, steps = time.perf_counter() - self._start, step - self._first_step
         if not steps:
             return ""
-        nanoseconds_per_day = self._timestep * 1e-6 * steps / seconds * 86400
+        nanoseconds_per_day = self._step_length * 1e-6 * steps / seconds * 86400
         return f"{nanoseconds_per_day:.3g} ns/day, {seconds / steps / self._atoms * 1e6:.3g} us/atom/step"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import ase
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator
 from ase.constraints import FixInternals
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
@@ -17,10 +18,12 @@ from ase.md.verlet import VelocityVerlet
 from ase.parallel import DummyMPI
 
 from so3md.dynamics.degrees_of_freedom import conserved_directions, free_directions, refuse_unfit_constraints
+from so3md.dynamics.respa import RespaBussi, RespaLangevin, RespaVerlet
 from so3md.dynamics.settings import Settings
 from so3md.present import present
+from so3md.student import ForceLimits
 
-Driver = VelocityVerlet | Langevin | Bussi | IsotropicMTKNPT
+Driver = VelocityVerlet | Langevin | Bussi | IsotropicMTKNPT | RespaVerlet | RespaLangevin
 
 BAR = 1e5 * units.Pascal  # bar in eV/Angstrom^3
 
@@ -109,27 +112,33 @@ def remove_total_momentum(atoms: Atoms) -> None:
     atoms.set_momenta(momenta - masses * total / masses.sum())
 
 
-def make_driver(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Driver:
-    """ASE's integrator for the settings. Raises ValueError if the structure cannot have this ensemble."""
-    driver = _integrator(atoms, settings, rng)
+def make_driver(
+    atoms: Atoms, settings: Settings, rng: np.random.Generator, student: Calculator | None = None
+) -> Driver:
+    """The integrator for the settings, that of multiple time steps where there is a student. Raises ValueError if the
+    structure cannot have this ensemble."""
+    driver = _integrator(atoms, settings, rng, student)
     # ASE would let the first rank of the whole program draw the random numbers, also for ranks with another structure;
     # ours are the same on all ranks of a run, because they have the same seed.
     driver.comm = DummyMPI()
     return driver
 
 
-def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Driver:
-    timestep = settings.timestep * units.fs
+def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator, student: Calculator | None) -> Driver:
+    timestep = settings.step_length * units.fs
+    of_student = _student_arguments(settings, student)
     if settings.ensemble == "nve":
-        return VelocityVerlet(atoms, timestep)
+        return RespaVerlet(atoms, timestep, **of_student) if of_student else VelocityVerlet(atoms, timestep)
     if degrees_of_freedom(atoms, settings) <= 0:
         raise ValueError(f"{settings.kind}: no degrees of freedom are left for the thermostat; use langevin or nve")
     if settings.kind == "nvt-langevin":
         # fixcm=False: holding the centre of mass, as ASE would, changes the distribution that is sampled.
         friction = 1e-3 * present(settings.friction) / units.fs
+        if of_student:
+            return RespaLangevin(atoms, timestep, settings.temperature, friction, rng=rng, **of_student)
         return Langevin(atoms, timestep, temperature_K=settings.temperature, friction=friction, fixcm=False, rng=rng)
     if settings.kind == "nvt-csvr":
-        return _velocity_rescaling(atoms, settings, rng)
+        return _velocity_rescaling(atoms, settings, rng, of_student)
     if not atoms.pbc.all():
         raise ValueError(f"npt: the structure must be periodic in all directions, found pbc = {atoms.pbc.tolist()}")
     if atoms.constraints:
@@ -144,12 +153,31 @@ def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> D
     )
 
 
-def _velocity_rescaling(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> Bussi:
+def _student_arguments(settings: Settings, student: Calculator | None) -> dict[str, Any]:
+    """What the integrators of multiple time steps are given besides; nothing for a single time step."""
+    if (student is None) != (settings.outer_timestep is None):
+        raise ValueError(
+            "multiple time steps need both a student and an outer time step: give outer_timestep in the settings, and "
+            "student"
+        )
+    if student is None:
+        return {}
+    limits = None
+    if settings.max_difference is not None:
+        limits = ForceLimits(settings.max_difference, reason="max_difference")
+    return {"student": student, "substeps": settings.substeps, "limits": limits}
+
+
+def _velocity_rescaling(
+    atoms: Atoms, settings: Settings, rng: np.random.Generator, of_student: dict[str, Any]
+) -> Bussi:
     if atoms.get_kinetic_energy() == 0:
         raise ValueError("nvt-csvr: all velocities are zero, which rescaling cannot change; draw them or use langevin")
     temperature = settings.temperature
     taut = present(settings.taut) * units.fs
-    driver = Bussi(atoms, settings.timestep * units.fs, temperature, taut=taut, rng=rng)
+    timestep = settings.step_length * units.fs
+    kind = RespaBussi if of_student else Bussi
+    driver = kind(atoms, timestep, temperature, taut=taut, rng=rng, **of_student)
     driver.ndof = degrees_of_freedom(atoms, settings)  # ASE would count the centre of mass, which rests
     driver.target_kinetic_energy = 0.5 * units.kB * temperature * driver.ndof
     return driver
@@ -161,7 +189,7 @@ def conserved_energy(driver: MolecularDynamics) -> float | None:
         return driver.get_conserved_energy()
     if isinstance(driver, Bussi):
         return driver.atoms.get_total_energy() - driver.transferred_energy
-    return None if isinstance(driver, Langevin) else driver.atoms.get_total_energy()
+    return None if isinstance(driver, Langevin | RespaLangevin) else driver.atoms.get_total_energy()
 
 
 # --- state ----------------------------------------------------------------------------------------------------------

@@ -55,15 +55,18 @@ def new_record(
     trajectory_format: str,
     trajectory_columns: Mapping[str, bool],
     notes: Mapping[str, Any],
+    student: Calculator | None = None,
 ) -> dict[str, Any]:
     """The contents of run.json for a run that begins with atoms and their calculator.
 
     "identity" holds all that decides the trajectory, "sessions" the stretches that were run, with their software.
     """
+    identity = {"structure": structure_identity(atoms)} | settings.physics() | calculator_identity(atoms)
     return {
-        "identity": {"structure": structure_identity(atoms)} | settings.physics() | calculator_identity(atoms),
+        "identity": identity | student_identity(atoms, student),
         "settings": {key: value for key, value in vars(settings).items() if value is not None},
         "calculator": calculator_parameters(atoms.calc),
+        **({} if student is None else {"student": calculator_parameters(student)}),
         "trajectory_format": trajectory_format,
         "trajectory_columns": dict(trajectory_columns),
         "notes": dict(notes),
@@ -90,6 +93,8 @@ def read_record(directory: Path) -> dict[str, Any]:
     columns = record["trajectory_columns"]
     if columns.keys() != {"velocities", "forces"} or not {type(value) for value in columns.values()} <= {bool}:
         raise ValueError(f"{directory / RUN}: damaged, 'trajectory_columns' should have velocities and forces")
+    if not isinstance(record.get("student", {}), dict):
+        raise ValueError(f"{directory / RUN}: damaged, 'student' should be dict")
     record.setdefault("trajectory_format", "xyz")  # as it was in so3md 0.1 before there were others
     if record["trajectory_format"] not in FORMATS:
         raise ValueError(f"{directory / RUN}: damaged, 'trajectory_format' should be one of {', '.join(FORMATS)}")
@@ -106,15 +111,19 @@ def recorded_settings(directory: Path, record: Mapping[str, Any], changes: Mappi
     return Settings(**(record["settings"] | dict(changes))) if changes else recorded
 
 
-def recorded_parameters(directory: Path, record: Mapping[str, Any], replaced: Container[str] = ()) -> dict[str, Any]:
-    """The parameters of the calculator of a run, but for those that will be replaced. Raises ValueError for what the
-    calculator of so3md does not take."""
-    parameters = {key: value for key, value in record["calculator"].items() if key != "name"}
+def recorded_parameters(
+    directory: Path, record: Mapping[str, Any], replaced: Container[str] = (), of: str = "calculator"
+) -> dict[str, Any]:
+    """The parameters of the calculator of a run, or of its student, but for those that will be replaced. Raises
+    ValueError for what the calculator of so3md does not take."""
+    parameters = {key: value for key, value in record[of].items() if key != "name"}
     # The lengths with which it began, also where it was told none and another version had other defaults.
-    parameters |= {key: record["identity"][key] for key in ("lr_cutoff", "lr_damping") if key in record["identity"]}
+    prefix = "" if of == "calculator" else f"{of}_"
+    lengths = [key for key in ("lr_cutoff", "lr_damping") if prefix + key in record["identity"]]
+    parameters |= {key: record["identity"][prefix + key] for key in lengths}
     unknown = sorted(parameters.keys() - So3kratesCalculator.default_parameters.keys())
     if unknown:
-        raise ValueError(f"{directory / RUN}: damaged, 'calculator' cannot be made again (it has {unknown[0]!r})")
+        raise ValueError(f"{directory / RUN}: damaged, {of!r} cannot be made again (it has {unknown[0]!r})")
     with _naming_record(directory):
         return {key: checked_parameter(key, value) for key, value in parameters.items() if key not in replaced}
 
@@ -174,6 +183,15 @@ def calculator_identity(atoms: Atoms) -> dict[str, Any]:
     """All that decides the results of the calculator of atoms."""
     identity = getattr(atoms.calc, "identity", None)
     return calculator_parameters(atoms.calc) if identity is None else identity(atoms)
+
+
+def student_identity(atoms: Atoms, student: Calculator | None) -> dict[str, Any]:
+    """The same of the student, where there is one."""
+    if student is None:
+        return {}
+    copy = atoms.copy()
+    copy.calc = student
+    return {f"student_{key}": value for key, value in calculator_identity(copy).items()}
 
 
 def same_model(found: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _RESCALING = {"thermostat": "csvr", "taut": 100.0}
 _NPT = {"taut": 100.0, "taup": 1000.0, "pressure": 1.01325}
 
 #: Say how much is written and where to give up, and may change when a run is continued.
-BOOKKEEPING = ("log_interval", "trajectory_interval", "checkpoint_interval", "max_temperature")
+BOOKKEEPING = ("log_interval", "trajectory_interval", "checkpoint_interval", "max_temperature", "max_difference")
 
 
 _TEXTS = ("ensemble", "thermostat")
@@ -25,10 +25,14 @@ _TEXTS = ("ensemble", "thermostat")
 #: Of the number of steps of a run, and of the intervals of output.
 STEPS = Limits(0, 1e15, whole=True)
 _COUNTS = Limits(1, 1e15, whole=True)
+#: Relative error up to which a ratio of time steps is a whole number, far above rounding.
+_WHOLE = 1e-9
 _LIMITS = {
     "temperature": Limits(0, 1e6, "K"),
     "max_temperature": Limits(1e-3, 1e9, "K"),
     "timestep": Limits(1e-6, 1e3, "fs"),
+    "outer_timestep": Limits(1e-6, 1e3, "fs"),
+    "max_difference": Limits(1e-6, 1e9, "eV/A"),
     "friction": Limits(0, 1e9, "/ps"),
     "taut": Limits(1e-3, 1e9, "fs"),
     "taup": Limits(1e-3, 1e9, "fs"),
@@ -46,7 +50,14 @@ class Settings:
     equations of Martyna, Tobias and Klein 1994 with Nose-Hoover chains (taut and taup in fs, pressure in bar).
     temperature in K: the target, or in NVE that of the velocities if they are drawn; timestep in fs; seed of all random
     numbers; intervals in steps; the run is stopped above max_temperature (K; None: ten times the target or 3000 K,
-    whichever is higher). Raises ValueError for settings that are out of range or do not go together.
+    whichever is higher).
+
+    outer_timestep (fs): multiple time steps, in which the run has a student: timestep is that of the student then, and
+    a step of the run, which the intervals and the log count, is an outer one, a whole number of them. Not with "npt".
+    The run is stopped where the forces of an atom by student and teacher differ by more than max_difference (eV/A;
+    None: by what the student's file says, see docs/multiple_time_steps.md).
+
+    Raises ValueError for settings that are out of range or do not go together.
 
     >>> Settings(temperature=350).friction, Settings(ensemble="npt").pressure
     (1.0, 1.01325)
@@ -68,6 +79,8 @@ class Settings:
     trajectory_interval: int = 100
     checkpoint_interval: int = 1000
     max_temperature: float | None = None
+    outer_timestep: float | None = None
+    max_difference: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("ensemble", self.ensemble, ENSEMBLES)
@@ -75,11 +88,22 @@ class Settings:
             _check_choice("thermostat", self.thermostat, THERMOSTATS)
         self._fill_in(self._own_settings())
         self._check_ranges()
+        self._check_outer_timestep()
 
     @property
     def kind(self) -> str:
         """The ensemble and, where there is a choice, its thermostat: nve, nvt-langevin, nvt-csvr or npt."""
         return f"nvt-{self.thermostat}" if self.ensemble == "nvt" else self.ensemble
+
+    @property
+    def step_length(self) -> float:
+        """Simulated time (fs) of a step of the run."""
+        return self.timestep if self.outer_timestep is None else self.outer_timestep
+
+    @property
+    def substeps(self) -> int:
+        """The number of the student's steps in a step of the run; 1 without a student."""
+        return round(self.step_length / self.timestep)
 
     @property
     def temperature_limit(self) -> float:
@@ -130,6 +154,23 @@ class Settings:
                 raise ValueError(
                     f"{name} {getattr(self, name):g} fs: expected at least a time step, {self.timestep:g} fs"
                 )
+
+    def _check_outer_timestep(self) -> None:
+        if self.outer_timestep is None:
+            if self.max_difference is not None:
+                raise ValueError(f"max_difference {self.max_difference:g} eV/A: a single time step has no student")
+            return
+        if self.ensemble == "npt":
+            raise ValueError(
+                "outer_timestep: npt has no multiple time steps; take npt with a single time step, or find the volume "
+                "so and go on with nvt in multiple time steps"
+            )
+        ratio = self.outer_timestep / self.timestep
+        if round(ratio) < 1 or abs(ratio - round(ratio)) > _WHOLE * ratio:
+            raise ValueError(
+                f"outer_timestep {self.outer_timestep:g} fs: expected a whole number of inner steps of "
+                f"{self.timestep:g} fs, found {ratio:.4g}"
+            )
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ from ase.calculators.calculator import Calculator
 from so3md.dynamics import ensembles, outputs, record
 from so3md.dynamics.checkpoint import Checkpoint, structure_identity
 from so3md.dynamics.odd_states import OddStates
+from so3md.dynamics.respa import MultipleTimeSteps
 from so3md.dynamics.settings import STEPS, Settings
 from so3md.dynamics.trajectories import WITHOUT_ELEMENTS, check_format, open_trajectory, trajectory_name
 from so3md.parallel import team_of
@@ -68,6 +69,7 @@ class Simulation:
         contents: dict[str, Any],
         lock: DirectoryLock | None,
         state: Checkpoint | None = None,
+        student: Calculator | None = None,
     ) -> None:
         """For `start` and `resume`; contents are those of run.json, lock that of the directory, which the leader has.
 
@@ -76,7 +78,8 @@ class Simulation:
         self.atoms, self.settings, self.directory = atoms, settings, directory
         self.team = team_of(atoms.calc)
         self.step = state.step if state else 0
-        self.driver = ensembles.make_driver(atoms, settings, rng)
+        self.student = student
+        self.driver = ensembles.make_driver(atoms, settings, rng, student)
         if state:
             ensembles.restore_driver_state(self.driver, state.driver)
         self.degrees_of_freedom = ensembles.degrees_of_freedom(atoms, settings)
@@ -109,13 +112,14 @@ class Simulation:
         trajectory_format: str = "xyz",
         overwrite: bool = False,
         notes: Mapping[str, Any] | None = None,
+        student: Calculator | None = None,
     ) -> Simulation:
         """Begin a run of atoms, which have a calculator, in a directory that is new or empty.
 
         velocities: "file" keeps those of atoms, "draw" draws them from the Maxwell-Boltzmann distribution, "auto" does
         the first where there are some. Unless Langevin dynamics is to change it, the total momentum is made zero, which
         is a change of the frame of reference. trajectory_format: one of `trajectories.FORMATS`. notes are kept in
-        run.json under "notes".
+        run.json under "notes". student: the calculator of the inner steps, where the settings have an outer_timestep.
         Writes the first row and frame, so that an output that cannot be written is noticed before the first step.
         Raises FileExistsError for a directory that has files (unless overwrite, which replaces those of a run),
         LockedError for one in which another process works, OSError if it cannot be written, ValueError for a structure
@@ -126,15 +130,17 @@ class Simulation:
         team = team_of(atoms.calc)
         columns = {"velocities": write_velocities, "forces": write_forces}
         check_format(trajectory_format, columns)
-        contents = record.new_record(atoms, settings, trajectory_format, columns, notes or {})
+        contents = record.new_record(atoms, settings, trajectory_format, columns, notes or {}, student)
         set_velocities(atoms, settings, velocities, rng)
         ensembles.warn_of_constraints(atoms)
         # What cannot be run is refused while no file is there yet.
-        ensembles.make_driver(atoms, settings, rng)
+        driver = ensembles.make_driver(atoms, settings, rng, student)
         atoms.get_forces()
+        if isinstance(driver, MultipleTimeSteps):
+            driver.difference()
         lock = team.on_leader(lambda: record.prepare_directory(directory, overwrite))
         with _released_on_error(lock):
-            run = cls(atoms, settings, directory, rng, contents, lock)
+            run = cls(atoms, settings, directory, rng, contents, lock, student=student)
             try:
                 team.on_leader(run._write_start)
                 run._saved_step = run.step
@@ -151,10 +157,12 @@ class Simulation:
         *,
         settings: Settings | None = None,
         structure: Atoms | None = None,
+        student: Calculator | None = None,
     ) -> Simulation:
         """Go on with the run in a directory, from its checkpoint.
 
-        The calculator must be the one of the run (its model, charge, spin, precision and cutoffs). settings: those of
+        The calculator must be the one of the run (its model, charge, spin, precision and cutoffs), and so must the
+        student, where it has one. settings: those of
         the run, possibly with other intervals (default: its own); structure: the one that the run began with, if that
         is to be checked. With the same machine, number of threads and interval of checkpoints, the run goes on to the
         bit as it would have done without a stop at a checkpoint.
@@ -168,7 +176,7 @@ class Simulation:
         team.from_leader(lambda: record.read_record(directory))  # that it is the directory of a run
         lock = team.on_leader(lambda: DirectoryLock(directory))
         with _released_on_error(lock):
-            return cls._resume_locked(directory, calculator, settings, structure, lock)
+            return cls._resume_locked(directory, calculator, settings, structure, lock, student)
 
     @classmethod
     def _resume_locked(
@@ -178,6 +186,7 @@ class Simulation:
         settings: Settings | None,
         structure: Atoms | None,
         lock: DirectoryLock | None,
+        student: Calculator | None,
     ) -> Simulation:
         team = team_of(calculator)
         contents = team.from_leader(lambda: record.read_record(directory))
@@ -194,10 +203,11 @@ class Simulation:
         atoms = state.atoms
         atoms.calc = calculator
         expected = contents["identity"] | settings.physics() | record.calculator_identity(atoms)
+        expected |= record.student_identity(atoms, student)
         if structure is not None:
             expected["structure"] = structure_identity(structure)
         refuse_other_run(path, record.same_model(state.identity, expected), expected)
-        return cls(atoms, settings, directory, state.random_numbers(path), contents, lock, state)
+        return cls(atoms, settings, directory, state.random_numbers(path), contents, lock, state, student)
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -332,10 +342,12 @@ class Simulation:
 
     def _forget_history(self) -> None:
         """Make the calculator forget what it has seen, so that this run goes on to the bit like one that is resumed."""
-        calculator = self.atoms.calc
-        calculator.reset()
-        if hasattr(calculator, "forget_neighbours"):
-            calculator.forget_neighbours()
+        for calculator in (self.atoms.calc, self.student):
+            if calculator is None:
+                continue
+            calculator.reset()
+            if hasattr(calculator, "forget_neighbours"):
+                calculator.forget_neighbours()
         self.atoms.get_forces()  # of use for the next step; until then, only the leader may ask for the energy
 
     # --- end --------------------------------------------------------------------------------------------------------

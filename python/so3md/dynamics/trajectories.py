@@ -76,7 +76,7 @@ def open_trajectory(
     if trajectory_format == "dcd":
         from so3md.dynamics.packed import DcdWriter
 
-        return DcdWriter(path, position, atoms, 1e-3 * settings.timestep * settings.trajectory_interval)
+        return DcdWriter(path, position, atoms, 1e-3 * settings.step_length * settings.trajectory_interval)
     if trajectory_format == "xtc":
         from so3md.dynamics.packed import XtcWriter
 

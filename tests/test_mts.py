@@ -1,0 +1,307 @@
+"""Multiple time steps: what must come out whatever the student is, and what stops a run whose student is no good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import parallel_runs
+import pytest
+import tolerances
+from ase import Atoms, units
+from ase.build import molecule
+from ase.constraints import FixAtoms, FixBondLengths
+from ase.io import read, write
+from ase.md.bussi import Bussi
+from ase.md.langevinbaoab import LangevinBAOAB
+from ase.md.verlet import VelocityVerlet
+from dynamics_tools import SoftSpheres, read_rows, soft_spheres
+from test_cli import fail, succeed
+from test_dynamics import SAMPLING
+from test_dynamics_files import assert_same_run
+
+from so3md import So3kratesCalculator
+from so3md.dynamics import (
+    BlowUpError,
+    RespaBussi,
+    RespaLangevin,
+    RespaVerlet,
+    Settings,
+    Simulation,
+    StudentError,
+)
+from so3md.run_directory import CheckpointError
+from so3md.student import ForceLimits
+
+STEP = 8 * units.fs  # of soft spheres, whose fastest motion takes some 500 fs
+KINDS = {"nve": {"ensemble": "nve"}, "langevin": {"friction": 20.0}, "csvr": {"thermostat": "csvr", "taut": 40.0}}
+
+
+def another(strength: float = 0.05, width: float = 1.2) -> SoftSpheres:
+    """A student for soft spheres; by default the teacher itself once more."""
+    return SoftSpheres(strength=strength, width=width)
+
+
+def moving() -> Atoms:
+    """Soft spheres in motion."""
+    atoms = soft_spheres()
+    atoms.rattle(0.1, seed=1)
+    atoms.set_momenta(0.5 * np.random.default_rng(2).standard_normal((4, 3)))
+    atoms.set_momenta(atoms.get_momenta() - atoms.get_momenta().mean(axis=0))
+    return atoms
+
+
+def settings_of(kind: str, timestep: float = 2.0, outer: float = 8.0, **others) -> Settings:
+    return Settings(**KINDS[kind], timestep=timestep, outer_timestep=outer, temperature=100, seed=3, **others)
+
+
+def assert_same_state(first: Atoms, second: Atoms) -> None:
+    np.testing.assert_allclose(first.positions, second.positions, rtol=0, atol=tolerances.RANKS_TRAJECTORY)
+    np.testing.assert_allclose(first.get_momenta(), second.get_momenta(), rtol=0, atol=tolerances.RANKS_TRAJECTORY)
+
+
+# --- limits in which it is a single time step -----------------------------------------------------------------------
+
+
+def test_with_the_teacher_as_its_student_it_makes_the_inner_steps():
+    outer, single = moving(), moving()
+    RespaVerlet(outer, STEP, another(), substeps=4).run(10)
+    VelocityVerlet(single, STEP / 4).run(40)
+    assert_same_state(outer, single)
+    assert np.abs(outer.positions - moving().positions).max() > 0.1
+
+
+def test_with_one_inner_step_it_is_velocity_verlet_whatever_the_student_is():
+    outer, single = moving(), moving()
+    RespaVerlet(outer, STEP, another(0.2, 0.8), substeps=1).run(40)
+    VelocityVerlet(single, STEP).run(40)
+    assert_same_state(outer, single)
+
+
+def test_with_one_inner_step_rescaling_is_that_of_ase_whatever_the_student_is():
+    outer, single = moving(), moving()
+    for atoms, kind, student in ((outer, RespaBussi, {"student": another(0.1), "substeps": 1}), (single, Bussi, {})):
+        kind(atoms, STEP, temperature_K=100, taut=200 * units.fs, rng=np.random.default_rng(4), **student).run(40)
+    assert_same_state(outer, single)
+
+
+@pytest.mark.parametrize(("substeps", "strength"), [(4, 0.05), (1, 0.2)], ids=["teacher as student", "one inner step"])
+def test_langevin_dynamics_is_baoab_in_the_same_limits(substeps: int, strength: float):
+    outer, single = moving(), moving()
+    friction, inner = 0.02 / units.fs, STEP / substeps
+    rng = np.random.default_rng(5)
+    RespaLangevin(outer, STEP, 100, friction, another(strength), substeps, rng=rng).run(40 // substeps)
+    rng = np.random.default_rng(5)
+    LangevinBAOAB(single, inner, temperature_K=100, T_tau=1 / friction, rng=rng).run(40 // substeps * substeps)
+    assert_same_state(outer, single)
+
+
+# --- properties that it must have -----------------------------------------------------------------------------------
+
+
+def test_it_runs_backwards_to_where_it_began():
+    atoms = moving()
+    driver = RespaVerlet(atoms, STEP, another(0.1), substeps=4)
+    driver.run(20)
+    there = atoms.positions.copy()
+    atoms.set_momenta(-atoms.get_momenta())
+    driver.run(20)
+    np.testing.assert_allclose(atoms.positions, moving().positions, rtol=0, atol=tolerances.RANKS_TRAJECTORY)
+    np.testing.assert_allclose(atoms.get_momenta(), -moving().get_momenta(), rtol=0, atol=tolerances.RANKS_TRAJECTORY)
+    assert np.abs(there - atoms.positions).max() > 0.1
+
+
+def test_the_error_of_the_teachers_energy_falls_with_the_square_of_the_outer_step():
+    deviations = []
+    for outer in (8, 16, 32):
+        atoms = moving()
+        driver = RespaVerlet(atoms, outer * units.fs, another(0.07, 1.1), substeps=outer)
+        energies = []
+        driver.attach(lambda energies=energies, atoms=atoms: energies.append(atoms.get_total_energy()))
+        driver.run(1600 // outer)
+        deviations.append(np.std(energies))
+    assert np.divide(deviations[1:], deviations[:-1]) == pytest.approx([4, 4], rel=0.15)
+
+
+def test_fixed_atoms_stay_and_bonds_keep_their_lengths():
+    fixed = moving()
+    fixed.set_constraint(FixAtoms([1]))
+    fixed.set_momenta(fixed.get_momenta())
+    RespaLangevin(fixed, STEP, 100, 0.02 / units.fs, another(0.1), 4, rng=np.random.default_rng(6)).run(20)
+    np.testing.assert_array_equal(fixed.positions[1], moving().positions[1])
+    bound = moving()
+    bound.pbc = False  # else two images are equally near
+    length = bound.get_distance(0, 1)
+    bound.set_constraint(FixBondLengths([[0, 1]], tolerance=1e-12))
+    bound.set_momenta(bound.get_momenta())
+    RespaVerlet(bound, STEP, another(0.1), substeps=4).run(20)
+    assert bound.get_distance(0, 1) == pytest.approx(length, abs=1e-9)
+    with pytest.raises(ValueError, match=r"constraint FixBondLengths: Langevin dynamics in multiple time steps knows"):
+        RespaLangevin(bound, STEP, 100, 0.02 / units.fs, another(0.1), 4)
+
+
+@pytest.mark.filterwarnings("ignore::so3md.dynamics.odd_states.OddStateWarning")
+@pytest.mark.parametrize("kind", ["langevin", "csvr"])
+def test_the_kinetic_energy_is_that_of_the_canonical_ensemble(kind: str, tmp_path: Path):
+    atoms, masses = moving(), np.array([4, 20, 40, 84])
+    atoms.set_masses(masses)
+    settings = settings_of(kind, log_interval=2, max_difference=10.0)
+    of_atoms = []
+    with Simulation.start(atoms, settings, tmp_path / "run", student=another(0.07, 1.1)) as simulation:
+        simulation.run(
+            6000, on_step=lambda run: of_atoms.append(np.square(run.atoms.get_momenta()).sum(axis=1) / masses)
+        )
+        free = simulation.degrees_of_freedom
+    log = read_rows(tmp_path / "run")
+    thermal = units.kB * 100
+    assert log["kinetic_eV"].mean() == pytest.approx(free / 2 * thermal, rel=SAMPLING)
+    assert log["kinetic_eV"].var() == pytest.approx(free / 2 * thermal**2, rel=4 * SAMPLING)
+    if kind == "langevin":  # rescaling leaves it to rare collisions to give each atom its part
+        assert np.mean(of_atoms, axis=0) == pytest.approx(3 * thermal * np.ones(4), rel=2 * SAMPLING)
+    else:
+        assert np.std(log["conserved_eV"]) < 0.2 * np.std(log["total_eV"])
+
+
+# --- runs in directories --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_goes_on_to_the_bit(kind: str, tmp_path: Path, toy_model):
+    frequent = {"log_interval": 1, "trajectory_interval": 2, "checkpoint_interval": 5, "max_difference": 1e3}
+    settings = settings_of(kind, timestep=0.25, outer=0.5, **frequent)
+    student = toy_model()
+
+    def calculators() -> tuple[So3kratesCalculator, So3kratesCalculator]:
+        return So3kratesCalculator(threads=1), So3kratesCalculator(student, threads=1)
+
+    for name, parts in (("whole", [10]), ("parts", [5, 5])):
+        atoms = molecule("CH3CH2OH")
+        atoms.calc, other = calculators()
+        with Simulation.start(atoms, settings, tmp_path / name, student=other) as run:
+            run.run(parts[0])
+        for steps in parts[1:]:
+            teacher, other = calculators()
+            with Simulation.resume(tmp_path / name, teacher, student=other) as run:
+                run.run(steps)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert read_rows(tmp_path / "whole")["time_ps"][-1] == pytest.approx(10 * 0.5e-3)
+
+
+def test_a_run_goes_on_with_its_own_student_only(tmp_path: Path):
+    settings = settings_of("nve", max_difference=10.0)
+    with Simulation.start(moving(), settings, tmp_path / "run", student=another(0.1)) as run:
+        run.run(2)
+    with pytest.raises(CheckpointError, match=r"student_strength: the checkpoint has 0.1, this run 0.2"):
+        Simulation.resume(tmp_path / "run", another(), student=another(0.2))
+    with pytest.raises(ValueError, match="multiple time steps need both a student and an outer time step"):
+        Simulation.resume(tmp_path / "run", another())
+
+
+def test_a_student_that_leaves_its_domain_stops_the_run_with_the_structure(tmp_path: Path):
+    atoms = Atoms("Ar2", positions=[[0, 0, 0], [6.0, 0, 0]])
+    atoms.set_velocities([[0.05, 0, 0], [-0.05, 0, 0]])
+    atoms.calc = SoftSpheres(strength=2.0)
+    settings = Settings(ensemble="nve", timestep=2, outer_timestep=4, max_difference=0.15)
+    with Simulation.start(atoms, settings, tmp_path / "run", student=another(0.0), velocities="file") as run:
+        with pytest.raises(BlowUpError, match=r"forces of student and teacher differ by 0\.\d+ eV/A on atom . \(Ar\)"):
+            run.run(1000)
+        assert run.step > 10
+    assert (tmp_path / "run" / "blow_up.xyz").exists()
+    assert atoms.calc.parameters["strength"] == 2.0  # the teacher's, as before
+
+
+def test_a_student_that_does_not_know_the_structure_is_refused_before_there_is_a_directory(tmp_path: Path):
+    limits = ForceLimits(largest=1.0, rms=1e-3, reason="3 times what distillation found")
+    driver = RespaVerlet(moving(), STEP, another(0.1), substeps=2, limits=limits)
+    with pytest.raises(StudentError, match=r"differ by 0\.\d+ eV/A on average .*at most 0.001 .*distillation found"):
+        driver.run(1)
+    with pytest.raises(StudentError, match="the student does not know such structures"):
+        Simulation.start(moving(), settings_of("nve", max_difference=1e-3), tmp_path / "run", student=another(0.1))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"ensemble": "npt"}, "npt has no multiple time steps; take npt with a single time step"),
+        (
+            {"outer_timestep": 3.3},
+            r"outer_timestep 3.3 fs: expected a whole number of inner steps of 0.5 fs, found 6.6",
+        ),
+        ({"outer_timestep": 0.2}, "expected a whole number of inner steps of 0.5 fs, found 0.4"),
+        ({"outer_timestep": None, "max_difference": 1.0}, "a single time step has no student"),
+        ({"outer_timestep": np.nan}, "outer_timestep nan: expected a positive number from"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        Settings(**({"outer_timestep": 2.0} | wrong))
+
+
+def test_student_and_outer_step_go_together(tmp_path: Path):
+    with pytest.raises(ValueError, match="multiple time steps need both a student and an outer time step"):
+        Simulation.start(moving(), Settings(outer_timestep=2.0), tmp_path / "run")
+    with pytest.raises(ValueError, match="multiple time steps need both a student and an outer time step"):
+        Simulation.start(moving(), Settings(), tmp_path / "run", student=another())
+    atoms = moving()
+    with pytest.raises(ValueError, match="expected another calculator than that of the structure"):
+        RespaVerlet(atoms, STEP, atoms.calc, substeps=2)
+    with pytest.raises(ValueError, match=r"substeps 1\.5: expected a whole number of inner steps, at least 1"):
+        RespaVerlet(atoms, STEP, another(), substeps=1.5)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ethanol(tmp_path: Path, toy_model, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Arguments of `so3md` that run ethanol with a student, which is none: its forces are as large as the teacher's."""
+    student = toy_model()
+    monkeypatch.chdir(tmp_path)
+    write("ethanol.xyz", molecule("CH3CH2OH"))
+    multiple = ("--mts", "--student", student.name, "--timestep", "0.25", "--outer-timestep", "0.5")
+    intervals = ("--log-interval", "1", "--checkpoint-interval", "4", "--seed", "1", "--no-plot", "--threads", "1")
+    return ("md", "ethanol.xyz", "--output", "run", *multiple, *intervals, "--max-difference", "1000")
+
+
+def test_the_command_runs_and_goes_on_with_a_student(ethanol: tuple[str, ...]):
+    output = succeed(*ethanol, "--steps", "4")
+    assert "Multiple time steps: /" in output
+    assert "toy0.safetensors every 0.25 fs, so3lr every 0.5 fs, which is a step" in output
+    succeed("md", "--resume", "run", "--steps", "4", "--no-plot")
+    succeed(*ethanol, "--steps", "8", "--overwrite", "--output", "whole")
+    assert_same_run(Path("run"), Path("whole"))
+    assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(8 * 0.5e-3)
+    assert "expected a whole number of inner steps" in fail("md", "--resume", "run", "--outer-timestep", "0.6")
+    assert "outer_timestep: the checkpoint has 0.5, this run 1.0" in fail(
+        "md", "--resume", "run", "--outer-timestep", "1"
+    )
+
+
+def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
+    def without(*names: str) -> tuple[str, ...]:
+        left = list(ethanol)
+        for name in names:
+            at = left.index(name)
+            del left[at : at + (1 if name == "--mts" else 2)]
+        return tuple(left)
+
+    assert "--student is for multiple time steps: give --mts as well" in fail(*without("--mts"), code=2)
+    assert "--mts needs --student FILE" in fail(*without("--student"), code=2)
+    assert "npt has no multiple time steps" in fail(*ethanol, "--ensemble", "npt")
+    assert "differ by" in fail(*without("--max-difference"), "--max-difference", "0.01")
+    assert "model 'nobody' is neither a file nor a name" in fail(*ethanol, "--student", "nobody")
+    succeed(*without("--mts", "--student", "--outer-timestep", "--max-difference"), "--steps", "1")
+    assert "the run has a single time step" in fail("md", "--resume", "run", "--mts", code=2)
+
+
+def test_two_processes_make_the_same_steps_as_one(ethanol: tuple[str, ...], tmp_path: Path):
+    pytest.importorskip("mpi4py")
+    double = (*ethanol, "--steps", "20", "--precision", "double")
+    succeed(*double)
+    parallel_runs.run(2, "-m", "so3md", *double, "--output", "two", cwd=tmp_path)
+    one, two = read_rows(tmp_path / "run"), read_rows(tmp_path / "two")
+    assert len(two["step"]) == 21
+    np.testing.assert_allclose(two["potential_eV"], one["potential_eV"], rtol=tolerances.RANKS_RELATIVE_ENERGY)
+    first, second = read(tmp_path / "run" / "final.xyz"), read(tmp_path / "two" / "final.xyz")
+    np.testing.assert_allclose(second.positions, first.positions, rtol=0, atol=1e-8)  # as many digits as the file has
