@@ -163,7 +163,7 @@ def _task(given: dict[str, Any], options: dict[str, Any]) -> Settings | Minimiza
         return Minimization(**{key: given[key] for key in ("fmax", "pressure", "cell") if key in given})
     if options["cell"] is not None and options["ensemble"] != "npt":
         raise click.UsageError(f"--cell does not go with --ensemble {options['ensemble']}, in which it is fixed")
-    settings = {key: options[key] for key in _SETTINGS if options[key] is not None}
+    settings = {key: options[key] for key in _SETTINGS if options.get(key) is not None}
     return Settings(**({"seed": 1 + secrets.randbelow(LARGEST_SEED)} | settings))
 
 
