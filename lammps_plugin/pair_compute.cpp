@@ -136,16 +136,16 @@ Cell PairSo3krates::cell() const {
 
 const DomainResults& PairSo3krates::evaluate() {
   const Cell& box = evaluated_box_.emplace(cell());
-  SystemTotals totals = settings_.totals;
-  totals.cell = &box;
+  Request request{settings_.totals};
+  request.totals.cell = &box;
+  request.coulomb = kspace_.get();
   if (kspace_) kspace_->set_rows(atoms_->owned());
   bool failed = false;
   std::string message;
   try {
     const HaloTraffic before = halo_->traffic();
-    const DomainResults& results = engine_->makes_lists() ? evaluate_points(box, totals)
-                                                          : engine_->evaluate(atoms_->local().domain(), atoms_->species(), totals, *halo_,
-                                                                              true, nullptr, kspace_.get());
+    const DomainResults& results = engine_->makes_lists() ? evaluate_points(box, request)
+                                                          : engine_->evaluate(atoms_->local().domain(), atoms_->species(), *halo_, request);
     components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
     components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
     return results;
@@ -167,7 +167,7 @@ const DomainResults& PairSo3krates::evaluate() {
 }
 
 // A process alone knows every atom by itself and the box; several have ghosts in place of images.
-const DomainResults& PairSo3krates::evaluate_points(const Cell& box, const SystemTotals& totals) {
+const DomainResults& PairSo3krates::evaluate_points(const Cell& box, const Request& request) {
   const bool alone = comm->nprocs == 1;
   const double no_vectors[9] = {};
   const Cell no_cell(no_vectors, {false, false, false});
@@ -175,7 +175,7 @@ const DomainResults& PairSo3krates::evaluate_points(const Cell& box, const Syste
   PointSystem points{atoms_->n_points(), atoms_->positions(*atom), atoms_->species(), alone ? &box : &no_cell, neighbor->skin, builds_};
   points.host_decides = true;
   points.sharing = alone ? nullptr : &sharing;
-  return engine_->evaluate_points(points, totals, true, kspace_.get());
+  return engine_->evaluate_points(points, request);
 }
 
 void PairSo3krates::warn_of_changed_charges() {

@@ -103,7 +103,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void require_finite_positions() const;
   Cell cell() const;
   const DomainResults& evaluate();
-  const DomainResults& evaluate_points(const Cell& box, const SystemTotals& totals);
+  const DomainResults& evaluate_points(const Cell& box, const Request& request);
   void add_forces(const DomainResults& results);
   void add_energies(const DomainResults& results);
   void add_virials(const DomainResults& results);

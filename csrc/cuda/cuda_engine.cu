@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <array>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -20,6 +20,7 @@
 #include "cuda/result_layout.h"
 #include "cuda/step_graph.h"
 #include "cuda/system_sums.h"
+#include "evaluation/stage_order.h"
 
 namespace so3md::cuda {
 
@@ -32,9 +33,8 @@ double* room(bool wanted, std::size_t atoms, DeviceArray<double>& array) {
   return array.data();
 }
 
-// The stages are those of EngineOf (csrc/engine/cpu_engine.cpp), in the same order, and equation numbers refer to docs/theory.md.
-// Everything is started without waiting; the host waits once, for the results. Only processes that share a system wait more often, for each
-// other.
+// The stages of an evaluation are in the order of StageOrder; equation numbers refer to docs/theory.md. Everything is started without
+// waiting; the host waits once, for the results. Only processes that share a system wait more often, for each other.
 template <class Real>
 class CudaEngine final : public Engine {
  public:
@@ -59,44 +59,36 @@ class CudaEngine final : public Engine {
     return std::make_unique<CudaEngine>(model_, options_, parameters_, pool);
   }
 
-  const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
-                                std::vector<LayerFeatures>* features, ChargePotential* coulomb, const SystemRanges* systems) override {
-    start(domain.n_owned, halo, coulomb, forces);
+  const DomainResults& evaluate(const Domain& domain, const int* species, HaloExchange& halo, const Request& request) override {
+    start(domain.n_owned, halo, request);
     points_ = nullptr;
     graph_.forget();
-    const std::exception_ptr failure = prepare(systems, [&] { domain_ = &host_domain_.update(domain, species, stream_); });
+    const std::exception_ptr failure = prepare([&] { domain_ = &host_domain_.update(domain, species, stream_); });
     const auto count = [&](std::vector<double>& counts) {
       for (int i = 0; i < domain.n_owned; ++i) counts[static_cast<std::size_t>(species[i])] += 1.0;
     };
-    count_species(count, totals, failure);
-    prepare_ewald(totals.cell, systems == nullptr ? nullptr : systems->cells);
-    if (halo_.alone()) build_edges();
-    evaluate_domain(features);
+    count_species(count, failure);
+    evaluate_domain();
     return fetch();
   }
 
   bool makes_lists() const override { return true; }
 
-  const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces,
-                                       ChargePotential* coulomb) override {
+  const DomainResults& evaluate_points(const PointSystem& system, const Request& request) override {
     const PointSharing* sharing = system.sharing;
-    start(system.n, sharing == nullptr ? static_cast<HaloExchange&>(no_halo_) : *sharing->halo, coulomb, forces);
-    make_lists(system, coulomb != nullptr);
+    start(system.n, sharing == nullptr ? static_cast<HaloExchange&>(no_halo_) : *sharing->halo, request);
+    make_lists(system);
     std::exception_ptr failure = update_lists(system);
-    if (!failure) failure = prepare(nullptr, [this] { domain_ = &points_->domain(); });
+    if (!failure) failure = prepare([this] { domain_ = &points_->domain(); });
     const auto count = [&](std::vector<double>& counts) { count_owned(system, counts); };
-    count_species(count, totals, failure);
-    prepare_ewald(totals.cell, nullptr);
-    const auto work = [this] {
-      if (halo_.alone()) build_edges();
-      evaluate_domain(nullptr);
-    };
-    if (mode_.graph && halo_.alone() && coulomb == nullptr) {
-      graph_.run({domain_->build, forces, totals.charge, totals.spin, composition_.counts, ewald_ ? ewald_->num_waves() : 0}, stream_,
-                 work);
+    count_species(count, failure);
+    if (mode_.graph && halo_.alone() && !terms_.host_electrostatics) {
+      const SystemTotals& totals = request.totals;
+      graph_.run({domain_->build, request.forces, totals.charge, totals.spin, composition_.counts, ewald_ ? ewald_->num_waves() : 0},
+                 stream_, [this] { evaluate_domain(); });
     } else {
       graph_.forget();
-      work();
+      evaluate_domain();
     }
     return fetch();
   }
@@ -118,27 +110,26 @@ class CudaEngine final : public Engine {
   NonlocalPairs nonlocal_pairs() const override { return {}; }
 
  private:
-  void start(int atoms, HaloExchange& halo, ChargePotential* coulomb, bool forces) {
+  friend struct so3md::StageOrder;
+
+  void start(int atoms, HaloExchange& halo, const Request& request) {
     use_device(device_);
     mode_ = choose_mode(atoms);
     stream_.work() = {};
     watch_.start();
     timer_.start(mode_.timed);
     host_halo_ = &halo;
-    coulomb_ = coulomb;
-    forces_ = forces;
+    request_ = request;
+    terms_ = long_range_terms(*model_, options_, request.coulomb != nullptr);
   }
 
   const Hyperparameters& hyper() const { return model_->hyper; }
   int owned() const { return domain_->n_owned; }
   double* result(std::size_t place) { return device_results_.data() + place; }
-  bool own_electrostatics() const { return hyper().electrostatics && coulomb_ == nullptr; }
-  bool pair_electrostatics() const { return own_electrostatics() && !ewald_; }
 
   // Without pairs of charges or dispersion, there is no long list.
-  void make_lists(const PointSystem& system, bool host_electrostatics) {
-    const bool needed = !host_electrostatics || hyper().dispersion;
-    const ListKind kind{needed ? long_range_cutoff(*model_, options_) : 0.0, system.skin};
+  void make_lists(const PointSystem& system) {
+    const ListKind kind{terms_.pairs() ? options_.long_range_cutoff : 0.0, system.skin};
     if (!lists_ || !(kind == kind_)) lists_ = std::make_unique<PointLists>(hyper().cutoff, kind.long_cutoff, kind.skin, pool_);
     kind_ = kind;
     points_ = lists_.get();
@@ -171,11 +162,11 @@ class CudaEngine final : public Engine {
   // What needs no other process. Several look for overlapping atoms before they go on, so that all stop together, or none. Returns what
   // went wrong.
   template <class MakeDomain>
-  std::exception_ptr prepare(const SystemRanges* systems, const MakeDomain& make_domain) {
+  std::exception_ptr prepare(const MakeDomain& make_domain) {
     try {
       make_domain();
       halo_.set_exchange(*host_halo_, domain_->build);
-      set_systems(systems);
+      set_systems();
       allocate();
       timer_.lap("positions and lists");
       if (halo_.alone()) return nullptr;
@@ -195,24 +186,14 @@ class CudaEngine final : public Engine {
     timer_.lap("edges");
   }
 
-  // From edges to results.
-  void evaluate_domain(std::vector<LayerFeatures>* features) {
-    network_.forward(*domain_, edge_view_, composition_, halo_, readouts_, timer_, features);
-    charges_and_ratios();
-    if (ewald_ && own_electrostatics()) periodic_electrostatics();
-    pair_physics();
-    if (forces_) adjoint();
-    finish();
+  // From edges to results; those of a process alone need nothing of others.
+  void evaluate_domain() {
+    if (halo_.alone()) build_edges();
+    StageOrder::run(*this, terms_, request_, halo_, timer_);
     download();
   }
 
-  void set_systems(const SystemRanges* ranges) {
-    std::vector<int> first = {0, domain_->n_owned};
-    if (ranges != nullptr) first.assign(ranges->first, ranges->first + ranges->count + 1);
-    sums_.set_systems(first, stream_);
-    system_sizes_.clear();
-    for (std::size_t s = 1; s < first.size(); ++s) system_sizes_.push_back(first[s] - first[s - 1]);
-  }
+  void set_systems() { sums_.set_systems(first_atoms(owned(), request_.systems), stream_); }
 
   void allocate() {
     const auto atoms = static_cast<std::size_t>(owned());
@@ -221,7 +202,7 @@ class CudaEngine final : public Engine {
     atoms_.network_energy = room(true, atoms, network_energy_);
     atoms_.shift = room(true, atoms, shift_);
     atoms_.zbl_energy = room(true, atoms, zbl_energy_);
-    atoms_.electrostatics_energy = room(own_electrostatics(), atoms, electrostatics_energy_);
+    atoms_.electrostatics_energy = room(terms_.own_electrostatics(), atoms, electrostatics_energy_);
     atoms_.dispersion_energy = room(hyper().dispersion, atoms, dispersion_energy_);
     atoms_.charge_gradient = room(hyper().electrostatics, atoms, charge_gradient_);
     atoms_.alpha_gradient = room(hyper().dispersion, atoms, alpha_gradient_);
@@ -261,23 +242,16 @@ class CudaEngine final : public Engine {
   }
 
   template <class Count>
-  void count_species(const Count& count_owned_atoms, const SystemTotals& totals, const std::exception_ptr& failure) {
-    std::vector<double>& counts = composition_.counts;
-    counts.assign(model_->elements.size(), 0.0);
-    if (!failure) count_owned_atoms(counts);
-    begin_together(composition_, totals, *host_halo_, failure);
-    if (sums_.count() == 1) {
-      double all = 0.0;
-      for (double count : counts) all += count;
-      system_sizes_ = {all};
-    } else {
-      for (double& count : counts) count /= sums_.count();  // of one system, where that matters
-    }
-    if (system_sizes_ != known_sizes_) {
-      known_sizes_ = system_sizes_;
+  void count_species(const Count& count_owned_atoms, const std::exception_ptr& failure) {
+    composition_.counts.assign(model_->elements.size(), 0.0);
+    if (!failure) count_owned_atoms(composition_.counts);
+    const std::vector<double> num_atoms = begin_together(composition_, request_.totals, sums_.first(), *host_halo_, failure);
+    if (num_atoms != known_sizes_) {
+      known_sizes_ = num_atoms;
       num_atoms_.upload(known_sizes_, stream_);
     }
     systems_ = {sums_.system(), num_atoms_.data()};
+    if (terms_.ewald) prepare_ewald();
   }
 
   // Sums over the atoms of each system, on all processes; on the device.
@@ -296,48 +270,46 @@ class CudaEngine final : public Engine {
     stream_.synchronize();
   }
 
-  void charges_and_ratios() {
-    finish_readouts(*domain_, tables_.view(), readouts_, atoms_, stream_);
-    if (hyper().charge_head)
-      conserve_charge(owned(), systems_, composition_.total_charge, sum_by_system(atoms_.charges), atoms_.charges, stream_);
-    timer_.lap("readouts");
+  void network_forward(std::vector<LayerFeatures>* features) {
+    network_.forward(*domain_, edge_view_, composition_, halo_, readouts_, timer_, features);
   }
 
-  // `cells`: of several systems; null: `cell` is that of the only one.
-  void prepare_ewald(const Cell* cell, const Cell* const* cells) {
-    if (!ewald_ || !own_electrostatics()) return;
-    std::vector<const Cell*> all(1, cell);
-    if (cells != nullptr) all.assign(cells, cells + sums_.count());
-    for (const Cell* each : all)
+  void finish_readouts() { cuda::finish_readouts(*domain_, tables_.view(), readouts_, atoms_, stream_); }
+  const double* charges() const { return atoms_.charges; }
+  const double* charge_gradients() const { return atoms_.charge_gradient; }
+
+  void conserve_charge(const double* totals) {
+    cuda::conserve_charge(owned(), systems_, composition_.total_charge, totals, atoms_.charges, stream_);
+  }
+
+  void prepare_ewald() {
+    std::vector<const Cell*> cells(1, request_.totals.cell);
+    if (const SystemRanges* systems = request_.systems; systems != nullptr && systems->cells != nullptr)
+      cells.assign(systems->cells, systems->cells + systems->count);
+    for (const Cell* each : cells)
       if (each == nullptr) throw std::logic_error("an Ewald sum needs the cell");
-    ewald_->prepare(all, system_sizes_, sums_.first(), stream_);
+    ewald_->prepare(cells, known_sizes_, sums_.first(), stream_);
   }
 
   // With all periodic images.
-  void periodic_electrostatics() {
+  void ewald() {
     DeviceArray<double>& factors = ewald_->structure_factors(*domain_, atoms_.charges, stream_);
     if (!halo_.alone()) sum_over_processes(factors);
     EwaldRows rows{atoms_.charges, atoms_.charge_gradient, atoms_.electrostatics_energy};
-    if (forces_) {
+    if (request_.forces) {
       rows.forces = result(layout_.forces());
       rows.virials = result(layout_.virials());
     }
     ewald_->gather(*domain_, sums_.system(), rows, stream_);
-    timer_.lap("ewald");
   }
 
-  void pair_physics() {
-    if (hyper().electrostatics && coulomb_ != nullptr) host_electrostatics();
-    if (!pair_electrostatics() && !hyper().dispersion) return;
-    fill_pair_numbers(*domain_, tables_.view(), atoms_, numbers_.data(), stream_);
-    timer_.lap("long range");
-    const Rows<Real> sent[] = {{&numbers_.data()->charge, 2, 4}};  // charge and polarisability
-    halo_.start(Reach::all, sent);
-    halo_.finish();
-    timer_.lap("exchange");
+  void fill_pairs() { fill_pair_numbers(*domain_, tables_.view(), atoms_, numbers_.data(), stream_); }
+  std::array<Rows<Real>, 1> pair_rows() { return {{{&numbers_.data()->charge, 2, 4}}}; }  // charge and polarisability
+
+  void evaluate_pairs() {
     PairPhysics<Real> pairs;
-    pairs.electrostatics = pair_electrostatics();
-    pairs.dispersion = hyper().dispersion;
+    pairs.electrostatics = terms_.pair_electrostatics;
+    pairs.dispersion = terms_.dispersion;
     pairs.cutoff = options_.long_range_cutoff;
     pairs.charge_constants = electrostatics_constants<Real>(hyper().electrostatics_sigma, options_.long_range_cutoff);
     pairs.dispersion_constants =
@@ -347,12 +319,11 @@ class CudaEngine final : public Engine {
     pairs.dispersion_energy = atoms_.dispersion_energy;
     pairs.charge_gradient = atoms_.charge_gradient;
     pairs.alpha_gradient = atoms_.alpha_gradient;
-    if (forces_) {
+    if (request_.forces) {
       pairs.forces = result(layout_.forces());
       pairs.virials = result(layout_.virials());
     }
-    evaluate_pairs(*domain_, pairs, stream_);
-    timer_.lap("long range");
+    cuda::evaluate_pairs(*domain_, pairs, stream_);
   }
 
   // The host gets the charges and gives dE/dq, in the order of the results.
@@ -368,32 +339,30 @@ class CudaEngine final : public Engine {
     }
     copy_to_host(charges.data(), sent, atoms * sizeof(double), stream_);
     stream_.synchronize();
-    coulomb_->evaluate(charges.data(), potentials.data());
+    request_.coulomb->evaluate(charges.data(), potentials.data());
     copy_to_device(received, potentials.data(), atoms * sizeof(double), stream_);
     if (points_ != nullptr) gather_rows(owned(), points_->result_rows(), received, atoms_.charge_gradient, stream_);
     stream_.synchronize();
-    timer_.lap("host electrostatics");
   }
 
-  void adjoint() {
-    const double* means = hyper().electrostatics ? sum_by_system(atoms_.charge_gradient) : nullptr;
-    readout_gradients(*domain_, tables_.view(), readouts_, atoms_, systems_, means, gradients_, stream_);
-    timer_.lap("readouts");
-    network_.adjoint(gradients_, halo_, result(layout_.forces()), result(layout_.virials()), timer_);
+  // `totals`: of charge_gradients(), null without electrostatics.
+  void readout_gradients(const double* totals) {
+    cuda::readout_gradients(*domain_, tables_.view(), readouts_, atoms_, systems_, totals, gradients_, stream_);
   }
 
-  void finish() {
+  void network_adjoint() { network_.adjoint(gradients_, halo_, result(layout_.forces()), result(layout_.virials()), timer_); }
+
+  void sum_energies() {
     sum_atomic_energies(owned(), atoms_, stream_);
     sums_.sum({atoms_.network_energy, atoms_.shift, atoms_.zbl_energy, atoms_.electrostatics_energy, atoms_.dispersion_energy},
               result(layout_.sums()), stream_);
-    timer_.lap("sums");
   }
 
   void download() {
-    const std::size_t count = forces_ ? layout_.size() : layout_.size_without_forces();
+    const std::size_t count = request_.forces ? layout_.size() : layout_.size_without_forces();
     const double* results = device_results_.data();
     if (points_ != nullptr) {
-      reorder_results(layout_, owned(), points_->result_rows(), forces_, results, ordered_results_.data(), stream_);
+      reorder_results(layout_, owned(), points_->result_rows(), request_.forces, results, ordered_results_.data(), stream_);
       results = ordered_results_.data();
     }
     copy_to_host(host_results_.data(), results, count * sizeof(double), stream_);
@@ -406,7 +375,7 @@ class CudaEngine final : public Engine {
     unsigned long long entry = 0;
     std::memcpy(&entry, host_results_.data() + layout_.overlap(), sizeof(entry));
     throw_overlap(entry);
-    unpack_results(layout_, host_results_.data(), forces_, results_);
+    unpack_results(layout_, host_results_.data(), request_.forces, results_);
     timer_.add_to(watch_);
     watch_.start();
     return results_;
@@ -430,8 +399,8 @@ class CudaEngine final : public Engine {
   // Of the evaluation under way.
   StepMode mode_{};
   HaloExchange* host_halo_ = nullptr;
-  ChargePotential* coulomb_ = nullptr;
-  bool forces_ = false;
+  Request request_;
+  LongRangeTerms terms_;
   SerialHalo no_halo_;
   DomainOnDevice host_domain_;
   struct ListKind {
@@ -445,7 +414,7 @@ class CudaEngine final : public Engine {
   DeviceEdges<Real> edge_view_;
   Composition composition_;
   SystemSums sums_;
-  std::vector<double> system_sizes_, known_sizes_;
+  std::vector<double> known_sizes_;  // of the systems, as on the device
   SystemView systems_;
   AtomArrays atoms_;
   DeviceReadouts readouts_, gradients_;

@@ -71,10 +71,10 @@ class BatchEvaluator::Worker {
       join(task, batch);
       try {
         const SystemRanges ranges{static_cast<int>(batch.size()), domain_.first().data(), cell_pointers_.data()};
-        if (!batch.empty())
-          store(task, batch,
-                engine_->evaluate(domain_.domain(), species_.data(), task.systems[index_of(batch[0])].totals, halo_, task.forces, nullptr,
-                                  nullptr, &ranges));
+        if (batch.empty()) return;
+        Request request{task.systems[index_of(batch[0])].totals, task.forces};
+        request.systems = &ranges;
+        store(task, batch, engine_->evaluate(domain_.domain(), species_.data(), halo_, request));
         return;
       } catch (const OverlappingAtoms& overlap) {
         const auto place = std::upper_bound(domain_.first().begin(), domain_.first().end(), overlap.i) - domain_.first().begin() - 1;

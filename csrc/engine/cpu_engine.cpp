@@ -1,12 +1,14 @@
 #include "engine/cpu_engine.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <exception>
 #include <utility>
 
 #include "common/index.h"
 #include "engine/create_network.h"
+#include "evaluation/stage_order.h"
 #include "physics/ewald_sum.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
@@ -17,8 +19,8 @@ namespace {
 
 constexpr int kAtomsPerTask = 16;
 
-// Equation numbers refer to docs/theory.md. The steps of an evaluation share its state through the members; each step is one function, in
-// the order of evaluate().
+// Equation numbers refer to docs/theory.md. The stages of an evaluation share its state through the members; each is one function, in the
+// order of StageOrder.
 template <class Real>
 class EngineOf final : public Engine {
  public:
@@ -41,30 +43,18 @@ class EngineOf final : public Engine {
     return std::make_unique<EngineOf>(model_, options_, network_->create_sibling(pool), pool);
   }
 
-  const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo, bool forces,
-                                std::vector<LayerFeatures>* features, ChargePotential* coulomb, const SystemRanges* systems) override {
+  const DomainResults& evaluate(const Domain& domain, const int* species, HaloExchange& halo, const Request& request) override {
     watch_.start();
-    set_systems(domain, totals, systems);
     domain_ = &domain;
     species_ = species;
-    coulomb_ = coulomb;
+    halo_ = &halo;
+    request_ = request;
+    terms_ = long_range_terms(*model_, options_, request.coulomb != nullptr);
+    set_systems();
     clear();
     const std::exception_ptr failure = build_edges();
-    count_species(totals, halo, failure);
-    network_->forward(domain, species, composition_, systems_, halo, readouts_, watch_, features);
-    atomic_energies();
-    conserve_charge(halo);
-    hirshfeld_ratios();
-    if (ewald_ && coulomb_ == nullptr) periodic_electrostatics(halo, forces);
-    long_range(halo);
-    if (forces) {
-      charge_gradients(halo);
-      network_->adjoint(gradients_, halo, results_.forces.data(), results_.virials.data(), watch_);
-    } else {
-      std::fill(results_.forces.begin(), results_.forces.end(), 0.0);
-      std::fill(results_.virials.begin(), results_.virials.end(), 0.0);
-    }
-    sum_energies();
+    count_species(failure);
+    StageOrder::run(*this, terms_, request, halo, watch_);
     return results_;
   }
 
@@ -75,6 +65,8 @@ class EngineOf final : public Engine {
   NonlocalPairs nonlocal_pairs() const override { return network_->nonlocal_pairs(); }
 
  private:
+  friend struct so3md::StageOrder;
+
   int owned() const { return domain_->n_owned; }
   int species_of(int slot) const { return species_[slot]; }
   int num_systems() const { return static_cast<int>(systems_.first.size()) - 1; }
@@ -84,14 +76,12 @@ class EngineOf final : public Engine {
     for (int i = systems_.first[index_of(system)]; i < systems_.first[index_of(system) + 1]; ++i) body(index_of(i));
   }
 
-  void set_systems(const Domain& domain, const SystemTotals& totals, const SystemRanges* ranges) {
-    if (ranges == nullptr) {
-      systems_.first = {0, domain.n_owned};
-      systems_.cells = {totals.cell};
-      return;
-    }
-    systems_.first.assign(ranges->first, ranges->first + ranges->count + 1);
-    if (ranges->cells != nullptr)
+  void set_systems() {
+    const SystemRanges* ranges = request_.systems;
+    systems_.first = first_atoms(owned(), ranges);
+    if (ranges == nullptr)
+      systems_.cells = {request_.totals.cell};
+    else if (ranges->cells != nullptr)
       systems_.cells.assign(ranges->cells, ranges->cells + ranges->count);
     else
       systems_.cells.assign(index_of(ranges->count), nullptr);
@@ -106,29 +96,20 @@ class EngineOf final : public Engine {
       values->assign(atoms, 0.0);
   }
 
-  void count_species(const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) {
-    std::vector<double>& counts = composition_.counts;
-    counts.assign(model_->elements.size(), 0.0);
-    for (int i = 0; i < owned(); ++i) counts[index_of(species_of(i))] += 1.0;
-    begin_together(composition_, totals, halo, failure);
-    if (num_systems() == 1) {
-      systems_.num_atoms = {0.0};
-      for (double count : composition_.counts) systems_.num_atoms[0] += count;
-    } else {
-      systems_.num_atoms.clear();
-      for (int s = 0; s < num_systems(); ++s) systems_.num_atoms.push_back(systems_.first[index_of(s) + 1] - systems_.first[index_of(s)]);
-      for (double& count : counts) count /= num_systems();  // of one system, where that matters
-    }
+  void count_species(const std::exception_ptr& failure) {
+    composition_.counts.assign(model_->elements.size(), 0.0);
+    for (int i = 0; i < owned(); ++i) composition_.counts[index_of(species_of(i))] += 1.0;
+    systems_.num_atoms = begin_together(composition_, request_.totals, systems_.first, *halo_, failure);
   }
 
   // Sums over the atoms of each system, on all processes.
-  std::vector<double> sum_by_system(const std::vector<double>& values, HaloExchange& halo) {
+  std::vector<double> sum_by_system(const std::vector<double>& values) {
     std::vector<double> sums;
     for (int s = 0; s < num_systems(); ++s) {
       double& total = sums.emplace_back(0.0);
       for_atoms(s, [&](std::size_t i) { total += values[i]; });
     }
-    halo.sum(sums.data(), num_systems());
+    halo_->sum(sums.data(), num_systems());
     return sums;
   }
 
@@ -161,25 +142,16 @@ class EngineOf final : public Engine {
     }
   }
 
-  void atomic_energies() {
-    gradients_.energy.resize(index_of(owned()));
-    for (int i = 0; i < owned(); ++i) gradients_.energy[index_of(i)] = model_->energy_scale[index_of(species_of(i))];
+  void network_forward(std::vector<LayerFeatures>* features) {
+    network_->forward(*domain_, species_, composition_, systems_, *halo_, readouts_, watch_, features);
   }
 
-  // q_i = c_i + (Q - sum of c over all atoms of the system) / N (eq. 28).
-  void conserve_charge(HaloExchange& halo) {
-    if (!model_->hyper.charge_head) return;
-    results_.charges = readouts_.charge;
-    for (int i = 0; i < owned(); ++i) results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
-    const std::vector<double> totals = sum_by_system(results_.charges, halo);
-    for (int s = 0; s < num_systems(); ++s) {
-      const double shift = (composition_.total_charge - totals[index_of(s)]) / systems_.num_atoms[index_of(s)];
-      for_atoms(s, [&](std::size_t i) { results_.charges[i] += shift; });
+  // c_i of eq. 28, and h_i = | shift of the element + head output | (eq. 30).
+  void finish_readouts() {
+    if (model_->hyper.charge_head) {
+      results_.charges = readouts_.charge;
+      for (int i = 0; i < owned(); ++i) results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
     }
-  }
-
-  // h_i = | shift of the element + head output | (eq. 30).
-  void hirshfeld_ratios() {
     if (!model_->hyper.hirshfeld_head) return;
     results_.hirshfeld_ratios = readouts_.hirshfeld;
     for (int i = 0; i < owned(); ++i) {
@@ -188,8 +160,19 @@ class EngineOf final : public Engine {
     }
   }
 
+  const std::vector<double>& charges() const { return results_.charges; }
+  const std::vector<double>& charge_gradients() const { return charge_gradient_; }
+
+  // q_i = c_i + (Q - sum of c over all atoms of the system) / N (eq. 28).
+  void conserve_charge(const std::vector<double>& totals) {
+    for (int s = 0; s < num_systems(); ++s) {
+      const double shift = (composition_.total_charge - totals[index_of(s)]) / systems_.num_atoms[index_of(s)];
+      for_atoms(s, [&](std::size_t i) { results_.charges[i] += shift; });
+    }
+  }
+
   // With all periodic images, one system after the other.
-  void periodic_electrostatics(HaloExchange& halo, bool forces) {
+  void ewald() {
     for (int s = 0; s < num_systems(); ++s) {
       const auto first = index_of(systems_.first[index_of(s)]);
       if (systems_.cells[index_of(s)] == nullptr) throw std::logic_error("an Ewald sum needs the cell");
@@ -199,23 +182,40 @@ class EngineOf final : public Engine {
       atoms.charges = results_.charges.data() + first;
       atoms.potentials = charge_gradient_.data() + first;
       atoms.energies = electrostatics_energy_.data() + first;
-      if (forces) {
+      if (request_.forces) {
         atoms.forces = results_.forces.data() + 3 * first;
         atoms.virials = results_.virials.data() + 9 * first;
       }
-      ewald_->evaluate(atoms, *systems_.cells[index_of(s)], systems_.num_atoms[index_of(s)], halo);
+      ewald_->evaluate(atoms, *systems_.cells[index_of(s)], systems_.num_atoms[index_of(s)], *halo_);
     }
-    watch_.lap("ewald");
   }
 
-  void long_range(HaloExchange& halo) {
+  void host_electrostatics() { request_.coulomb->evaluate(results_.charges.data(), charge_gradient_.data()); }
+
+  // Charges, polarisabilities alpha_i = alpha0 h_i and C6_0 / alpha0^2 by slot; those of other processes' atoms are left to the exchange.
+  void fill_pairs() {
+    const int slots = domain_->n_slots();
+    for (auto* values : {&charge_, &alpha_, &c6_factor_}) values->assign(index_of(slots), Real(0));
+    for (int i = 0; i < owned(); ++i) {
+      const auto at = index_of(i);
+      if (terms_.electrostatics()) charge_[at] = static_cast<Real>(results_.charges[at]);
+      if (terms_.dispersion)
+        alpha_[at] = static_cast<Real>(model_->dispersion_alpha[index_of(species_of(i))] * results_.hirshfeld_ratios[at]);
+    }
+    if (!terms_.dispersion) return;
+    for (int slot = 0; slot < slots; ++slot) {
+      const double alpha = model_->dispersion_alpha[index_of(species_of(slot))];
+      c6_factor_[index_of(slot)] = static_cast<Real>(model_->dispersion_c6[index_of(species_of(slot))] / (alpha * alpha));
+    }
+  }
+
+  std::array<Rows<Real>, 2> pair_rows() { return {{{charge_.data(), 1, 1}, {alpha_.data(), 1, 1}}}; }
+
+  void evaluate_pairs() {
     const Hyperparameters& hyper = model_->hyper;
-    if (hyper.electrostatics && coulomb_ != nullptr) coulomb_->evaluate(results_.charges.data(), charge_gradient_.data());
     LongRange<Real> pairs;
-    pairs.electrostatics = hyper.electrostatics && coulomb_ == nullptr && !ewald_;
-    pairs.dispersion = hyper.dispersion;
-    if (!pairs.electrostatics && !pairs.dispersion) return;
-    fill_slots(halo);
+    pairs.electrostatics = terms_.pair_electrostatics;
+    pairs.dispersion = terms_.dispersion;
     pairs.domain = domain_;
     pairs.sigma = hyper.electrostatics_sigma;
     pairs.cutoff = options_.long_range_cutoff;
@@ -231,50 +231,29 @@ class EngineOf final : public Engine {
     pairs.forces = results_.forces.data();
     pairs.virial = results_.virials.data();
     pool_.parallel_for(owned(), kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(pairs, begin, end); });
-    watch_.lap("long range");
   }
 
-  // Charges, polarisabilities alpha_i = alpha0 h_i and C6_0 / alpha0^2 by slot.
-  void fill_slots(HaloExchange& halo) {
-    const int slots = domain_->n_slots();
-    for (auto* values : {&charge_, &alpha_, &c6_factor_}) values->assign(index_of(slots), Real(0));
-    for (int i = 0; i < owned(); ++i) {
-      const auto at = index_of(i);
-      if (model_->hyper.electrostatics) charge_[at] = static_cast<Real>(results_.charges[at]);
-      if (model_->hyper.dispersion)
-        alpha_[at] = static_cast<Real>(model_->dispersion_alpha[index_of(species_of(i))] * results_.hirshfeld_ratios[at]);
-    }
-    const Rows<Real> sent[] = {{charge_.data(), 1, 1}, {alpha_.data(), 1, 1}};
-    watch_.lap("long range");
-    halo.start(Reach::all, sent);
-    halo.finish();
-    watch_.lap("exchange");
-    if (!model_->hyper.dispersion) return;
-    for (int slot = 0; slot < slots; ++slot) {
-      const double alpha = model_->dispersion_alpha[index_of(species_of(slot))];
-      c6_factor_[index_of(slot)] = static_cast<Real>(model_->dispersion_c6[index_of(species_of(slot))] / (alpha * alpha));
-    }
-  }
-
-  // Adjoint of conserve_charge (eq. 43: the mean over a system's atoms drops out) and of hirshfeld_ratios.
-  void charge_gradients(HaloExchange& halo) {
+  // Adjoint of conserve_charge (eq. 43: the mean over a system's atoms drops out) and of finish_readouts; `totals`: of charge_gradients(),
+  // empty without electrostatics.
+  void readout_gradients(const std::vector<double>& totals) {
     gradients_.charge.clear();
     gradients_.hirshfeld.clear();
-    if (model_->hyper.electrostatics) {
-      const std::vector<double> totals = sum_by_system(charge_gradient_, halo);
+    gradients_.energy.resize(index_of(owned()));
+    for (int i = 0; i < owned(); ++i) gradients_.energy[index_of(i)] = model_->energy_scale[index_of(species_of(i))];
+    if (!totals.empty())
       for (int s = 0; s < num_systems(); ++s) {
         const double mean = totals[index_of(s)] / systems_.num_atoms[index_of(s)];
         for_atoms(s, [&](std::size_t i) { gradients_.charge.push_back(charge_gradient_[i] - mean); });
       }
-    }
-    if (model_->hyper.dispersion) {
-      for (int i = 0; i < owned(); ++i) {
-        const auto at = index_of(i), species = index_of(species_of(i));
-        const double sign = readouts_.hirshfeld[at] + model_->hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
-        gradients_.hirshfeld.push_back(sign * alpha_gradient_[at] * model_->dispersion_alpha[species]);
-      }
+    if (!terms_.dispersion) return;
+    for (int i = 0; i < owned(); ++i) {
+      const auto at = index_of(i), species = index_of(species_of(i));
+      const double sign = readouts_.hirshfeld[at] + model_->hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
+      gradients_.hirshfeld.push_back(sign * alpha_gradient_[at] * model_->dispersion_alpha[species]);
     }
   }
+
+  void network_adjoint() { network_->adjoint(gradients_, *halo_, results_.forces.data(), results_.virials.data(), watch_); }
 
   void sum_energies() {
     results_.system_energies.clear();
@@ -288,7 +267,9 @@ class EngineOf final : public Engine {
       all.dispersion += one.dispersion;
     }
     results_.energy = all;
-    watch_.lap("sums");
+    if (request_.forces) return;  // the repulsion came with the edges
+    std::fill(results_.forces.begin(), results_.forces.end(), 0.0);
+    std::fill(results_.virials.begin(), results_.virials.end(), 0.0);
   }
 
   // Atomic energies of a system, and their sums.
@@ -320,7 +301,9 @@ class EngineOf final : public Engine {
 
   const Domain* domain_ = nullptr;
   const int* species_ = nullptr;
-  ChargePotential* coulomb_ = nullptr;
+  HaloExchange* halo_ = nullptr;
+  Request request_;
+  LongRangeTerms terms_;
   Composition composition_;
   Systems systems_;
   Readouts readouts_;   // of the network

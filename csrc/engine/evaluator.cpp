@@ -155,10 +155,10 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   set_species(system);
   HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
   const Cell cell(system.cell, system.periodic);
-  SystemTotals totals = system.totals;
-  totals.cell = &cell;
+  Request request{system.totals, forces, features};
+  request.totals.cell = &cell;
   try {
-    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), totals, halo, forces, features));
+    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), halo, request));
   } catch (const OverlappingAtoms& overlap) {
     throw overlap_error(overlap, neighbours_.local().point_of_slot());
   }
@@ -202,8 +202,8 @@ const DomainResults& Evaluator::evaluate_points(const System& system, bool force
   species_.resize(static_cast<std::size_t>(system.n));
   for (std::size_t i = 0; i < species_.size(); ++i) species_[i] = model_->species_of(system.numbers[i]);
   const Cell cell(system.cell, system.periodic);
-  SystemTotals totals = system.totals;
-  totals.cell = &cell;
+  Request request{system.totals, forces};
+  request.totals.cell = &cell;
   PointSystem points{system.n, system.positions, species_.data(), &cell, skin_};
   PointSharing sharing;
   if (alone()) {
@@ -214,7 +214,7 @@ const DomainResults& Evaluator::evaluate_points(const System& system, bool force
     points.sharing = &sharing;
   }
   try {
-    const DomainResults& results = engine_->evaluate_points(points, totals, forces);
+    const DomainResults& results = engine_->evaluate_points(points, request);
     if (!alone()) list_own_atoms();
     return results;
   } catch (const OverlappingAtoms& overlap) {

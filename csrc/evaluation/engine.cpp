@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -11,7 +12,7 @@
 
 namespace so3md {
 
-const DomainResults& Engine::evaluate_points(const PointSystem&, const SystemTotals&, bool, ChargePotential*) {
+const DomainResults& Engine::evaluate_points(const PointSystem&, const Request&) {
   throw std::logic_error("this engine makes no neighbour lists: give it a domain");
 }
 
@@ -25,7 +26,13 @@ std::string Engine::table_warning() const {
          number_text(TableError::kWorstDerivative) + " are accepted)";
 }
 
-void begin_together(Composition& composition, const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) {
+std::vector<int> first_atoms(int n_owned, const SystemRanges* systems) {
+  if (systems == nullptr) return {0, n_owned};
+  return {systems->first, systems->first + systems->count + 1};
+}
+
+std::vector<double> begin_together(Composition& composition, const SystemTotals& totals, const std::vector<int>& first, HaloExchange& halo,
+                                   const std::exception_ptr& failure) {
   std::vector<double>& counts = composition.counts;
   counts.push_back(failure ? 1.0 : 0.0);
   halo.sum(counts.data(), static_cast<int>(counts.size()));
@@ -35,11 +42,27 @@ void begin_together(Composition& composition, const SystemTotals& totals, HaloEx
   if (failed) throw FailedElsewhere();
   composition.total_charge = totals.charge;
   composition.num_unpaired_electrons = 2.0 * totals.spin;
+  const auto systems = first.size() - 1;
+  if (systems == 1) return {std::accumulate(counts.begin(), counts.end(), 0.0)};
+  std::vector<double> num_atoms;
+  for (std::size_t s = 0; s < systems; ++s) num_atoms.push_back(first[s + 1] - first[s]);
+  for (double& count : counts) count /= static_cast<double>(systems);
+  return num_atoms;
+}
+
+LongRangeTerms long_range_terms(const Model& model, const EngineOptions& options, bool host_electrostatics) {
+  LongRangeTerms terms;
+  const bool own = model.hyper.electrostatics && !host_electrostatics;
+  terms.charges = model.hyper.charge_head;
+  terms.host_electrostatics = model.hyper.electrostatics && host_electrostatics;
+  terms.ewald = own && uses_ewald(model, options);
+  terms.pair_electrostatics = own && !terms.ewald;
+  terms.dispersion = model.hyper.dispersion;
+  return terms;
 }
 
 double long_range_cutoff(const Model& model, const EngineOptions& options) {
-  const bool pairs = model.hyper.dispersion || (model.hyper.electrostatics && !uses_ewald(model, options));
-  return pairs ? options.long_range_cutoff : 0.0;
+  return long_range_terms(model, options, false).pairs() ? options.long_range_cutoff : 0.0;
 }
 
 bool uses_ewald(const Model& model, const EngineOptions& options) {

@@ -106,6 +106,27 @@ class ChargePotential {
   virtual void evaluate(const double* charges, double* potentials) = 0;
 };
 
+/// What is asked of one evaluation.
+struct Request {
+  SystemTotals totals;                             ///< of the system, or of each
+  bool forces = true;                              ///< without, forces and virials stay zero
+  std::vector<LayerFeatures>* features = nullptr;  ///< filled with the features of every layer; not with evaluate_points()
+  ChargePotential* coulomb = nullptr;              ///< takes the place of the engine's sum over charges
+  const SystemRanges* systems = nullptr;           ///< of several in the domain; null: it is one; not with evaluate_points()
+};
+
+/// Which long-range terms an evaluation has.
+struct LongRangeTerms {
+  bool charges = false;              ///< the model predicts them
+  bool host_electrostatics = false;  ///< as ChargePotential
+  bool ewald = false;                ///< with all periodic images
+  bool pair_electrostatics = false;
+  bool dispersion = false;
+  bool own_electrostatics() const { return ewald || pair_electrostatics; }
+  bool electrostatics() const { return host_electrostatics || own_electrostatics(); }
+  bool pairs() const { return pair_electrostatics || dispersion; }
+};
+
 /// On the processes that did not fail, when another one did.
 class FailedElsewhere : public std::runtime_error {
  public:
@@ -143,19 +164,14 @@ class Engine {
 
   /// `species`: by slot, positions in Model::elements. Collective over the processes of `halo`, also those that own no atom. Throws
   /// OverlappingAtoms where that is found, and FailedElsewhere in all other processes.
-  /// Without `forces`, forces and virials stay zero. `features`: filled with the features of every layer. `coulomb`: takes the place of the
-  /// sum over pairs of charges. `systems`: of several in the domain; null: it is one.
-  virtual const DomainResults& evaluate(const Domain& domain, const int* species, const SystemTotals& totals, HaloExchange& halo,
-                                        bool forces, std::vector<LayerFeatures>* features = nullptr, ChargePotential* coulomb = nullptr,
-                                        const SystemRanges* systems = nullptr) = 0;
+  virtual const DomainResults& evaluate(const Domain& domain, const int* species, HaloExchange& halo, const Request& request) = 0;
 
   /// Whether evaluate_points() is there: the engine then makes lists where its atoms are, which is quicker than bringing them there.
   virtual bool makes_lists() const { return false; }
 
-  /// As evaluate(), of the owned points in their order; numbers in OverlappingAtoms are those of points. Rows of `coulomb` are those of the
-  /// results.
-  virtual const DomainResults& evaluate_points(const PointSystem& system, const SystemTotals& totals, bool forces,
-                                               ChargePotential* coulomb = nullptr);
+  /// As evaluate(), of the owned points in their order; numbers in OverlappingAtoms are those of points. Rows of Request::coulomb are those
+  /// of the results.
+  virtual const DomainResults& evaluate_points(const PointSystem& system, const Request& request);
 
   virtual std::int64_t list_rebuilds() const { return 0; }   ///< by evaluate_points()
   virtual DomainCounts domain_counts() const { return {}; }  ///< of the last evaluate_points()
@@ -170,9 +186,17 @@ class Engine {
   virtual NonlocalPairs nonlocal_pairs() const = 0;      ///< of the last evaluation, on this process
 };
 
+/// Which atoms each system of a domain owns, as SystemRanges::first; one has all `n_owned`.
+std::vector<int> first_atoms(int n_owned, const SystemRanges* systems);
+
 /// The first sum over all processes, which also tells whether one of them failed, so that all stop together. `composition.counts`: those of
-/// the owned atoms ([elements]) become those of all. Throws `failure`, what went wrong on this process, or FailedElsewhere.
-void begin_together(Composition& composition, const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure);
+/// the owned atoms ([elements]) become those of all, of one system. Returns the number of atoms of each system on all processes; `first` as
+/// first_atoms() gives it. Throws `failure`, what went wrong on this process, or FailedElsewhere.
+std::vector<double> begin_together(Composition& composition, const SystemTotals& totals, const std::vector<int>& first, HaloExchange& halo,
+                                   const std::exception_ptr& failure);
+
+/// `host_electrostatics`: the host computes them (Request::coulomb).
+LongRangeTerms long_range_terms(const Model& model, const EngineOptions& options, bool host_electrostatics);
 
 /// Long-range cutoff that the model's physics needs with these options: 0 if it has no such term.
 double long_range_cutoff(const Model& model, const EngineOptions& options);

@@ -107,7 +107,7 @@ Composition HeatFlux::count_species(const SystemTotals& totals, HaloExchange& ha
   Composition out;
   out.counts.assign(model_->elements.size(), 0.0);
   for (int i = 0; i < domain_->n_owned; ++i) out.counts[index_of(species_[i])] += 1.0;
-  begin_together(out, totals, halo, failure);
+  begin_together(out, totals, first_atoms(domain_->n_owned, nullptr), halo, failure);
   return out;
 }
 

@@ -1,0 +1,68 @@
+// The order of the stages of an evaluation, from the network to the sums, and which terms it has: written once for engines on the CPU and
+// on GPUs. An engine computes the stages; it names this struct a friend. What comes before, edges and the first sum over all processes, is
+// the engine's own: one on a device does not wait for what another must know.
+#pragma once
+
+#include <vector>
+
+#include "evaluation/engine.h"
+#include "halo/halo_exchange.h"
+
+namespace so3md {
+
+/// What an engine brings, in this order (equation numbers refer to docs/theory.md):
+///
+/// - network_forward, network_adjoint: features and readouts; from gradients on the readouts to forces and virials;
+/// - finish_readouts: charges and Hirshfeld ratios of the network's readouts (eq. 30);
+/// - charges, charge_gradients: rows whose sums over each system's atoms conserve_charge (eq. 28) and readout_gradients (eq. 43) take, as
+///   sum_by_system makes them on all processes;
+/// - ewald, host_electrostatics: charges with all periodic images, by the engine and by its host;
+/// - fill_pairs, pair_rows, evaluate_pairs: electrostatics and dispersion over the long list (eq. 34 to 40). Other processes need
+///   `pair_rows` in between;
+/// - sum_energies: atomic energies, and the sums of their parts.
+struct StageOrder {
+  template <class AnyEngine, class Halo, class Timer>
+  static void run(AnyEngine& engine, const LongRangeTerms& terms, const Request& request, Halo& halo, Timer& timer) {
+    engine.network_forward(request.features);
+    engine.finish_readouts();
+    if (terms.charges) engine.conserve_charge(engine.sum_by_system(engine.charges()));
+    timer.lap("readouts");
+    if (terms.ewald) {
+      engine.ewald();
+      timer.lap("ewald");
+    }
+    if (terms.host_electrostatics) {
+      engine.host_electrostatics();
+      timer.lap("host electrostatics");
+    }
+    if (terms.pairs()) pairs(engine, halo, timer);
+    if (request.forces) adjoint(engine, terms, timer);
+    engine.sum_energies();
+    timer.lap("sums");
+  }
+
+ private:
+  template <class AnyEngine, class Halo, class Timer>
+  static void pairs(AnyEngine& engine, Halo& halo, Timer& timer) {
+    engine.fill_pairs();
+    timer.lap("long range");
+    const auto rows = engine.pair_rows();
+    halo.start(Reach::all, rows);
+    halo.finish();
+    timer.lap("exchange");
+    engine.evaluate_pairs();
+    timer.lap("long range");
+  }
+
+  template <class AnyEngine, class Timer>
+  static void adjoint(AnyEngine& engine, const LongRangeTerms& terms, Timer& timer) {
+    if (terms.electrostatics())
+      engine.readout_gradients(engine.sum_by_system(engine.charge_gradients()));
+    else
+      engine.readout_gradients({});
+    timer.lap("readouts");
+    engine.network_adjoint();
+  }
+};
+
+}  // namespace so3md
