@@ -22,8 +22,6 @@ constexpr double kLargestSide = 1;
 // Limits the memory for empty bins. Homogeneous systems stay far below; the rest is for clusters in a large periodic cell.
 constexpr double kMostBinsPerAtom = 8;
 
-constexpr double kMostImages = 1e6;  // of one atom within reach
-
 // Morton codes hold 21 bits per direction.
 constexpr double kMostBinsPerDirection = 1 << 20;
 
@@ -50,8 +48,18 @@ int wrap_of(double fraction) {
 
 }  // namespace
 
+void refuse_thin_cell(const Cell& cell, double radius) {
+  constexpr double kMostImages = 1e6;  // of one atom
+  double images = 1;
+  for (int k = 0; k < 3; ++k)
+    if (cell.periodic(k)) images *= 2 * std::ceil(radius / cell.height(k)) + 1;
+  if (images > kMostImages)
+    throw std::invalid_argument("the periodic cell is too thin for the cutoff: it is repeated more than a million times within " +
+                                number_text(radius) + " A of an atom; shorten lr_cutoff, or check that the cell is given in Angstrom");
+}
+
 BinGrid::BinGrid(int n, const double* positions, const Cell& cell, double radius)
-    : radius_(radius), periodic_{cell.periodic(0), cell.periodic(1), cell.periodic(2)}, wraps_(n) {
+    : radius_((refuse_thin_cell(cell, radius), radius)), periodic_{cell.periodic(0), cell.periodic(1), cell.periodic(2)}, wraps_(n) {
   std::vector<Vec3> fractions(n);
   Vec3 low{}, high{};
   for (int i = 0; i < n; ++i) {
@@ -120,10 +128,6 @@ void BinGrid::choose_reach(int n) {
     const double bins = std::floor((radius_ + 2 * guard_) / bin_heights_[k]) + 1;
     const double cells = periodic_[k] ? std::ceil(bins / n_bins_[k]) : 0;
     images *= 2 * cells + 1;
-    if (images > kMostImages) {
-      throw std::invalid_argument("the periodic cell is too thin for the cutoff: it is repeated more than a million times within " +
-                                  number_text(radius_) + " A of an atom; shorten lr_cutoff, or check that the cell is given in Angstrom");
-    }
     reach_bins_[k] = static_cast<int>(bins);
     reach_cells_[k] = static_cast<int>(cells);
   }

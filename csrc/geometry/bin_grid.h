@@ -13,6 +13,10 @@ using Shift = std::array<int, 3>;
 
 using FloatVec3 = std::array<float, 3>;
 
+/// Throws std::invalid_argument, with a finished message, for a cell that is repeated more than a million times within `radius` (A): one in
+/// the wrong unit would ask for more images than there is memory for.
+void refuse_thin_cell(const Cell& cell, double radius);
+
 /// The bins divide the cell in periodic directions and the extent of the atoms in the others. Atoms are numbered bin by bin, bins along
 /// a Morton curve, so that atoms that are close in space mostly have close internal numbers.
 ///

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <tuple>
+#include <span>
 
 #include "common/index.h"
 
@@ -92,7 +92,10 @@ void LocalDomain::build(int n_points, const double* positions, const Cell& cell,
     points_.push_back(grid.order()[index_of(site.point)]);
     shifts_.push_back({wrap[0] + site.shift[0], wrap[1] + site.shift[1], wrap[2] + site.shift[2]});
   }
-  number_slots(found.others, owners, process);
+  std::vector<int> in_short_list;
+  for (const Site& site : found.others) in_short_list.push_back(site.in_short_list ? 1 : 0);
+  const std::span<const AtomOwner> all_owners(owners, owners == nullptr ? 0 : index_of(n_points));
+  slots_ = number_slots(n_owned_, n_points, points_, in_short_list, all_owners, process);
   place(positions, cell, pool);
 }
 
@@ -104,46 +107,6 @@ void LocalDomain::add_all_points(const BinGrid& grid, const std::vector<PointRol
   for (int internal = 0; internal < grid.n_atoms(); ++internal)
     if (roles[index_of(internal)] != PointRole::owned && present[index_of(internal)] == 0)
       found.others.push_back({internal, {0, 0, 0}, false});
-}
-
-void LocalDomain::number_slots(const std::vector<Site>& others, const AtomOwner* owners, int process) {
-  slot_of_point_.assign(wraps_.size(), -1);
-  for (int i = 0; i < n_owned_; ++i) slot_of_point_[index_of(points_[index_of(i)])] = i;
-  point_of_slot_.assign(points_.begin(), points_.begin() + n_owned_);
-  slots_.resize(points_.size());
-  for (int i = 0; i < n_owned_; ++i) slots_[index_of(i)] = i;
-
-  // Near atoms before far ones, and either kind by owner: what comes from one process is then together.
-  struct RemoteSite {
-    bool far;
-    AtomOwner owner;
-    int site;
-  };
-  std::vector<RemoteSite> remote;
-  for (int site = n_owned_; site < static_cast<int>(points_.size()); ++site) {
-    const int point = points_[index_of(site)];
-    const AtomOwner owner = owners == nullptr ? AtomOwner{process, point} : owners[point];
-    if (owner.process == process)
-      slots_[index_of(site)] = slot_of_point_[index_of(owner.point)];
-    else
-      remote.push_back({!others[index_of(site - n_owned_)].in_short_list, owner, site});
-  }
-  const auto by_owner = [](const RemoteSite& r) { return std::tuple(r.owner.process, r.owner.point, r.far); };
-  std::sort(remote.begin(), remote.end(), [&](const auto& a, const auto& b) { return by_owner(a) < by_owner(b); });
-  for (std::size_t k = 1; k < remote.size(); ++k)  // an atom that is near at one of its sites is near
-    if (remote[k].owner == remote[k - 1].owner) remote[k].far = remote[k - 1].far;
-  std::stable_partition(remote.begin(), remote.end(), [](const RemoteSite& r) { return !r.far; });
-
-  halo_.clear();
-  n_near_ = 0;
-  for (const RemoteSite& r : remote) {
-    if (halo_.empty() || !(halo_.back() == r.owner)) {
-      halo_.push_back(r.owner);
-      point_of_slot_.push_back(points_[index_of(r.site)]);
-      n_near_ += r.far ? 0 : 1;
-    }
-    slots_[index_of(r.site)] = n_owned_ + static_cast<int>(halo_.size()) - 1;
-  }
 }
 
 void LocalDomain::place(const double* positions, const Cell& cell, ThreadPool& pool) {
@@ -162,11 +125,11 @@ Domain LocalDomain::domain() const {
   Domain domain;
   domain.n_owned = n_owned_;
   domain.n_interior = n_interior_;
-  domain.n_near = n_near_;
-  domain.n_far = static_cast<int>(halo_.size()) - n_near_;
+  domain.n_near = slots_.n_near;
+  domain.n_far = static_cast<int>(slots_.halo.size()) - slots_.n_near;
   domain.build = build_;
-  domain.n_sites = static_cast<int>(slots_.size());
-  domain.slot = slots_.data();
+  domain.n_sites = static_cast<int>(points_.size());
+  domain.slot = slots_.slot.data();
   domain.positions = positions_.data();
   domain.short_offsets = lists_[0].offsets.data();
   domain.short_sites = lists_[0].sites.data();

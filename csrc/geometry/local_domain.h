@@ -5,18 +5,13 @@
 #include <vector>
 
 #include "common/thread_pool.h"
+#include "geometry/atom_owner.h"
 #include "geometry/cell.h"
 #include "geometry/domain.h"
 #include "geometry/neighbour_search.h"
+#include "geometry/site_slots.h"
 
 namespace so3md {
-
-/// The process that owns an atom, and the number of the atom's point there.
-struct AtomOwner {
-  int process = 0;
-  int point = 0;
-  bool operator==(const AtomOwner&) const = default;
-};
 
 /// Hosts describe space in two ways, and both fit: a cell with periodic directions and each atom once (the search then finds the images),
 /// or ghosts, that is further points for images and for other processes' atoms, without periodic directions.
@@ -40,33 +35,30 @@ class LocalDomain {
   Domain domain() const;
 
   /// [n_slots] a point that shows the atom of a slot: for the owned atoms, in the order of the domain, their own.
-  const std::vector<int>& point_of_slot() const { return point_of_slot_; }
+  const std::vector<int>& point_of_slot() const { return slots_.point_of_slot; }
 
   /// Radii of the lists, short and, if there is one, long, A.
   const std::vector<NeighbourRows>& lists() const { return lists_; }
 
   /// [n_points] slot of an owned point; -1 for the others.
-  const std::vector<int>& slot_of_point() const { return slot_of_point_; }
+  const std::vector<int>& slot_of_point() const { return slots_.slot_of_point; }
 
   /// The atoms of the near and far slots.
-  const std::vector<AtomOwner>& halo() const { return halo_; }
+  const std::vector<AtomOwner>& halo() const { return slots_.halo; }
 
   /// [n_points] the lattice vectors that brought a point into the cell.
   const std::vector<Shift>& wraps() const { return wraps_; }
 
  private:
   void add_all_points(const BinGrid& grid, const std::vector<PointRole>& roles, FoundSites& found) const;
-  void number_slots(const std::vector<Site>& others, const AtomOwner* owners, int process);
 
   double long_radius_;
   std::vector<NeighbourRows> lists_;  // short, then long if there is one
-  int n_owned_ = 0, n_interior_ = 0, n_near_ = 0;
+  int n_owned_ = 0, n_interior_ = 0;
   std::int64_t build_ = 0;
-  std::vector<int> point_of_slot_, slot_of_point_;
-  std::vector<AtomOwner> halo_;
+  SiteSlots slots_;
   std::vector<Shift> wraps_;
   std::vector<int> points_;        // [n_sites] that a site shows
-  std::vector<int> slots_;         // [n_sites]
   std::vector<Shift> shifts_;      // [n_sites] of the site from the position of its point
   std::vector<double> positions_;  // [n_sites][3]
 };

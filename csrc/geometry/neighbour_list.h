@@ -7,6 +7,7 @@
 #include "common/thread_pool.h"
 #include "geometry/cell.h"
 #include "geometry/domain.h"
+#include "geometry/list_age.h"
 #include "geometry/local_domain.h"
 
 namespace so3md {
@@ -51,8 +52,6 @@ class NeighbourList {
 
  private:
   bool still_complete(int n, const double* positions, const Cell& cell, ThreadPool& pool);
-  bool is_complete(const double* positions, const Cell& cell) const;
-  double largest_approach(const double* positions, const Cell& cell, const Matrix3& f) const;
   void rebuild(int n, const double* positions, const Cell& cell, int process, ThreadPool& pool);
 
   double long_cutoff_, skin_;
@@ -61,8 +60,7 @@ class NeighbourList {
   std::vector<AtomOwner> owners_;
 
   bool built_ = false;
-  Cell built_cell_;
-  std::vector<double> built_positions_;  // [n][3], wrapped into the cell
+  ListAge age_;
   std::int64_t updates_ = 0;
   std::int64_t rebuilds_ = 0;
 };

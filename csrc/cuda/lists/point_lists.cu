@@ -8,6 +8,7 @@
 
 #include "common/number_text.h"
 #include "cuda/lists/point_lists.h"
+#include "geometry/bin_grid.h"
 #include "geometry/neighbour_list.h"
 #include "geometry/neighbour_search.h"
 
@@ -17,7 +18,6 @@ namespace {
 
 constexpr double kOrderBin = 4.0;    // A: atoms of a bin follow each other, so that neighbours are near in memory
 constexpr int kMostBinsPerSite = 4;  // of a grid, beside a few: in dilute systems bins become larger instead
-constexpr double kMostImages = 1e6;  // of one atom within reach
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Numbers of lists count down, so that they are never those of a host's domain.
@@ -65,7 +65,7 @@ PointLists::PointLists(double short_cutoff, double long_cutoff, double skin, Thr
     : short_radius_(short_cutoff + skin),
       long_radius_(long_cutoff > 0.0 ? long_cutoff + skin : 0.0),
       skin_(skin),
-      age_(pool),
+      pool_(pool),
       cell_(std::array<double, 9>{}.data(), {false, false, false}),
       boxes_(1),
       most_(1) {}
@@ -76,7 +76,7 @@ bool PointLists::are_old(const PointSystem& system) const {
   if (view_.build == 0 || system.n != n_points_ || system.points != points_ || !system.cell->same_periodicity(cell_)) return true;
   if (system.host_decides) return false;
   const double radii[] = {short_radius_, longest()};
-  return !age_.complete({system.positions, 3 * size_of(system.n)}, *system.cell, radii, skin_);
+  return !age_.complete({system.positions, 3 * size_of(system.n)}, *system.cell, radii, skin_, pool_);
 }
 
 void PointLists::take(const PointSystem& system, const Stream& stream) {
@@ -117,7 +117,7 @@ int PointLists::point_of_slot(int slot, const Stream& stream) const {
 void PointLists::build(const PointSystem& system, const Stream& stream) {
   view_ = {};  // until everything below has succeeded
   require_usable_positions(system.n, system.positions);
-  refuse_thin_cell(system);
+  refuse_thin_cell(*system.cell, longest());
   n_points_ = system.n;
   shared_ = system.sharing != nullptr;
   cell_ = *system.cell;
@@ -138,16 +138,6 @@ void PointLists::build(const PointSystem& system, const Stream& stream) {
   update_species(system, true, stream);
   ++rebuilds_;
   view_.build = --builds;
-}
-
-// A cell in the wrong unit would ask for more images than there is memory for.
-void PointLists::refuse_thin_cell(const PointSystem& system) const {
-  double images = 1.0;
-  for (int k = 0; k < 3; ++k)
-    if (system.cell->periodic(k)) images *= 2.0 * std::ceil(longest() / system.cell->height(k)) + 1.0;
-  if (images > kMostImages)
-    throw std::invalid_argument("the periodic cell is too thin for the cutoff: it is repeated more than a million times within " +
-                                number_text(longest()) + " A of an atom; shorten lr_cutoff, or check that the cell is given in Angstrom");
 }
 
 // Before pairs are counted, as the host does: for too many of them that takes long.
@@ -330,11 +320,11 @@ void PointLists::number_shared_sites(const PointSystem& system, const Stream& st
   renumber(static_cast<int>(others), stream);
   const std::vector<int> points = download(site_point_, size_of(view_.n_sites), stream);
   const std::vector<int> in_short_list = download(in_short_list_, size_of(others), stream);
-  slots_ = number_slots(view_.n_owned, points, in_short_list, owners_, system.sharing->process);
+  slots_ = number_slots(view_.n_owned, n_points_, points, in_short_list, owners_, system.sharing->process);
   view_.n_near = slots_.n_near;
   view_.n_far = static_cast<int>(slots_.halo.size()) - slots_.n_near;
   slot_.upload(slots_.slot, stream);
-  result_rows_.upload(slots_.result_row, stream);
+  result_rows_.upload(places_among_owned(slots_, view_.n_owned), stream);
   point_of_slot_.upload(slots_.point_of_slot, stream);
 }
 

@@ -4,12 +4,12 @@
 
 #include <vector>
 
-#include "cuda/lists/list_age.h"
 #include "cuda/lists/list_kernels.h"
 #include "cuda/lists/scan.h"
-#include "cuda/lists/site_slots.h"
 #include "cuda/seams.h"
 #include "evaluation/engine.h"
+#include "geometry/list_age.h"
+#include "geometry/site_slots.h"
 
 namespace so3md::cuda {
 
@@ -58,7 +58,6 @@ class PointLists {
   double longest() const { return long_radius_ > 0.0 && !all_pairs() ? long_radius_ : short_radius_; }
   bool all_pairs() const;
   bool has_long_list() const { return long_radius_ > 0.0 && !all_pairs(); }
-  void refuse_thin_cell(const PointSystem& system) const;
   void require_memory() const;
   void require_memory_for(double bytes) const;
   void stage(const PointSystem& system);
@@ -84,6 +83,7 @@ class PointLists {
   double short_radius_, long_radius_, skin_, guard_ = 0.0;
   DeviceDomain view_;
   std::int64_t rebuilds_ = 0;
+  ThreadPool& pool_;
   ListAge age_;
 
   // Of the last build.

@@ -1,11 +1,12 @@
+#include "geometry/site_slots.h"
+
 #include <algorithm>
 #include <iterator>
 #include <tuple>
 
 #include "common/index.h"
-#include "cuda/lists/site_slots.h"
 
-namespace so3md::cuda {
+namespace so3md {
 
 namespace {
 
@@ -40,28 +41,33 @@ int place_in_halo(const SiteSlots& slots, const AtomOwner& owner) {
 
 }  // namespace
 
-SiteSlots number_slots(int n_owned, std::span<const int> point_of_site, std::span<const int> in_short_list,
+SiteSlots number_slots(int n_owned, int n_points, std::span<const int> point_of_site, std::span<const int> in_short_list,
                        std::span<const AtomOwner> owners, int process) {
   SiteSlots out;
   const auto others = point_of_site.subspan(index_of(n_owned));
-  list_halo(others, in_short_list, owners, process, out);
+  if (!owners.empty()) list_halo(others, in_short_list, owners, process, out);
   out.point_of_slot.assign(point_of_site.begin(), point_of_site.begin() + n_owned);
   out.point_of_slot.resize(index_of(n_owned) + out.halo.size());
-  out.slot_of_point.assign(owners.size(), -1);
+  out.slot_of_point.assign(index_of(n_points), -1);
   for (int row = 0; row < n_owned; ++row) out.slot_of_point[index_of(point_of_site[index_of(row)])] = row;
+  out.slot.reserve(point_of_site.size());
   for (int row = 0; row < n_owned; ++row) out.slot.push_back(row);
   for (int point : others) {
-    const AtomOwner& owner = owners[index_of(point)];
+    const AtomOwner owner = owners.empty() ? AtomOwner{process, point} : owners[index_of(point)];
     const bool own = owner.process == process;
     const int slot = own ? out.slot_of_point[index_of(owner.point)] : n_owned + place_in_halo(out, owner);
     out.slot.push_back(slot);
     if (!own) out.point_of_slot[index_of(slot)] = point;
   }
-  out.result_row.resize(index_of(n_owned));
-  int next = 0;
-  for (int slot : out.slot_of_point)
-    if (slot >= 0) out.result_row[index_of(slot)] = next++;
   return out;
 }
 
-}  // namespace so3md::cuda
+std::vector<int> places_among_owned(const SiteSlots& slots, int n_owned) {
+  std::vector<int> places(index_of(n_owned));
+  int next = 0;
+  for (int slot : slots.slot_of_point)
+    if (slot >= 0) places[index_of(slot)] = next++;
+  return places;
+}
+
+}  // namespace so3md
