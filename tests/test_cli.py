@@ -70,7 +70,7 @@ def read_csv(path: str) -> list[dict[str, str]]:
 def test_version_and_help_answer():
     assert succeed("--version") == f"so3md {so3md.__version__}\n"
     overview = succeed("--help")
-    for command in ("md", "relax", "eval", "info", "convert", "bench", "lammps", "train", "finetune"):
+    for command in ("md", "relax", "eval", "info", "convert", "bench", "lammps", "train", "finetune", "distill"):
         assert f"\n  {command} " in overview
         assert f"Usage: main {command}" in succeed(command, "--help")
 

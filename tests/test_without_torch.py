@@ -40,6 +40,8 @@ def test_the_command_says_what_to_install_and_its_example_needs_nothing(tmp_path
     assert result.returncode == 1
     assert result.stderr.startswith("Error: training and the reference model need PyTorch: pip install '.[torch]'")
     assert len(result.stderr.splitlines()) == 1
+    result = run_without_torch("from so3md.cli import main; main(['distill', 'water'])")
+    assert result.stderr.startswith("Error: training and the reference model need PyTorch: pip install '.[torch]'")
     for command in ("train", "finetune"):
         result = run_without_torch(f"from so3md.cli import main; main([{command!r}, '--example'])")
         assert result.returncode == 0, result.stderr

@@ -18,6 +18,7 @@ _COMMANDS = {
     "bench": ("bench", "Measure time and memory on this machine."),
     "train": ("train", "Train a model on reference data."),
     "finetune": ("finetune", "Go on training an existing model on other data."),
+    "distill": ("distill", "Train a small student of a model, for multiple time steps."),
     "convert": ("convert", "Make a model file from another format."),
 }
 
