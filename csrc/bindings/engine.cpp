@@ -226,7 +226,7 @@ class PythonEngine {
     if (!uses_ewald(evaluator_.model(), options)) return;
     std::string text;
     try {
-      const Cell cell(system.cell, system.periodic);
+      const Cell cell = system.make_cell();
       check_electrostatics(evaluator_.model(), options, cell, system.n);
       text = ewald_warning(evaluator_.model(), options, cell, system.n);
     } catch (const std::invalid_argument&) {

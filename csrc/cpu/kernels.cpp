@@ -81,27 +81,27 @@ KernelTable<Real> make_table() {
 #define SO3MD_NAME_OF(token) #token
 #define SO3MD_STRING_OF(macro) SO3MD_NAME_OF(macro)
   const EwaldKernels<Real> ewald{ewald_scratch_size<Real>, ewald_waves<Real>, ewald_atoms<Real>};
-  return {SO3MD_STRING_OF(SO3MD_ISA),
-          scratch_size<Real>,
-          layer_norm_rows<Real>,
-          project<Real>,
-          input_norm_adjoint<Real>,
-          initial_forward_step<Real>,
-          initial_adjoint_step<Real>,
-          first_layer_forward_step<Real>,
-          first_layer_adjoint_step<Real>,
-          attention_forward<Real>,
-          attention_adjoint<Real>,
-          gather_forward<Real>,
-          gather_adjoint<Real>,
-          node_forward<Real>,
-          node_adjoint<Real>,
-          readout_forward<Real>,
-          readout_adjoint<Real>,
-          long_range<Real>,
-          ewald,
-          exponentials<Real>,
-          activate_keep_slope<Real>};
+  return {.instruction_set = SO3MD_STRING_OF(SO3MD_ISA),
+          .scratch_size = scratch_size<Real>,
+          .normalise = layer_norm_rows<Real>,
+          .project = project<Real>,
+          .input_norm_adjoint = input_norm_adjoint<Real>,
+          .initial_forward = initial_forward_step<Real>,
+          .initial_adjoint = initial_adjoint_step<Real>,
+          .first_layer_forward = first_layer_forward_step<Real>,
+          .first_layer_adjoint = first_layer_adjoint_step<Real>,
+          .attention_forward = attention_forward<Real>,
+          .attention_adjoint = attention_adjoint<Real>,
+          .gather_forward = gather_forward<Real>,
+          .gather_adjoint = gather_adjoint<Real>,
+          .node_forward = node_forward<Real>,
+          .node_adjoint = node_adjoint<Real>,
+          .readout_forward = readout_forward<Real>,
+          .readout_adjoint = readout_adjoint<Real>,
+          .long_range = long_range<Real>,
+          .ewald = ewald,
+          .exponentials = exponentials<Real>,
+          .activations = activate_keep_slope<Real>};
 }
 
 }  // namespace

@@ -16,9 +16,13 @@ std::size_t heat_flux_scratch_size(const Layout& layout) {
 }  // namespace
 
 const so3md::heat_flux::KernelTable& heat_flux_kernels() {
-  static const so3md::heat_flux::KernelTable table = {heat_flux_scratch_size,     heat_flux::initial_coordinates, heat_flux::project_slots,
-                                                      heat_flux::attend_atoms,    heat_flux::node_steps,          heat_flux::readout_steps,
-                                                      heat_flux::long_range_pairs};
+  static const so3md::heat_flux::KernelTable table = {.scratch_size = heat_flux_scratch_size,
+                                                      .initial = heat_flux::initial_coordinates,
+                                                      .project = heat_flux::project_slots,
+                                                      .attend = heat_flux::attend_atoms,
+                                                      .nodes = heat_flux::node_steps,
+                                                      .readouts = heat_flux::readout_steps,
+                                                      .long_range = heat_flux::long_range_pairs};
   return table;
 }
 

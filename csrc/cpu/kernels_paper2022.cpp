@@ -40,11 +40,21 @@ void paper_attention_adjoint(const paper2022::LayerStep<Real>& step, int begin, 
 
 template <class Real>
 paper2022::KernelTable<Real> make_paper_table() {
-  return {paper_scratch_size<Real>,           paper_initial_forward<Real>,        paper_initial_adjoint<Real>,
-          paper::project_step<Real>,          paper_attention_forward<Real>,      paper_attention_adjoint<Real>,
-          paper::node_forward_step<Real>,     paper::node_adjoint_step<Real>,     paper::project_adjoint_step<Real>,
-          paper::energy_forward<Real>,        paper::energy_adjoint<Real>,        paper::normalise_step<Real>,
-          paper::nonlocal_forward_step<Real>, paper::nonlocal_adjoint_step<Real>, paper::normalise_adjoint_step<Real>};
+  return {.scratch_size = paper_scratch_size<Real>,
+          .initial_forward = paper_initial_forward<Real>,
+          .initial_adjoint = paper_initial_adjoint<Real>,
+          .project = paper::project_step<Real>,
+          .attention_forward = paper_attention_forward<Real>,
+          .attention_adjoint = paper_attention_adjoint<Real>,
+          .node_forward = paper::node_forward_step<Real>,
+          .node_adjoint = paper::node_adjoint_step<Real>,
+          .project_adjoint = paper::project_adjoint_step<Real>,
+          .readout_forward = paper::energy_forward<Real>,
+          .readout_adjoint = paper::energy_adjoint<Real>,
+          .normalise = paper::normalise_step<Real>,
+          .nonlocal_forward = paper::nonlocal_forward_step<Real>,
+          .nonlocal_adjoint = paper::nonlocal_adjoint_step<Real>,
+          .normalise_adjoint = paper::normalise_adjoint_step<Real>};
 }
 
 }  // namespace

@@ -8,9 +8,13 @@ namespace {
 
 template <class Real>
 so3md::training::KernelTable<Real> make_training_table() {
-  return {training::filter_scratch_size<Real>, training::filter_forward<Real>, training::filter_gradient<Real>,
-          training::sums_forward<Real>,        training::sums_adjoint<Real>,   training::sums_tangent<Real>,
-          training::sums_gradient<Real>};
+  return {.scratch_size = training::filter_scratch_size<Real>,
+          .filter_forward = training::filter_forward<Real>,
+          .filter_gradient = training::filter_gradient<Real>,
+          .sums_forward = training::sums_forward<Real>,
+          .sums_adjoint = training::sums_adjoint<Real>,
+          .sums_tangent = training::sums_tangent<Real>,
+          .sums_gradient = training::sums_gradient<Real>};
 }
 
 }  // namespace

@@ -106,12 +106,12 @@ class BatchEvaluator::Worker {
   }
 
   void add(const System& system) {
-    check_system(model_, options_, system);
+    const Cell cell = system.make_cell();
+    check_system(model_, options_, system, cell);
     const double cutoff = long_range_cutoff(model_, options_);
     // A list of its own for each: what an old one leaves to a new one, such as its order of atoms, would depend on the division of the
     // work.
     NeighbourList neighbours(model_.hyper.cutoff, cutoff, 0.0);
-    const Cell cell(system.cell, system.periodic);
     neighbours.update(system.n, system.positions, cell, pool_);
     cells_.push_back(cell);
     domain_.add(neighbours.domain(), std::isinf(cutoff));

@@ -146,7 +146,7 @@ class EngineOf final : public Engine {
     network_->forward(*domain_, species_, composition_, systems_, *halo_, readouts_, watch_, features);
   }
 
-  // c_i of eq. 28, and h_i = | shift of the element + head output | (eq. 30).
+  // Charges c_i, not yet conserved, and Hirshfeld ratios h_i = | shift of the element + head output | (eq. 30).
   void finish_readouts() {
     if (model_->hyper.charge_head) {
       results_.charges = readouts_.charge;

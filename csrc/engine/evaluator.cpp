@@ -38,19 +38,18 @@ void scatter(const std::vector<int>& order, std::size_t width, const std::vector
 
 }  // namespace
 
-void check_system(const Model& model, const EngineOptions& options, const System& system) {
+void check_system(const Model& model, const EngineOptions& options, const System& system, const Cell& cell) {
   if (!(std::abs(system.totals.charge) <= kLargestTotal))
     throw std::invalid_argument("the total charge is " + number_text(system.totals.charge) + ": expected a number of e from " +
                                 number_text(-kLargestTotal) + " to " + number_text(kLargestTotal));
   if (!(system.totals.spin >= 0.0 && system.totals.spin <= kLargestTotal))
     throw std::invalid_argument("the total spin is " + number_text(system.totals.spin) + ": expected S = 0, 1/2, 1, ... up to " +
                                 number_text(kLargestTotal) + ", half the number of unpaired electrons");
-  const bool periodic = system.periodic[0] || system.periodic[1] || system.periodic[2];
-  if (periodic && std::isinf(long_range_cutoff(model, options)))
+  if (cell.any_periodic() && std::isinf(long_range_cutoff(model, options)))
     throw std::invalid_argument(
         "a periodic system needs a long-range cutoff: give lr_cutoff in A (12 is that of SO3LR), or switch periodic boundaries off");
-  if (uses_ewald(model, options)) check_electrostatics(model, options, Cell(system.cell, system.periodic), system.n);
-  if (periodic && model.hyper.nonlocal_attention != NonlocalAttention::none) check_nonlocal_cell(model, Cell(system.cell, system.periodic));
+  if (uses_ewald(model, options)) check_electrostatics(model, options, cell, system.n);
+  check_nonlocal_cell(model, cell);
   for (int i = 0; i < system.n; ++i) {
     if (model.species_of(system.numbers[i]) >= 0) continue;
     std::string known;
@@ -97,17 +96,16 @@ Evaluator::Evaluator(std::shared_ptr<const Model> model, const EngineOptions& op
 }
 
 // Divides the system among the processes.
-std::span<const AtomOwner> Evaluator::assign_owners(const System& system) {
-  const std::vector<int> process = partition(system.n, system.positions, Cell(system.cell, system.periodic), transport_->num_processes());
+std::span<const AtomOwner> Evaluator::assign_owners(const System& system, const Cell& cell) {
+  const std::vector<int> process = partition(system.n, system.positions, cell, transport_->num_processes());
   owners_.clear();
   for (int i = 0; i < system.n; ++i) owners_.push_back({process[static_cast<std::size_t>(i)], i});
   return owners_;
 }
 
 // Lists for these positions; where they are new, the system is divided among the processes anew as well.
-void Evaluator::update_lists(const System& system) {
+void Evaluator::update_lists(const System& system, const Cell& cell) {
   watch_.start();
-  const Cell cell(system.cell, system.periodic);
   if (alone())
     neighbours_.update(system.n, system.positions, cell, pool_);
   else
@@ -117,7 +115,7 @@ void Evaluator::update_lists(const System& system) {
 
 void Evaluator::update_shared_lists(const System& system, const Cell& cell) {
   const auto assign = [&](std::vector<AtomOwner>& owners) {
-    const auto assigned = assign_owners(system);
+    const auto assigned = assign_owners(system, cell);
     owners.assign(assigned.begin(), assigned.end());
   };
   try {
@@ -142,7 +140,8 @@ void Evaluator::set_species(const System& system) {
 }
 
 const DomainResults& Evaluator::evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features) {
-  check_system(*model_, options_, system);
+  const Cell cell = system.make_cell();
+  check_system(*model_, options_, system, cell);
   if (system.n == 0) {
     results_ = DomainResults{};
     atoms_.clear();
@@ -150,13 +149,12 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   }
   // Features come in the order of the lists, which only those of the host tell.
   engine_lists_ = engine_->makes_lists() && features == nullptr;
-  if (engine_lists_) return evaluate_points(system, forces);
-  update_lists(system);
-  set_species(system);
-  HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
-  const Cell cell(system.cell, system.periodic);
   Request request{system.totals, forces, features};
   request.totals.cell = &cell;
+  if (engine_lists_) return evaluate_points(system, request);
+  update_lists(system, cell);
+  set_species(system);
+  HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
   try {
     to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), halo, request));
   } catch (const OverlappingAtoms& overlap) {
@@ -168,19 +166,19 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
 
 HeatFluxShares Evaluator::heat_flux(const System& system, const double* velocities) {
   if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, options_, pool_);
-  check_system(*model_, options_, system);
+  const Cell cell = system.make_cell();
+  check_system(*model_, options_, system, cell);
   require_usable_velocities(system.n, velocities, [](int atom) { return "atom " + std::to_string(atom) + " (counted from 0)"; });
   HeatFluxShares out;
   atoms_.clear();
   if (system.n == 0) return out;
   engine_lists_ = false;
-  update_lists(system);
+  update_lists(system, cell);
   set_species(system);
   const std::vector<int>& order = neighbours_.order();
   std::vector<double> own;
   for (int atom : order) own.insert(own.end(), velocities + 3 * atom, velocities + 3 * atom + 3);
   HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
-  const Cell cell(system.cell, system.periodic);
   SystemTotals totals = system.totals;
   totals.cell = &cell;
   try {
@@ -198,19 +196,17 @@ HeatFluxShares Evaluator::heat_flux(const System& system, const double* velociti
 }
 
 // With the lists of the engine.
-const DomainResults& Evaluator::evaluate_points(const System& system, bool forces) {
+const DomainResults& Evaluator::evaluate_points(const System& system, const Request& request) {
   species_.resize(static_cast<std::size_t>(system.n));
   for (std::size_t i = 0; i < species_.size(); ++i) species_[i] = model_->species_of(system.numbers[i]);
-  const Cell cell(system.cell, system.periodic);
-  Request request{system.totals, forces};
-  request.totals.cell = &cell;
+  const Cell& cell = *request.totals.cell;
   PointSystem points{system.n, system.positions, species_.data(), &cell, skin_};
   PointSharing sharing;
   if (alone()) {
     atoms_.resize(species_.size());
     std::iota(atoms_.begin(), atoms_.end(), 0);
   } else {
-    sharing = {transport_->process(), [&] { return assign_owners(system); }, points_halo_.get()};
+    sharing = {transport_->process(), [&] { return assign_owners(system, cell); }, points_halo_.get()};
     points.sharing = &sharing;
   }
   try {

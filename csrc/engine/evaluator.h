@@ -24,10 +24,14 @@ struct System {
   const double* cell = nullptr;       ///< [3][3], lattice vectors as rows
   std::array<bool, 3> periodic{};
   SystemTotals totals;
+
+  /// Which inverts the lattice vectors. Throws std::invalid_argument with a finished message where they are no cell.
+  Cell make_cell() const { return {cell, periodic}; }
 };
 
-/// Throws std::invalid_argument with a finished message for a system that the model cannot evaluate, whatever its positions.
-void check_system(const Model& model, const EngineOptions& options, const System& system);
+/// Throws std::invalid_argument with a finished message for a system that the model cannot evaluate, whatever its positions. `cell`: that
+/// of the system.
+void check_system(const Model& model, const EngineOptions& options, const System& system, const Cell& cell);
 
 /// Empty, or the finished message for results of a system (energy, and its derivatives by strain, [9]) that are no numbers.
 std::string no_numbers(const EnergyComponents& energy, const double* virial);
@@ -72,10 +76,10 @@ class Evaluator {
   std::int64_t neighbour_rebuilds() const { return neighbours_.rebuilds() + engine_->list_rebuilds(); }
 
  private:
-  const DomainResults& evaluate_points(const System& system, bool forces);
-  std::span<const AtomOwner> assign_owners(const System& system);
+  const DomainResults& evaluate_points(const System& system, const Request& request);
+  std::span<const AtomOwner> assign_owners(const System& system, const Cell& cell);
   void list_own_atoms();
-  void update_lists(const System& system);
+  void update_lists(const System& system, const Cell& cell);
   void update_shared_lists(const System& system, const Cell& cell);
   void set_species(const System& system);
   void to_host_order(const DomainResults& from);

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/errors.h"
 #include "common/stopwatch.h"
 #include "common/thread_pool.h"
 #include "evaluation/device.h"
@@ -125,12 +126,6 @@ struct LongRangeTerms {
   bool own_electrostatics() const { return ewald || pair_electrostatics; }
   bool electrostatics() const { return host_electrostatics || own_electrostatics(); }
   bool pairs() const { return pair_electrostatics || dispersion; }
-};
-
-/// On the processes that did not fail, when another one did.
-class FailedElsewhere : public std::runtime_error {
- public:
-  FailedElsewhere() : std::runtime_error("the evaluation failed on another process") {}
 };
 
 /// Sums over the owned atoms, eV. The parts of the network are without the atomic shifts.

@@ -14,8 +14,8 @@ namespace so3md {
 ///
 /// - network_forward, network_adjoint: features and readouts; from gradients on the readouts to forces and virials;
 /// - finish_readouts: charges and Hirshfeld ratios of the network's readouts (eq. 30);
-/// - charges, charge_gradients: rows whose sums over each system's atoms conserve_charge (eq. 28) and readout_gradients (eq. 43) take, as
-///   sum_by_system makes them on all processes;
+/// - conserve_charge, readout_gradients: the charge of each system is conserved (eq. 28), and back to gradients of readouts (eq. 43). They
+///   take sums of charges and of charge_gradients over the atoms of each system, as sum_by_system makes them on all processes;
 /// - ewald, host_electrostatics: charges with all periodic images, by the engine and by its host;
 /// - fill_pairs, pair_rows, evaluate_pairs: electrostatics and dispersion over the long list (eq. 34 to 40). Other processes need
 ///   `pair_rows` in between;

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "common/errors.h"
 #include "common/thread_pool.h"
 #include "geometry/bin_grid.h"
 
@@ -36,12 +37,6 @@ struct FoundSites {
   std::vector<int> owned;    ///< internal numbers of the owned points by row: first the interior ones, in the order of the grid
   int n_interior = 0;        ///< owned points without a remote point in the first list
   std::vector<Site> others;  ///< sites after the owned ones, those that are in any list
-};
-
-/// Lists that do not fit into the memory of this process, with a finished message.
-class ListsTooLarge : public std::invalid_argument {
- public:
-  using std::invalid_argument::invalid_argument;
 };
 
 /// Throws ListsTooLarge where lists within `radius` (A) that take so many bytes would fill the memory that is left.

@@ -115,7 +115,7 @@ so3md_results LibraryEngine::evaluate(const so3md_system& from, int what) {
   Evaluator& evaluator = *chosen.evaluator;
   warnings_ = evaluator.engine().table_warning();
   if (!warnings_.empty()) warnings_ += "\n";
-  check_system(*model_, evaluator.options(), system);  // names an unknown element before its electrons are counted
+  check_system(*model_, evaluator.options(), system, system.make_cell());  // names an unknown element before its electrons are counted
   check_electrons(system);
   chosen.used = true;
   const bool forces = (what & SO3MD_FORCES) != 0;

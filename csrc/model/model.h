@@ -5,15 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "common/errors.h"
 #include "model/hyperparameters.h"
 
 namespace so3md {
-
-/// A model file that cannot be used; the message says what was expected, what was found and what to do.
-class ModelError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
 
 /// Row-major matrix.
 struct Matrix {

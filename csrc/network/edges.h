@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/discard.h"
+#include "common/errors.h"
 #include "common/thread_pool.h"
 #include "geometry/domain.h"
 #include "model/radial.h"
@@ -14,16 +15,6 @@
 #include "network/pair_blocks.h"
 
 namespace so3md {
-
-/// Two atoms at the same place; the numbers are those of the domain.
-class OverlappingAtoms : public std::runtime_error {
- public:
-  OverlappingAtoms(int atom, int neighbour_slot, double distance_found)
-      : std::runtime_error("two atoms at the same place"), i(atom), slot(neighbour_slot), distance(distance_found) {}
-  int i;
-  int slot;
-  double distance;
-};
 
 /// Atoms closer than this (A) are taken for a mistake: the closest nuclei in any sensible input are a hundred times farther apart.
 inline constexpr double kSmallestDistance = 1e-3;

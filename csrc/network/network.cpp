@@ -65,8 +65,8 @@ void Network<Real>::allocate(int owned, int slots) {
     resize_rows(chi_attended_[index_of(layer)], owned, layout.chi_stride);
   }
   std::fill(chi_[0].begin(), chi_[0].end(), Real(0));
-  resize_rows(gradient_attended_, slots, layout.features_padded);
-  resize_rows(gradient_chi_attended_, slots, layout.chi_stride);
+  resize_rows(sums_, slots, layout.features_padded);
+  resize_rows(chi_sums_, slots, layout.chi_stride);
   resize_rows(gradient_x_, owned, layout.feature_stride);
   resize_rows(gradient_chi_, owned, layout.chi_stride);
   if (parameters_->first_layer_by_species)
@@ -144,10 +144,10 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.chi_next = chi_[at + 1].data();
   out.kept = kept_[at].empty() ? nullptr : kept_[at].data();
   out.record = record_[at].data();
-  out.sum_features = gradient_attended_.data();  // which is free in the forward pass
-  out.sum_chi = gradient_chi_attended_.data();
-  out.gradient_attended = gradient_attended_.data();
-  out.gradient_chi_attended = gradient_chi_attended_.data();
+  out.sum_features = sums_.data();
+  out.sum_chi = chi_sums_.data();
+  out.gradient_attended = sums_.data();
+  out.gradient_chi_attended = chi_sums_.data();
   out.gradient_projected = gradient_projected_.data();
   out.gradient_x = gradient_x_.data();
   out.gradient_chi = gradient_chi_.data();
@@ -244,8 +244,8 @@ std::array<Rows<Real>, 1> Network<Real>::initial_rows() {
 template <class Real>
 std::array<Rows<Real>, 1> Network<Real>::initial_adjoint_rows() {
   const Layout& layout = parameters_->layout;
-  std::copy(gradient_chi_.begin(), gradient_chi_.end(), gradient_chi_attended_.begin());
-  return {{{gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}}};
+  std::copy(gradient_chi_.begin(), gradient_chi_.end(), chi_sums_.begin());
+  return {{{chi_sums_.data(), layout.num_coordinates, layout.chi_stride}}};
 }
 
 // From the gradient on the coordinates before the first layer to forces.
@@ -267,7 +267,7 @@ ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
   step.x = x.data();
   // Memory that nothing else uses between the last layer and the adjoint of it.
   step.energy_row = gradient_x_.data();
-  step.charge_row = gradient_attended_.data();
+  step.charge_row = sums_.data();
   step.hirshfeld_row = x.data();
   step.energy = out.energy.data();
   step.charge = out.charge.empty() ? nullptr : out.charge.data();

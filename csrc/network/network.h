@@ -88,7 +88,8 @@ class Network final : public AnyNetwork<Real> {
   std::vector<AlignedVector<Real>> x_, projected_, projection_, chi_, x_attended_, chi_attended_, kept_, record_;  // by layer
   AlignedVector<Real> rim_features_, rim_chi_;
   std::vector<double> rim_forces_, rim_virial_;
-  AlignedVector<Real> gradient_attended_, gradient_chi_attended_, gradient_projected_, gradient_x_, gradient_chi_;
+  AlignedVector<Real> sums_, chi_sums_;  // over edges in the forward pass; in the adjoint dE/d(these)
+  AlignedVector<Real> gradient_projected_, gradient_x_, gradient_chi_;
   std::vector<AlignedVector<Real>> scratch_;  // by thread
 };
 

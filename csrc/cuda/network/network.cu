@@ -46,8 +46,8 @@ void CudaNetwork<Real>::allocate() {
     if (normalises_output(layer)) resize_rows(kept.output, owned_, f);
   }
   resize_rows(projection_, slots_, layout.projection_stride);
-  resize_rows(gradient_attended_, slots_, std::max(layout.channels, gradient_on_values_width()));
-  resize_rows(gradient_chi_attended_, slots_, layout.chi_stride);
+  resize_rows(sums_, slots_, std::max(layout.channels, gradient_on_values_width()));
+  resize_rows(chi_sums_, slots_, layout.chi_stride);
   resize_rows(gradient_x_, owned_, f);
   resize_rows(gradient_chi_, owned_, layout.chi_stride);
   if (layout.norm_input) resize_rows(normalised_, slots_, f);
@@ -106,7 +106,7 @@ template <class Real>
 std::array<Rows<Real>, 2> CudaNetwork<Real>::adjoint_rows(std::size_t layer) {
   const NetworkLayout& layout = weights_.layout;
   const int width = is_by_species(layer) ? gradient_on_values_width() : layout.channels;
-  return {{{gradient_attended_.data(), width, width}, {gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}}};
+  return {{{sums_.data(), width, width}, {chi_sums_.data(), layout.num_coordinates, layout.chi_stride}}};
 }
 
 template <class Real>

@@ -93,7 +93,7 @@ class CudaNetwork {
   void norm(const NormWeights<Real>& weights, const Real* x, Real* out, std::int64_t rows);
   void norm_adjoint(const NormWeights<Real>& weights, const Real* x, const Real* gradient, int stride, const Real* residual, Real* out);
   const Real* block_input(std::size_t layer);
-  Real* x_last() { return gradient_attended_.data(); }  ///< output of the network: free until the adjoint of the last layer
+  Real* x_last() { return sums_.data(); }  ///< output of the network: free until the adjoint of the last layer
   Real* x_out(std::size_t layer);
   Real* chi_out(std::size_t layer);
   bool normalises_output(std::size_t layer) const;
@@ -122,7 +122,8 @@ class CudaNetwork {
   ElementTables<Real> species_;
   std::vector<Kept> kept_;
   DeviceArray<Real> projection_, gradient_projection_, normalised_;
-  DeviceArray<Real> gradient_attended_, gradient_chi_attended_;  // of all with features; the first as AttentionStep says
+  // Of all with features. In the adjoint dE/d(sums over edges), the first as AttentionStep says; free in the forward pass.
+  DeviceArray<Real> sums_, chi_sums_;
   DeviceArray<Real> gradient_x_, gradient_chi_;
   DeviceArray<Real> other_rows_;  // scratch: rows of features
 

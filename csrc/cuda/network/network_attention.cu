@@ -19,8 +19,8 @@ AttentionStep<Real> CudaNetwork<Real>::attention_step(std::size_t layer) {
   step.chi = kept.chi.data();
   step.x_attended = kept.x_attended.data();
   step.chi_attended = kept.chi_attended.data();
-  step.gradient_attended = gradient_attended_.data();
-  step.gradient_chi_attended = gradient_chi_attended_.data();
+  step.gradient_attended = sums_.data();
+  step.gradient_chi_attended = chi_sums_.data();
   step.gradient_chi = gradient_chi_.data();
   return step;
 }
@@ -57,8 +57,8 @@ std::array<Rows<Real>, 1> CudaNetwork<Real>::initial_rows() {
 template <class Real>
 std::array<Rows<Real>, 1> CudaNetwork<Real>::initial_adjoint_rows() {
   const NetworkLayout& layout = weights_.layout;
-  copy_on_device(gradient_chi_attended_.data(), gradient_chi_.data(), gradient_chi_.size() * sizeof(Real), stream_);
-  return {{{gradient_chi_attended_.data(), layout.num_coordinates, layout.chi_stride}}};
+  copy_on_device(chi_sums_.data(), gradient_chi_.data(), gradient_chi_.size() * sizeof(Real), stream_);
+  return {{{chi_sums_.data(), layout.num_coordinates, layout.chi_stride}}};
 }
 
 // From the gradient on the coordinates before the first layer to forces.
@@ -158,7 +158,7 @@ void CudaNetwork<Real>::gradient_on_values() {
   p.a = gradient_x_.data();
   p.a_stride = layout.feature_stride;
   p.matrix = species_.value_matrix();
-  p.out = gradient_attended_.data();
+  p.out = sums_.data();
   p.out_stride = gradient_on_values_width();
   p.rows = owned_;
   p.heads = layout.feature_heads.heads;

@@ -76,7 +76,7 @@ Real* CudaNetwork<Real>::x_out(std::size_t layer) {
 
 template <class Real>
 Real* CudaNetwork<Real>::chi_out(std::size_t layer) {
-  return is_last(layer) ? gradient_chi_attended_.data() : kept_[layer + 1].chi.data();
+  return is_last(layer) ? chi_sums_.data() : kept_[layer + 1].chi.data();
 }
 
 template <class Real>
@@ -108,7 +108,7 @@ ExchangeStep<Real> CudaNetwork<Real>::exchange_step(std::size_t layer) {
   step.scale = kept_[layer].scale.data();
   step.chi_next = chi_out(layer);
   step.gradient_chi = gradient_chi_.data();
-  step.gradient_chi_attended = gradient_chi_attended_.data();
+  step.gradient_chi_attended = chi_sums_.data();
   return step;
 }
 
@@ -162,7 +162,7 @@ void CudaNetwork<Real>::output_norms_adjoint(std::size_t layer) {
   if (layout.norm_output) norm_adjoint(maps.norm2, output, gradient_x_.data(), layout.feature_stride, nullptr, gradient_x_.data());
 }
 
-// The exchange block backwards: gradient_x_ gains what came back to x, and gradient_chi_attended_ is set.
+// The exchange block backwards: gradient_x_ gains what came back to x, and chi_sums_ is set.
 template <class Real>
 void CudaNetwork<Real>::exchange_adjoint(std::size_t layer) {
   const NetworkLayout& layout = weights_.layout;
@@ -177,7 +177,7 @@ void CudaNetwork<Real>::exchange_adjoint(std::size_t layer) {
     norm_adjoint(maps.norm2, exchange_source(layer), wide_out_, layout.exchange_stride, gradient_x_.data(), gradient_x_.data());
 }
 
-// From gradient_x_ and gradient_chi_ of the layer's output to gradient_attended_ and gradient_chi_attended_; gradient_x_ is
+// From gradient_x_ and gradient_chi_ of the layer's output to sums_ and chi_sums_; gradient_x_ is
 // dE/d(x_attended).
 template <class Real>
 void CudaNetwork<Real>::node_adjoint(std::size_t layer) {
@@ -193,8 +193,7 @@ void CudaNetwork<Real>::node_adjoint(std::size_t layer) {
   if (is_by_species(layer))
     gradient_on_values();
   else
-    launch_rows(stream_, to_lane_order<Real>, owned_, layout, owned_, static_cast<const Real*>(gradient_x_.data()),
-                gradient_attended_.data());
+    launch_rows(stream_, to_lane_order<Real>, owned_, layout, owned_, static_cast<const Real*>(gradient_x_.data()), sums_.data());
 }
 
 #define SO3MD_INSTANTIATE(Real)                                                                                               \
