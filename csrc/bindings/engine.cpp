@@ -16,6 +16,7 @@
 #include "cpu/instruction_sets.h"
 #include "engine/device_library.h"
 #include "engine/evaluator.h"
+#include "evaluation/charge_and_spin.h"
 
 namespace so3md {
 
@@ -339,6 +340,18 @@ void bind_engine(py::module_& module) {
            "\"atoms\" of this process bring to it: their energies, the rates of these, and moments, whose sum is the potential part.\n"
            "Without shifts, the convective part leaves out the atomic shifts.")
       .def("info", &PythonEngine::info);
+  module.def(
+      "device_name", [](const std::string& name) { return device_name(parse_device(name)); }, py::arg("name"),
+      "The name of a device as the engine writes it: \"cpu\", \"cuda\", \"cuda:1\". Raises ValueError for an unknown one.");
+  module.def(
+      "check_charge_and_spin",
+      [](double protons, double charge, double spin) {
+        const ChargeAndSpinCheck check = check_charge_and_spin(protons, {charge, spin});
+        return std::pair(check.impossible, check.message);
+      },
+      py::arg("protons"), py::arg("charge"), py::arg("spin"),
+      "Whether no atoms with so many protons together can have this total charge (e) and total spin S, and a message; an empty one if\n"
+      "there is nothing to say.");
   module.def(
       "count_devices", [](const std::string& device) { return count_devices(parse_device(device).kind); }, py::arg("device"),
       "Number of devices of this kind (\"cpu\", \"cuda\"). Raises ValueError for an unknown kind, and RuntimeError, saying why, where\n"

@@ -8,10 +8,10 @@ namespace so3md {
 
 ChargeAndSpinCheck check_charge_and_spin(double protons, const SystemTotals& totals) {
   if (totals.charge != std::round(totals.charge))
-    return {true, "charge " + number_text(totals.charge) + ": expected an integer, the total charge in units of e"};
+    return {true, "charge " + number_text(totals.charge, 10) + ": expected an integer, the total charge in units of e"};
   if (totals.spin < 0.0 || 2.0 * totals.spin != std::round(2.0 * totals.spin))
-    return {true,
-            "spin " + number_text(totals.spin) + ": expected 0, 0.5, 1, 1.5, ...: the total spin S, half the number of unpaired electrons"};
+    return {true, "spin " + number_text(totals.spin, 10) +
+                      ": expected 0, 0.5, 1, 1.5, ...: the total spin S, half the number of unpaired electrons"};
   const double electrons = protons - totals.charge, unpaired = 2.0 * totals.spin;
   if (electrons < 0.0)
     return {true, "charge " + number_text(totals.charge) + ": the atoms have only " + number_text(protons) + " electrons to lose"};

@@ -12,7 +12,7 @@ struct ChargeAndSpinCheck {
   std::string message;  ///< empty if there is nothing to say
 };
 
-/// `protons`: sum of the atomic numbers. As python/so3md/charge_and_spin.py: impossible are a charge that is no integer, a spin that is no
+/// `protons`: sum of the atomic numbers. Impossible are a charge that is no integer, a spin that is no
 /// multiple of 1/2, fewer electrons than none or than unpaired ones, and a spin S > 0 whose unpaired electrons cannot be an even or odd
 /// number of electrons. An odd number with S = 0 deserves a warning only, since S = 0 also tells a model that nothing is known of the spin.
 ChargeAndSpinCheck check_charge_and_spin(double protons, const SystemTotals& totals);

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from so3md import _engine
+
 #: Keys of atoms.info that are read, in upper or lower case: charge, spin S, and multiplicity 2 S + 1.
 CHARGE_KEYS = ("charge", "total_charge")
 SPIN_KEYS = ("spin", "total_spin")
@@ -129,25 +131,8 @@ def check_charge_and_spin(numbers_sum: int, state: ChargeAndSpin) -> None:
     for name, value in state._asdict().items():
         if abs(value) > _LARGEST:
             raise ValueError(f"{name} {value:g}: expected a number between {-_LARGEST:g} and {_LARGEST:g}")
-    if charge != round(charge):
-        raise ValueError(f"charge {charge:.10g}: expected an integer, the total charge in units of e")
-    if spin < 0 or 2 * spin != round(2 * spin):
-        raise ValueError(
-            f"spin {spin:g}: expected 0, 0.5, 1, 1.5, ...: the total spin S, half the number of unpaired electrons"
-        )
-    electrons, unpaired = round(numbers_sum - charge), round(2 * spin)
-    if electrons < 0:
-        raise ValueError(f"charge {charge:g}: the atoms have only {numbers_sum} electrons to lose")
-    if unpaired > electrons:
-        raise ValueError(f"spin {spin:g}: it needs {unpaired} unpaired electrons, and there are {electrons}")
-    if (electrons - unpaired) % 2 == 0:
-        return
-    parity = f"charge {charge:g} leaves {electrons} electrons, of which {unpaired} cannot be unpaired (spin {spin:g})"
-    if spin > 0:
-        raise ValueError(f"{parity}; change the charge, or the spin S by 1/2")
-    warnings.warn(
-        f"{parity}: an odd number of electrons has at least one unpaired. Give the charge, or spin 0.5 for a radical. "
-        "Going on with spin 0, which tells the model nothing about the spin",
-        OddElectronsWarning,
-        stacklevel=2,
-    )
+    impossible, message = _engine.check_charge_and_spin(numbers_sum, charge, spin)
+    if impossible:
+        raise ValueError(message)
+    if message:
+        warnings.warn(message, OddElectronsWarning, stacklevel=2)

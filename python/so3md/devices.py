@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from so3md import _engine
 
 if TYPE_CHECKING:
     from so3md.parallel import Team
 
 DEVICES = ("cpu", "cuda")
-
-_NAME = re.compile(r"cpu|(cuda|cuda-emulation)(:\d{1,4})?")
 
 
 def checked_device(name: str) -> str:
@@ -18,10 +17,12 @@ def checked_device(name: str) -> str:
 
     "cuda-emulation" stands for the kernels of the GPU, run by the processor: for tests of so3md, and very slow.
     """
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+    try:
+        _engine.device_name(name)
+    except (TypeError, ValueError):
         raise ValueError(
             f"device: expected one of {', '.join(DEVICES)}, or cuda:N for GPU number N, counted from 0, found {name!r}"
-        )
+        ) from None
     return name
 
 
@@ -29,6 +30,4 @@ def device_of_rank(name: str, team: Team) -> str:
     """The device of this process: ranks of a machine take its GPUs in turn, where none was chosen by number."""
     if name == "cpu" or ":" in name or team.size == 1:
         return name
-    from so3md._engine import count_devices
-
-    return f"{name}:{team.number_on_node() % count_devices(name)}"
+    return f"{name}:{team.number_on_node() % _engine.count_devices(name)}"
