@@ -212,7 +212,7 @@ void PairSo3krates::describe() const {
                      ", spin " + number_text(settings_.totals.spin) + "\n  cutoffs " + number_text(model_->hyper.cutoff) + " and " +
                      long_range_text() + ", coulomb " + coulomb_word() +
                      (kspace_ ? " (gewald " + number_text(force->kspace->g_ewald) + ")" : "") + ", precision " +
-                     (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->instruction_set() + "), " +
+                     (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->report().instruction_set + "), " +
                      std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
   if (options.device.kind != DeviceKind::cpu)
     text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"

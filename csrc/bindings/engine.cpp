@@ -134,20 +134,19 @@ class PythonEngine {
 
   py::dict info() const {
     py::dict out, stages;
-    const Engine& engine = evaluator_.engine();
+    const EngineReport report = evaluator_.engine().report();
     out["precision"] = precision_;
     out["device"] = device_name(evaluator_.options().device);
     out["threads"] = evaluator_.threads();
-    out["instruction_set"] = engine.instruction_set();
+    out["instruction_set"] = report.instruction_set;
     out["evaluations"] = evaluations_;
     out["neighbour_rebuilds"] = evaluator_.neighbour_rebuilds();
     if (evaluator_.options().device.kind != DeviceKind::cpu) {
-      const DeviceMemory memory = engine.device_memory();
       py::dict bytes;
-      bytes["now"] = memory.now;
-      bytes["peak"] = memory.peak;
+      bytes["now"] = report.device_memory.now;
+      bytes["peak"] = report.device_memory.peak;
       out["device_memory"] = bytes;
-      const DeviceWork work = engine.device_work();
+      const DeviceWork& work = report.device_work;
       py::dict given;
       given["kernels"] = work.kernels;
       given["copies"] = work.copies;
@@ -155,9 +154,9 @@ class PythonEngine {
       given["replay"] = work.replay;
       out["device_work"] = given;
     }
-    out["tabulated"] = engine.tabulated();
+    out["tabulated"] = report.tabulated;
     out["table_error"] = py::none();
-    if (const TableError& error = engine.table_error(); error.intervals > 0) {
+    if (const TableError& error = report.table_error; error.intervals > 0) {
       py::dict table;
       table["begin"] = error.begin;
       table["value"] = error.value;
@@ -169,10 +168,10 @@ class PythonEngine {
       out["table_error"] = table;
     }
     stages["neighbours"] = evaluator_.neighbour_seconds();
-    for (const auto& [stage, seconds] : engine.stopwatch().seconds()) stages[stage.c_str()] = seconds;
+    for (const auto& [stage, seconds] : report.seconds) stages[stage.c_str()] = seconds;
     out["stage_seconds"] = stages;
     if (evaluator_.model().hyper.nonlocal_attention != NonlocalAttention::none) {
-      const NonlocalPairs pairs = engine.nonlocal_pairs();
+      const NonlocalPairs& pairs = report.nonlocal_pairs;
       py::dict nonlocal;
       nonlocal["all"] = pairs.all;
       nonlocal["measured"] = pairs.measured;

@@ -101,13 +101,15 @@ class CudaEngine final : public Engine {
     return {domain.n_owned, domain.n_interior, domain.n_near, domain.n_far};
   }
 
-  const char* instruction_set() const override { return description_.c_str(); }
-  bool tabulated() const override { return parameters_->tabulated; }
-  const TableError& table_error() const override { return parameters_->table_error; }
-  const Stopwatch& stopwatch() const override { return watch_; }
-  DeviceMemory device_memory() const override { return memory_use(); }
-  DeviceWork device_work() const override { return stream_.work(); }
-  NonlocalPairs nonlocal_pairs() const override { return {}; }
+  EngineReport report() const override {
+    return {.instruction_set = description_,
+            .tabulated = parameters_->tabulated,
+            .table_error = parameters_->table_error,
+            .seconds = watch_.seconds(),
+            .device_memory = memory_use(),
+            .device_work = stream_.work(),
+            .nonlocal_pairs = {}};
+  }
 
  private:
   friend struct so3md::StageOrder;

@@ -58,11 +58,15 @@ class EngineOf final : public Engine {
     return results_;
   }
 
-  const char* instruction_set() const override { return network_->instruction_set(); }
-  bool tabulated() const override { return network_->tabulated(); }
-  const TableError& table_error() const override { return network_->table_error(); }
-  const Stopwatch& stopwatch() const override { return watch_; }
-  NonlocalPairs nonlocal_pairs() const override { return network_->nonlocal_pairs(); }
+  EngineReport report() const override {
+    return {.instruction_set = network_->instruction_set(),
+            .tabulated = network_->tabulated(),
+            .table_error = network_->table_error(),
+            .seconds = watch_.seconds(),
+            .device_memory = {},
+            .device_work = {},
+            .nonlocal_pairs = network_->nonlocal_pairs()};
+  }
 
  private:
   friend struct so3md::StageOrder;

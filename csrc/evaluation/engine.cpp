@@ -17,8 +17,9 @@ const DomainResults& Engine::evaluate_points(const PointSystem&, const Request&)
 }
 
 std::string Engine::table_warning() const {
-  const TableError& error = table_error();
-  if (tabulated() || error.intervals == 0) return "";
+  const EngineReport now = report();
+  const TableError& error = now.table_error;
+  if (now.tabulated || error.intervals == 0) return "";
   return "radial filters of this model change too fast for tables, so that they are computed by their networks, which takes longer: tables "
          "would be wrong by " +
          number_text(error.value / error.scale) + " of the largest filter, and their slopes by " +

@@ -6,6 +6,7 @@
 #include <exception>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -150,6 +151,17 @@ struct DomainCounts {
   int n_owned = 0, n_interior = 0, n_near = 0, n_far = 0;
 };
 
+/// How an engine works, and what it did so far.
+struct EngineReport {
+  std::string instruction_set;            ///< of the kernels; of a device, its name
+  bool tabulated = false;                 ///< radial filters come from tables
+  TableError table_error;                 ///< also of tables that were not good enough, so that networks are used
+  std::map<std::string, double> seconds;  ///< by stage, of all evaluations
+  DeviceMemory device_memory;
+  DeviceWork device_work;        ///< of the last evaluation
+  NonlocalPairs nonlocal_pairs;  ///< of the last evaluation, on this process
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -171,14 +183,8 @@ class Engine {
   virtual std::int64_t list_rebuilds() const { return 0; }   ///< by evaluate_points()
   virtual DomainCounts domain_counts() const { return {}; }  ///< of the last evaluate_points()
 
-  virtual const char* instruction_set() const = 0;
-  virtual bool tabulated() const = 0;
-  virtual const TableError& table_error() const = 0;  ///< also of tables that were not good enough, so that networks are used
-  std::string table_warning() const;                  ///< in one line, that they were not; else empty
-  virtual const Stopwatch& stopwatch() const = 0;
-  virtual DeviceMemory device_memory() const { return {}; }
-  virtual DeviceWork device_work() const { return {}; }  ///< of the last evaluation
-  virtual NonlocalPairs nonlocal_pairs() const = 0;      ///< of the last evaluation, on this process
+  virtual EngineReport report() const = 0;
+  std::string table_warning() const;  ///< in one line, that radial tables were not good enough; else empty
 };
 
 /// Which atoms each system of a domain owns, as SystemRanges::first; one has all `n_owned`.
