@@ -41,7 +41,7 @@ NO_LIBRARY = """
 """
 TESTS = """
     tests/test_instruction_sets.py tests/test_elementary_functions.py
-    tests/test_engine_paper2022.py tests/test_engine_local2023.py
+    tests/test_engine_paper2022.py tests/test_engine_local2023.py tests/test_engine_parity.py
 """
 DISC_OPTIONS = """
     -b isolinux/isolinux.bin -c isolinux/boot.cat -no-emul-boot -boot-load-size 4 -boot-info-table

@@ -231,3 +231,18 @@ def differences_on_ranks(folder: Path, model: Path, structures: dict[str, Atoms]
     for name, structure in arguments.items():
         found[f"{name} mixed"]["bounds"] = tolerances.rounding(model, structure)
     return found
+
+
+def assert_same_on_ranks(folder: Path, model: Path, structures: dict[str, Atoms], ranks: int) -> None:
+    """Several processes give what one gives, and each structure is divided among all of them."""
+    for key, found in differences_on_ranks(folder, model, structures, ranks).items():
+        atoms = len(structures[key.rsplit(" ", 1)[0]])
+        assert found["owners"] == min(ranks, atoms), key
+        of_ranks = tolerances.RANKS
+        exact = {
+            "energies": of_ranks.energy_per_atom,
+            "forces": of_ranks.forces,
+            "virial": 10 * atoms * of_ranks.forces,
+        }
+        for quantity, bound in found.get("bounds", exact).items():
+            assert found[quantity] <= bound, (key, quantity)

@@ -1,4 +1,4 @@
-"""The options of 2023 in the engine: the original's numbers, halos, batches, threads.
+"""The options of 2023 in the engine: halos, batches, threads. The original's numbers are in `test_engine_parity.py`.
 
 Derivatives and the comparison with the torch reference model are in `test_engine_variants.py`, with the other options.
 """
@@ -13,14 +13,9 @@ import tolerances
 from ase import Atoms
 from lammps_runs import lmp, needs_lammps
 from paper_models import (
-    NAMES_2023,
     RANK_COUNTS,
-    assert_parity,
-    assert_parity_of_instruction_set,
-    assert_parity_of_layers,
-    assert_parity_of_mixed,
     assert_same_bits_for_any_number_of_threads,
-    differences_on_ranks,
+    assert_same_on_ranks,
     needs_mpi4py,
     random_gas,
     structure_of,
@@ -30,35 +25,13 @@ from test_engine_paper2022_parallel import write_lammps
 from toy_models import VARIANTS_2023, write_toy_model
 
 from so3md import evaluate_many
-from so3md._engine import Engine, Model, instruction_sets
+from so3md._engine import Engine, Model
 
 EXACT, RANKS = tolerances.EXACT, tolerances.RANKS
 
 
 def toy_path(folder: Path, variant: str = "all_of_2023", seed: int = 1) -> Path:
     return write_toy_model(folder / "toy.safetensors", seed, **VARIANTS_2023[variant])
-
-
-class TestParity:
-    @pytest.mark.parametrize("name", NAMES_2023)
-    def test_energy_and_forces(self, name: str, tmp_path: Path) -> None:
-        assert_parity(tmp_path, name)
-
-    @pytest.mark.parametrize("name", NAMES_2023)
-    def test_features_of_every_layer(self, name: str, tmp_path: Path) -> None:
-        assert_parity_of_layers(tmp_path, name)
-
-    @pytest.mark.parametrize("name", NAMES_2023)
-    def test_mixed(self, name: str, tmp_path: Path) -> None:
-        assert_parity_of_mixed(tmp_path, name)
-
-    @pytest.mark.parametrize("instruction_set", instruction_sets())
-    @pytest.mark.parametrize("precision", ["double", "mixed"])
-    def test_every_instruction_set(
-        self, instruction_set: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SO3MD_INSTRUCTION_SET", instruction_set)
-        assert_parity_of_instruction_set(tmp_path, "sphcnorm_ln_res_C9H4", instruction_set, precision)
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
@@ -91,13 +64,7 @@ STRUCTURES: dict[str, Atoms] = {
 @pytest.mark.parametrize("variant", ["all_of_2023", "neighbour_sum"])
 @pytest.mark.parametrize("ranks", RANK_COUNTS)
 def test_ase_on_several_processes(variant: str, ranks: int, tmp_path: Path) -> None:
-    found_on_ranks = differences_on_ranks(tmp_path, toy_path(tmp_path, variant), STRUCTURES, ranks)
-    for key, found in found_on_ranks.items():
-        atoms = len(STRUCTURES[key.rsplit(" ", 1)[0]])
-        assert found["owners"] == min(ranks, atoms), key
-        exact = {"energies": RANKS.energy_per_atom, "forces": RANKS.forces, "virial": 10.0 * atoms * RANKS.forces}
-        for quantity, bound in found.get("bounds", exact).items():
-            assert found[quantity] <= bound, (key, quantity)
+    assert_same_on_ranks(tmp_path, toy_path(tmp_path, variant), STRUCTURES, ranks)
 
 
 @needs_lammps

@@ -1,5 +1,5 @@
-"""The architecture of the original paper in the engine: the original's numbers, the torch reference model, attention in
-the space of coordinates."""
+"""The architecture of the original paper in the engine: the torch reference model, attention in the space of
+coordinates. The original's numbers are in `test_engine_parity.py`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ import tolerances
 from ase import Atoms
 from ase.build import molecule
 from paper_models import (
-    NAMES_2022,
-    assert_parity,
-    assert_parity_of_instruction_set,
-    assert_parity_of_layers,
-    assert_parity_of_mixed,
     assert_same_bits_for_any_number_of_threads,
     random_gas,
     structure_of,
@@ -25,7 +20,7 @@ from paper_models import (
 from toy_models import VARIANTS_2022, make_toy_model, write_toy_model
 
 from so3md import evaluate_many
-from so3md._engine import Engine, Model, instruction_sets
+from so3md._engine import Engine, Model
 from so3md.model_file import PAPER_2022
 
 EXACT = tolerances.EXACT
@@ -44,28 +39,6 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any], tolerance: tole
     np.testing.assert_allclose(found["energies"], expected["energies"], rtol=0, atol=tolerance.energy_per_atom)
     np.testing.assert_allclose(found["forces"], expected["forces"], rtol=0, atol=tolerance.forces)
     np.testing.assert_allclose(found["virial"], expected["virial"], rtol=0, atol=10.0 * atoms * tolerance.forces)
-
-
-class TestParity:
-    @pytest.mark.parametrize("name", NAMES_2022)
-    def test_energy_and_forces(self, name: str, tmp_path: Path) -> None:
-        assert_parity(tmp_path, name)
-
-    @pytest.mark.parametrize("name", NAMES_2022)
-    def test_features_of_every_layer(self, name: str, tmp_path: Path) -> None:
-        assert_parity_of_layers(tmp_path, name)
-
-    @pytest.mark.parametrize("name", NAMES_2022)
-    def test_mixed(self, name: str, tmp_path: Path) -> None:
-        assert_parity_of_mixed(tmp_path, name)
-
-    @pytest.mark.parametrize("instruction_set", instruction_sets())
-    @pytest.mark.parametrize("precision", ["double", "mixed"])
-    def test_every_instruction_set(
-        self, instruction_set: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SO3MD_INSTRUCTION_SET", instruction_set)
-        assert_parity_of_instruction_set(tmp_path, "dyn_C9H4", instruction_set, precision)
 
 
 class TestAgainstReferenceModel:

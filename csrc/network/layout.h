@@ -33,11 +33,25 @@ struct NodeRecordLayout {
   int size = 0;
 };
 
+/// Options of a network, whatever its features look like in memory.
+struct NetworkOptions {
+  Activation activation = Activation::silu;
+  Activation query_key_activation = Activation::identity;
+  double features_normalizer = 1.0;     ///< factor of alpha
+  double coordinates_normalizer = 1.0;  ///< factor of beta
+  double initial_scale = 0.0;           ///< chi before the first layer is this times the sum of phi Y over neighbours
+
+  // Layer norms: of what is projected, after the attention, before the exchange block, of what a layer puts out.
+  bool norm_input = false, norm_attended = false, norm_exchange = false, norm_output = false;
+  double layer_norm_epsilon = 0.0;
+  bool residual_mlp_1 = false, residual_mlp_2 = false;
+};
+
 /// Sizes, strides (in numbers, not bytes) and options of a network, for the precision that pads it.
 ///
 /// Invariant features x are rows of F numbers. Queries, keys, values and attention sums are rows of heads: every head is
 /// padded to whole panels (the "head layout"), with zeros in weights and rows, so that kernels never meet a partial register.
-struct Layout {
+struct Layout : NetworkOptions {
   int features = 0;        ///< F
   int feature_stride = 0;  ///< of x and everything of its width
   int heads = 0;
@@ -68,17 +82,7 @@ struct Layout {
 
   int energy_hidden = 0, charge_hidden = 0, hirshfeld_hidden = 0, hirshfeld_size = 0;  ///< padded
 
-  Activation activation = Activation::silu;
-  Activation query_key_activation = Activation::identity;
   Activation energy_activation = Activation::silu;
-  double features_normalizer = 1.0;     ///< factor of alpha
-  double coordinates_normalizer = 1.0;  ///< factor of beta
-  double initial_scale = 0.0;           ///< chi before the first layer is this times the sum of phi Y over neighbours
-
-  // Layer norms: of what is projected, after the attention, before the exchange block, of what a layer puts out.
-  bool norm_input = false, norm_attended = false, norm_exchange = false, norm_output = false;
-  double layer_norm_epsilon = 0.0;
-  bool residual_mlp_1 = false, residual_mlp_2 = false;
   NodeRecordLayout record;
 };
 

@@ -35,6 +35,7 @@ void set_heads(const Hyperparameters& hyper, NetworkLayout& out) {
 
 NetworkLayout make_network_layout(const Hyperparameters& hyper, const Layout& host, bool tabulated) {
   NetworkLayout out;
+  static_cast<NetworkOptions&>(out) = host;
   set_heads(hyper, out);
   out.features = hyper.num_features;
   out.feature_stride = round_up(out.features, kQuad);
@@ -60,19 +61,6 @@ NetworkLayout make_network_layout(const Hyperparameters& hyper, const Layout& ho
   out.hidden = out.spherical_hidden + out.radial_hidden;
   out.hidden_rows = round_up(out.hidden, kWarp);
   out.filter_stride = out.channels + kQuad;
-
-  out.activation = host.activation;
-  out.query_key_activation = host.query_key_activation;
-  out.features_normalizer = host.features_normalizer;
-  out.coordinates_normalizer = host.coordinates_normalizer;
-  out.initial_scale = host.initial_scale;
-  out.norm_input = host.norm_input;
-  out.norm_attended = host.norm_attended;
-  out.norm_exchange = host.norm_exchange;
-  out.norm_output = host.norm_output;
-  out.layer_norm_epsilon = host.layer_norm_epsilon;
-  out.residual_mlp_1 = host.residual_mlp_1;
-  out.residual_mlp_2 = host.residual_mlp_2;
   return out;
 }
 

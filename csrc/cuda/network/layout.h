@@ -22,7 +22,7 @@ struct HeadSplit {
 ///
 /// Features x are rows of F numbers ("feature order"). Queries, keys, values and what is summed over edges are rows of `channels` numbers
 /// ("lane order"): lane k of a warp holds 4 * passes of them from 4 * passes * k on.
-struct NetworkLayout {
+struct NetworkLayout : NetworkOptions {
   int features = 0;        ///< F
   int feature_stride = 0;  ///< whole quads
   int passes = 0;          ///< 1, 2 or 4
@@ -48,15 +48,6 @@ struct NetworkLayout {
   int hidden = 0;            ///< spherical_hidden + radial_hidden
   int hidden_rows = 0;       ///< the same in whole warps
   int filter_stride = 0;     ///< of the matrix from hidden values to channels; not a multiple of 32, so that its columns fall on all banks
-
-  Activation activation = Activation::silu;
-  Activation query_key_activation = Activation::identity;
-  double features_normalizer = 1.0;     ///< factor of alpha
-  double coordinates_normalizer = 1.0;  ///< factor of beta
-  double initial_scale = 0.0;           ///< chi before the first layer is this times the sum of phi Y over neighbours
-  bool norm_input = false, norm_attended = false, norm_exchange = false, norm_output = false;
-  double layer_norm_epsilon = 0.0;
-  bool residual_mlp_1 = false, residual_mlp_2 = false;
 };
 
 /// Throws ModelError, naming the option, for a model that is too wide for the kernels.
