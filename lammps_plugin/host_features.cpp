@@ -19,7 +19,7 @@ namespace so3md {
 namespace {
 
 constexpr std::array<const char*, 3> kRunStyles{"verlet", "respa", "respa/omp"};
-constexpr std::array<const char*, 4> kHybridStyles{"hybrid", "hybrid/omp", "hybrid/overlay", "hybrid/overlay/omp"};
+constexpr std::array<const char*, 5> kHybridStyles{"hybrid", "hybrid/omp", "hybrid/overlay", "hybrid/overlay/omp", "hybrid/scaled"};
 
 // Pair styles, by parts of their names, that look at charges.
 constexpr std::array<const char*, 8> kChargedPairs{"coul", "tip4p", "dipole", "thole", "comb", "reaxff", "smtbq", "eff/cut"};
@@ -97,7 +97,8 @@ void check_wrappers(LAMMPS_NS::LAMMPS* lammps, const LAMMPS_NS::Pair& pair) {
   if (!is_one_of(run_style, kRunStyles))
     stop(lammps, "it works with the run styles verlet and respa, and this is " + run_style + ": use run_style verlet");
   if (lammps->force->pair != &pair && !is_one_of(pair_style, kHybridStyles))
-    stop(lammps, "it works by itself or within hybrid and hybrid/overlay, and this is " + pair_style + ": use hybrid/overlay");
+    stop(lammps,
+         "it works by itself or within hybrid, hybrid/overlay and hybrid/scaled, and this is " + pair_style + ": use hybrid/overlay");
   if (CommAccess::leaves_ghosts_out(*lammps->comm))
     stop(lammps, "it needs all ghost atoms within its cutoff: remove comm_modify group or comm_modify reduce/multi");
 }

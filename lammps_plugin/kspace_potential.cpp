@@ -68,6 +68,8 @@ void KspacePotential::check() const {
     stop("coulomb kspace with a dielectric constant: the model has its own, remove the dielectric command");
   if (LAMMPS_NS::utils::strmatch(lammps_->update->integrate_style, "^respa"))
     stop("coulomb kspace does not work with run_style respa: use run_style verlet or coulomb cut");
+  if (LAMMPS_NS::utils::strmatch(lammps_->force->pair_style, "^hybrid/scaled"))
+    stop("coulomb kspace does not work with hybrid/scaled, which scales what pair styles add and not the kspace style: use coulomb cut");
 }
 
 void KspacePotential::evaluate(const double* charges, double* potentials) {

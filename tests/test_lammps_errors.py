@@ -136,10 +136,10 @@ BAD_COMMANDS = {
         "compute pairs all force/tally all\nrun 0",
         r"compute pairs force/tally divides the force of every pair of atoms",
     ),
-    "a style that scales": (
-        "pair_style hybrid/scaled 0.5 so3krates so3lr 0.5 zero 5.0\n"
+    "a style that was not tried": (
+        "pair_style hybrid/scaled/omp 0.5 so3krates so3lr 0.5 zero 5.0\n"
         "pair_coeff * * so3krates H O\npair_coeff * * zero\nrun 0",
-        r"within hybrid and hybrid/overlay, and this is hybrid/scaled: use hybrid/overlay",
+        r"within hybrid, hybrid/overlay and hybrid/scaled, and this is hybrid/scaled/omp: use hybrid/overlay",
     ),
     "a field on charges": (
         "fix field all efield 0 0 0.1\nrun 0",

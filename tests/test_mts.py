@@ -311,5 +311,5 @@ def test_two_processes_make_the_same_steps_as_one(ethanol: tuple[str, ...], tmp_
 
 def test_inputs_for_lammps_refuse_multiple_time_steps():
     water = LammpsStructure.of(read_structure("water"))
-    with pytest.raises(ValueError, match="LAMMPS has no multiple time steps with So3krates yet"):
+    with pytest.raises(ValueError, match="inputs have no multiple time steps yet"):
         script(water, ForceField("so3lr"), Settings(outer_timestep=2.0, seed=1), steps=10)

@@ -209,7 +209,7 @@ def _check_dynamics(task: Settings, cell: str) -> None:
     if task.ensemble == "npt" and cell == "fixed":
         raise ValueError("npt: the cell cannot be fixed; choose isotropic, anisotropic or full")
     if task.outer_timestep is not None:
-        raise ValueError("outer_timestep: LAMMPS has no multiple time steps with So3krates yet; use so3md md --mts")
+        raise ValueError("outer_timestep: inputs have no multiple time steps yet; docs/lammps.md has the lines to add")
     if task.friction == 0:
         raise ValueError("friction 0 is no thermostat; use the ensemble nve")
     if not 0 < task.seed <= LARGEST_SEED:

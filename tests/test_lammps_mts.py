@@ -1,0 +1,112 @@
+"""Multiple time steps in LAMMPS, by hybrid/scaled and run_style respa: ASE's trajectory, and the teacher's energies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from lammps_comparison import waters
+from lammps_runs import needs_lammps
+from lammps_tools import Job, failure
+from tolerances import EXACT, RANKS_TRAJECTORY
+from toy_models import write_toy_model
+
+from so3md import So3kratesCalculator
+from so3md.dynamics import RespaVerlet
+from so3md.student import ForceLimits
+
+pytestmark = needs_lammps
+
+#: LAMMPS's square of ASE's unit of time in ps (its constant mvv2e); steps in ps. The forces of random models are wild.
+TIME_UNIT_SQUARED = 1.0364269e-4
+MOST_FORCE = 1e3  # eV/A, of all atoms together
+OUTER, INNER_STEPS, STEPS = 2e-4, 4, 20
+NO_PHYSICS = {"charge_head": None, "hirshfeld_head": None, "zbl": None, "electrostatics": None, "dispersion": None}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> tuple[Path, Path]:
+    """A teacher with all terms and a student without any."""
+    teacher = write_toy_model(tmp_path / "teacher.safetensors", seed=1)
+    return teacher, write_toy_model(tmp_path / "student.safetensors", seed=2, cutoff=3.0, num_layers=1, **NO_PHYSICS)
+
+
+def pair_styles(models: tuple[Path, Path], elements: str, rest: str = "lr_cutoff 6.0 precision double") -> str:
+    teacher, student = (f"so3krates {path} {rest}" for path in models)
+    return "\n".join(
+        [
+            f"pair_style hybrid/scaled 1.0 {student} 1.0 {teacher} -1.0 {student}",
+            *(f"pair_coeff * * so3krates {number} {elements}" for number in (1, 2, 3)),
+            f"run_style respa 2 {INNER_STEPS} hybrid 1 2 2",
+        ]
+    )
+
+
+def in_lammps(directory: Path, atoms: Atoms, models: tuple[Path, Path], ranks: int) -> tuple[Job, np.ndarray]:
+    """A job that moved a structure from rest, and told energy and pressure, also by the teacher; the positions."""
+    directory.mkdir()
+    job = Job(directory, atoms, pair_style=None)
+    job.commands(pair_styles(models, job.elements))
+    job.commands(f"timestep {OUTER}\nfix move all nve\nthermo_style custom step pe press\nrun {STEPS}")
+    job.commands('print "RESPA $(pe:%.17g) $(press:%.17g)"')
+    job.commands("write_dump all custom end.dump id x y z modify sort id format float %.17g")
+    job.commands(f"pair_style so3krates {models[0]} lr_cutoff 6.0 precision double\npair_coeff * * {job.elements}")
+    job.commands('run_style verlet\nrun 0\nprint "TEACHER $(pe:%.17g) $(press:%.17g)"')
+    job.run(ranks)
+    return job, job.last_snapshot("end.dump")[:, 1:] @ job.structure.rotation.T
+
+
+def apart(first: np.ndarray, second: np.ndarray, atoms: Atoms) -> float:
+    """The largest distance between positions, which may be of other periodic images."""
+    difference = (first - second) @ np.linalg.inv(atoms.cell.array)
+    return float(np.abs((difference - np.round(difference)) @ atoms.cell.array).max())
+
+
+def test_lammps_on_one_and_two_ranks_moves_atoms_as_ase_does(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    atoms = waters(2, 2, 1)
+    atoms.set_momenta(np.zeros((len(atoms), 3)))  # a data file has velocities with ASE's constant
+    teacher, student = (So3kratesCalculator(path, lr_cutoff=6.0, precision="double", threads=1) for path in models)
+    moved = atoms.copy()
+    moved.calc = teacher
+    timestep = OUTER / np.sqrt(TIME_UNIT_SQUARED)
+    RespaVerlet(moved, timestep, student, INNER_STEPS, limits=ForceLimits(largest=1e3)).run(STEPS)
+    assert np.abs(moved.positions - atoms.positions).max() > 1e-3
+    for ranks in (1, 2):
+        job, positions = in_lammps(tmp_path / str(ranks), atoms, models, ranks)
+        assert apart(positions, moved.positions, atoms) < RANKS_TRAJECTORY
+        energy, pressure = job.numbers("RESPA")
+        expected_energy, expected_pressure = job.numbers("TEACHER")
+        assert energy == pytest.approx(expected_energy, rel=0, abs=EXACT.component)
+        assert energy == pytest.approx(moved.get_potential_energy(), rel=0, abs=RANKS_TRAJECTORY * MOST_FORCE)
+        # Of the virial alone on both sides: kinetic energy is the same.
+        assert pressure == pytest.approx(expected_pressure, rel=1e-9)
+
+
+def test_a_scaled_style_has_its_part_of_everything(tmp_path: Path) -> None:
+    atoms = waters(2, 2, 1)
+    atoms.set_momenta(np.zeros((len(atoms), 3)))  # whose part of the pressure no style has
+    job = Job(tmp_path, atoms, pair_style=None)
+    for name, pair_style in (
+        ("whole", f"pair_style so3krates so3lr precision double\npair_coeff * * {job.elements}"),
+        (
+            "part",
+            "pair_style hybrid/scaled 0.25 so3krates so3lr precision double 1.0 zero 5.0\n"
+            f"pair_coeff * * so3krates {job.elements}\npair_coeff * * zero",
+        ),
+    ):
+        job.commands(pair_style)
+        job.commands(f'run 0\nprint "{name} $(pe:%.17g) $(press:%.17g) $(fmax:%.17g)"')
+    job.run()
+    seen = [job.numbers(name) for name in ("whole", "part")]
+    np.testing.assert_allclose(seen[1], 0.25 * seen[0], rtol=1e-12)
+
+
+def test_kspace_is_refused_where_it_would_not_be_scaled(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    job = Job(tmp_path, waters(2, 2, 1), pair_style=None)
+    job.commands(
+        "pair_style hybrid/scaled 1.0 so3krates so3lr coulomb kspace 1.0 zero 5.0\n"
+        f"pair_coeff * * so3krates {job.elements}\npair_coeff * * zero\nkspace_style ewald 1e-4\nrun 0"
+    )
+    assert "coulomb kspace does not work with hybrid/scaled" in failure(job)
