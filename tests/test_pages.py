@@ -17,7 +17,10 @@ PAGES = sorted(
 MOST_WORDS = 900
 MOST_COLUMNS = 100  # of a table
 #: Pages whose tables are narrow. What needs more words in a cell is a list.
-NARROW = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md")))
+NARROW = (
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "benchmarks" / "README.md"),
+    *sorted((ROOT / "docs").glob("**/*.md")),
+)
 
 _CODE_BLOCK = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(`+)(?!`).+?\1")
