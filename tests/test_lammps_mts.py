@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import write
 from lammps_comparison import waters
-from lammps_runs import needs_lammps
+from lammps_runs import needs_lammps, run
 from lammps_tools import Job, failure
+from test_cli import fail, succeed
 from tolerances import EXACT, RANKS_TRAJECTORY
 from toy_models import write_toy_model
 
@@ -110,3 +113,27 @@ def test_kspace_is_refused_where_it_would_not_be_scaled(tmp_path: Path, models: 
         f"pair_coeff * * so3krates {job.elements}\npair_coeff * * zero\nkspace_style ewald 1e-4\nrun 0"
     )
     assert "coulomb kspace does not work with hybrid/scaled" in failure(job)
+
+
+def test_the_command_writes_an_input_that_runs(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("water.xyz", waters(2, 2, 1))
+    multiple = ("--mts", "--student", "student.safetensors", "--timestep", "0.05", "--outer-timestep", "0.2")
+    wild = ("--max-temperature", "1e8")  # as random models are
+    arguments = ("lammps", "water.xyz", "--model", "teacher.safetensors", "--lr-cutoff", "6", *multiple, *wild)
+    for thermostat in ("langevin", "csvr"):
+        output = succeed(*arguments, "--thermostat", thermostat, "--steps", "10", "-o", thermostat)
+        energy = float(re.search(r"Its energy is (\S+) eV", output).group(1))
+        result = run(["lmp", "-in", "in.lammps", "-var", "name", "run"], tmp_path / thermostat)
+        assert result.returncode == 0, result.stdout[-3000:]
+        log = (tmp_path / thermostat / "run.log").read_text()
+        first = re.search(r"^ +Step .*PotEng.*\n +0 (.*)$", log, re.MULTILINE).group(1).split()
+        assert float(first[2]) == pytest.approx(energy, abs=1e-3)
+        assert "respa 2 4 hybrid 1 2 2" in log
+    assert "coulomb kspace: LAMMPS has it at one time step only" in fail(*arguments, "--coulomb", "kspace", "-o", "k")
+    assert "--mts does not go with --ensemble minimize" in fail(
+        "lammps", "water.xyz", *multiple, "--ensemble", "minimize", code=2
+    )
+    assert "--mts needs --student FILE" in fail("lammps", "water.xyz", "--mts", code=2)

@@ -30,9 +30,7 @@ from so3md.dynamics import (
     Simulation,
     StudentError,
 )
-from so3md.lammps_input import ForceField, LammpsStructure, script
 from so3md.run_directory import CheckpointError
-from so3md.structures import read_structure
 from so3md.student import ForceLimits
 
 STEP = 8 * units.fs  # of soft spheres, whose fastest motion takes some 500 fs
@@ -307,9 +305,3 @@ def test_two_processes_make_the_same_steps_as_one(ethanol: tuple[str, ...], tmp_
     np.testing.assert_allclose(two["potential_eV"], one["potential_eV"], rtol=tolerances.RANKS_RELATIVE_ENERGY)
     first, second = read(tmp_path / "run" / "final.xyz"), read(tmp_path / "two" / "final.xyz")
     np.testing.assert_allclose(second.positions, first.positions, rtol=0, atol=1e-8)  # as many digits as the file has
-
-
-def test_inputs_for_lammps_refuse_multiple_time_steps():
-    water = LammpsStructure.of(read_structure("water"))
-    with pytest.raises(ValueError, match="inputs have no multiple time steps yet"):
-        script(water, ForceField("so3lr"), Settings(outer_timestep=2.0, seed=1), steps=10)

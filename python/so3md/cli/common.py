@@ -254,7 +254,9 @@ MODEL_PARAMETERS = (
 )
 
 
-def _adding(*options: Callable[..., Any]) -> Callable[..., Any]:
+def adding(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that adds options to a command, in this order."""
+
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             function = option(function)
@@ -264,15 +266,15 @@ def _adding(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: Add the options that choose a model and how it is evaluated, with charge and spin.
-model_options = _adding(*_MODEL_OPTIONS, *_COULOMB_OPTIONS)
+model_options = adding(*_MODEL_OPTIONS, *_COULOMB_OPTIONS)
 #: The same for hosts with options of their own for electrostatics.
-model_options_without_coulomb = _adding(*_MODEL_OPTIONS)
+model_options_without_coulomb = adding(*_MODEL_OPTIONS)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
-structure_options = _adding(*_STRUCTURE_OPTIONS)
+structure_options = adding(*_STRUCTURE_OPTIONS)
 #: Add the one that names the format of an input.
-format_option = _adding(_FORMAT_OPTION)
+format_option = adding(_FORMAT_OPTION)
 #: Add those of charge and spin alone.
-charge_options = _adding(*_CHARGE_OPTIONS)
+charge_options = adding(*_CHARGE_OPTIONS)
 
 
 def read_input(structure: str, options: dict[str, Any]) -> Atoms:

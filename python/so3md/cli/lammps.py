@@ -33,6 +33,7 @@ from so3md.cli.common import (
     read_input,
     structure_options,
 )
+from so3md.cli.student_options import check_student_options, student_options
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
@@ -46,7 +47,7 @@ from so3md.run_directory.files import replace_files
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 _ONLY_MINIMIZE = {"fmax"}
-_ONLY_DYNAMICS = ({*_SETTINGS} - {"ensemble", "pressure"}) | {"velocities"}
+_ONLY_DYNAMICS = ({*_SETTINGS} - {"ensemble", "pressure"}) | {"velocities", "mts", "student"}
 #: eV/A: no structure near equilibrium has such a force, and a time step of 0.5 fs may not survive it.
 _LARGE_FORCE = 20.0
 _DEFAULT_STEPS, _DEFAULT_MINIMIZATION_STEPS = 2000, 1000
@@ -86,6 +87,7 @@ def _for_lammps(command: click.Command) -> click.Command:
     type=click.IntRange(min=0),
     help=f"Default: {_DEFAULT_STEPS}; {_DEFAULT_MINIMIZATION_STEPS} for minimize.",
 )
+@student_options
 @click.option("--friction", type=float, help="Of langevin, in 1/ps. Default: 1.")
 @click.option("--taut", type=float, help="Time constant of csvr and of the thermostat of npt, in fs. Default: 100.")
 @click.option("--taup", type=float, help="Time constant of the barostat of npt, in fs. Default: 1000.")
@@ -120,6 +122,7 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
     steps = options["steps"]
     if steps is None:
         steps = _DEFAULT_MINIMIZATION_STEPS if options["ensemble"] == "minimize" else _DEFAULT_STEPS
+    check_student_options(options)
     task = _task(given_options(ctx), options)
     check_name(structure)  # which is in both files
     if isinstance(task, Minimization):
@@ -171,12 +174,10 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
     """The force field for the atoms. Raises ValueError for what the model cannot do."""
     parameters = _calculator_parameters(options)
     model = load_model(parameters["model"])
-    unknown = sorted(set(atoms.numbers.tolist()) - set(model.elements))
-    if unknown:
-        raise ValueError(
-            f"the structure has {', '.join(chemical_symbols[z] for z in unknown)}, for "
-            f"which the model was not trained; it knows {' '.join(chemical_symbols[z] for z in model.elements)}"
-        )
+    _require_elements(atoms, model.elements, "the model")
+    student = calculator_parameters({"model": options["student"]})["model"] if options["mts"] else None
+    if student is not None:
+        _require_elements(atoms, load_model(student).elements, "the student")
     lengths = chosen_lengths(model, parameters["lr_cutoff"], parameters["lr_damping"], bool(atoms.pbc.any()))
     electrostatics = json.loads(model.metadata)["hyperparameters"].get("electrostatics")
     charge, spin = charge_and_spin_of(atoms)
@@ -198,7 +199,17 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         coulomb=options["coulomb"],
         gewald=1 / electrostatics["sigma"] if electrostatics else None,
         ewald_accuracy=options["ewald_accuracy"],
+        student=student,
     )
+
+
+def _require_elements(atoms: Atoms, elements: Sequence[int], what: str) -> None:
+    unknown = sorted(set(atoms.numbers.tolist()) - set(elements))
+    if unknown:
+        raise ValueError(
+            f"the structure has {', '.join(chemical_symbols[z] for z in unknown)}, for "
+            f"which {what} was not trained; it knows {' '.join(chemical_symbols[z] for z in elements)}"
+        )
 
 
 def _calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:

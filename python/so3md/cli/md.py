@@ -31,6 +31,7 @@ from so3md.cli.common import (
 )
 from so3md.cli.run_display import RunDisplay
 from so3md.cli.signals import GracefulStop
+from so3md.cli.student_options import OF_STUDENT, check_student_options, student_options
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.record import (
     CHECKPOINT,
@@ -49,9 +50,6 @@ from so3md.run_directory import naming
 from so3md.structures import EXAMPLES, read_structure
 
 _DEFAULT_STEPS = 2000
-#: With --mts (fs): docs/multiple_time_steps.md says what it was chosen by.
-_OUTER_TIMESTEP = 2.0
-_OF_STUDENT = ("student", "outer_timestep", "max_difference")
 _SETTINGS = tuple(field.name for field in fields(Settings))
 # Say how a run begins, so that they mean nothing for one that goes on.
 _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces", "trajectory_format")
@@ -71,11 +69,7 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
     type=click.IntRange(0, int(STEPS.highest)),
     help=f"Default: {_DEFAULT_STEPS}, or what is left of a resumed run. With --mts, outer ones.",
 )
-@click.option(
-    "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
-)
-@click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {_OUTER_TIMESTEP:g}.")
-@click.option("--student", help="Of --mts: a cheap model like that of --model; so3md distill makes one.")
+@student_options
 @click.option("--friction", type=float, help="Of langevin, in 1/ps. Default: 1.")
 @click.option("--taut", type=float, help="Time constant of csvr and of the thermostat of npt, in fs. Default: 100.")
 @click.option("--taup", type=float, help="Time constant of the barostat of npt, in fs. Default: 1000.")
@@ -125,7 +119,7 @@ def command(
 
 def _start(structure: str, options: dict[str, Any]) -> Simulation:
     atoms = read_input(structure, options)
-    _check_student_options(options)
+    check_student_options(options)
     given = {key: options[key] for key in _SETTINGS if options[key] is not None}
     settings = Settings(**({"seed": team().from_leader(lambda: secrets.randbits(32))} | given))
     atoms.calc = make_calculator(calculator_parameters(options))
@@ -143,19 +137,6 @@ def _start(structure: str, options: dict[str, Any]) -> Simulation:
         notes={"command": shlex.join(["so3md", *sys.argv[1:]]), "structure": structure},
         student=student,
     )
-
-
-def _check_student_options(options: dict[str, Any]) -> None:
-    """Fill in the outer time step of --mts. Raises UsageError for options that need it, or that it needs."""
-    if not options["mts"]:
-        given = [key for key in _OF_STUDENT if options[key] is not None]
-        if given:
-            raise click.UsageError(f"--{given[0].replace('_', '-')} is for multiple time steps: give --mts as well")
-        return
-    if options["student"] is None:
-        raise click.UsageError("--mts needs --student FILE, a model that so3md distill makes of your structure")
-    if options["outer_timestep"] is None:
-        options["outer_timestep"] = _OUTER_TIMESTEP
 
 
 def _student_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +160,7 @@ def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Si
         of_student |= calculator_parameters({"model": given["student"]}) if "student" in given else {}
         recorded = recorded_parameters(directory, record, replaced=of_student, of="student")
         student = make_calculator(recorded | of_student)
-    elif not given.keys().isdisjoint(("mts", *_OF_STUDENT)):
+    elif not given.keys().isdisjoint(("mts", *OF_STUDENT)):
         raise click.UsageError("the run has a single time step, and goes on so: leave out the options of --mts")
     initial = None
     if structure is not None:

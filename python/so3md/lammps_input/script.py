@@ -67,6 +67,7 @@ class ForceField:
     of a structure without periodic directions. coulomb "ewald" takes the whole periodic sum of the electrostatics, with
     ewald_accuracy as of `So3kratesCalculator`; so does "kspace", by LAMMPS's PPPM, with gewald (1/Angstrom, one over
     the length over which the model smears charges) and the relative accuracy of the forces that PPPM aims at.
+    student: the model of the inner steps, where the settings have an outer_timestep.
     """
 
     model: str
@@ -81,6 +82,7 @@ class ForceField:
     gewald: float | None = None
     accuracy: float = 1e-5
     ewald_accuracy: float | None = None
+    student: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,10 +187,19 @@ def _check(
     if _changing_cell(task, cell) != "fixed":
         _check_periodic(pbc, "a cell that changes")
     check_coulomb(force_field, pbc)
+    _check_student(force_field, task)
     if isinstance(task, Settings):
         _check_dynamics(task, cell)
     if force_field.coulomb == "kspace" and atom_style == "atomic":
         raise ValueError("coulomb kspace: the atoms need charges, which atom style atomic has not; use charge or full")
+
+
+def _check_student(force_field: ForceField, task: Settings | Minimization) -> None:
+    outer = task.outer_timestep if isinstance(task, Settings) else None
+    if (force_field.student is None) != (outer is None):
+        raise ValueError("multiple time steps need both a student and an outer time step (outer_timestep)")
+    if force_field.student is not None and force_field.coulomb == "kspace":
+        raise ValueError("coulomb kspace: LAMMPS has it at one time step only; take cut or ewald with a student")
 
 
 def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps: int) -> None:
@@ -208,8 +219,6 @@ def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps
 def _check_dynamics(task: Settings, cell: str) -> None:
     if task.ensemble == "npt" and cell == "fixed":
         raise ValueError("npt: the cell cannot be fixed; choose isotropic, anisotropic or full")
-    if task.outer_timestep is not None:
-        raise ValueError("outer_timestep: inputs have no multiple time steps yet; docs/lammps.md has the lines to add")
     if task.friction == 0:
         raise ValueError("friction 0 is no thermostat; use the ensemble nve")
     if not 0 < task.seed <= LARGEST_SEED:
@@ -247,7 +256,7 @@ def _variables(task: Settings | Minimization, units: str, steps: int) -> list[st
     lines = [_variable("steps", steps, "how many")]
     if isinstance(task, Settings):
         lines += [
-            _variable("timestep", _number(task.timestep * unit.per_fs), unit.time),
+            _variable("timestep", _number(task.step_length * unit.per_fs), unit.time),
             _variable("temperature", _number(task.temperature), "K"),
         ]
     pressure = task.pressure if isinstance(task, Settings) or task.cell != "fixed" else None
@@ -296,11 +305,21 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     if force_field.device != "cpu":
         options["device"] = force_field.device
     keywords = " ".join(f"{key} {value}" for key, value in options.items())
+    style, elements = f"so3krates {word(force_field.model)} {keywords}", " ".join(structure.symbols)
     lines = [
         "# --- force field",
-        f"pair_style      so3krates {word(force_field.model)} {keywords}",
-        f"pair_coeff      * * {' '.join(structure.symbols)}          # the elements of the atom types, in turn",
+        f"pair_style      {style}",
+        f"pair_coeff      * * {elements}          # the elements of the atom types, in turn",
     ]
+    if force_field.student is not None:
+        of_student = {key: value for key, value in options.items() if key in ("precision", "threads", "device")}
+        keywords = " ".join(f"{key} {value}" for key, value in of_student.items())
+        student = f"so3krates {word(force_field.student)} {keywords}"
+        lines[1:] = [
+            "# A student, the model, and minus the student",
+            f"pair_style      hybrid/scaled 1.0 {student} 1.0 {style} -1.0 {student}",
+            *(f"pair_coeff      * * so3krates {number} {elements}" for number in (1, 2, 3)),
+        ]
     if force_field.coulomb == "kspace" and force_field.gewald is not None:
         lines += [
             f"kspace_style    pppm {_number(force_field.accuracy)}",
@@ -325,6 +344,11 @@ def _lengths(force_field: ForceField) -> dict[str, str]:
 
 def _dynamics(structure: LammpsStructure, task: Settings, units: str, cell: str) -> list[str]:
     lines = ["# --- dynamics", "timestep        ${timestep}"]
+    if task.outer_timestep is not None:
+        lines += [
+            "# The student at the inner level, the model minus the student at the outer one, whose step it is",
+            f"run_style       respa 2 {task.substeps} hybrid 1 2 2",
+        ]
     if not structure.has_velocities and len(structure.atoms) > 1:  # of one atom, LAMMPS would take off all of it
         create = "velocity all create ${temperature} ${seed} mom yes rot no dist gaussian"
         if task.temperature == 0:
