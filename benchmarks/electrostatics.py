@@ -27,7 +27,7 @@ from ase.data.s22 import create_s22_system, get_interaction_energy_cc, get_numbe
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from ase.spacegroup import crystal
-from ase.units import Ang, GPa, kcal, kJ, mol
+from ase.units import Ang, GPa, bar, kcal, kJ, mol
 from ase.vibrations import Vibrations
 from machine import source_commit
 from rich.console import Console
@@ -44,6 +44,8 @@ S22_CUTOFFS = (12.0, None)
 #: Of periodic systems; EWALD, the sum over all images, is what the others are compared with.
 EWALD = "ewald"
 PERIODIC_CUTOFFS = (10.0, 12.0, 16.0, 20.0, 30.0, EWALD)
+#: Of dispersion, with its tail and without it.
+DISPERSION_CUTOFFS = (8.0, 10.0, 12.0, 16.0, 20.0, 30.0, 40.0)
 
 Record = dict[str, Any]
 
@@ -193,6 +195,20 @@ def molecule_of_urea() -> Atoms:
     return free
 
 
+def dispersion_of(atoms: Atoms, molecules: int) -> list[Record]:
+    """Energy of dispersion per molecule, and pressure, by cutoff; beside the full sum of charges."""
+    rows = []
+    for cutoff in DISPERSION_CUTOFFS:
+        row: Record = {"cutoff_A": cutoff}
+        for name, tail in (("", False), ("_with_tail", True)):
+            atoms.calc = So3kratesCalculator(coulomb=EWALD, precision="double", lr_cutoff=cutoff, dispersion_tail=tail)
+            pressure = -float(np.trace(atoms.get_stress(voigt=False))) / 3
+            energy = atoms.calc.get_energy_components(atoms)["dispersion"] / molecules
+            row |= {f"energy{name}_kJ_per_mol": energy / (kJ / mol), f"virial_pressure{name}_bar": pressure / bar}
+        rows.append(row)
+    return rows
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +226,10 @@ def report_of(folder: Path) -> Record:
         "s22_deviations": deviations(dimers),
         "liquid_water": liquid_water(),
         "urea": [urea_of(cutoff) for cutoff in PERIODIC_CUTOFFS],
+        "dispersion": {
+            "liquid_water": dispersion_of(water := read_structure("water"), len(water) // 3),
+            "urea": dispersion_of(urea(), 2),
+        },
     }
 
 
@@ -229,6 +249,8 @@ def main(output: Path) -> None:
         report = report_of(Path(folder))
     for name in ("water", "s22", "liquid_water", "urea"):
         print_rows(name, report[name])
+    for name, rows in report["dispersion"].items():
+        print_rows(f"dispersion of {name}", rows)
     output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -39,7 +39,7 @@ void PairSo3krates::check_host() {
   if (periodic()) {
     cell();  // a box of absurd length crashes LAMMPS before it is evaluated
     check_ghosts();
-  } else if (settings_.engine.coulomb == Coulomb::ewald) {
+  } else if (settings_.engine.coulomb == Coulomb::ewald || settings_.engine.dispersion_tail) {
     cell();
   }
   const bool other_kspace = !kspace_ && force->kspace != nullptr;

@@ -128,6 +128,7 @@ Cell PairSo3krates::cell() const {
     const Cell box(vectors, {domain->xperiodic != 0, domain->yperiodic != 0, domain->zperiodic != 0});
     check_nonlocal_cell(*model_, box);
     check_electrostatics(*model_, settings_.engine, box, static_cast<double>(atom->natoms));
+    check_dispersion_tail(settings_.engine, box);
     return box;
   } catch (const std::invalid_argument& unfit) {
     stop(unfit.what());

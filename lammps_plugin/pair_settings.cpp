@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|ewald|kspace] [ewald_accuracy A] "
-    "[precision mixed|double] [device cpu|cuda|cuda:N] [threads N]";
+    "[dispersion_tail yes|no] [precision mixed|double] [device cpu|cuda|cuda:N] [threads N]";
 
 constexpr double kShortestLength = 1e-3, kLongestLength = 1e6;  // A, the bounds of the engine
 constexpr double kLargestTotal = 1e6;                           // charge, e, and spin
@@ -50,15 +50,16 @@ class Parser {
   }
 
   Setter setter_of(const std::string& keyword) {
-    const std::array<std::pair<const char*, Setter>, 9> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
-                                                                 {"spin", [this](const auto& word) { set_spin(word); }},
-                                                                 {"lr_cutoff", [this](const auto& word) { set_cutoff(word); }},
-                                                                 {"lr_damping", [this](const auto& word) { set_damping(word); }},
-                                                                 {"coulomb", [this](const auto& word) { set_coulomb(word); }},
-                                                                 {"ewald_accuracy", [this](const auto& word) { set_accuracy(word); }},
-                                                                 {"precision", [this](const auto& word) { set_precision(word); }},
-                                                                 {"device", [this](const auto& word) { set_device(word); }},
-                                                                 {"threads", [this](const auto& word) { set_threads(word); }}}};
+    const std::array<std::pair<const char*, Setter>, 10> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
+                                                                  {"spin", [this](const auto& word) { set_spin(word); }},
+                                                                  {"lr_cutoff", [this](const auto& word) { set_cutoff(word); }},
+                                                                  {"lr_damping", [this](const auto& word) { set_damping(word); }},
+                                                                  {"coulomb", [this](const auto& word) { set_coulomb(word); }},
+                                                                  {"ewald_accuracy", [this](const auto& word) { set_accuracy(word); }},
+                                                                  {"dispersion_tail", [this](const auto& word) { set_tail(word); }},
+                                                                  {"precision", [this](const auto& word) { set_precision(word); }},
+                                                                  {"device", [this](const auto& word) { set_device(word); }},
+                                                                  {"threads", [this](const auto& word) { set_threads(word); }}}};
     std::string known;
     for (const auto& [name, setter] : setters) {
       if (keyword == name) return setter;
@@ -106,6 +107,11 @@ class Parser {
     settings_.engine.ewald_accuracy = number(word);
     if (!(*settings_.engine.ewald_accuracy >= 1e-12 && *settings_.engine.ewald_accuracy <= 1.0))
       refuse("ewald_accuracy", "an error of forces from 1e-12 to 1 eV/A, whatever the units", word);
+  }
+
+  void set_tail(const std::string& word) {
+    if (word != "yes" && word != "no") refuse("dispersion_tail", "yes or no", word);
+    settings_.engine.dispersion_tail = word == "yes";
   }
 
   void set_precision(const std::string& word) {

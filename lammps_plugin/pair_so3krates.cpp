@@ -127,6 +127,14 @@ void PairSo3krates::coeff(int count, char** words) {
   map_elements();
 }
 
+// LAMMPS's own tail is a constant of the types; this one follows the atoms.
+void PairSo3krates::modify_params(int count, char** words) {
+  Pair::modify_params(count, words);
+  if (!tail_flag) return;
+  stop(std::string("pair_modify tail yes has no effect on this style: give dispersion_tail yes on the line of pair_style so3krates") +
+       (in_hybrid() ? ", and pair_modify pair STYLE tail yes for the other styles" : ""));
+}
+
 void PairSo3krates::map_elements() {
   const int types = atom->ntypes;
   if (static_cast<int>(element_words_.size()) != types)
@@ -244,7 +252,8 @@ std::string PairSo3krates::long_range_text() const {
                                               : " (given; the model was made with " + length(models) + " for " + systems + ")";
   if (std::isinf(options.long_range_cutoff)) return text;
   text += ", damping " + length(options.dispersion_damping);
-  return options.dispersion_damping == own.damping ? text : text + " (given; the model's is " + length(own.damping) + ")";
+  if (options.dispersion_damping != own.damping) text += " (given; the model's is " + length(own.damping) + ")";
+  return options.dispersion_tail ? text + ", dispersion beyond it as of evenly spread atoms" : text;
 }
 
 // Of the pairs of types that are this style's own, also within hybrid styles, which LAMMPS asks for after init_style.

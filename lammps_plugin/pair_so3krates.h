@@ -39,6 +39,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   void settings(int count, char** words) override;
   void coeff(int count, char** words) override;
+  void modify_params(int count, char** words) override;
   void init_style() override;
   double init_one(int i, int j) override;
   void compute(int eflag, int vflag) override;

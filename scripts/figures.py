@@ -339,6 +339,22 @@ def urea() -> str:
     return table(["cutoff, Å", "lattice energy", "molecule without cutoff", "a, Å", "c, Å"], rows)
 
 
+def dispersion_and_its_cutoff() -> str:
+    """docs/electrostatics.md: what a cutoff leaves of dispersion, with its tail and without it."""
+
+    def cells(row: Record) -> list[str]:
+        names = ("", "_with_tail")
+        energies = [signed(row[f"energy{name}_kJ_per_mol"], 3) for name in names]
+        return [*energies, *(signed(row[f"virial_pressure{name}_bar"], 0) for name in names)]
+
+    header = ["cutoff, Å", "energy, kJ/mol", "with the tail", "pressure, bar", "with the tail"]
+    texts = []
+    for title, name in (("Liquid water", "liquid_water"), ("Urea, the measured structure", "urea")):
+        rows = [[length(row["cutoff_A"]), *cells(row)] for row in read("electrostatics")["dispersion"][name]]
+        texts.append(f"{title}:\n\n{table(header, rows)}")
+    return "\n\n".join(texts)
+
+
 def ewald() -> str:
     """docs/electrostatics.md: what the full periodic sum costs."""
     report = read("ewald")
@@ -359,7 +375,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
-        *(water_and_cutoffs, s22, liquid_water, urea, ewald),
+        *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald),
     )
 }
 

@@ -50,6 +50,8 @@ class Options(ctypes.Structure):
         ("coulomb", c_int32),
         ("reserved", c_int32),
         ("ewald_accuracy", c_double),
+        ("dispersion_tail", c_int32),
+        ("reserved2", c_int32),
     ]
 
 

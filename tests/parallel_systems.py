@@ -50,13 +50,14 @@ SYSTEMS: dict[str, Callable[[], tuple[Atoms, float | None]]] = {
 MOVED = "after molecular dynamics"
 MIXED = "water in mixed precision"
 EWALD = "triclinic water without a cutoff of charges"
+TAIL = "triclinic water with dispersion beyond the cutoff"
 
 
 def make_calculator(
-    lr_cutoff: float | None = 12.0, precision: str = "double", comm: Any = None, coulomb: str = "cutoff"
+    lr_cutoff: float | None = 12.0, precision: str = "double", comm: Any = None, **parameters: Any
 ) -> So3kratesCalculator:
     """A calculator with one thread."""
-    return So3kratesCalculator(lr_cutoff=lr_cutoff, precision=precision, threads=1, comm=comm, coulomb=coulomb)
+    return So3kratesCalculator(lr_cutoff=lr_cutoff, precision=precision, threads=1, comm=comm, **parameters)
 
 
 def results(atoms: Atoms) -> dict[str, Any]:
@@ -82,7 +83,10 @@ def results_of_all(comm: Any = None) -> dict[str, dict[str, Any]]:
     found[MIXED] = results(atoms)
     atoms, _ = SYSTEMS["triclinic"]()
     atoms.calc = make_calculator(comm=comm, coulomb="ewald")
-    return found | {EWALD: results(atoms)}
+    found[EWALD] = results(atoms)
+    atoms, _ = SYSTEMS["triclinic"]()
+    atoms.calc = make_calculator(comm=comm, dispersion_tail=True)
+    return found | {TAIL: results(atoms)}
 
 
 def run_dynamics(calculator: So3kratesCalculator, on_step: Callable[[], Any] = lambda: None) -> Atoms:

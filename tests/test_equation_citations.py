@@ -79,6 +79,7 @@ SUBJECTS = {
     (81, 82): "potential|force|weights|row",
     (83, 83): "accuracy|error",
     (84, 84): "strain",
+    (85, 87): "tail|beyond|mean polarisabilities|evenly",
 }
 
 _NUMBER = r"\(?\d+\)?"

@@ -407,6 +407,8 @@ def test_mixed_results_are_those_of_the_calculator(
         ({"coulomb": EWALD}, {"coulomb": "ewald"}),
         ({"coulomb": EWALD, "ewald_accuracy": 1e-4}, {"coulomb": "ewald", "ewald_accuracy": 1e-4}),
         ({"coulomb": EWALD, "struct_size": 48}, {}),  # of a program from before there was a choice
+        ({"dispersion_tail": 1}, {"dispersion_tail": True}),
+        ({"dispersion_tail": 1, "struct_size": 64}, {}),  # likewise
         ({"device": b"cpu"}, {}),
         ({"device": b"cuda-emulation"}, {"device": "cuda-emulation"}),
     ],
@@ -609,6 +611,13 @@ def test_python_and_the_library_judge_charges_and_spins_alike(
         assert str(found.value) == refusal
 
 
+def test_a_tail_needs_three_periodic_directions(c: Interface, make_engine: Callable[..., c_void_p]) -> None:
+    engine = make_engine(dispersion_tail=1)
+    with pytest.raises(CError, match="dispersion_tail is for systems that are periodic in all three") as caught:
+        c.evaluate(engine, c.system(molecule("H2O")))
+    assert caught.value.status == INPUT
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -627,9 +636,10 @@ def test_python_and_the_library_judge_charges_and_spins_alike(
         ({"skin": -0.5}, INPUT, "the skin of the neighbour list is -0.5 A"),
         ({"coulomb": 7}, INPUT, "coulomb is 7: expected SO3MD_COULOMB_CUTOFF or SO3MD_COULOMB_EWALD"),
         ({"coulomb": EWALD, "ewald_accuracy": 5.0}, INPUT, r"accuracy of the Ewald sum \(ewald_accuracy\) is 5 eV/A"),
-        ({"struct_size": 0}, VERSION, "so3md_options::struct_size is 0: expected 64; call so3md_options_init first"),
+        ({"dispersion_tail": 2}, INPUT, r"dispersion_tail is 2: expected 1 \(yes\) or 0 \(no\)"),
+        ({"struct_size": 0}, VERSION, "so3md_options::struct_size is 0: expected 72; call so3md_options_init first"),
         ({"struct_size": 1 << 40}, VERSION, "call so3md_options_init first"),
-        ({"struct_size": 72}, VERSION, "has 72 bytes: this library, so3md .*, knows 64; .* header of a later one"),
+        ({"struct_size": 80}, VERSION, "has 80 bytes: this library, so3md .*, knows 72; .* header of a later one"),
     ],
 )
 def test_impossible_options_are_refused(

@@ -22,6 +22,7 @@ from parallel_systems import (
     MIXED,
     MOVED,
     SYSTEMS,
+    TAIL,
     make_calculator,
     results,
     results_of_all,
@@ -87,8 +88,9 @@ def check(found: dict[str, float], n_atoms: int) -> None:
 def test_results_in_double_precision_are_those_of_one_process(report: dict):
     for name, make in SYSTEMS.items():
         check(report[name], len(make()[0]))
-    check(report[EWALD], len(SYSTEMS["triclinic"]()[0]))
-    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD):
+    for name in (EWALD, TAIL):
+        check(report[name], len(SYSTEMS["triclinic"]()[0]))
+    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD, TAIL):
         assert {"stress", "stresses"} <= report[name].keys()
 
 

@@ -18,6 +18,21 @@ SUFFIXES = (".h", ".cpp", ".cu", ".py")
 
 #: Files that speak of dispersion, or of its cutoff and damping, and that another term leaves as they are.
 ONLY_SPEAK = {
+    "csrc/bindings/bindings.h": "the tail beyond the cutoff",
+    "csrc/bindings/dispersion_tail.cpp": "the tail beyond the cutoff",
+    "csrc/bindings/module.cpp": "the tail beyond the cutoff",
+    "csrc/cuda/dispersion_tail.cu": "the tail beyond the cutoff",
+    "csrc/cuda/dispersion_tail.h": "the tail beyond the cutoff",
+    "csrc/engine/create_engine.cpp": "the tail beyond the cutoff",
+    "csrc/physics/dispersion_tail.cpp": "the tail beyond the cutoff",
+    "csrc/physics/dispersion_tail.h": "the tail beyond the cutoff",
+    "lammps_plugin/pair_checks.cpp": "the tail beyond the cutoff",
+    "lammps_plugin/pair_heat_flux.cpp": "the tail beyond the cutoff",
+    "lammps_plugin/pair_settings.cpp": "the tail beyond the cutoff",
+    "python/so3md/calculator_parameters.py": "the tail beyond the cutoff",
+    "python/so3md/cli/lammps.py": "the tail beyond the cutoff",
+    "python/so3md/dynamics/record.py": "the tail beyond the cutoff",
+    "python/so3md/lammps_input/script.py": "the tail beyond the cutoff",
     "csrc/bindings/model.cpp": "the damping of the cutoff",
     "lammps_plugin/pair_restart.cpp": "the damping of the cutoff",
     "lammps_plugin/pair_so3krates.cpp": "the damping of the cutoff",

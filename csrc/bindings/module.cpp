@@ -39,6 +39,7 @@ PYBIND11_MODULE(_engine, module) {
   so3md::bind_engine(module);
   so3md::bind_batch(module);
   so3md::bind_neighbour_list(module);
+  so3md::bind_dispersion_tail(module);
   so3md::bind_domain(module);
   so3md::bind_physics(module);
   so3md::bind_functions(module);

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -9,6 +10,7 @@
 #include "cuda/atoms.h"
 #include "cuda/cuda_engine.h"
 #include "cuda/device_array.h"
+#include "cuda/dispersion_tail.h"
 #include "cuda/domain_on_device.h"
 #include "cuda/edges.h"
 #include "cuda/event_timer.h"
@@ -52,6 +54,9 @@ class CudaEngine final : public Engine {
         network_(parameters_, stream_),
         description_(device_name()) {
     if (uses_ewald(*model_, options_)) ewald_.emplace(hyper().electrostatics_sigma, options_.force_accuracy());
+    // Without a cutoff, there are no systems that have one.
+    if (options_.dispersion_tail && std::isfinite(options_.long_range_cutoff))
+      tail_.emplace(*model_, options_.long_range_cutoff, options_.dispersion_damping, stream_);
   }
 
   std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
@@ -68,6 +73,7 @@ class CudaEngine final : public Engine {
       for (int i = 0; i < domain.n_owned; ++i) counts[static_cast<std::size_t>(species[i])] += 1.0;
     };
     count_species(count, failure);
+    if (terms_.dispersion_tail) prepare_tail(species);
     evaluate_domain();
     return fetch();
   }
@@ -82,6 +88,7 @@ class CudaEngine final : public Engine {
     if (!failure) failure = prepare([this] { domain_ = &points_->domain(); });
     const auto count = [&](std::vector<double>& counts) { count_owned(system, counts); };
     count_species(count, failure);
+    if (terms_.dispersion_tail) prepare_tail(system.species);
     if (mode_.graph && halo_.alone() && !terms_.host_electrostatics) {
       const SystemTotals& totals = request.totals;
       graph_.run({domain_->build, request.forces, totals.charge, totals.spin, composition_.counts, ewald_ ? ewald_->num_waves() : 0},
@@ -284,13 +291,27 @@ class CudaEngine final : public Engine {
     cuda::conserve_charge(owned(), systems_, composition_.total_charge, totals, atoms_.charges, stream_);
   }
 
-  void prepare_ewald() {
+  std::vector<const Cell*> cells() const {
     std::vector<const Cell*> cells(1, request_.totals.cell);
     if (const SystemRanges* systems = request_.systems; systems != nullptr && systems->cells != nullptr)
       cells.assign(systems->cells, systems->cells + systems->count);
     for (const Cell* each : cells)
-      if (each == nullptr) throw std::logic_error("an Ewald sum needs the cell");
-    ewald_->prepare(cells, known_sizes_, sums_.first(), stream_);
+      if (each == nullptr) throw std::logic_error("an Ewald sum and the tail of the dispersion need the cell");
+    return cells;
+  }
+
+  void prepare_ewald() { ewald_->prepare(cells(), known_sizes_, sums_.first(), stream_); }
+
+  // `species`: of the owned atoms, where they are of several systems.
+  void prepare_tail(const int* species) {
+    std::vector<double> counts = composition_.counts;
+    const std::vector<int>& first = sums_.first();
+    if (sums_.count() > 1) {
+      counts.assign(first.size() * model_->elements.size(), 0.0);
+      for (std::size_t s = 0; s + 1 < first.size(); ++s)
+        for (int i = first[s]; i < first[s + 1]; ++i) counts[s * model_->elements.size() + static_cast<std::size_t>(species[i])] += 1.0;
+    }
+    tail_->prepare(cells(), counts, stream_);
   }
 
   // With all periodic images.
@@ -326,6 +347,15 @@ class CudaEngine final : public Engine {
       pairs.virials = result(layout_.virials());
     }
     cuda::evaluate_pairs(*domain_, pairs, stream_);
+  }
+
+  // Beyond the cutoff.
+  void dispersion_tail() {
+    DeviceArray<double>& ratios = tail_->sum_ratios(*domain_, atoms_.hirshfeld_ratios, sums_, stream_);
+    if (!halo_.alone()) sum_over_processes(ratios);
+    TailRows rows{atoms_.hirshfeld_ratios, atoms_.dispersion_energy, atoms_.alpha_gradient};
+    if (request_.forces) rows.virials = result(layout_.virials());
+    tail_->add(*domain_, tables_.view(), sums_.system(), rows, stream_);
   }
 
   // The host gets the charges and gives dE/dq, in the order of the results.
@@ -394,6 +424,7 @@ class CudaEngine final : public Engine {
   EdgeBuilder<Real> edges_;
   SpeciesTablesOnDevice tables_;
   CudaNetwork<Real> network_;
+  std::optional<TailOnDevice> tail_;    // if it counts
   std::optional<EwaldOnDevice> ewald_;  // not there: charges interact in pairs
   std::string description_;
   Stopwatch watch_;

@@ -38,6 +38,18 @@ __global__ void sum_chunks(const SumChunk* chunks, Columns columns, double* part
   }
 }
 
+/// A block per chunk.
+__global__ void sum_groups_of_chunks(const SumChunk* chunks, const double* values, const int* group, int groups, double* partial) {
+  const SumChunk chunk = chunks[blockIdx.x];
+  for (int g = 0; g < groups; ++g) {
+    double sum = 0.0;
+    for (int atom = chunk.begin + static_cast<int>(threadIdx.x); atom < chunk.end; atom += kThreads)
+      if (group[atom] == g) sum += values[atom];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) partial[static_cast<std::int64_t>(blockIdx.x) * groups + g] = sum;
+  }
+}
+
 /// A warp per system and column.
 __global__ void sum_partial(const double* partial, const int* first_chunk, int systems, int columns, double* sums) {
   const std::int64_t which = global_thread() / kWarp;
@@ -79,9 +91,19 @@ void SystemSums::sum(std::initializer_list<const double*> columns, double* sums,
   partial_.resize(host_chunks_.size() * columns.size());
   // The sum of a system's only chunk is that of the system.
   launch(stream, sum_chunks, chunks, kThreads, 0, chunks_.data(), task, one_chunk_each_ ? sums : partial_.data());
-  if (!one_chunk_each_)
-    launch(stream, sum_partial, count_blocks(std::int64_t{count()} * task.count * kWarp, kThreads), kThreads, 0, partial_.data(),
-           first_chunk_.data(), count(), task.count, sums);
+  if (!one_chunk_each_) sum_chunk_columns(task.count, sums, stream);
+}
+
+void SystemSums::sum_groups(const double* values, const int* group, int groups, double* sums, const Stream& stream) {
+  partial_.resize(host_chunks_.size() * static_cast<std::size_t>(groups));
+  launch(stream, sum_groups_of_chunks, static_cast<unsigned>(host_chunks_.size()), kThreads, 0, chunks_.data(), values, group, groups,
+         one_chunk_each_ ? sums : partial_.data());
+  if (!one_chunk_each_) sum_chunk_columns(groups, sums, stream);
+}
+
+void SystemSums::sum_chunk_columns(int columns, double* sums, const Stream& stream) const {
+  launch(stream, sum_partial, count_blocks(std::int64_t{count()} * columns * kWarp, kThreads), kThreads, 0, partial_.data(),
+         first_chunk_.data(), count(), columns, sums);
 }
 
 }  // namespace so3md::cuda

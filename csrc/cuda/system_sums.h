@@ -27,7 +27,12 @@ class SystemSums {
   static constexpr int kMaxColumns = 5;
   void sum(std::initializer_list<const double*> columns, double* sums, const Stream& stream);
 
+  /// sums[s][g] = sum over the atoms of system s with group[atom] == g of values[atom].
+  void sum_groups(const double* values, const int* group, int groups, double* sums, const Stream& stream);
+
  private:
+  void sum_chunk_columns(int columns, double* sums, const Stream& stream) const;
+
   std::vector<int> first_;
   std::vector<SumChunk> host_chunks_;
   std::vector<int> host_first_chunk_, host_system_;

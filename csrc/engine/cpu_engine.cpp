@@ -4,11 +4,13 @@
 #include <array>
 #include <cmath>
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include "common/index.h"
 #include "engine/create_network.h"
 #include "evaluation/stage_order.h"
+#include "physics/dispersion_tail.h"
 #include "physics/ewald_sum.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
@@ -37,6 +39,9 @@ class EngineOf final : public Engine {
         zbl_(*model_) {
     if (uses_ewald(*model_, options_))
       ewald_ = std::make_unique<EwaldSum<Real>>(kernels_.ewald, model_->hyper.electrostatics_sigma, options_.force_accuracy(), pool_);
+    // Without a cutoff, there are no systems that have one.
+    if (options_.dispersion_tail && std::isfinite(options_.long_range_cutoff))
+      tail_.emplace(*model_, options_.long_range_cutoff, options_.dispersion_damping);
   }
 
   std::unique_ptr<Engine> create_sibling(ThreadPool& pool) const override {
@@ -237,6 +242,22 @@ class EngineOf final : public Engine {
     pool_.parallel_for(owned(), kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(pairs, begin, end); });
   }
 
+  // Beyond the cutoff, one system after the other.
+  void dispersion_tail() {
+    for (int s = 0; s < num_systems(); ++s) {
+      const auto first = index_of(systems_.first[index_of(s)]);
+      if (systems_.cells[index_of(s)] == nullptr) throw std::logic_error("the tail of the dispersion needs the cell");
+      TailAtoms atoms;
+      atoms.n = systems_.first[index_of(s) + 1] - systems_.first[index_of(s)];
+      atoms.species = species_ + first;
+      atoms.ratios = results_.hirshfeld_ratios.data() + first;
+      atoms.energies = dispersion_energy_.data() + first;
+      atoms.alpha_gradient = alpha_gradient_.data() + first;
+      if (request_.forces) atoms.virials = results_.virials.data() + 9 * first;
+      tail_->evaluate(atoms, systems_.cells[index_of(s)]->volume(), *halo_);
+    }
+  }
+
   // Adjoint of conserve_charge (eq. 43: the mean over a system's atoms drops out) and of finish_readouts; `totals`: of charge_gradients(),
   // empty without electrostatics.
   void readout_gradients(const std::vector<double>& totals) {
@@ -300,6 +321,7 @@ class EngineOf final : public Engine {
   const KernelTable<Real>& kernels_;
   Cutoff cutoff_;
   Zbl zbl_;
+  std::optional<DispersionTail> tail_;     // if it counts
   std::unique_ptr<EwaldSum<Real>> ewald_;  // null: charges interact in pairs
   Stopwatch watch_;
 

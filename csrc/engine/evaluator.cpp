@@ -49,6 +49,7 @@ void check_system(const Model& model, const EngineOptions& options, const System
     throw std::invalid_argument(
         "a periodic system needs a long-range cutoff: give lr_cutoff in A (12 is that of SO3LR), or switch periodic boundaries off");
   if (uses_ewald(model, options)) check_electrostatics(model, options, cell, system.n);
+  check_dispersion_tail(options, cell);
   check_nonlocal_cell(model, cell);
   for (int i = 0; i < system.n; ++i) {
     if (model.species_of(system.numbers[i]) >= 0) continue;

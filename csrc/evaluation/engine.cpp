@@ -59,6 +59,7 @@ LongRangeTerms long_range_terms(const Model& model, const EngineOptions& options
   terms.ewald = own && uses_ewald(model, options);
   terms.pair_electrostatics = own && !terms.ewald;
   terms.dispersion = model.hyper.dispersion;
+  terms.dispersion_tail = terms.dispersion && options.dispersion_tail;
   return terms;
 }
 
@@ -72,6 +73,18 @@ bool uses_ewald(const Model& model, const EngineOptions& options) {
 
 void check_electrostatics(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms) {
   if (uses_ewald(model, options)) check_ewald_cell(cell, num_atoms, model.hyper.electrostatics_sigma, options.force_accuracy());
+}
+
+void check_dispersion_tail(const EngineOptions& options, const Cell& cell) {
+  if (!options.dispersion_tail) return;
+  int directions = 0;
+  for (int k = 0; k < 3; ++k) directions += cell.periodic(k) ? 1 : 0;
+  if (directions == 3 && std::isinf(options.long_range_cutoff))
+    throw std::invalid_argument("dispersion_tail: expected a long-range cutoff (lr_cutoff) in A, found none");
+  if (directions == 3) return;
+  throw std::invalid_argument("dispersion_tail is for systems that are periodic in all three directions, and this one is " +
+                              (directions == 0 ? std::string("a molecule") : "periodic in " + std::to_string(directions)) +
+                              ": leave it out, or make all directions periodic");
 }
 
 std::string ewald_warning(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms) {

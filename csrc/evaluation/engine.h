@@ -45,6 +45,7 @@ struct EngineOptions {
   Coulomb coulomb = Coulomb::cutoff;
   std::optional<double> ewald_accuracy;  ///< of forces, eV/A, see physics/wave_vectors.h; if not given, beyond that of the precision
   double dispersion_damping = 2.0;       ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
+  bool dispersion_tail = false;          ///< count the dispersion beyond R too, as physics/dispersion_tail.h does
   std::optional<bool> tabulate;          ///< radial filters from splines; if not given, in `mixed` where they are good enough
   bool skip_nonlocal = true;             ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
 
@@ -58,9 +59,10 @@ struct EngineOptions {
 
 /// What the host knows about the whole system, over all processes.
 struct SystemTotals {
-  double charge = 0.0;         ///< e
-  double spin = 0.0;           ///< total spin S, half the number of unpaired electrons
-  const Cell* cell = nullptr;  ///< needed by attention in the space of chi and by Ewald sums; null: no direction is periodic
+  double charge = 0.0;  ///< e
+  double spin = 0.0;    ///< total spin S, half the number of unpaired electrons
+  const Cell* cell =
+      nullptr;  ///< needed by attention in the space of chi, Ewald sums and the dispersion's tail; null: no direction is periodic
 };
 
 /// Several independent systems in one domain: the owned atoms of one after those of the other, and no pair of two systems in any list.
@@ -124,6 +126,7 @@ struct LongRangeTerms {
   bool ewald = false;                ///< with all periodic images
   bool pair_electrostatics = false;
   bool dispersion = false;
+  bool dispersion_tail = false;  ///< what lies beyond the cutoff
   bool own_electrostatics() const { return ewald || pair_electrostatics; }
   bool electrostatics() const { return host_electrostatics || own_electrostatics(); }
   bool pairs() const { return pair_electrostatics || dispersion; }
@@ -211,6 +214,9 @@ bool uses_ewald(const Model& model, const EngineOptions& options);
 
 /// Throws std::invalid_argument with a finished message for a system whose electrostatics the options do not allow.
 void check_electrostatics(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);
+
+/// Throws std::invalid_argument with a finished message for a cell in which there is no dispersion beyond the cutoff, if that is to count.
+void check_dispersion_tail(const EngineOptions& options, const Cell& cell);
 
 /// Where the Ewald sum takes longer than all else of a step, in one line that says so; else empty.
 std::string ewald_warning(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);

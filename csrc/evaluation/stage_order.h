@@ -19,6 +19,7 @@ namespace so3md {
 /// - ewald, host_electrostatics: charges with all periodic images, by the engine and by its host;
 /// - fill_pairs, pair_rows, evaluate_pairs: electrostatics and dispersion over the long list (eq. 34 to 40). Other processes need
 ///   `pair_rows` in between;
+/// - dispersion_tail: dispersion beyond the cutoff of those pairs (eq. 85 to 87);
 /// - sum_energies: atomic energies, and the sums of their parts.
 struct StageOrder {
   template <class AnyEngine, class Halo, class Timer>
@@ -36,6 +37,10 @@ struct StageOrder {
       timer.lap("host electrostatics");
     }
     if (terms.pairs()) pairs(engine, halo, timer);
+    if (terms.dispersion_tail) {
+      engine.dispersion_tail();
+      timer.lap("long range");
+    }
     if (request.forces) adjoint(engine, terms, timer);
     engine.sum_energies();
     timer.lap("sums");

@@ -29,10 +29,12 @@ std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> mod
   return model;
 }
 
-std::shared_ptr<const Model> check_coulomb(std::shared_ptr<const Model> model, const EngineOptions& options) {
+std::shared_ptr<const Model> check_pairs(std::shared_ptr<const Model> model, const EngineOptions& options) {
   if (uses_ewald(*model, options))
     throw std::invalid_argument(
         "the heat flux is there for pairs of charges within a cutoff, and not for coulomb 'ewald': use coulomb 'cutoff'");
+  if (options.dispersion_tail)
+    throw std::invalid_argument("the heat flux is there for pairs within a cutoff, and not for dispersion_tail: leave it out");
   return model;
 }
 
@@ -42,7 +44,7 @@ void clear(AlignedVector<double>& values, int rows, int stride) { values.assign(
 }  // namespace
 
 HeatFlux::HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
-    : model_(check_coulomb(check_architecture(std::move(model)), options)),
+    : model_(check_pairs(check_architecture(std::move(model)), options)),
       options_(options),
       pool_(pool),
       parameters_(*model_, options.radial_tables()),

@@ -27,6 +27,11 @@ Coulomb parse_coulomb(int number) {
   throw std::invalid_argument("coulomb is " + std::to_string(number) + ": expected SO3MD_COULOMB_CUTOFF or SO3MD_COULOMB_EWALD");
 }
 
+bool parse_switch(int number, const char* name) {
+  if (number == 0 || number == 1) return number == 1;
+  throw std::invalid_argument(std::string(name) + " is " + std::to_string(number) + ": expected 1 (yes) or 0 (no)");
+}
+
 // Of the lattice vectors as they were given, A^3; 0 if one is missing.
 double volume(const double* c) {
   return std::abs(c[0] * (c[4] * c[8] - c[5] * c[7]) - c[1] * (c[3] * c[8] - c[5] * c[6]) + c[2] * (c[3] * c[7] - c[4] * c[6]));
@@ -46,6 +51,7 @@ LibraryEngine::LibraryEngine(std::shared_ptr<const Model> model, const so3md_opt
   options_.device = parse_device(options.device == nullptr ? "cpu" : options.device);
   options_.coulomb = parse_coulomb(options.coulomb);
   if (options.ewald_accuracy != 0.0) options_.ewald_accuracy = options.ewald_accuracy;
+  options_.dispersion_tail = parse_switch(options.dispersion_tail, "dispersion_tail");
   const double network = model_->hyper.cutoff;
   if (model_->hyper.has_long_range() && given_.cutoff > 0.0 && given_.cutoff < network)
     throw std::invalid_argument("lr_cutoff " + number_text(given_.cutoff) + " A is shorter than the cutoff of the network, " +

@@ -6,19 +6,10 @@
 #include <string>
 
 #include "model/model.h"
+#include "physics/scalar_math.h"
 
 namespace so3md {
 namespace {
-
-// The policy `Math` for one number in double precision.
-struct ScalarMath {
-  using Real = double;
-  using Number = double;
-  static double constant(double value) { return value; }
-  static double minimum(double a, double b) { return std::min(a, b); }
-  static double maximum(double a, double b) { return std::max(a, b); }
-  static double exponential(double x) { return std::exp(x); }
-};
 
 // ln(1 + exp(x)) without overflow.
 double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }

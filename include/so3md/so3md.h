@@ -122,6 +122,9 @@ typedef struct so3md_options {
   int32_t reserved;      /* 0 */
   double ewald_accuracy; /* error that forces may have by EWALD in a system of charges of 1 e, eV/Angstrom, 1e-12 to 1; 0 (default): less
                             than that of the precision */
+  int32_t dispersion_tail; /* 1: dispersion beyond lr_cutoff counts too, as if atoms were spread evenly there; for structures that are
+                              periodic along all three directions. Default 0. */
+  int32_t reserved2;       /* 0 */
 } so3md_options;
 
 /* `size`: sizeof(so3md_options). */

@@ -84,6 +84,7 @@ class Engine:
         device: str = "cpu",
         coulomb: str = "cutoff",
         ewald_accuracy: float | None = None,
+        dispersion_tail: bool = False,
     ) -> None: ...
     def evaluate(
         self,
@@ -141,6 +142,7 @@ class BatchEngine:
         device: str = "cpu",
         coulomb: str = "cutoff",
         ewald_accuracy: float | None = None,
+        dispersion_tail: bool = False,
     ) -> None: ...
     def evaluate(
         self,
@@ -183,6 +185,15 @@ class NeighbourList:
 
 def device_name(name: str) -> str: ...
 def check_charge_and_spin(protons: float, charge: float, spin: float) -> tuple[bool, str]: ...
+def dispersion_tail(
+    model: Model,
+    numbers: ArrayLike,
+    ratios: ArrayLike,
+    cell: ArrayLike,
+    pbc: Sequence[bool],
+    lr_cutoff: float | None,
+    lr_damping: float,
+) -> float: ...
 def count_devices(device: str) -> int: ...
 def measure_speed(device: str) -> dict[str, float]: ...
 def default_threads() -> int: ...

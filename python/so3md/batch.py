@@ -66,6 +66,7 @@ def evaluate_many(
     device: str = "cpu",
     coulomb: str = "cutoff",
     ewald_accuracy: float | None = None,
+    dispersion_tail: bool = False,
     forces: bool = True,
     stresses: bool = False,
     on_error: Callable[[int, ValueError], None] | None = None,
@@ -100,6 +101,7 @@ def evaluate_many(
         "device": device,
         "coulomb": coulomb,
         "ewald_accuracy": ewald_accuracy,
+        "dispersion_tail": dispersion_tail,
         "charge": charge,
         "spin": spin,
     }

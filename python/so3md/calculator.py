@@ -44,6 +44,7 @@ from so3md.long_range import describe as describe_long_range
 from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
 from so3md.parallel.gather import Gatherer
+from so3md.present import present
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -88,6 +89,8 @@ class So3kratesCalculator(Calculator):
             A charged structure is neutralised by a uniform background. See docs/electrostatics.md.
         ewald_accuracy: the error of forces (eV/Angstrom) that "ewald" may have in a system of charges of 1 e.
             None: less than that of the precision (1e-7 in "mixed", 1e-11 in "double").
+        dispersion_tail: whether dispersion beyond lr_cutoff counts, as if atoms were spread evenly there, in structures
+            that are periodic along all three directions: for liquids and crystals, see docs/electrostatics.md.
         precision: "mixed" (float network, double sums) or "double".
         threads: number of threads; None: OMP_NUM_THREADS, else all cores that this process may use (its affinity, and
             what its container grants), divided by the ranks that share them.
@@ -138,6 +141,7 @@ class So3kratesCalculator(Calculator):
         "lr_damping": OF_MODEL,
         "coulomb": "cutoff",
         "ewald_accuracy": None,
+        "dispersion_tail": False,
         "precision": "mixed",
         "threads": None,
         "device": "cpu",
@@ -156,6 +160,7 @@ class So3kratesCalculator(Calculator):
         comm: MPI.Intracomm | None = None,
         coulomb: str = "cutoff",
         ewald_accuracy: float | None = None,
+        dispersion_tail: bool = False,
     ) -> None:
         self._start_without_engine()
         if comm is not None:
@@ -170,6 +175,7 @@ class So3kratesCalculator(Calculator):
             "lr_damping": lr_damping,
             "coulomb": coulomb,
             "ewald_accuracy": ewald_accuracy,
+            "dispersion_tail": dispersion_tail,
             "precision": precision,
             "threads": threads,
             "device": device,
@@ -277,6 +283,7 @@ class So3kratesCalculator(Calculator):
                 lr_damping=lengths.damping,
                 coulomb=parameters["coulomb"],
                 ewald_accuracy=parameters["ewald_accuracy"],
+                dispersion_tail=parameters["dispersion_tail"],
                 device=device_of_rank(parameters["device"], self.team),
                 **transport,
             )
@@ -298,9 +305,9 @@ class So3kratesCalculator(Calculator):
                 last = self._evaluator(self._last)
                 self._evaluators = {self._last: last}
                 # The list is kept for one structure only: a lone atom takes the place of whatever it is of.
-                # It has a cell where an Ewald sum needs one.
+                # It has a cell where an Ewald sum or the tail of the dispersion needs one.
                 cell, pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
-                if self._uses_ewald:
+                if self._uses_ewald or self.counts_tail:
                     cell, pbc = 20.0 * np.eye(3), np.ones(3, dtype=bool)
                 lone_atom = np.array(self._own_model().elements[:1]), np.zeros((1, 3)), cell, pbc
                 self._evaluate_engine(last, *lone_atom, forces=False)
@@ -345,7 +352,7 @@ class So3kratesCalculator(Calculator):
             "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
             **{
                 key: self.parameters[key]
-                for key in ("lr_cutoff", "lr_damping", "coulomb", "ewald_accuracy", "precision")
+                for key in ("lr_cutoff", "lr_damping", "coulomb", "ewald_accuracy", "dispersion_tail", "precision")
             },
         }
 
@@ -354,6 +361,16 @@ class So3kratesCalculator(Calculator):
         with self._lock:
             charged = bool(hyperparameters_of(self._own_model()).get("electrostatics"))
         return charged and bool(atoms.pbc.all()) and not self._uses_ewald
+
+    def has_dispersion_tail(self, atoms: Atoms) -> bool:
+        """Whether get_dispersion_tail is there for a structure."""
+        with self._lock:
+            return bool(hyperparameters_of(self._own_model()).get("dispersion")) and bool(atoms.pbc.all())
+
+    @property
+    def counts_tail(self) -> bool:
+        """Whether the energy has the dispersion beyond lr_cutoff."""
+        return bool(self.parameters["dispersion_tail"])
 
     @property
     def _uses_ewald(self) -> bool:
@@ -538,6 +555,28 @@ class So3kratesCalculator(Calculator):
             self.get_property("energy", atoms)
             return dict(self._energy_components)
 
+    def get_dispersion_tail(self, atoms: Atoms | None = None) -> float:
+        """Energy (eV) of the dispersion beyond lr_cutoff, whether it is counted (dispersion_tail) or not.
+
+        As if atoms were spread evenly there; docs/theory.md, section 13. Raises ValueError for structures that are not
+        periodic along all three directions, and for models without dispersion.
+
+        >>> from so3md.structures import read_structure
+        >>> water = read_structure("water")
+        >>> round(1000 * So3kratesCalculator().get_dispersion_tail(water) / len(water), 2)  # meV for each atom
+        -0.11
+        """
+        from so3md._engine import dispersion_tail
+
+        with self._lock:
+            if not hyperparameters_of(self._own_model()).get("dispersion"):
+                raise ValueError("dispersion_tail: this model has no dispersion")
+            ratios = self.get_property("hirshfeld_ratios", atoms)
+            of = present(self.atoms if atoms is None else atoms)
+            lengths = self._lengths(bool(of.pbc.any()))
+            structure = of.numbers, ratios, of.cell.array, of.pbc
+            return dispersion_tail(self._own_model(), *structure, lr_cutoff=lengths.cutoff, lr_damping=lengths.damping)
+
     def get_heat_flux(self, atoms: Atoms, shifts: bool = True) -> np.ndarray:
         """Heat flux (3,) of the structure at its velocities: the sum of both get_heat_flux_parts."""
         parts = self.get_heat_flux_parts(atoms, shifts)
@@ -554,7 +593,7 @@ class So3kratesCalculator(Calculator):
 
         Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. Raises ValueError for a structure without velocities, and for
-        models of the architecture so3krates-2022, and with coulomb="ewald".
+        models of the architecture so3krates-2022, and with coulomb="ewald" or dispersion_tail.
 
         >>> from ase.build import molecule
         >>> atoms = molecule("H2O")

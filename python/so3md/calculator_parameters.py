@@ -33,6 +33,10 @@ def checked_parameter(key: str, value: Any) -> Any:
         return checked_coulomb(value)
     if key == "ewald_accuracy":
         return checked_accuracy(value)
+    if key == "dispersion_tail":
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{key}: expected True or False, found {value!r}")
+        return bool(value)
     if value is None and key != "lr_damping":
         return None
     if key in ("lr_cutoff", "lr_damping") and isinstance(value, str) and value == OF_MODEL:

@@ -118,6 +118,12 @@ def describe(model: Model, lengths: LongRange, periodic: bool, coulomb: str = "c
     return f"{text}, damping {lengths.damping:g} A (given; the model's is {model.long_range_damping:g} A)"
 
 
+def tail_text(per_atom: float, counted: bool) -> str:
+    """How much dispersion, in eV for each atom, lies beyond its cutoff."""
+    size = f"dispersion beyond it: about {1e3 * per_atom:.2g} meV/atom"
+    return f"{size}, counted as of evenly spread atoms" if counted else f"{size}, not counted (--dispersion-tail)"
+
+
 def length_text(length: float | None) -> str:
     """A cutoff, for people."""
     return "none" if length is None else f"{length:g} A"

@@ -17,7 +17,7 @@ import click
 from so3md.devices import checked_device
 from so3md.limits import Limits
 from so3md.loading import known_models
-from so3md.long_range import COULOMB, EWALD_ACCURACIES, LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
+from so3md.long_range import COULOMB, EWALD_ACCURACIES, LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, tail_text
 from so3md.mpi_exit import launched_ranks
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 
@@ -219,6 +219,11 @@ _MODEL_OPTIONS = (
         help="Width in Angstrom over which dispersion is switched off. Default: that of the model.",
     ),
     click.option(
+        "--dispersion-tail",
+        is_flag=True,
+        help="Count dispersion beyond --lr-cutoff too, as of evenly spread atoms: for periodic liquids and crystals.",
+    ),
+    click.option(
         "--device",
         type=DeviceName(),
         default="cpu",
@@ -250,6 +255,7 @@ MODEL_PARAMETERS = (
     "lr_damping",
     "coulomb",
     "ewald_accuracy",
+    "dispersion_tail",
     "device",
 )
 
@@ -312,10 +318,19 @@ def warn_of_many_threads(threads: int | None) -> None:
         warnings.warn(f"--threads {threads}: this process may use {core}; more threads are slower", stacklevel=2)
 
 
-def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms]) -> str:
-    """Lines that say which long-range cutoff is used for each kind of structure, and whose choice it is."""
+def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms], evaluate: bool = False) -> str:
+    """Lines that say which long-range cutoff is used for each kind of structure, and whose choice it is.
+
+    evaluate: also how much dispersion lies beyond it, for which a periodic structure is evaluated, with forces. All
+    ranks call then.
+    """
     kinds = {bool(atoms.pbc.any()): atoms for atoms in structures}
-    texts = [calculator.long_range_text(atoms) for _, atoms in sorted(kinds.items())]
+    texts = []
+    for _, atoms in sorted(kinds.items()):
+        texts.append(calculator.long_range_text(atoms))
+        if evaluate and calculator.has_dispersion_tail(atoms):
+            calculator.get_property("forces", atoms)  # of use for the first step too
+            texts[-1] += f"; {tail_text(calculator.get_dispersion_tail(atoms) / len(atoms), calculator.counts_tail)}"
     lines = [text[0].upper() + text[1:] for text in texts if text]
     if True in kinds and calculator.cuts_charges(kinds[True]):
         lines.append(

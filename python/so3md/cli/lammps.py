@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -38,10 +38,10 @@ from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
-from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_coulomb
+from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_long_range
 from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
-from so3md.long_range import EWALD_ACCURACIES, ChargedCellWarning, chosen_lengths
+from so3md.long_range import EWALD_ACCURACIES, ChargedCellWarning, chosen_lengths, tail_text
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
 
@@ -129,7 +129,7 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
         options["precision"] = precision_for(task.fmax, ctx)
     atoms = read_input(structure, options)
     force_field = _force_field(atoms, options)
-    check_coulomb(force_field, atoms.pbc)
+    check_long_range(force_field, atoms.pbc)
     results = _evaluate(atoms, options)
     _set_velocities(atoms, task, options["velocities"])
     if atoms.constraints:
@@ -137,7 +137,7 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
     converted = LammpsStructure.of(atoms)
     summary = [
         _describe(atoms, task, options["supercell"]),
-        *_long_range_text(atoms, force_field),
+        *_long_range_text(atoms, force_field, None if results is None else results.tail),
         *_energy_text(results, options),
     ]
     text = script(
@@ -199,6 +199,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         coulomb=options["coulomb"],
         gewald=1 / electrostatics["sigma"] if electrostatics else None,
         ewald_accuracy=options["ewald_accuracy"],
+        dispersion_tail=options["dispersion_tail"],
         student=student,
     )
 
@@ -217,8 +218,16 @@ def _calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     return calculator_parameters(options) | {"coulomb": "cutoff" if options["coulomb"] == "cut" else "ewald"}
 
 
-def _evaluate(atoms: Atoms, options: dict[str, Any]) -> tuple[float, np.ndarray] | None:
-    """Check the structure, by evaluating it if wanted: energy (eV) and forces (eV/A); charges are put into the atoms.
+class _Results(NamedTuple):
+    """Of an evaluation: energy (eV), forces (eV/A), and the dispersion beyond its cutoff (eV), where it is defined."""
+
+    energy: float
+    forces: np.ndarray
+    tail: float | None
+
+
+def _evaluate(atoms: Atoms, options: dict[str, Any]) -> _Results | None:
+    """Check the structure, by evaluating it if wanted; charges are put into the atoms.
 
     On the CPU, as an input for a machine with GPUs may be written on one without.
     """
@@ -232,7 +241,8 @@ def _evaluate(atoms: Atoms, options: dict[str, Any]) -> tuple[float, np.ndarray]
         energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
     if "charges" in calculator.results:
         atoms.set_initial_charges(calculator.results["charges"])
-    return energy, forces
+    tail = calculator.get_dispersion_tail(atoms) if calculator.has_dispersion_tail(atoms) else None
+    return _Results(energy, forces, tail)
 
 
 def _set_velocities(atoms: Atoms, task: Settings | Minimization, mode: str) -> None:
@@ -250,18 +260,20 @@ def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[i
     return f"{describe_structure(atoms, supercell)}; {task.kind}"
 
 
-def _long_range_text(atoms: Atoms, force_field: ForceField) -> list[str]:
+def _long_range_text(atoms: Atoms, force_field: ForceField, tail: float | None) -> list[str]:
     model, periodic = load_model(force_field.model), bool(atoms.pbc.any())
     lengths = chosen_lengths(model, force_field.lr_cutoff, force_field.lr_damping, periodic)
     coulomb = "ewald" if force_field.coulomb == "ewald" else "cutoff"
     text = describe_long_range(model, lengths, periodic, coulomb)
+    if tail is not None:
+        text += f"; {tail_text(tail / len(atoms), force_field.dispersion_tail)}"
     return [text[0].upper() + text[1:]] if text else []
 
 
-def _energy_text(results: tuple[float, np.ndarray] | None, options: dict[str, Any]) -> list[str]:
+def _energy_text(results: _Results | None, options: dict[str, Any]) -> list[str]:
     if results is None:
         return []
-    energy, forces = results
+    energy, forces, _ = results
     unit = UNITS[options["units"]]
     sizes = np.linalg.norm(forces, axis=1)
     lines = [f"Its largest force is {sizes.max():.4g} eV/A, on atom {sizes.argmax() + 1}"]

@@ -222,7 +222,7 @@ def _describe(simulation: Simulation, steps: int, supercell: Sequence[int]) -> s
     return (
         f"{describe_structure(atoms, supercell)}; {atoms.calc.parameters['model']}, "
         f"{info['precision']} precision, {threads}, {info['instruction_set']}\n"
-        f"{long_range_lines(atoms.calc, [atoms])}"
+        f"{long_range_lines(atoms.calc, [atoms], evaluate=True)}"
         f"{settings.kind}: {details}\n{by_student}"
         f"Steps {simulation.step} to {simulation.step + steps}, into {simulation.directory}; Ctrl-C stops and saves"
     )

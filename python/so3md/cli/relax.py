@@ -87,7 +87,7 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
     atoms.calc = make_calculator(calculator_parameters(options))
     system = describe_structure(atoms, options["supercell"])
     click.echo(f"{system}; {options['model']}, {options['precision']} precision")
-    click.echo(long_range_lines(atoms.calc, [atoms]), nl=False)
+    click.echo(long_range_lines(atoms.calc, [atoms], evaluate=True), nl=False)
     converged, stopped = _relax(atoms, options)
     team().on_leader(lambda: file.write(atoms))
     click.echo(f"In {file.path}: the {'relaxed' if converged else 'last'} structure")

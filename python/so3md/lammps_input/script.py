@@ -82,6 +82,7 @@ class ForceField:
     gewald: float | None = None
     accuracy: float = 1e-5
     ewald_accuracy: float | None = None
+    dispersion_tail: bool = False
     student: str | None = None
 
 
@@ -156,8 +157,10 @@ def _check_periodic(pbc: np.ndarray, what: str) -> None:
         raise ValueError(f"{what}: the structure must be periodic in all directions, found pbc = {pbc.tolist()}")
 
 
-def check_coulomb(force_field: ForceField, pbc: np.ndarray) -> None:
-    """Raise ValueError for electrostatics that cannot be had: of molecules and slabs, and of models without charges."""
+def check_long_range(force_field: ForceField, pbc: np.ndarray) -> None:
+    """Raise ValueError for what cannot be had: sums over all images of molecules and slabs, or without charges."""
+    if force_field.dispersion_tail:
+        _check_periodic(pbc, "dispersion_tail")
     if force_field.coulomb == "cut":
         return
     _check_periodic(pbc, f"coulomb {force_field.coulomb}")
@@ -186,7 +189,7 @@ def _check(
     pbc = structure.atoms.pbc
     if _changing_cell(task, cell) != "fixed":
         _check_periodic(pbc, "a cell that changes")
-    check_coulomb(force_field, pbc)
+    check_long_range(force_field, pbc)
     _check_student(force_field, task)
     if isinstance(task, Settings):
         _check_dynamics(task, cell)
@@ -300,6 +303,8 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     }
     if force_field.ewald_accuracy is not None and force_field.coulomb == "ewald":
         options["ewald_accuracy"] = _number(force_field.ewald_accuracy)
+    if force_field.dispersion_tail:
+        options["dispersion_tail"] = "yes"
     if force_field.threads is not None:
         options["threads"] = force_field.threads
     if force_field.device != "cpu":

@@ -93,6 +93,10 @@ class ReferenceModel(nn.Module, ABC):
         where the model has these heads. `note(name, value)` is called with every intermediate quantity.
         """
 
+    def tail(self, graph: Graph, ratios: Tensor, volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
+        """Energies (n) of the dispersion beyond its cutoff, in the cell of the only structure of a graph (A^3)."""
+        raise ValueError("dispersion_tail: this model has no dispersion")
+
     def evaluate(
         self,
         numbers: np.ndarray,
@@ -104,8 +108,11 @@ class ReferenceModel(nn.Module, ABC):
         lr_cutoff: float | None = 12.0,
         lr_damping: float = 2.0,
         intermediates: bool = False,
+        dispersion_tail: bool = False,
     ) -> dict[str, Any]:
         """Everything about one structure, as NumPy arrays and floats; arguments as in `Structure`.
+
+        dispersion_tail: whether dispersion beyond lr_cutoff counts, in a cell that is periodic along all directions.
 
         Returns energy (float, eV), energies (n), forces (n, 3) eV/A, virial (3, 3) = dE/d(strain) eV, stress (3, 3)
         eV/A^3 with ASE's sign (periodic with a volume only), charges (n) e, dipole (3) e A, hirshfeld_ratios (n),
@@ -119,6 +126,15 @@ class ReferenceModel(nn.Module, ABC):
         graph = self.make_graph([structure], r, strain, lr_cutoff)
         notes: dict[str, Tensor] = {}
         out = self(graph, lr_cutoff, lr_damping, notes.__setitem__)
+        if dispersion_tail:
+            if lr_cutoff is None:
+                raise ValueError("dispersion_tail: expected a cutoff, found lr_cutoff=None")
+            vectors = torch.tensor(structure.cell).to(like) @ (torch.eye(3).to(like) + strain[0])
+            volume = torch.linalg.det(vectors).abs()
+            tail = self.tail(graph, out["hirshfeld_ratios"], volume, lr_cutoff, lr_damping)
+            out["energy_components"]["dispersion"] = out["energy_components"]["dispersion"] + tail
+            out["energies"] = out["energies"] + tail
+            out["energy"] = out["energy"] + tail.sum()
         # An isolated atom has no edges, hence no gradient.
         gradient, virial = torch.autograd.grad(
             out["energy"].sum() + 0.0 * (r.sum() + strain.sum()), (r, strain), retain_graph=intermediates

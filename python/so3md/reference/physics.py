@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,7 +53,10 @@ def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: fl
 
 
 class Dispersion(nn.Module):
-    """vdW-QDO dispersion from free-atom values and ratios, eqs. (37) to (40); alpha in Bohr^3, c6 in Hartree Bohr^6."""
+    """vdW-QDO dispersion from free-atom values and ratios, eqs. (37) to (40), and beyond its cutoff, eqs. (85) to (87).
+
+    alpha in Bohr^3, c6 in Hartree Bohr^6.
+    """
 
     alpha: Tensor
     c6: Tensor
@@ -64,9 +68,31 @@ class Dispersion(nn.Module):
         self.damping_scale = damping_scale
 
     def forward(self, edges: Edges, species: Tensor, ratios: Tensor, cutoff: float | None, damping: float) -> Tensor:
-        alpha_atom, c6_atom = self.alpha[species] * ratios, self.c6[species] * ratios**2
-        alpha_i, alpha_j = alpha_atom[edges.centre], alpha_atom[edges.neighbour]
-        c6_i, c6_j = c6_atom[edges.centre], c6_atom[edges.neighbour]
+        centre, neighbour = edges.centre, edges.neighbour
+        energy = 0.5 * self._pair(
+            edges.distance, species[centre], species[neighbour], ratios[centre], ratios[neighbour]
+        )
+        return energy if cutoff is None else energy * switch(edges.distance, cutoff - damping, cutoff)
+
+    def tail(self, species: Tensor, ratios: Tensor, volume: Tensor, cutoff: float, damping: float) -> Tensor:
+        """Energies (n) of the atoms of one periodic structure, eq. (86); volume in A^3."""
+        distances, weights = (ratios.new_tensor(values) for values in _beyond(cutoff, damping))
+        energies = torch.zeros_like(ratios)
+        kinds = species.unique()
+        means = [ratios[species == kind].mean() for kind in kinds]
+        for s, mean in zip(kinds, means, strict=True):
+            others = [
+                (species == t).sum() * (weights @ self._pair(distances, s, t, mean, other))
+                for t, other in zip(kinds, means, strict=True)
+            ]
+            share = torch.stack(others).sum() / (2 * volume)
+            energies = energies + torch.where(species == s, ratios / mean, torch.zeros_like(ratios)) * share
+        return energies
+
+    def _pair(self, distance: Tensor, i: Tensor, j: Tensor, ratio_i: Tensor, ratio_j: Tensor) -> Tensor:
+        """The whole energy of pairs of the species i and j without a cutoff."""
+        alpha_i, alpha_j = self.alpha[i] * ratio_i, self.alpha[j] * ratio_j
+        c6_i, c6_j = self.c6[i] * ratio_i**2, self.c6[j] * ratio_j**2
         alpha = (alpha_i + alpha_j) / 2
         c6 = 2 * c6_i * c6_j * alpha_i * alpha_j / (alpha_i**2 * c6_j + alpha_j**2 * c6_i)
 
@@ -76,6 +102,16 @@ class Dispersion(nn.Module):
         c8, c10 = 5 * c6 / gamma, 245 / 8 * c6 / gamma**2
         p = self.damping_scale * 2 * 2.54 * alpha ** (1 / 7)
 
-        r = edges.distance / BOHR
-        energy = -0.5 * HARTREE * (c6 / (r**6 + p**6) + c8 / (r**8 + p**8) + c10 / (r**10 + p**10))
-        return energy if cutoff is None else energy * switch(edges.distance, cutoff - damping, cutoff)
+        r = distance / BOHR
+        return -HARTREE * (c6 / (r**6 + p**6) + c8 / (r**8 + p**8) + c10 / (r**10 + p**10))
+
+
+def _beyond(cutoff: float, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and weights (n) that integrate over what the cutoff leaves out, 4 pi r^2 (1 - S(r)) dr."""
+    x, w = np.polynomial.legendre.leggauss(200)
+    x, w = (x + 1) / 2, w / 2
+    near, far = cutoff - damping * x, cutoff / x  # dr = r^2 d(1/r)
+    left_out = 1 - switch(torch.from_numpy(near), cutoff - damping, cutoff).numpy()
+    distances = np.concatenate([near, far])
+    weights = np.concatenate([damping * w * left_out, far**2 * w / cutoff])
+    return distances, 4 * math.pi * distances**2 * weights

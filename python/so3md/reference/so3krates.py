@@ -101,6 +101,11 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
         result["energy"] = graph.sum_structures(result["energies"])
         return result
 
+    def tail(self, graph: Graph, ratios: Tensor, volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
+        if self.dispersion is None:
+            return super().tail(graph, ratios, volume, lr_cutoff, lr_damping)
+        return self.dispersion.tail(graph.species, ratios, volume, lr_cutoff, lr_damping)
+
 
 def _long_edges(graph: Graph) -> Edges:
     if graph.long_edges is None:
