@@ -9,6 +9,7 @@
 #include "atom.h"
 #include "collective_error.h"
 #include "comm.h"
+#include "common/default_arithmetic.h"
 #include "domain.h"
 #include "error.h"
 #include "exceptions.h"
@@ -35,6 +36,7 @@ constexpr std::array<std::array<int, 2>, 9> kComponent{{{0, 0}, {1, 1}, {2, 2}, 
 }  // namespace
 
 void PairSo3krates::compute(int eflag, int vflag) {
+  const DefaultArithmetic arithmetic;
   const double begin = MPI_Wtime();
   ev_init(eflag, vflag);
   const bool old = lists_are_old();

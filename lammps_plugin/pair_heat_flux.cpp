@@ -4,6 +4,7 @@
 
 #include "atom.h"
 #include "collective_error.h"
+#include "common/default_arithmetic.h"
 #include "force.h"
 #include "pair_so3krates.h"
 #include "update.h"
@@ -37,6 +38,7 @@ void PairSo3krates::require_evaluated_atoms() const {
 }
 
 const HeatFlux& PairSo3krates::heat_flux() {
+  const DefaultArithmetic arithmetic;
   SystemTotals totals = settings_.totals;
   totals.cell = &*evaluated_box_;
   const HaloTraffic before = halo_->traffic();

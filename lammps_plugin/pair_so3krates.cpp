@@ -11,6 +11,7 @@
 #include "atom.h"
 #include "collective_error.h"
 #include "comm.h"
+#include "common/default_arithmetic.h"
 #include "common/number_text.h"
 #include "compute.h"
 #include "domain.h"
@@ -57,6 +58,7 @@ PairSo3krates::~PairSo3krates() {
 }
 
 void PairSo3krates::settings(int count, char** words) {
+  const DefaultArithmetic arithmetic;  // of threads that start here too
   settings_ = parse_settings(count, words, lmp);
   settings_words_.assign(words, words + count);
   const std::string units = update->unit_style;
@@ -162,6 +164,7 @@ void PairSo3krates::map_elements() {
 }
 
 void PairSo3krates::init_style() {
+  const DefaultArithmetic arithmetic;
   choose_long_range();
   check_host();
   if (settings_.engine.long_range_cutoff != engine_options_.long_range_cutoff) make_engine();

