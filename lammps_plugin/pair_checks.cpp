@@ -42,12 +42,9 @@ void PairSo3krates::check_host() {
   } else if (settings_.engine.coulomb == Coulomb::ewald || settings_.engine.dispersion_tail) {
     cell();
   }
-  const bool other_kspace = !kspace_ && force->kspace != nullptr;
-  if (other_kspace && model_->hyper.electrostatics)
-    stop("coulomb " + coulomb_word() +
-         " would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
+  check_kspace();
   if (!writes_charges()) return;
-  if (other_kspace)
+  if (!kspace_ && force->kspace != nullptr)
     stop("the kspace style would act on the charges that the model predicts as if they were constants: remove kspace_style");
   check_charges_of_pairs(lmp, species_of_type_);
   fixes_mind_groups_ = check_charges_of_fixes(lmp, species_of_type_);

@@ -66,8 +66,8 @@ void PairSo3krates::settings(int count, char** words) {
     stop("it works in units metal and real, and these are " + units + ": add the command units metal");
   energy_unit_ = units == "metal" ? 1.0 : LAMMPS_NS::utils::get_conversion_factor(LAMMPS_NS::utils::ENERGY, LAMMPS_NS::utils::METAL2REAL);
   open_model();
-  ewaldflag = pppmflag = settings_.kspace ? 1 : 0;
-  if (!element_words_.empty()) map_elements();  // LAMMPS keeps the coefficients if a pair style is given anew
+  ewaldflag = pppmflag = model_->hyper.electrostatics ? 1 : 0;  // where extract() has a word on kspace styles
+  if (!element_words_.empty()) map_elements();                  // LAMMPS keeps the coefficients if a pair style is given anew
 }
 
 void PairSo3krates::open_model() {
@@ -270,11 +270,20 @@ bool PairSo3krates::periodic() const { return domain->xperiodic || domain->yperi
 
 double PairSo3krates::cutoff() const { return std::max(model_->hyper.cutoff, long_range_cutoff(*model_, settings_.engine)); }
 
+// A kspace style beside charges of the model that interact without it.
+void PairSo3krates::check_kspace() const {
+  if (kspace_ || force->kspace == nullptr || !model_->hyper.electrostatics) return;
+  stop("coulomb " + coulomb_word() +
+       " would count the charges twice, as the kspace style does so too: remove kspace_style, or use coulomb kspace");
+}
+
 // A kspace style asks for the cutoff when it is initialised, which LAMMPS does before it initialises the pair style: the moment to set what
 // the model fixes. Without that it would estimate g_ewald from charges that may all be zero yet.
 void* PairSo3krates::extract(const char* name, int& dimension) {
   dimension = 0;
-  if (std::strcmp(name, "cut_coul") != 0 || !kspace_) return nullptr;
+  if (std::strcmp(name, "cut_coul") != 0) return nullptr;
+  check_kspace();
+  if (!kspace_) return nullptr;
   kspace_->set_splitting();
   choose_long_range();
   require_cutoff();

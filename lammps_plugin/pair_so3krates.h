@@ -80,6 +80,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void check_given_cutoff() const;
   void require_cutoff() const;
   void check_ghosts() const;
+  void check_kspace() const;
   int number_of_pair(int i, int j) const;
   void check_pairs();
   void look_at_exclusions();  ///< collective, also whenever lists are made

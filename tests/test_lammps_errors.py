@@ -125,7 +125,7 @@ BAD_COMMANDS = {
     ),
     "kspace for cut charges": (
         "kspace_style pppm 1e-5\nrun 0",
-        r"KSpace style is incompatible with Pair style",
+        r"coulomb cut would count the charges twice, .* remove kspace_style, or use coulomb kspace",
     ),
     "charges counted twice": (
         "pair_style hybrid/overlay so3krates so3lr lj/cut/coul/long 5.0\npair_coeff * * so3krates H O\n"

@@ -106,6 +106,14 @@ BAD_COMMANDS = {
         "pair_coeff * * so3krates H O\npair_coeff * * coul/long\nset type 1 charge 0.1\nkspace_style ewald 1e-5",
         r"coulomb ewald would count the charges twice",
     ),
+    "a kspace style alone": (
+        "set type 1 charge 0.1\nkspace_style pppm 1e-5",
+        r"coulomb ewald would count the charges twice",
+    ),
+    "a kspace style beside a cutoff": (
+        "pair_style so3krates so3lr\npair_coeff * * H O\nset type 1 charge 0.1\nkspace_style ewald 1e-5",
+        r"coulomb cut would count the charges twice",
+    ),
     "no accuracy": (f"pair_style so3krates {STYLE} ewald_accuracy 0", r"ewald_accuracy: expected .* found 0"),
     "a heat flux": ("compute flux all so3krates/heat/flux", r"no flux of coulomb ewald: use coulomb cut"),
 }
