@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 #: Variables with the number of ranks and this rank, by launcher: MPICH, Intel MPI and Slurm (pmi2), Open MPI, MVAPICH.
 _LAUNCHERS = (
@@ -31,6 +31,10 @@ _TAG = 29_529
 
 #: Seconds within which all ranks report an error that all of them have.
 PATIENCE = 3.0
+
+#: Seconds between the last message of a program and its end. mpiexec of MPICH reads messages from pipes, and drops
+#: what it has not read when it learns of the end.
+_PASSING_ON = 0.3
 
 _process = 0  # that watches
 _told: list[Any] = []  # the messages to the others, which must live until they are through
@@ -133,6 +137,12 @@ def _end_all_unless_all_end() -> None:
         others = {rank for rank in others if not world.Iprobe(source=rank, tag=_TAG)}
         time.sleep(0.01)
     if others:
-        text = f"so3md: rank {world.rank} of {world.size}: it ended with the error above; all ranks are stopped"
-        print(text, file=sys.__stderr__, flush=True)
-        world.Abort(1)
+        end_all(world, "it ended with the error above; all ranks are stopped")
+
+
+def end_all(world: Any, message: str, code: int = 1) -> NoReturn:
+    """Print the message with the rank's number and end all ranks of world, the communicator of the whole program."""
+    print(f"so3md: rank {world.rank} of {world.size}: {message}", file=sys.__stderr__, flush=True)
+    time.sleep(_PASSING_ON)
+    world.Abort(code)
+    raise SystemExit(code)  # not reached

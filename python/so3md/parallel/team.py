@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from so3md.mpi_exit import PATIENCE, joined, who_left
+from so3md.mpi_exit import PATIENCE, end_all, joined, who_left
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -192,10 +192,7 @@ class MPITeam(Team):
         """Print the message and end the processes of all ranks of the program, wherever they are."""
         from mpi4py import MPI
 
-        world = MPI.COMM_WORLD
-        print(f"so3md: rank {world.rank} of {world.size}: {message}", file=sys.__stderr__, flush=True)
-        world.Abort(code)
-        raise SystemExit(code)  # not reached
+        end_all(MPI.COMM_WORLD, message, code)
 
     def has_outsiders(self) -> bool:
         """Whether the program has ranks that are not in this team."""
