@@ -1,19 +1,28 @@
 """Two builds of the engine side by side, in turns: how much longer an evaluation takes with one than with the other.
 
     python benchmarks/builds.py build/gcc/site build/clang/site
+    python benchmarks/builds.py build/gcc/site build/clang/site --output benchmarks/results/compilers.json
 
 Each folder holds a package `so3md` with its own module (docs/developer_guide.md, "Clang"). One thread, 192 atoms of
 water; CPU time, so that a busy machine disturbs it little, and turns in alternating order. SO3MD_INSTRUCTION_SET
-chooses the kernels. Prints the medians, their ratio, and the quartiles of the ratios of neighbouring turns.
+chooses the kernels. Prints the medians, their ratio, and the quartiles of the ratios of neighbouring turns; with
+--output, writes them with the machine's name and what SITE/so3md/_engine.*.so says of its compiler.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
+
+from machine import describe_machine
 
 TURNS = 40
 SECONDS = 0.3  # of a turn
@@ -61,8 +70,8 @@ def turn(process: subprocess.Popen[str], evaluations: int) -> float:
     return float(process.stdout.readline())
 
 
-def compare(sites: list[str], precision: str) -> str:
-    """Both builds in one precision."""
+def compare(sites: list[str], precision: str) -> dict[str, Any]:
+    """Both builds in one precision: medians in us per atom, the ratio of these, quartiles of the ratios of turns."""
     workers = [start(site, precision) for site in sites]
     evaluations = max(1, round(SECONDS / (turn(workers[0], 1) * 192e-6)))
     times: list[list[float]] = [[], []]
@@ -74,17 +83,47 @@ def compare(sites: list[str], precision: str) -> str:
         process.wait()
     medians = [statistics.median(values) for values in times]
     low, _, high = statistics.quantiles((b / a for a, b in zip(*times, strict=True)), n=4)
-    return (
-        f"{precision}: {medians[0]:.0f} and {medians[1]:.0f} us per atom; second / first {medians[1] / medians[0]:.2f} "
-        f"(half of the turns {low:.2f} to {high:.2f})"
-    )
+    return {
+        "precision": precision,
+        "us_per_atom": medians,
+        "ratio": medians[1] / medians[0],
+        "quartiles_of_ratios": [low, high],
+    }
+
+
+def compiler(site: str) -> str:
+    """Name and version of the compiler, which it leaves in what it makes."""
+    module = next(Path(site, "so3md").glob("_engine*.so")).read_bytes()
+    names = re.findall(rb"(?:Debian |Ubuntu )?(?:clang version|GCC: \([^)]*\)) [0-9.]+", module)
+    clang = [name for name in names if b"clang" in name]  # start-up files beside it are of GCC
+    return (clang or names)[0].decode() if names else "unknown"
+
+
+def main() -> None:
+    """Compare in both precisions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sites", nargs=2, metavar="SITE")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    machine = describe_machine()
+    rows = []
+    for precision in ("mixed", "double"):
+        row = compare(options.sites, precision)
+        first, second = row["us_per_atom"]
+        low, high = row["quartiles_of_ratios"]
+        print(
+            f"{precision}: {first:.0f} and {second:.0f} us per atom; second / first {row['ratio']:.3f} "
+            f"(half of the turns {low:.2f} to {high:.2f})",
+            flush=True,
+        )
+        rows.append(row)
+    if options.output:
+        builds = [compiler(site) for site in options.sites]
+        options.output.write_text(json.dumps({"machine": machine, "builds": builds, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         worker(sys.argv[2])
-    elif len(sys.argv) == 3:
-        for mode in ("mixed", "double"):
-            print(compare(sys.argv[1:], mode), flush=True)
     else:
-        sys.exit(__doc__)
+        main()
