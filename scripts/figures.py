@@ -371,11 +371,24 @@ def ewald() -> str:
     return f"{paragraph(about)}\n\n{table(header, rows)}"
 
 
+def compilers() -> str:
+    """docs/performance.md: Clang's code beside that of GCC."""
+    report = read("compilers")
+    first, second = (re.sub(r"GCC: .*\)|.*clang version", "", build).strip() for build in report["builds"])
+    ratios = {row["precision"]: row["ratio"] for row in report["rows"]}
+    low, high = zip(*(row["quartiles_of_ratios"] for row in report["rows"]), strict=True)
+    return paragraph(
+        f"A step takes {ratios['mixed']:.2f} times as long with the code of Clang {second} as with that of GCC {first} "
+        f"in `mixed` and {ratios['double']:.2f} times in `double` (`python benchmarks/builds.py`: 192 atoms, 1 thread, "
+        f"{hardware(report['machine'])}). Half of the single turns have {min(low):.2f} to {max(high):.2f}."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
-        *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald),
+        *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, compilers),
     )
 }
 
