@@ -36,8 +36,9 @@ struct FixRule {
 
 constexpr std::array<FixRule, 9> kFixes{{
     {"efield", kActs,
-     "forces would be far from the derivative of the energy. Remove it, or give it a group without atoms of the model; constant forces are "
-     "fix addforce",
+     "forces would be far from the derivative of the energy. Give electric_field X Y Z on the line of pair_style so3krates in its place, "
+     "or "
+     "give it a group without atoms of the model; constant forces are fix addforce",
      false},
     {"polarize/", kActs, "remove it", true},
     {"electrode/", kActs, "remove it", true},

@@ -165,6 +165,14 @@ void PairSo3krates::warn_of_charged_cell() const {
        "have a charge");
 }
 
+void PairSo3krates::warn_of_field() const {
+  if (settings_.engine.electric_field.is_zero() || !periodic()) return;
+  warn(
+      "electric_field in a box with periodic directions: where molecules touch others by their images, forces by the field are wrong by as "
+      "much as they are large, as charge that flows there counts over the distance of the unwrapped positions; keep molecules whole, with "
+      "vacuum along the field");
+}
+
 // What has no effect on this model.
 void PairSo3krates::warn_of_settings() const {
   const Hyperparameters& hyper = model_->hyper;

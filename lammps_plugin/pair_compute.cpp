@@ -147,8 +147,7 @@ const DomainResults& PairSo3krates::evaluate() {
   std::string message;
   try {
     const HaloTraffic before = halo_->traffic();
-    const DomainResults& results = engine_->makes_lists() ? evaluate_points(box, request)
-                                                          : engine_->evaluate(atoms_->local().domain(), atoms_->species(), *halo_, request);
+    const DomainResults& results = engine_->makes_lists() ? evaluate_points(box, request) : evaluate_lists(request);
     components_[4] = static_cast<double>(halo_->traffic().bytes - before.bytes);
     components_[5] = static_cast<double>(halo_->traffic().messages - before.messages);
     return results;
@@ -169,14 +168,34 @@ const DomainResults& PairSo3krates::evaluate() {
   throw std::logic_error("an evaluation that failed on no process has no results");
 }
 
+const DomainResults& PairSo3krates::evaluate_lists(const Request& request) {
+  Domain points = atoms_->local().domain();
+  points.unwrapped = unwrapped_positions();
+  return engine_->evaluate(points, atoms_->species(), *halo_, request);
+}
+
+// Of the owned atoms, by their image flags; for a field alone.
+const double* PairSo3krates::unwrapped_positions() {
+  if (settings_.engine.electric_field.is_zero()) return nullptr;
+  unwrapped_.resize(3 * atoms_->owned().size());
+  double* position = unwrapped_.data();
+  for (int i : atoms_->owned()) {
+    domain->unmap(atom->x[i], atom->image[i], position);
+    position += 3;
+  }
+  return unwrapped_.data();
+}
+
 // A process alone knows every atom by itself and the box; several have ghosts in place of images.
 const DomainResults& PairSo3krates::evaluate_points(const Cell& box, const Request& request) {
   const bool alone = comm->nprocs == 1;
   const double no_vectors[9] = {};
   const Cell no_cell(no_vectors, {false, false, false});
   const PointSharing sharing{comm->me, [this] { return atoms_->point_owners(); }, halo_.get()};
-  PointSystem points{atoms_->n_points(), atoms_->positions(*atom), atoms_->species(), alone ? &box : &no_cell, neighbor->skin, builds_};
+  PointSystem points{atoms_->n_points(), atoms_->positions(*atom), atoms_->species(), alone ? &box : &no_cell, neighbor->skin};
+  points.points = builds_;
   points.host_decides = true;
+  points.unwrapped = unwrapped_positions();
   points.sharing = alone ? nullptr : &sharing;
   return engine_->evaluate_points(points, request);
 }

@@ -18,6 +18,7 @@ std::string PairSo3krates::why_no_heat_flux() const {
   if (kspace_) return "it has no flux of coulomb kspace: use coulomb cut";
   if (settings_.engine.coulomb == Coulomb::ewald) return "it has no flux of coulomb ewald: use coulomb cut";
   if (settings_.engine.dispersion_tail) return "it has no flux of dispersion_tail: leave that out";
+  if (!settings_.engine.electric_field.is_zero()) return "it has no flux in an electric_field: leave that out";
   if (engine_->makes_lists()) return "it is evaluated on processors only: use device cpu";
   if (model_->hyper.architecture != Architecture::so3krates)
     return "it is there for models of the architecture so3krates, and this one is of so3krates-2022";

@@ -2,6 +2,7 @@
 // that the model decides are written too: a run goes on as it began.
 #include <mpi.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -70,9 +71,7 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 }
 
 bool has_keyword(const std::vector<std::string>& words, const std::string& keyword) {
-  for (std::size_t at = 1; at < words.size(); at += 2)
-    if (words[at] == keyword) return true;
-  return false;
+  return std::find(words.begin() + 1, words.end(), keyword) != words.end();
 }
 
 void add_missing(std::vector<std::string>& words, const std::string& keyword, const std::string& value) {

@@ -1,10 +1,12 @@
 #include "pair_settings.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "error.h"
 #include "lammps.h"
@@ -16,11 +18,15 @@ namespace {
 
 constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|ewald|kspace] [ewald_accuracy A] "
-    "[dispersion_tail yes|no] [precision mixed|double] [device cpu|cuda|cuda:N] [threads N]";
+    "[dispersion_tail yes|no] [electric_field X Y Z] [precision mixed|double] [device cpu|cuda|cuda:N] [threads N]";
 
 constexpr double kShortestLength = 1e-3, kLongestLength = 1e6;  // A, the bounds of the engine
 constexpr double kLargestTotal = 1e6;                           // charge, e, and spin
+constexpr double kLargestField = 100.0;                         // V/A, the bound of the engine
 constexpr int kMostThreads = 1024;
+
+// The only keyword with more than one value.
+constexpr const char* kField = "electric_field";
 
 class Parser {
  public:
@@ -31,6 +37,11 @@ class Parser {
     settings_.model = words[0];
     for (int at = 1; at < count; at += 2) {
       const std::string keyword = words[at];
+      if (keyword == kField) {
+        set_field({words + at + 1, words + std::min(count, at + 4)});
+        at += 2;
+        continue;
+      }
       const auto setter = setter_of(keyword);
       if (at + 1 >= count) stop("pair_style so3krates: the keyword " + keyword + " needs a value: " + kSyntax);
       setter(words[at + 1]);
@@ -60,10 +71,10 @@ class Parser {
                                                                   {"precision", [this](const auto& word) { set_precision(word); }},
                                                                   {"device", [this](const auto& word) { set_device(word); }},
                                                                   {"threads", [this](const auto& word) { set_threads(word); }}}};
-    std::string known;
+    std::string known = kField;
     for (const auto& [name, setter] : setters) {
       if (keyword == name) return setter;
-      known += (known.empty() ? "" : ", ") + std::string(name);
+      known += ", " + std::string(name);
     }
     stop("pair_style so3krates: unknown keyword '" + keyword + "'; the keywords are " + known);
   }
@@ -112,6 +123,19 @@ class Parser {
   void set_tail(const std::string& word) {
     if (word != "yes" && word != "no") refuse("dispersion_tail", "yes or no", word);
     settings_.engine.dispersion_tail = word == "yes";
+  }
+
+  void set_field(const std::vector<std::string>& words) {
+    std::string found;
+    std::vector<double> values;
+    for (const std::string& word : words) {
+      found += (found.empty() ? "" : " ") + word;
+      values.push_back(number(word));
+    }
+    const auto fits = [](double value) { return std::abs(value) <= kLargestField; };
+    if (values.size() != 3 || !std::all_of(values.begin(), values.end(), fits))
+      refuse(kField, "three components from -100 to 100 V/Angstrom", found.empty() ? "nothing" : found);
+    settings_.engine.electric_field = {values[0], values[1], values[2]};
   }
 
   void set_precision(const std::string& word) {

@@ -188,6 +188,7 @@ void PairSo3krates::init_style() {
   warn_of_masses();
   if (described_) return;
   warn_of_charged_cell();
+  warn_of_field();
   warn_of_settings();
   describe();
   described_ = true;
@@ -228,6 +229,7 @@ void PairSo3krates::describe() const {
   if (options.device.kind != DeviceKind::cpu)
     text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"
                                        : std::string("  the processes of a machine use its GPUs in turn\n");
+  text += field_text();
   if (options.device_messages && comm->nprocs > 1) text += "  MPI takes messages from the memory of the GPUs\n";
   if (atom->molecular != LAMMPS_NS::Atom::ATOMIC)
     text += "  all pairs count, also bonded ones: special_bonds has no effect on this pair style\n";
@@ -240,6 +242,12 @@ void PairSo3krates::describe() const {
 std::string PairSo3krates::coulomb_word() const {
   if (settings_.kspace) return "kspace";
   return settings_.engine.coulomb == Coulomb::ewald ? "ewald" : "cut";
+}
+
+std::string PairSo3krates::field_text() const {
+  const ElectricField& field = settings_.engine.electric_field;
+  if (field.is_zero()) return {};
+  return "  electric field " + number_text(field.x) + " " + number_text(field.y) + " " + number_text(field.z) + " V/A\n";
 }
 
 // The long-range cutoff, and whose choice it is.

@@ -87,6 +87,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void check_computes();
   void check_electrons(Moment moment);  ///< collective, also whenever lists are made
   void warn_of_charged_cell() const;
+  void warn_of_field() const;
   void warn_of_settings() const;
   void warn_of_threads() const;
   void warn_of_masses();
@@ -97,6 +98,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void describe() const;
   std::string long_range_text() const;
   std::string coulomb_word() const;
+  std::string field_text() const;
 
   // Of compute.
   bool lists_are_old() const;
@@ -105,7 +107,9 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void require_finite_positions() const;
   Cell cell() const;
   const DomainResults& evaluate();
+  const DomainResults& evaluate_lists(const Request& request);
   const DomainResults& evaluate_points(const Cell& box, const Request& request);
+  const double* unwrapped_positions();
   void add_forces(const DomainResults& results);
   void add_energies(const DomainResults& results);
   void add_virials(const DomainResults& results);
@@ -156,6 +160,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   double cut_coulomb_ = 0.0;                        // for the kspace style
   std::vector<double> charges_, hirshfeld_ratios_;  // by index
+  std::vector<double> unwrapped_;                   // positions of owned atoms, in a field
   std::vector<double> components_;                  // what pvector points to
   RunCost cost_;
 };

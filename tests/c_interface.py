@@ -52,6 +52,7 @@ class Options(ctypes.Structure):
         ("ewald_accuracy", c_double),
         ("dispersion_tail", c_int32),
         ("reserved2", c_int32),
+        ("electric_field", c_double * 3),
     ]
 
 

@@ -51,6 +51,7 @@ MOVED = "after molecular dynamics"
 MIXED = "water in mixed precision"
 EWALD = "triclinic water without a cutoff of charges"
 TAIL = "triclinic water with dispersion beyond the cutoff"
+FIELD = "triclinic water in an electric field"
 
 
 def make_calculator(
@@ -86,7 +87,11 @@ def results_of_all(comm: Any = None) -> dict[str, dict[str, Any]]:
     found[EWALD] = results(atoms)
     atoms, _ = SYSTEMS["triclinic"]()
     atoms.calc = make_calculator(comm=comm, dispersion_tail=True)
-    return found | {TAIL: results(atoms)}
+    found[TAIL] = results(atoms)
+    atoms, _ = SYSTEMS["triclinic"]()
+    atoms.positions[::5] += atoms.cell.array[1]  # on other images
+    atoms.calc = make_calculator(comm=comm, electric_field=(0.1, -0.05, 0.2))
+    return found | {FIELD: results(atoms)}
 
 
 def run_dynamics(calculator: So3kratesCalculator, on_step: Callable[[], Any] = lambda: None) -> Atoms:

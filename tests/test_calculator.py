@@ -158,9 +158,17 @@ def test_a_slab_without_a_third_cell_vector_has_no_stress(ethanol: Atoms):
         ethanol.get_stress()
 
 
-def test_a_periodic_structure_has_no_dipole(water_box: Atoms):
-    with pytest.raises(PropertyNotImplementedError, match="dipole"):
-        water_box.get_dipole_moment()
+def test_the_dipole_of_a_periodic_structure_is_that_of_its_positions(water_box: Atoms):
+    """Without an evaluation of its own, and not wrapped."""
+    water_box.get_forces()
+    before, charges = water_box.calc.engine_info()["evaluations"], water_box.get_charges()
+    dipole = water_box.get_dipole_moment()
+    np.testing.assert_allclose(dipole, charges @ water_box.positions, rtol=0, atol=1e-12)
+    assert water_box.calc.engine_info()["evaluations"] == before
+    water_box.positions[:3] += water_box.cell[1] - water_box.cell[2]  # a whole molecule
+    moved = charges[:3].sum() * (water_box.cell[1] - water_box.cell[2])
+    np.testing.assert_allclose(water_box.get_dipole_moment() - dipole, moved, rtol=0, atol=1e-5)
+    assert "dipole" not in water_box.calc.export_properties()
 
 
 def test_asking_for_an_undefined_property_keeps_the_results(ethanol: Atoms):

@@ -31,7 +31,7 @@ def water() -> str:
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
-OF_MODELS = ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device", "precision")
+OF_MODELS = ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device", "precision", "electric-field")
 OF_EWALD = ("coulomb", "ewald-accuracy")
 OF_DYNAMICS = (
     *("ensemble", "thermostat", "temperature", "timestep", "steps", "friction", "taut", "taup", "pressure", "seed"),
@@ -48,6 +48,7 @@ OPTIONS = {
 FINE = {
     "index": ("0", "-1"),
     "charge": ("0", "-1"),
+    "electric-field": ("0", "-1", "1e-320"),
     "spin": ("0",),
     "steps": ("0",),
     "seed": ("0",),
@@ -69,7 +70,7 @@ def test_absurd_values_end_in_one_line(water: str, command: str, option: str):
     for value in ABSURD:
         if value in FINE.get(option, ()):
             continue
-        values = (value, "1", "1") if option == "supercell" else (value,)
+        values = (value, "1", "1") if option in ("supercell", "electric-field") else (value,)
         begin = time.monotonic()
         result = run(command, water, f"--{option}", *values, *others, "-o", "out.xyz")
         assert result.exit_code in (1, 2), (value, result.output)

@@ -80,6 +80,7 @@ SUBJECTS = {
     (83, 83): "accuracy|error",
     (84, 84): "strain",
     (85, 87): "tail|beyond|mean polarisabilities|evenly",
+    (88, 91): "field",
 }
 
 _NUMBER = r"\(?\d+\)?"

@@ -409,6 +409,8 @@ def test_mixed_results_are_those_of_the_calculator(
         ({"coulomb": EWALD, "struct_size": 48}, {}),  # of a program from before there was a choice
         ({"dispersion_tail": 1}, {"dispersion_tail": True}),
         ({"dispersion_tail": 1, "struct_size": 64}, {}),  # likewise
+        ({"electric_field": (0.1, 0.0, -0.2)}, {"electric_field": (0.1, 0.0, -0.2)}),
+        ({"electric_field": (0.1, 0.0, -0.2), "struct_size": 72}, {}),
         ({"device": b"cpu"}, {}),
         ({"device": b"cuda-emulation"}, {"device": "cuda-emulation"}),
     ],
@@ -637,9 +639,10 @@ def test_a_tail_needs_three_periodic_directions(c: Interface, make_engine: Calla
         ({"coulomb": 7}, INPUT, "coulomb is 7: expected SO3MD_COULOMB_CUTOFF or SO3MD_COULOMB_EWALD"),
         ({"coulomb": EWALD, "ewald_accuracy": 5.0}, INPUT, r"accuracy of the Ewald sum \(ewald_accuracy\) is 5 eV/A"),
         ({"dispersion_tail": 2}, INPUT, r"dispersion_tail is 2: expected 1 \(yes\) or 0 \(no\)"),
-        ({"struct_size": 0}, VERSION, "so3md_options::struct_size is 0: expected 72; call so3md_options_init first"),
+        ({"electric_field": (0.0, 0.0, 200.0)}, INPUT, r"electric field \(electric_field\) is 0 0 200 V/A: expected"),
+        ({"struct_size": 0}, VERSION, "so3md_options::struct_size is 0: expected 96; call so3md_options_init first"),
         ({"struct_size": 1 << 40}, VERSION, "call so3md_options_init first"),
-        ({"struct_size": 80}, VERSION, "has 80 bytes: this library, so3md .*, knows 72; .* header of a later one"),
+        ({"struct_size": 104}, VERSION, "has 104 bytes: this library, so3md .*, knows 96; .* header of a later one"),
     ],
 )
 def test_impossible_options_are_refused(

@@ -19,6 +19,7 @@ from ase.io import read, write
 from parallel_runs import finish, mpiexec, run, run_checks, start
 from parallel_systems import (
     EWALD,
+    FIELD,
     MIXED,
     MOVED,
     SYSTEMS,
@@ -88,9 +89,9 @@ def check(found: dict[str, float], n_atoms: int) -> None:
 def test_results_in_double_precision_are_those_of_one_process(report: dict):
     for name, make in SYSTEMS.items():
         check(report[name], len(make()[0]))
-    for name in (EWALD, TAIL):
+    for name in (EWALD, TAIL, FIELD):
         check(report[name], len(SYSTEMS["triclinic"]()[0]))
-    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD, TAIL):
+    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD, TAIL, FIELD):
         assert {"stress", "stresses"} <= report[name].keys()
 
 

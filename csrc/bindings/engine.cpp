@@ -50,13 +50,13 @@ class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
                double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device,
-               const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail, std::unique_ptr<Transport> transport,
-               bool device_messages)
+               const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail, const Vec3& electric_field,
+               std::unique_ptr<Transport> transport, bool device_messages)
       : precision_(precision),
         transport_(transport.get()),
         evaluator_(std::move(model),
                    options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail,
-                           device_messages),
+                           electric_field, device_messages),
                    threads, skin, std::move(transport)) {
     if (leads()) warn(evaluator_.engine().table_warning());
   }
@@ -243,11 +243,13 @@ class PythonEngine {
 
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
                                std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device, const std::string& coulomb,
-                               std::optional<double> ewald_accuracy, bool dispersion_tail, bool device_messages) {
+                               std::optional<double> ewald_accuracy, bool dispersion_tail, const Vec3& electric_field,
+                               bool device_messages) {
     EngineOptions out;
     out.coulomb = parse_coulomb(coulomb);
     out.ewald_accuracy = ewald_accuracy;
     out.dispersion_tail = dispersion_tail;
+    out.electric_field = {electric_field[0], electric_field[1], electric_field[2]};
     out.device_messages = device_messages;
     out.device = parse_device(device);
     out.precision = parse_precision(precision);
@@ -312,10 +314,11 @@ class PythonEngine {
 std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, const std::string& precision, std::int64_t threads,
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
                                           const py::object& transport, bool skip_nonlocal, const std::string& device,
-                                          const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail) {
+                                          const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail,
+                                          const Vec3& electric_field) {
   check_threads(threads);
   return std::make_unique<PythonEngine>(std::move(model), precision, static_cast<int>(threads), lr_cutoff, lr_damping, skin, tabulate,
-                                        skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail,
+                                        skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail, electric_field,
                                         transport.is_none() ? nullptr : make_python_transport(transport),
                                         py::getattr(transport, "device_memory", py::bool_(false)).cast<bool>());
 }
@@ -331,7 +334,8 @@ void bind_engine(py::module_& module) {
       .def(py::init(&make_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0, py::arg("lr_cutoff") = 12.0,
            py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none(),
            py::arg("skip_nonlocal") = true, py::arg("device") = "cpu", py::arg("coulomb") = "cutoff",
-           py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false)
+           py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false,
+           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"))
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

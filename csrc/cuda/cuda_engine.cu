@@ -13,6 +13,7 @@
 #include "cuda/dispersion_tail.h"
 #include "cuda/domain_on_device.h"
 #include "cuda/edges.h"
+#include "cuda/electric_field.h"
 #include "cuda/event_timer.h"
 #include "cuda/ewald.h"
 #include "cuda/halo_on_device.h"
@@ -211,16 +212,16 @@ class CudaEngine final : public Engine {
     atoms_.network_energy = room(true, atoms, network_energy_);
     atoms_.shift = room(true, atoms, shift_);
     atoms_.zbl_energy = room(true, atoms, zbl_energy_);
-    atoms_.electrostatics_energy = room(terms_.own_electrostatics(), atoms, electrostatics_energy_);
+    atoms_.electrostatics_energy = room(terms_.own_electrostatics() || terms_.electric_field, atoms, electrostatics_energy_);
     atoms_.dispersion_energy = room(hyper().dispersion, atoms, dispersion_energy_);
-    atoms_.charge_gradient = room(hyper().electrostatics, atoms, charge_gradient_);
+    atoms_.charge_gradient = room(terms_.act_on_charges(), atoms, charge_gradient_);
     atoms_.alpha_gradient = room(hyper().dispersion, atoms, alpha_gradient_);
     atoms_.energies = result(layout_.energies());
     atoms_.charges = hyper().charge_head ? result(layout_.charges()) : nullptr;
     atoms_.hirshfeld_ratios = hyper().hirshfeld_head ? result(layout_.hirshfeld_ratios()) : nullptr;
     readouts_ = {room(true, atoms, readout_[0]), room(hyper().charge_head, atoms, readout_[1]),
                  room(hyper().hirshfeld_head, atoms, readout_[2])};
-    gradients_ = {room(true, atoms, gradient_[0]), room(hyper().electrostatics, atoms, gradient_[1]),
+    gradients_ = {room(true, atoms, gradient_[0]), room(terms_.act_on_charges(), atoms, gradient_[1]),
                   room(hyper().dispersion, atoms, gradient_[2])};
     numbers_.resize(static_cast<std::size_t>(domain_->n_slots()));
     system_sums_.resize(static_cast<std::size_t>(sums_.count()));
@@ -377,7 +378,20 @@ class CudaEngine final : public Engine {
     stream_.synchronize();
   }
 
-  // `totals`: of charge_gradients(), null without electrostatics.
+  void electric_field() {
+    const AtomPaths paths = points_ != nullptr ? points_->paths() : AtomPaths{host_domain_.unwrapped(), nullptr};
+    if (owned() > 0 && paths.positions == nullptr) throw std::logic_error("an electric field needs the unwrapped positions");
+    if (!terms_.own_electrostatics()) electrostatics_energy_.clear(stream_);
+    if (!terms_.electrostatics()) charge_gradient_.clear(stream_);
+    FieldRows rows{atoms_.charges, atoms_.electrostatics_energy, atoms_.charge_gradient};
+    if (request_.forces) {
+      rows.forces = result(layout_.forces());
+      rows.virials = result(layout_.virials());
+    }
+    add_electric_field(*domain_, options_.electric_field, paths, rows, stream_);
+  }
+
+  // `totals`: of charge_gradients(), null where nothing acts on charges.
   void readout_gradients(const double* totals) {
     cuda::readout_gradients(*domain_, tables_.view(), readouts_, atoms_, systems_, totals, gradients_, stream_);
   }

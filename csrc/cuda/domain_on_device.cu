@@ -18,6 +18,7 @@ const DeviceDomain& DomainOnDevice::update(const Domain& domain, const int* spec
   update_species(species, stream);
   positions_.upload(range(domain.positions, std::int64_t{3} * domain.n_sites), stream);
   view_.positions = positions_.data();
+  if (domain.unwrapped != nullptr) unwrapped_.upload(range(domain.unwrapped, std::int64_t{3} * domain.n_owned), stream);
   return view_;
 }
 

@@ -16,6 +16,9 @@ class DomainOnDevice {
 
   const DeviceDomain& view() const { return view_; }
 
+  /// Positions along the paths, [n_owned][3], if the last domain had them.
+  const double* unwrapped() const { return unwrapped_.data(); }
+
  private:
   void update_lists(const Domain& domain, const Stream& stream);
   void update_species(const int* species, const Stream& stream);
@@ -23,7 +26,7 @@ class DomainOnDevice {
   DeviceDomain view_;
   DeviceArray<int> slot_, species_, short_sites_, long_sites_;
   DeviceArray<std::int64_t> short_offsets_, long_offsets_;
-  DeviceArray<double> positions_;
+  DeviceArray<double> positions_, unwrapped_;
   std::vector<int> known_species_;
 };
 

@@ -74,7 +74,9 @@ class BatchEvaluator::Worker {
         if (batch.empty()) return;
         Request request{task.systems[index_of(batch[0])].totals, task.forces};
         request.systems = &ranges;
-        store(task, batch, engine_->evaluate(domain_.domain(), species_.data(), halo_, request));
+        Domain domain = domain_.domain();
+        if (!options_.electric_field.is_zero()) domain.unwrapped = unwrapped_.data();
+        store(task, batch, engine_->evaluate(domain, species_.data(), halo_, request));
         return;
       } catch (const OverlappingAtoms& overlap) {
         const auto place = std::upper_bound(domain_.first().begin(), domain_.first().end(), overlap.i) - domain_.first().begin() - 1;
@@ -90,6 +92,7 @@ class BatchEvaluator::Worker {
     domain_.clear();
     order_.clear();
     species_.clear();
+    unwrapped_.clear();
     cells_.clear();
     std::erase_if(batch, [&](int number) {
       try {
@@ -116,7 +119,10 @@ class BatchEvaluator::Worker {
     cells_.push_back(cell);
     domain_.add(neighbours.domain(), std::isinf(cutoff));
     order_.insert(order_.end(), neighbours.order().begin(), neighbours.order().end());
-    for (int atom : neighbours.order()) species_.push_back(model_.species_of(system.numbers[atom]));
+    for (int atom : neighbours.order()) {
+      species_.push_back(model_.species_of(system.numbers[atom]));
+      unwrapped_.insert(unwrapped_.end(), system.positions + 3 * atom, system.positions + 3 * atom + 3);
+    }
   }
 
   void store(const Task& task, const Batch& batch, const DomainResults& from) const {
@@ -145,9 +151,10 @@ class BatchEvaluator::Worker {
   std::unique_ptr<Engine> engine_;
   SerialHalo halo_;
   JoinedDomain domain_;
-  std::vector<int> order_;    // of each owned atom: its number in its system
-  std::vector<int> species_;  // of each owned atom
-  std::vector<Cell> cells_;   // of each system
+  std::vector<int> order_;         // of each owned atom: its number in its system
+  std::vector<int> species_;       // of each owned atom
+  std::vector<double> unwrapped_;  // positions of each owned atom as they were given
+  std::vector<Cell> cells_;        // of each system
   std::vector<const Cell*> cell_pointers_;
 };
 

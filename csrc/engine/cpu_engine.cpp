@@ -11,6 +11,7 @@
 #include "engine/create_network.h"
 #include "evaluation/stage_order.h"
 #include "physics/dispersion_tail.h"
+#include "physics/electric_field.h"
 #include "physics/ewald_sum.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
@@ -258,8 +259,18 @@ class EngineOf final : public Engine {
     }
   }
 
+  void electric_field() {
+    if (owned() > 0 && domain_->unwrapped == nullptr) throw std::logic_error("an electric field needs the unwrapped positions");
+    FieldRows rows{results_.charges.data(), electrostatics_energy_.data(), charge_gradient_.data()};
+    if (request_.forces) {
+      rows.forces = results_.forces.data();
+      rows.virials = results_.virials.data();
+    }
+    for (int i = 0; i < owned(); ++i) add_field(options_.electric_field, domain_->unwrapped + 3 * index_of(i), i, rows);
+  }
+
   // Adjoint of conserve_charge (eq. 43: the mean over a system's atoms drops out) and of finish_readouts; `totals`: of charge_gradients(),
-  // empty without electrostatics.
+  // empty where nothing acts on charges.
   void readout_gradients(const std::vector<double>& totals) {
     gradients_.charge.clear();
     gradients_.hirshfeld.clear();

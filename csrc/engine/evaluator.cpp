@@ -140,6 +140,16 @@ void Evaluator::set_species(const System& system) {
   for (std::size_t slot = 0; slot < points.size(); ++slot) species_[slot] = model_->species_of(system.numbers[points[slot]]);
 }
 
+// The lists, and where a field needs them, positions as they were given.
+Domain Evaluator::domain(const System& system) {
+  Domain domain = neighbours_.domain();
+  if (options_.electric_field.is_zero()) return domain;
+  unwrapped_.clear();
+  for (int atom : neighbours_.order()) unwrapped_.insert(unwrapped_.end(), system.positions + 3 * atom, system.positions + 3 * atom + 3);
+  domain.unwrapped = unwrapped_.data();
+  return domain;
+}
+
 const DomainResults& Evaluator::evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features) {
   const Cell cell = system.make_cell();
   check_system(*model_, options_, system, cell);
@@ -157,7 +167,7 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   set_species(system);
   HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
   try {
-    to_host_order(engine_->evaluate(neighbours_.domain(), species_.data(), halo, request));
+    to_host_order(engine_->evaluate(domain(system), species_.data(), halo, request));
   } catch (const OverlappingAtoms& overlap) {
     throw overlap_error(overlap, neighbours_.local().point_of_slot());
   }

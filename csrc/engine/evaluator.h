@@ -82,6 +82,7 @@ class Evaluator {
   void update_lists(const System& system, const Cell& cell);
   void update_shared_lists(const System& system, const Cell& cell);
   void set_species(const System& system);
+  Domain domain(const System& system);
   void to_host_order(const DomainResults& from);
   void features_to_host_order(std::vector<LayerFeatures>& features) const;
   bool alone() const { return transport_ == nullptr; }
@@ -96,6 +97,7 @@ class Evaluator {
   std::unique_ptr<PlannedHalo> planned_halo_, points_halo_;  // with a transport: for the lists of the host and of the engine
   SerialHalo serial_halo_;
   std::vector<int> species_;
+  std::vector<double> unwrapped_;  // positions of the own atoms, for a field
   std::vector<int> atoms_;
   std::vector<AtomOwner> owners_;  // of the lists of the engine
   bool engine_lists_ = false;      // the last evaluation was with them

@@ -12,6 +12,21 @@
 
 namespace so3md {
 
+namespace {
+
+// Of a component, V/A: twice that at which an electron is held in hydrogen, far beyond what molecules endure.
+constexpr double kLargestField = 100.0;
+
+void check_field(const ElectricField& field) {
+  for (const double component : {field.x, field.y, field.z})
+    if (!(std::abs(component) <= kLargestField))
+      throw std::invalid_argument("the electric field (electric_field) is " + number_text(field.x) + " " + number_text(field.y) + " " +
+                                  number_text(field.z) + " V/A: expected components from " + number_text(-kLargestField) + " to " +
+                                  number_text(kLargestField));
+}
+
+}  // namespace
+
 const DomainResults& Engine::evaluate_points(const PointSystem&, const Request&) {
   throw std::logic_error("this engine makes no neighbour lists: give it a domain");
 }
@@ -60,6 +75,7 @@ LongRangeTerms long_range_terms(const Model& model, const EngineOptions& options
   terms.pair_electrostatics = own && !terms.ewald;
   terms.dispersion = model.hyper.dispersion;
   terms.dispersion_tail = terms.dispersion && options.dispersion_tail;
+  terms.electric_field = !options.electric_field.is_zero();
   return terms;
 }
 
@@ -119,6 +135,7 @@ void check_nonlocal_cell(const Model& model, const Cell& cell) {
 }
 
 void check_options(const EngineOptions& options) {
+  check_field(options.electric_field);
   if (options.ewald_accuracy && !(*options.ewald_accuracy >= 1e-12 && *options.ewald_accuracy <= 1.0))
     throw std::invalid_argument("the accuracy of the Ewald sum (ewald_accuracy) is " + number_text(*options.ewald_accuracy) +
                                 " eV/A: expected an error of forces from 1e-12 to 1");

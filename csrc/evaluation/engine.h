@@ -22,6 +22,7 @@
 #include "halo/halo_exchange.h"
 #include "model/model.h"
 #include "network/any_network.h"
+#include "physics/electric_field.h"
 
 namespace so3md {
 
@@ -46,6 +47,7 @@ struct EngineOptions {
   std::optional<double> ewald_accuracy;  ///< of forces, eV/A, see physics/wave_vectors.h; if not given, beyond that of the precision
   double dispersion_damping = 2.0;       ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
   bool dispersion_tail = false;          ///< count the dispersion beyond R too, as physics/dispersion_tail.h does
+  ElectricField electric_field;          ///< in which the charges are; needs unwrapped positions
   std::optional<bool> tabulate;          ///< radial filters from splines; if not given, in `mixed` where they are good enough
   bool skip_nonlocal = true;             ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
 
@@ -93,7 +95,9 @@ struct PointSystem {
   const double* positions = nullptr;  ///< [n][3], A
   const int* species = nullptr;       ///< [n] positions in Model::elements
   const Cell* cell = nullptr;
-  double skin = 0.0;          ///< of the lists, A
+  double skin = 0.0;  ///< of the lists, A
+  /// [owned points][3], A: those along their paths, in the order of the results. Null: `positions` are that.
+  const double* unwrapped = nullptr;
   std::int64_t points = 0;    ///< where this number changes, point k may be another atom than before, and lists are built
   bool host_decides = false;  ///< lists are built then only; else also where a pair may have come within a cutoff
   /// Null: every point is an atom of this process, which is alone. Processes whose points are not those of all must decide themselves.
@@ -127,8 +131,10 @@ struct LongRangeTerms {
   bool pair_electrostatics = false;
   bool dispersion = false;
   bool dispersion_tail = false;  ///< what lies beyond the cutoff
+  bool electric_field = false;
   bool own_electrostatics() const { return ewald || pair_electrostatics; }
   bool electrostatics() const { return host_electrostatics || own_electrostatics(); }
+  bool act_on_charges() const { return electrostatics() || electric_field; }
   bool pairs() const { return pair_electrostatics || dispersion; }
 };
 

@@ -20,6 +20,7 @@ namespace so3md {
 /// - fill_pairs, pair_rows, evaluate_pairs: electrostatics and dispersion over the long list (eq. 34 to 40). Other processes need
 ///   `pair_rows` in between;
 /// - dispersion_tail: dispersion beyond the cutoff of those pairs (eq. 85 to 87);
+/// - electric_field: charges in a uniform field (eq. 89 to 91), the last of the terms that give gradients of charges;
 /// - sum_energies: atomic energies, and the sums of their parts.
 struct StageOrder {
   template <class AnyEngine, class Halo, class Timer>
@@ -39,6 +40,10 @@ struct StageOrder {
     if (terms.pairs()) pairs(engine, halo, timer);
     if (terms.dispersion_tail) {
       engine.dispersion_tail();
+      timer.lap("long range");
+    }
+    if (terms.electric_field) {
+      engine.electric_field();
       timer.lap("long range");
     }
     if (request.forces) adjoint(engine, terms, timer);
@@ -61,7 +66,7 @@ struct StageOrder {
 
   template <class AnyEngine, class Timer>
   static void adjoint(AnyEngine& engine, const LongRangeTerms& terms, Timer& timer) {
-    if (terms.electrostatics())
+    if (terms.act_on_charges())
       engine.readout_gradients(engine.sum_by_system(engine.charge_gradients()));
     else
       engine.readout_gradients({});

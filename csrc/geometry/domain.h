@@ -24,6 +24,8 @@ struct Domain {
   std::int64_t build = 0;             ///< number of the lists: two domains with the same one have the same lists; 0: unknown
   const int* slot = nullptr;          ///< [n_sites] slot of a site; slot[i] == i for owned atoms
   const double* positions = nullptr;  ///< [n_sites][3], A
+  /// [n_owned][3], A: the owned atoms along their paths, where those of sites are moved by lattice vectors. Null: unknown.
+  const double* unwrapped = nullptr;
 
   /// Neighbour sites of owned atom i: sites[offsets[i]] .. sites[offsets[i + 1] - 1]. May hold sites beyond the cutoff (skin).
   const std::int64_t* short_offsets = nullptr;  ///< [n_owned + 1]

@@ -35,6 +35,8 @@ std::shared_ptr<const Model> check_pairs(std::shared_ptr<const Model> model, con
         "the heat flux is there for pairs of charges within a cutoff, and not for coulomb 'ewald': use coulomb 'cutoff'");
   if (options.dispersion_tail)
     throw std::invalid_argument("the heat flux is there for pairs within a cutoff, and not for dispersion_tail: leave it out");
+  if (!options.electric_field.is_zero())
+    throw std::invalid_argument("the heat flux is there without an electric field: leave electric_field out");
   return model;
 }
 

@@ -52,6 +52,8 @@ LibraryEngine::LibraryEngine(std::shared_ptr<const Model> model, const so3md_opt
   options_.coulomb = parse_coulomb(options.coulomb);
   if (options.ewald_accuracy != 0.0) options_.ewald_accuracy = options.ewald_accuracy;
   options_.dispersion_tail = parse_switch(options.dispersion_tail, "dispersion_tail");
+  const double* field = options.electric_field;
+  options_.electric_field = {field[0], field[1], field[2]};
   const double network = model_->hyper.cutoff;
   if (model_->hyper.has_long_range() && given_.cutoff > 0.0 && given_.cutoff < network)
     throw std::invalid_argument("lr_cutoff " + number_text(given_.cutoff) + " A is shorter than the cutoff of the network, " +

@@ -122,9 +122,11 @@ typedef struct so3md_options {
   int32_t reserved;      /* 0 */
   double ewald_accuracy; /* error that forces may have by EWALD in a system of charges of 1 e, eV/Angstrom, 1e-12 to 1; 0 (default): less
                             than that of the precision */
-  int32_t dispersion_tail; /* 1: dispersion beyond lr_cutoff counts too, as if atoms were spread evenly there; for structures that are
-                              periodic along all three directions. Default 0. */
-  int32_t reserved2;       /* 0 */
+  int32_t dispersion_tail;  /* 1: dispersion beyond lr_cutoff counts too, as if atoms were spread evenly there; for structures that are
+                               periodic along all three directions. Default 0. */
+  int32_t reserved2;        /* 0 */
+  double electric_field[3]; /* a uniform field that acts on the charges, x, y, z in V/Angstrom, each from -100 to 100; positions count as
+                               they are given. Default 0: none. */
 } so3md_options;
 
 /* `size`: sizeof(so3md_options). */
@@ -174,7 +176,7 @@ typedef struct so3md_results {
   double energy;                  /* potential energy, eV; the sum of the next four */
   double energy_network;          /* eV, with the atomic energy shifts of the model */
   double energy_repulsion;        /* Ziegler-Biersack-Littmark, eV */
-  double energy_electrostatics;   /* eV */
+  double energy_electrostatics;   /* eV, with the energy of charges in electric_field */
   double energy_dispersion;       /* eV */
   const double* energies;         /* [n] energies of atoms, with half of each pair; they add up to the energy; eV */
   const double* forces;           /* [n][3] minus the derivatives of the energy by the positions, eV/Angstrom */

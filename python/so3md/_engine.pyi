@@ -85,6 +85,7 @@ class Engine:
         coulomb: str = "cutoff",
         ewald_accuracy: float | None = None,
         dispersion_tail: bool = False,
+        electric_field: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None: ...
     def evaluate(
         self,
@@ -143,6 +144,7 @@ class BatchEngine:
         coulomb: str = "cutoff",
         ewald_accuracy: float | None = None,
         dispersion_tail: bool = False,
+        electric_field: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None: ...
     def evaluate(
         self,

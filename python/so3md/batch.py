@@ -17,6 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from so3md.calculator_parameters import checked_parameter
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
 from so3md.defined_properties import has_volume
+from so3md.electric_field import warn_of_periodic_field
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model
 from so3md.long_range import OF_MODEL, LongRange, chosen_lengths, warn_of_charged_cell
@@ -39,7 +40,7 @@ class Prediction:
 
     Energies are in eV, forces (n, 3) in eV/Angstrom, stress (6, Voigt order xx yy zz yz xz xy, ASE's sign) in
     eV/Angstrom^3, stresses (n, 6) those of atoms, which add up to it, charges (n) in e, Hirshfeld ratios (n) have no
-    unit, the dipole (3) is in e Angstrom.
+    unit, the dipole (3) is in e Angstrom, of the positions as they are given: see `So3kratesCalculator`.
     """
 
     energy: float
@@ -67,6 +68,7 @@ def evaluate_many(
     coulomb: str = "cutoff",
     ewald_accuracy: float | None = None,
     dispersion_tail: bool = False,
+    electric_field: Sequence[float] | None = None,
     forces: bool = True,
     stresses: bool = False,
     on_error: Callable[[int, ValueError], None] | None = None,
@@ -102,6 +104,7 @@ def evaluate_many(
         "coulomb": coulomb,
         "ewald_accuracy": ewald_accuracy,
         "dispersion_tail": dispersion_tail,
+        "electric_field": electric_field,
         "charge": charge,
         "spin": spin,
     }
@@ -130,10 +133,11 @@ class ManyEvaluator:
     ) -> None:
         checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
         self._uses_ewald = checked.get("coulomb") == "ewald"
+        self._field = checked.pop("electric_field", None)
         self._totals = checked_parameter("charge", charge), checked_parameter("spin", spin)
         opened = load_model(model)
         self._watch = StateWatch(hyperparameters_of(opened))
-        self._engines = _Engines(opened, **checked)
+        self._engines = _Engines(opened, electric_field=self._field or (0.0, 0.0, 0.0), **checked)
 
     def outcomes(
         self, structures: Iterable[Atoms], forces: bool = True, quiet: bool = False, stresses: bool = False
@@ -157,8 +161,11 @@ class ManyEvaluator:
             states = [_state_of(atoms, *self._totals) for atoms in structures]
             self._watch.look_at(state for state in states if not isinstance(state, ValueError))
             for atoms, state in zip(structures, states, strict=True):
-                if self._uses_ewald and not isinstance(state, ValueError):
+                if isinstance(state, ValueError):
+                    continue
+                if self._uses_ewald:
                     warn_of_charged_cell(state.charge, atoms.pbc)
+                warn_of_periodic_field(self._field, atoms.pbc)
         return states
 
 
@@ -272,6 +279,6 @@ def _evaluate(
             prediction.stress = full_3x3_to_voigt_6_stress(output["virial"][number]) / atoms.get_volume()
             if stresses:
                 prediction.stresses = full_3x3_to_voigt_6_stress(output["virials"][begin:end]) / atoms.get_volume()
-        if prediction.charges is not None and not atoms.pbc.any():
+        if prediction.charges is not None:
             prediction.dipole = prediction.charges @ atoms.positions
         yield prediction

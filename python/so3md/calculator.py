@@ -32,6 +32,7 @@ from so3md.charge_and_spin import (
 )
 from so3md.defined_properties import check_defined, has_volume
 from so3md.devices import device_of_rank
+from so3md.electric_field import warn_of_periodic_field
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model, model_path
 from so3md.long_range import (
@@ -91,6 +92,9 @@ class So3kratesCalculator(Calculator):
             None: less than that of the precision (1e-7 in "mixed", 1e-11 in "double").
         dispersion_tail: whether dispersion beyond lr_cutoff counts, as if atoms were spread evenly there, in structures
             that are periodic along all three directions: for liquids and crystals, see docs/electrostatics.md.
+        electric_field: three components (V/Angstrom) of a uniform field in which the charges of the model are, at the
+            positions as they are given, not wrapped; None: no field. See docs/electrostatics.md for what it means in
+            periodic structures.
         precision: "mixed" (float network, double sums) or "double".
         threads: number of threads; None: OMP_NUM_THREADS, else all cores that this process may use (its affinity, and
             what its container grants), divided by the ranks that share them.
@@ -106,9 +110,10 @@ class So3kratesCalculator(Calculator):
     hirshfeld_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
     structures that are periodic along at least one direction and have three cell vectors, with their volume; stresses
     (n, 6) of atoms, which add up to it: of each pair's virial half for either atom, the symmetric part, in the same
-    unit and order, over the volume of the cell (a heat flux cannot be made of them); dipole
-    (e Angstrom) for structures without periodic directions, about the origin of the coordinates, which matters only
-    for charged ones. Other cases raise PropertyNotImplementedError, as do charges of models that have none.
+    unit and order, over the volume of the cell (a heat flux cannot be made of them); dipole (e Angstrom), the sum of
+    charges times positions as they are given, about the origin of the coordinates, which matters only for charged
+    structures. Of periodic ones only its changes along a path mean something, while molecules stay whole on it
+    (docs/electrostatics.md). Other cases raise PropertyNotImplementedError, as do charges of models that have none.
 
     The neighbour list is kept between calls and shared by all structures that this calculator serves, which may be
     any; only one of them is evaluated at a time, also when several threads ask. Copies (copy.deepcopy, pickle) and
@@ -142,6 +147,7 @@ class So3kratesCalculator(Calculator):
         "coulomb": "cutoff",
         "ewald_accuracy": None,
         "dispersion_tail": False,
+        "electric_field": None,
         "precision": "mixed",
         "threads": None,
         "device": "cpu",
@@ -161,6 +167,7 @@ class So3kratesCalculator(Calculator):
         coulomb: str = "cutoff",
         ewald_accuracy: float | None = None,
         dispersion_tail: bool = False,
+        electric_field: Sequence[float] | None = None,
     ) -> None:
         self._start_without_engine()
         if comm is not None:
@@ -176,6 +183,7 @@ class So3kratesCalculator(Calculator):
             "coulomb": coulomb,
             "ewald_accuracy": ewald_accuracy,
             "dispersion_tail": dispersion_tail,
+            "electric_field": electric_field,
             "precision": precision,
             "threads": threads,
             "device": device,
@@ -284,6 +292,7 @@ class So3kratesCalculator(Calculator):
                 coulomb=parameters["coulomb"],
                 ewald_accuracy=parameters["ewald_accuracy"],
                 dispersion_tail=parameters["dispersion_tail"],
+                electric_field=parameters["electric_field"] or (0.0, 0.0, 0.0),
                 device=device_of_rank(parameters["device"], self.team),
                 **transport,
             )
@@ -347,6 +356,7 @@ class So3kratesCalculator(Calculator):
 
     def _identity_of_settings(self) -> dict[str, Any]:
         path = model_path(self.parameters["model"])
+        field = self.parameters["electric_field"]
         return {
             "model": path.stem,
             "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
@@ -354,6 +364,7 @@ class So3kratesCalculator(Calculator):
                 key: self.parameters[key]
                 for key in ("lr_cutoff", "lr_damping", "coulomb", "ewald_accuracy", "dispersion_tail", "precision")
             },
+            "electric_field": None if field is None else list(field),  # as JSON has it
         }
 
     def cuts_charges(self, atoms: Atoms) -> bool:
@@ -397,7 +408,10 @@ class So3kratesCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """A property of the structure, evaluated if it is not known yet; see the class for units and shapes."""
         with self._lock:
-            return super().get_property(name, atoms, allow_calculation)
+            if name != "dipole":
+                return super().get_property(name, atoms, allow_calculation)
+            charges = super().get_property("charges", atoms, allow_calculation)
+            return None if charges is None else charges @ present(self.atoms).positions
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What differs from the structure of the last evaluation, charge and spin included.
@@ -475,6 +489,8 @@ class So3kratesCalculator(Calculator):
                 check_charge_and_spin(int(atoms.numbers.sum()), state)
             if self.team.leads and self._uses_ewald:
                 warn_of_charged_cell(state.charge, atoms.pbc)
+            if self.team.leads:
+                warn_of_periodic_field(self.parameters["electric_field"], atoms.pbc)
 
     def _evaluate(self, atoms: Atoms, request: Request) -> None:
         self._last = self._lengths(bool(request.pbc.any()))
@@ -495,7 +511,7 @@ class So3kratesCalculator(Calculator):
             results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
         if request.stresses:
             results["stresses"] = full_3x3_to_voigt_6_stress(output["virials"]) / atoms.get_volume()
-        if "charges" in output and not atoms.pbc.any():
+        if "charges" in output and not atoms.pbc.any():  # of periodic ones when it is asked for
             results["dipole"] = output["charges"] @ atoms.positions
         self.results = results
         self._energy_components: dict[str, float] = output["energy_components"]
@@ -542,7 +558,8 @@ class So3kratesCalculator(Calculator):
     def get_energy_components(self, atoms: Atoms | None = None) -> dict[str, float]:
         """The terms of the energy (eV): nn, nn_noshift, zbl, electrostatics, dispersion.
 
-        nn is the network with the atomic shifts, nn_noshift without them.
+        nn is the network with the atomic shifts, nn_noshift without them. electrostatics has the energy in an
+        electric_field too.
 
         >>> from ase.build import molecule
         >>> atoms, calc = molecule("H2O"), So3kratesCalculator()
@@ -593,7 +610,7 @@ class So3kratesCalculator(Calculator):
 
         Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. Raises ValueError for a structure without velocities, and for
-        models of the architecture so3krates-2022, and with coulomb="ewald" or dispersion_tail.
+        models of the architecture so3krates-2022, and with coulomb="ewald", dispersion_tail or electric_field.
 
         >>> from ase.build import molecule
         >>> atoms = molecule("H2O")

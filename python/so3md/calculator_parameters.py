@@ -9,6 +9,7 @@ import numpy as np
 
 from so3md.charge_and_spin import checked_number
 from so3md.devices import checked_device
+from so3md.electric_field import checked_field
 from so3md.loading import model_path
 from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, checked_accuracy, checked_coulomb
 
@@ -37,6 +38,8 @@ def checked_parameter(key: str, value: Any) -> Any:
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{key}: expected True or False, found {value!r}")
         return bool(value)
+    if key == "electric_field":
+        return checked_field(value)
     if value is None and key != "lr_damping":
         return None
     if key in ("lr_cutoff", "lr_damping") and isinstance(value, str) and value == OF_MODEL:

@@ -14,14 +14,10 @@ def has_volume(atoms: Atoms) -> bool:
 
 
 def check_defined(properties: Sequence[str], atoms: Atoms) -> None:
-    """Raise PropertyNotImplementedError for stresses without a volume and dipoles of periodic structures."""
+    """Raise PropertyNotImplementedError for stresses without a volume."""
     stresses = [name for name in ("stress", "stresses") if name in properties]
     if stresses and not has_volume(atoms):
         raise PropertyNotImplementedError(
             f"{stresses[0]}: expected a periodic structure with three cell vectors, found pbc = {atoms.pbc.tolist()} "
             f"and {atoms.cell.rank} cell vectors"
-        )
-    if "dipole" in properties and atoms.pbc.any():
-        raise PropertyNotImplementedError(
-            f"dipole: defined only without periodic directions, found pbc = {atoms.pbc.tolist()}"
         )

@@ -82,6 +82,7 @@ bool PointLists::are_old(const PointSystem& system) const {
 void PointLists::take(const PointSystem& system, const Stream& stream) {
   require_usable_positions(system.n, system.positions);
   stage(system);
+  stage_paths(system);
   update_species(system, false, stream);
 }
 
@@ -92,6 +93,18 @@ void PointLists::stage(const PointSystem& system) {
   for (std::size_t row = 0; row < 3; ++row) std::copy_n(system.cell->vectors()[row].data(), 3, staged_.data() + numbers + 3 * row);
 }
 
+void PointLists::stage_paths(const PointSystem& system) {
+  has_paths_ = system.unwrapped != nullptr;
+  if (!has_paths_) return;
+  staged_paths_.resize(std::size_t{3} * size_of(view_.n_owned));
+  std::copy_n(system.unwrapped, staged_paths_.size(), staged_paths_.data());
+}
+
+AtomPaths PointLists::paths() const {
+  if (has_paths_) return {paths_.data(), result_rows()};
+  return {given_.data(), site_point_.data()};
+}
+
 void PointLists::upload_positions(const Stream& stream) {
   given_.resize(staged_.size());
   copy_to_device(given_.data(), staged_.data(), staged_.size() * sizeof(double), stream);
@@ -100,6 +113,9 @@ void PointLists::upload_positions(const Stream& stream) {
 void PointLists::place(const Stream& stream) {
   upload_positions(stream);
   place_sites_again(stream);
+  if (!has_paths_) return;
+  paths_.resize(staged_paths_.size());
+  copy_to_device(paths_.data(), staged_paths_.data(), staged_paths_.size() * sizeof(double), stream);
 }
 
 void PointLists::place_sites_again(const Stream& stream) {
@@ -135,6 +151,7 @@ void PointLists::build(const PointSystem& system, const Stream& stream) {
   count_neighbours(stream);
   if (shared_) number_shared_sites(system, stream);
   fill_lists(stream);
+  stage_paths(system);
   update_species(system, true, stream);
   ++rebuilds_;
   view_.build = --builds;

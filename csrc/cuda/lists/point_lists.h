@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "cuda/electric_field.h"
 #include "cuda/lists/list_kernels.h"
 #include "cuda/lists/scan.h"
 #include "cuda/seams.h"
@@ -41,6 +42,9 @@ class PointLists {
   /// On the device: [n_owned] row of the results of an atom of the domain.
   const int* result_rows() const { return shared_ ? result_rows_.data() : site_point_.data(); }
 
+  /// Of the owned atoms, valid until the next build.
+  AtomPaths paths() const;
+
   /// The point that shows the atom of a slot. Waits for the device.
   int point_of_slot(int slot, const Stream& stream) const;
 
@@ -61,6 +65,7 @@ class PointLists {
   void require_memory() const;
   void require_memory_for(double bytes) const;
   void stage(const PointSystem& system);
+  void stage_paths(const PointSystem& system);
   void upload_positions(const Stream& stream);
   void update_species(const PointSystem& system, bool rebuilt, const Stream& stream);
 
@@ -89,6 +94,7 @@ class PointLists {
   // Of the last build.
   int n_points_ = 0;
   bool shared_ = false;
+  bool has_paths_ = false;  // apart from the positions
   Cell cell_;
   std::int64_t points_ = -1;
   std::span<const AtomOwner> owners_;
@@ -99,8 +105,9 @@ class PointLists {
   Scan scan_;
   BinSort order_, sorted_sites_;
   PinnedArray<double> staged_;             // positions of the points, then the vectors of the cell
+  PinnedArray<double> staged_paths_;       // of the owned atoms in the order of the results
   DeviceArray<double> given_, positions_;  // the same; [n_sites][3]
-  DeviceArray<double> wrapped_, sorted_positions_;
+  DeviceArray<double> wrapped_, sorted_positions_, paths_;
   DeviceArray<unsigned char> roles_;
   DeviceArray<BoxBits> boxes_;
   DeviceArray<LatticeShift> wraps_, site_shift_, new_site_shift_;

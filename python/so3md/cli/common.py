@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from so3md.devices import checked_device
+from so3md.electric_field import LARGEST_FIELD
 from so3md.limits import Limits
 from so3md.loading import known_models
 from so3md.long_range import COULOMB, EWALD_ACCURACIES, LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, tail_text
@@ -224,6 +225,13 @@ _MODEL_OPTIONS = (
         help="Count dispersion beyond --lr-cutoff too, as of evenly spread atoms: for periodic liquids and crystals.",
     ),
     click.option(
+        "--electric-field",
+        type=Number(-LARGEST_FIELD, LARGEST_FIELD, unit="V/A"),
+        nargs=3,
+        metavar="X Y Z",
+        help="A uniform field in V/Angstrom that acts on the charges of the model.",
+    ),
+    click.option(
         "--device",
         type=DeviceName(),
         default="cpu",
@@ -256,6 +264,7 @@ MODEL_PARAMETERS = (
     "coulomb",
     "ewald_accuracy",
     "dispersion_tail",
+    "electric_field",
     "device",
 )
 

@@ -37,6 +37,7 @@ from so3md.cli.student_options import check_student_options, student_options
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
+from so3md.electric_field import checked_field
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_long_range
 from so3md.lammps_input.text import check_name
@@ -200,6 +201,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         gewald=1 / electrostatics["sigma"] if electrostatics else None,
         ewald_accuracy=options["ewald_accuracy"],
         dispersion_tail=options["dispersion_tail"],
+        electric_field=checked_field(options["electric_field"]),
         student=student,
     )
 

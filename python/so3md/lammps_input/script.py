@@ -67,7 +67,8 @@ class ForceField:
     of a structure without periodic directions. coulomb "ewald" takes the whole periodic sum of the electrostatics, with
     ewald_accuracy as of `So3kratesCalculator`; so does "kspace", by LAMMPS's PPPM, with gewald (1/Angstrom, one over
     the length over which the model smears charges) and the relative accuracy of the forces that PPPM aims at.
-    student: the model of the inner steps, where the settings have an outer_timestep.
+    electric_field: in V/Angstrom, in the frame of the original structure. student: the model of the inner steps, where
+    the settings have an outer_timestep.
     """
 
     model: str
@@ -83,6 +84,7 @@ class ForceField:
     accuracy: float = 1e-5
     ewald_accuracy: float | None = None
     dispersion_tail: bool = False
+    electric_field: Sequence[float] | None = None
     student: str | None = None
 
 
@@ -305,6 +307,9 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
         options["ewald_accuracy"] = _number(force_field.ewald_accuracy)
     if force_field.dispersion_tail:
         options["dispersion_tail"] = "yes"
+    if force_field.electric_field is not None:
+        field = np.round(np.asarray(force_field.electric_field) @ structure.rotation, 12) + 0.0  # no -0
+        options["electric_field"] = " ".join(_number(component) for component in field)
     if force_field.threads is not None:
         options["threads"] = force_field.threads
     if force_field.device != "cpu":

@@ -15,6 +15,7 @@ from so3md.architectures import with_defaults
 from so3md.model_file import ModelFile
 from so3md.reference.graph import Graph, Structure, make_graph
 from so3md.reference.network import EnergyHead, Note
+from so3md.reference.physics import field_energy
 
 
 def ignore(name: str, value: Tensor) -> None:
@@ -109,10 +110,12 @@ class ReferenceModel(nn.Module, ABC):
         lr_damping: float = 2.0,
         intermediates: bool = False,
         dispersion_tail: bool = False,
+        electric_field: Sequence[float] | None = None,
     ) -> dict[str, Any]:
         """Everything about one structure, as NumPy arrays and floats; arguments as in `Structure`.
 
         dispersion_tail: whether dispersion beyond lr_cutoff counts, in a cell that is periodic along all directions.
+        electric_field: a uniform field (3) in V/A, in which charges are at the positions as they are given.
 
         Returns energy (float, eV), energies (n), forces (n, 3) eV/A, virial (3, 3) = dE/d(strain) eV, stress (3, 3)
         eV/A^3 with ASE's sign (periodic with a volume only), charges (n) e, dipole (3) e A, hirshfeld_ratios (n),
@@ -135,6 +138,17 @@ class ReferenceModel(nn.Module, ABC):
             out["energy_components"]["dispersion"] = out["energy_components"]["dispersion"] + tail
             out["energies"] = out["energies"] + tail
             out["energy"] = out["energy"] + tail.sum()
+        if electric_field is not None:
+            if "charges" not in out:
+                raise ValueError("electric_field: this model predicts no charges")
+            strained = r @ (torch.eye(3).to(like) + strain[0])
+            in_field = field_energy(
+                out["charges"], strained, torch.tensor(electric_field, dtype=r.dtype, device=r.device)
+            )
+            parts = out["energy_components"]
+            parts["electrostatics"] = parts.get("electrostatics", torch.zeros_like(in_field)) + in_field
+            out["energies"] = out["energies"] + in_field
+            out["energy"] = out["energy"] + in_field.sum()
         # An isolated atom has no edges, hence no gradient.
         gradient, virial = torch.autograd.grad(
             out["energy"].sum() + 0.0 * (r.sum() + strain.sum()), (r, strain), retain_graph=intermediates

@@ -1,6 +1,6 @@
-"""The pair terms: ZBL repulsion, damped electrostatics, dispersion (eqs. (31) to (40) of docs/theory.md).
+"""The pair terms: ZBL repulsion, damped electrostatics, dispersion (eqs. (31) to (40) of docs/theory.md); fields.
 
-Every energy is a sum over directed edges, so half of a pair's energy belongs to either atom; results are per edge, eV.
+Every energy of pairs is a sum over directed edges, so half of it belongs to either atom; results are per edge, eV.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: fl
         shifted = w * (f - f_cut) + (1 - w) * (f - f_cut - slope_cut * (r - cutoff))
         f = torch.where(r < cutoff, shifted, torch.zeros_like(r))
     return 0.5 * COULOMB_CONSTANT * charges[edges.centre] * charges[edges.neighbour] * f
+
+
+def field_energy(charges: Tensor, positions: Tensor, field: Tensor) -> Tensor:
+    """Energies (n) of charges in a uniform field (3) in V/A, eq. (89); positions (n, 3) along the atoms' paths."""
+    return -charges * (positions @ field)
 
 
 class Dispersion(nn.Module):
