@@ -60,13 +60,14 @@ def test_one_evaluation(tmp_path: Path, ranks: int) -> None:
     assert report.energy == pytest.approx(atoms.get_potential_energy(), abs=DEVICE.component)
 
 
+@pytest.mark.parametrize("field", ["", " electric_field 0.2 -0.1 0.3"], ids=["", "field"])
 @pytest.mark.parametrize(("ranks", "coulomb"), [(1, "cut"), (2, "cut"), (1, "kspace"), (2, "kspace")])
-def test_dynamics(tmp_path: Path, ranks: int, coulomb: str) -> None:
+def test_dynamics(tmp_path: Path, ranks: int, coulomb: str, field: str) -> None:
     """LAMMPS sorts, wraps and hands over atoms when it builds lists: the engine must notice that they are others."""
     reports = {}
     for device in ("cpu", EMULATION):
         (tmp_path / device).mkdir()
-        style = f"so3lr precision double lr_cutoff 5.0 coulomb {coulomb} device {device}"
+        style = f"so3lr precision double lr_cutoff 5.0 coulomb {coulomb} device {device}{field}"
         job = Job(tmp_path / device, water_pair(), pair_style=style)
         if coulomb == "kspace":
             job.commands(KSPACE)
@@ -77,6 +78,10 @@ def test_dynamics(tmp_path: Path, ranks: int, coulomb: str) -> None:
     difference = reports[EMULATION].positions - reports["cpu"].positions
     np.testing.assert_allclose(difference, 0, rtol=0, atol=RANKS_TRAJECTORY)
     np.testing.assert_allclose(reports[EMULATION].charges, reports["cpu"].charges, rtol=0, atol=RANKS_TRAJECTORY)
+    if field:  # force constants of bonds are below 100 eV/A^2
+        np.testing.assert_allclose(
+            reports[EMULATION].forces, reports["cpu"].forces, rtol=0, atol=1e2 * RANKS_TRAJECTORY
+        )
 
 
 def test_atoms_of_another_pair_style_are_no_points(tmp_path: Path) -> None:

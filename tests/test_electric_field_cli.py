@@ -32,7 +32,8 @@ def energy_of(atoms: Atoms, **parameters: object) -> float:
 
 
 def test_md_runs_and_goes_on(dimer: str) -> None:
-    succeed("md", dimer, *OPTIONS, "--steps", "4", "--log-interval", "1", "-o", "run")
+    output = succeed("md", dimer, *OPTIONS, "--steps", "4", "--log-interval", "1", "-o", "run")
+    assert "Electric field 0.08 -0.05 0.11 V/A\n" in output
     succeed("md", "--resume", "run", "--steps", "4")
     record = json.loads(Path("run/run.json").read_text())
     assert record["calculator"]["electric_field"] == record["identity"]["electric_field"] == list(FIELD)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_comparison import assert_equal_to_ase, skewed_waters, waters
+from lammps_comparison import assert_equal_to_ase, of_ase, skewed_waters, waters
 from lammps_runs import needs_lammps
 from lammps_tools import Job, Report, failure
 from test_electric_field import FIELD, hydronium, unwrapped_waters, water_dimer
@@ -71,6 +71,28 @@ def test_beside_other_choices_and_in_other_units(tmp_path: Path) -> None:
     job.report("start")
     options = {"dispersion_tail": True, "coulomb": "ewald", "lr_cutoff": 8.0}
     assert_equal_to_ase(job.run(2)["start"], atoms, electric_field=FIELD, **options)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_beside_a_kspace_style(ranks: int, tmp_path: Path) -> None:
+    """What the field adds does not depend on how charges interact."""
+    atoms, reports = skewed_waters(), []
+    for field in (style(atoms), "so3lr precision double"):
+        folder = tmp_path / str(len(reports))
+        folder.mkdir()
+        job = Job(folder, atoms, f"{field} coulomb kspace")
+        job.commands("kspace_style ewald 1e-6")
+        job.report("start")
+        reports.append(job.run(ranks)["start"])
+    found, without = reports
+    expected, others = of_ase(atoms, electric_field=FIELD), of_ase(atoms)
+    by_field = expected.get_forces() - others.get_forces()
+    np.testing.assert_allclose(found.forces - without.forces, by_field, rtol=0, atol=EXACT.forces)
+    energy = expected.get_potential_energy() - others.get_potential_energy()
+    assert found.energy - without.energy == pytest.approx(energy, rel=0, abs=EXACT.component)
+    assert found.coulomb - without.coulomb == pytest.approx(energy, rel=0, abs=EXACT.component)
+    stress = expected.get_stress(voigt=False) - others.get_stress(voigt=False)
+    np.testing.assert_allclose(found.stress - without.stress, stress, rtol=0, atol=EXACT.stress)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -126,7 +126,7 @@ typedef struct so3md_options {
                                periodic along all three directions. Default 0. */
   int32_t reserved2;        /* 0 */
   double electric_field[3]; /* a uniform field that acts on the charges, x, y, z in V/Angstrom, each from -100 to 100; positions count as
-                               they are given. Default 0: none. */
+                               they are given. In periodic structures: docs/electrostatics.md. Default 0: none. */
 } so3md_options;
 
 /* `size`: sizeof(so3md_options). */

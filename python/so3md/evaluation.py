@@ -249,7 +249,9 @@ def _of_all_ranks(structures: Sequence[Atoms], evaluator: ManyEvaluator, team: T
 
     def own_part(portion: list[Atoms]) -> list[_Outcome]:
         outcomes = evaluator.outcomes(portion[team.rank :: team.size], quiet=True)
-        return [outcome if isinstance(outcome, ValueError) else _as_model(outcome) for _, outcome in outcomes]
+        return [
+            outcome if isinstance(outcome, ValueError) else _as_model(atoms, outcome) for atoms, outcome in outcomes
+        ]
 
     for portion in chunks(structures, team.size):
         own = team.together(partial(own_part, portion))
@@ -258,8 +260,10 @@ def _of_all_ranks(structures: Sequence[Atoms], evaluator: ManyEvaluator, team: T
             yield parts[number % team.size][number // team.size]
 
 
-def _as_model(prediction: Prediction) -> dict[str, Any]:
+def _as_model(atoms: Atoms, prediction: Prediction) -> dict[str, Any]:
     found = {name: getattr(prediction, name) for name in QUANTITIES}
+    if atoms.pbc.any():
+        found["dipole"] = None  # another choice of images has another one
     if prediction.stress is not None:
         found["stress"] = voigt_6_to_full_3x3_stress(prediction.stress)
     return {name: value for name, value in found.items() if value is not None}

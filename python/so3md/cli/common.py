@@ -328,7 +328,7 @@ def warn_of_many_threads(threads: int | None) -> None:
 
 
 def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms], evaluate: bool = False) -> str:
-    """Lines that say which long-range cutoff is used for each kind of structure, and whose choice it is.
+    """Lines that say which long-range cutoff is used for each kind of structure, and whose choice it is; and the field.
 
     evaluate: also how much dispersion lies beyond it, for which a periodic structure is evaluated, with forces. All
     ranks call then.
@@ -345,6 +345,8 @@ def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms
         lines.append(
             "It ends the electrostatics too; --coulomb ewald takes those of all periodic images, without a cutoff"
         )
+    if (field := calculator.parameters["electric_field"]) is not None:
+        lines.append("Electric field {:g} {:g} {:g} V/A".format(*field))
     return "".join(f"{line}\n" for line in lines)
 
 
