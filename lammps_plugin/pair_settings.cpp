@@ -71,12 +71,12 @@ class Parser {
                                                                   {"precision", [this](const auto& word) { set_precision(word); }},
                                                                   {"device", [this](const auto& word) { set_device(word); }},
                                                                   {"threads", [this](const auto& word) { set_threads(word); }}}};
-    std::string known = kField;
+    std::string known;
     for (const auto& [name, setter] : setters) {
       if (keyword == name) return setter;
-      known += ", " + std::string(name);
+      known += std::string(name) + ", ";
     }
-    stop("pair_style so3krates: unknown keyword '" + keyword + "'; the keywords are " + known);
+    stop("pair_style so3krates: unknown keyword '" + keyword + "'; the keywords are " + known + kField);
   }
 
   double number(const std::string& word) { return LAMMPS_NS::utils::numeric(FLERR, word, false, lammps_); }
