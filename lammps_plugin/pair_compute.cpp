@@ -141,6 +141,7 @@ const DomainResults& PairSo3krates::evaluate() {
   const Cell& box = evaluated_box_.emplace(cell());
   Request request{settings_.totals};
   request.totals.cell = &box;
+  request.atomic_virials = vflag_atom != 0 || cvflag_atom != 0;
   request.coulomb = kspace_.get();
   if (kspace_) kspace_->set_rows(atoms_->owned());
   bool failed = false;

@@ -18,7 +18,8 @@ namespace {
 
 constexpr const char* kSyntax =
     "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|ewald|kspace] [ewald_accuracy A] "
-    "[dispersion_tail yes|no] [electric_field X Y Z] [precision mixed|double] [device cpu|cuda|cuda:N] [threads N]";
+    "[ewald_method auto|sum|mesh] [dispersion_tail yes|no] [electric_field X Y Z] [precision mixed|double] "
+    "[device cpu|cuda|cuda:N] [threads N]";
 
 constexpr double kShortestLength = 1e-3, kLongestLength = 1e6;  // A, the bounds of the engine
 constexpr double kLargestTotal = 1e6;                           // charge, e, and spin
@@ -61,12 +62,13 @@ class Parser {
   }
 
   Setter setter_of(const std::string& keyword) {
-    const std::array<std::pair<const char*, Setter>, 10> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
+    const std::array<std::pair<const char*, Setter>, 11> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
                                                                   {"spin", [this](const auto& word) { set_spin(word); }},
                                                                   {"lr_cutoff", [this](const auto& word) { set_cutoff(word); }},
                                                                   {"lr_damping", [this](const auto& word) { set_damping(word); }},
                                                                   {"coulomb", [this](const auto& word) { set_coulomb(word); }},
                                                                   {"ewald_accuracy", [this](const auto& word) { set_accuracy(word); }},
+                                                                  {"ewald_method", [this](const auto& word) { set_method(word); }},
                                                                   {"dispersion_tail", [this](const auto& word) { set_tail(word); }},
                                                                   {"precision", [this](const auto& word) { set_precision(word); }},
                                                                   {"device", [this](const auto& word) { set_device(word); }},
@@ -118,6 +120,15 @@ class Parser {
     settings_.engine.ewald_accuracy = number(word);
     if (!(*settings_.engine.ewald_accuracy >= 1e-12 && *settings_.engine.ewald_accuracy <= 1.0))
       refuse("ewald_accuracy", "an error of forces from 1e-12 to 1 eV/A, whatever the units", word);
+  }
+
+  void set_method(const std::string& word) {
+    try {
+      settings_.engine.ewald_method = parse_ewald_method(word);
+      return;
+    } catch (const std::invalid_argument&) {
+    }
+    refuse("ewald_method", "auto, sum or mesh", word);
   }
 
   void set_tail(const std::string& word) {

@@ -359,15 +359,21 @@ def ewald() -> str:
     """docs/electrostatics.md: what the full periodic sum costs."""
     report = read("ewald")
     rows = [
-        [str(row["atoms"]), f"{100 * row['share']:.1f} %", f"{signed(100 * row['more'], 1)} %"]
+        [
+            str(row["atoms"]),
+            *(f"{100 * row['share'][kind]:.1f} %" for kind in ("sum", "mesh")),
+            row["chosen"],
+            f"{signed(100 * row['more'][row['chosen']], 1)} %",
+        ]
         for row in report["rows"]
+        if row["precision"] == "mixed"
     ]
     machine = report["machine"]
     about = (
         f"Steps of water in turn, `mixed`, 1 thread, on {hardware(machine)}, with a load of "
         f"{machine['load_average_before']:.0f} from other work, which leaves per cents of noise in the last column:"
     )
-    header = ["atoms", "the sum's share of a step", "more than a step with 12 Å, processor's time"]
+    header = ["atoms", "share of a step: sum", "mesh", "chosen", "more than with 12 Å, processor's time"]
     return f"{paragraph(about)}\n\n{table(header, rows)}"
 
 

@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import invalidate_caches
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ EMULATION = "cuda-emulation"
 SIZES = ("192", "20736", "1057536")
 SMALL_SIZES = ("9",)
 
-#: Modules that the parts import -> packages that bring them. cmake and ninja are programs as well.
+#: Modules that the parts import -> packages that bring them. cmake and ninja are programs as well; Eigen is no module.
 NEEDED = {
     "numpy": "numpy",
     "scipy": "scipy",
@@ -56,6 +57,7 @@ NEEDED = {
     "rich": "rich",
     "pybind11": "pybind11",
     "nlohmann_json": "nlohmann-json",
+    "cmeel-eigen": "cmeel-eigen",
     "cmake": "cmake",
     "ninja": "ninja",
     "pytest": "pytest",
@@ -64,7 +66,17 @@ NEEDED = {
 }
 #: Those that machines for computing on GPUs lack as a rule, with what they need in turn; small enough to be carried.
 CARRIED = ("ase", "safetensors", "click", "rich", "markdown-it-py", "mdurl", "pygments", "pybind11", "nlohmann-json")
-CARRIED += ("ninja", "pytest", "iniconfig", "pluggy", "hypothesis", "sortedcontainers", "attrs", "pyyaml")
+CARRIED += (
+    "cmeel-eigen",
+    "ninja",
+    "pytest",
+    "iniconfig",
+    "pluggy",
+    "hypothesis",
+    "sortedcontainers",
+    "attrs",
+    "pyyaml",
+)
 
 Record = dict[str, Any]
 
@@ -223,7 +235,7 @@ def packages(run: Run, seconds: float) -> str:
 def _is_there(module: str) -> bool:
     if module in ("cmake", "ninja") and shutil.which(module):
         return True
-    return find_spec(module) is not None
+    return find_spec(module) is not None or any(distributions(name=module))
 
 
 def _package(wheel: Path) -> str:

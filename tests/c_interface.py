@@ -19,6 +19,7 @@ OK, INPUT, MODEL, VERSION, MEMORY, RUNTIME = range(6)
 ENERGY, FORCES, ATOMIC_VIRIALS = 0, 1, 2
 MIXED, DOUBLE = 0, 1
 CUTOFF, EWALD = 0, 1
+SUM, MESH = 1, 2  # ewald_method
 
 
 class ModelInfo(ctypes.Structure):
@@ -48,7 +49,7 @@ class Options(ctypes.Structure):
         ("lr_damping", c_double),
         ("skin", c_double),
         ("coulomb", c_int32),
-        ("reserved", c_int32),
+        ("ewald_method", c_int32),
         ("ewald_accuracy", c_double),
         ("dispersion_tail", c_int32),
         ("reserved2", c_int32),

@@ -25,6 +25,7 @@ NUMERICAL = (
     "test_engine_symmetry.py",
     "test_engine_variants.py",
     "test_ewald.py",
+    "test_ewald_mesh.py",
     "test_local_domain.py",
     "test_pair_physics.py",
     "test_small_systems.py",

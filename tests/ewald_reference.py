@@ -25,6 +25,25 @@ def smeared_energy(atoms: Atoms, charges: np.ndarray, sigma: float = SIGMA) -> f
     return point_energy(atoms, charges) - screened_energy(atoms, charges, sigma)
 
 
+def wave_sum(
+    positions: np.ndarray, charges: np.ndarray, cell: np.ndarray, sigma: float = SIGMA
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Potentials (n) in eV/e, forces (n, 3) in eV/A and virials (n, 3, 3) in eV of smeared charges, wave by wave."""
+    waves = 2 * np.pi * np.linalg.inv(cell).T
+    bound = 2 * _REACH / sigma
+    k = _grid(np.ceil(bound * np.linalg.norm(cell, axis=1) / (2 * np.pi))) @ waves
+    k = k[(k**2).sum(axis=1) > 0]
+    square = (k**2).sum(axis=1)
+    weights = 4 * np.pi * COULOMB / abs(np.linalg.det(cell)) * np.exp(-square * sigma**2 / 4) / square
+    phases = np.exp(1j * positions @ k.T)
+    fields = weights * (charges @ phases).conj() * phases  # of each atom and wave
+    potentials = fields.real.sum(axis=1)
+    forces = charges[:, None] * (fields.imag @ k)
+    strains = np.einsum("nk,ka,kb,k->nab", fields.real, k, k, 1 / square + sigma**2 / 4)
+    virials = charges[:, None, None] * (strains - 0.5 * potentials[:, None, None] * np.eye(3))
+    return potentials - 2 * COULOMB / (sigma * np.sqrt(np.pi)) * charges, forces, virials
+
+
 def point_energy(atoms: Atoms, charges: np.ndarray) -> float:
     """Energy of point charges, by Ewald's sum."""
     length = 0.35 * atoms.get_volume() ** (1 / 3)

@@ -50,6 +50,7 @@ SYSTEMS: dict[str, Callable[[], tuple[Atoms, float | None]]] = {
 MOVED = "after molecular dynamics"
 MIXED = "water in mixed precision"
 EWALD = "triclinic water without a cutoff of charges"
+MESH = "triclinic water without a cutoff of charges, on a mesh"
 TAIL = "triclinic water with dispersion beyond the cutoff"
 FIELD = "triclinic water in an electric field"
 
@@ -85,6 +86,9 @@ def results_of_all(comm: Any = None) -> dict[str, dict[str, Any]]:
     atoms, _ = SYSTEMS["triclinic"]()
     atoms.calc = make_calculator(comm=comm, coulomb="ewald")
     found[EWALD] = results(atoms)
+    atoms, _ = SYSTEMS["triclinic"]()
+    atoms.calc = make_calculator(comm=comm, coulomb="ewald", ewald_method="mesh")
+    found[MESH] = results(atoms)
     atoms, _ = SYSTEMS["triclinic"]()
     atoms.calc = make_calculator(comm=comm, dispersion_tail=True)
     found[TAIL] = results(atoms)

@@ -128,11 +128,12 @@ def setup_script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def environment_of_a_build(root: Path, version: str, files: dict[str, str]) -> Path:
     """Packages installed where pip builds, as the two whose headers lie in and outside of the package do."""
     site = root / "lib" / "python3" / "site-packages"
-    for name in ("pybind11", "mpich"):
-        info = site / f"{name}-{version}.dist-info"
+    for name in ("pybind11", "mpich", "cmeel-eigen"):
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        own = [path for path in files if name in path] + [f"{info.name}/METADATA", f"{info.name}/RECORD"]
+        own = [path for path in files if name.partition("-")[0] in path]
+        own += [f"{info.name}/METADATA", f"{info.name}/RECORD"]
         (info / "RECORD").write_text("".join(f"{path},,\n" for path in own))
     for path, text in files.items():
         (site / path).parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,7 @@ def test_headers_stay_where_they_are_from_build_to_build(
 ) -> None:
     """pip builds in a new place each time; what the compiler sees must not move, or everything is compiled again."""
     files = {"pybind11/include/p.h": "p", "pybind11/library.so": "big", "../../../include/mpich.h": "m"}
+    files |= {"cmeel.prefix/include/unsupported/Eigen/FFT": "f", "cmeel.prefix/bin/tool": "big"}
     headers, seen = tmp_path / "headers", []
     for number, version in enumerate(("1.0", "1.0", "2.0")):
         site = environment_of_a_build(tmp_path / f"env{number}", version, files)
@@ -154,7 +156,8 @@ def test_headers_stay_where_they_are_from_build_to_build(
         seen.append({path: path.stat().st_mtime_ns for path in headers.rglob("*") if path.is_file()})
     names = {str(path.relative_to(headers)) for path in seen[0]}
     assert {"lib/python/site-packages/pybind11/include/p.h", "include/mpich.h"} <= names
-    assert not any(name.endswith(".so") for name in names)
+    assert "lib/python/site-packages/cmeel.prefix/include/unsupported/Eigen/FFT" in names
+    assert not any(name.endswith((".so", "tool")) for name in names)
     assert seen[1] == seen[0]  # untouched
     assert not any("1.0" in str(path) for path in headers.rglob("*"))  # of an old version, nothing is left
 

@@ -325,12 +325,13 @@ def test_models_without_charges_are_refused(toy_model: Callable[..., Path]) -> N
 
 
 def test_a_cell_beyond_memory_is_refused() -> None:
-    with pytest.raises(ValueError, match="million wave vectors"):
-        evaluated(alone_in_a_box(molecule("H2O"), 2000.0))
+    for method, needed in (("auto", "million points of a mesh"), ("sum", "million wave vectors.*ewald_method 'mesh'")):
+        with pytest.raises(ValueError, match=needed):
+            evaluated(alone_in_a_box(molecule("H2O"), 2000.0), ewald_method=method)
 
 
 def test_a_sum_that_takes_longer_than_the_rest_is_warned_of() -> None:
-    box = alone_in_a_box(molecule("H2O"), 200.0)
+    box = alone_in_a_box(molecule("H2O"), 300.0)
     box.calc = ewald(precision="mixed")
     with pytest.warns(UserWarning, match="times as long as the rest of a step.*pppm"):
         box.get_potential_energy()

@@ -10,6 +10,7 @@ import pytest
 from lammps_comparison import assert_equal_to_ase, moved, skewed_waters, waters
 from lammps_runs import needs_lammps
 from lammps_tools import Job, failure
+from test_cuda_errors import EMULATION, needs_emulation
 from tolerances import EXACT, RANKS
 
 pytestmark = [
@@ -31,6 +32,15 @@ def test_same_as_ase_on_any_number_of_ranks(ranks: int, charge: int, tmp_path: P
     report = job.run(ranks)["start"]
     assert_equal_to_ase(report, atoms, charge=charge, coulomb="ewald")
     assert report.long_range == 0.0
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("charge", [0, 1])
+def test_mesh_gives_what_the_sum_gives_in_ase(ranks: int, charge: int, tmp_path: Path) -> None:
+    atoms = skewed_waters()
+    job = Job(tmp_path, atoms, f"{STYLE} ewald_method mesh charge {charge}")
+    job.report("start")
+    assert_equal_to_ase(job.run(ranks)["start"], atoms, charge=charge, coulomb="ewald", ewald_method="sum")
 
 
 def test_without_charges_in_the_atom_style_and_in_other_units(tmp_path: Path) -> None:
@@ -115,6 +125,10 @@ BAD_COMMANDS = {
         r"coulomb cut would count the charges twice",
     ),
     "no accuracy": (f"pair_style so3krates {STYLE} ewald_accuracy 0", r"ewald_accuracy: expected .* found 0"),
+    "no method": (
+        f"pair_style so3krates {STYLE} ewald_method pme",
+        r"ewald_method: expected auto, sum or mesh, found pme",
+    ),
     "a heat flux": ("compute flux all so3krates/heat/flux", r"no flux of coulomb ewald: use coulomb cut"),
 }
 
@@ -129,3 +143,10 @@ def test_what_cannot_be_done_is_said(name: str, ranks: int, tmp_path: Path) -> N
         job.commands("thermo_style custom step c_flux[1]")
     job.commands("run 0")
     assert re.search(message, failure(job, ranks))
+
+
+@needs_emulation
+def test_gpus_have_no_mesh(tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(2, 2, 2), f"{STYLE} ewald_method mesh device {EMULATION}")
+    job.commands("run 0")
+    assert "ewald_method 'mesh' is for the CPU" in failure(job)

@@ -20,6 +20,7 @@ from parallel_runs import finish, mpiexec, run, run_checks, start
 from parallel_systems import (
     EWALD,
     FIELD,
+    MESH,
     MIXED,
     MOVED,
     SYSTEMS,
@@ -89,9 +90,9 @@ def check(found: dict[str, float], n_atoms: int) -> None:
 def test_results_in_double_precision_are_those_of_one_process(report: dict):
     for name, make in SYSTEMS.items():
         check(report[name], len(make()[0]))
-    for name in (EWALD, TAIL, FIELD):
+    for name in (EWALD, MESH, TAIL, FIELD):
         check(report[name], len(SYSTEMS["triclinic"]()[0]))
-    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD, TAIL, FIELD):
+    for name in ("water", "triclinic", "thinner than the cutoffs", EWALD, MESH, TAIL, FIELD):
         assert {"stress", "stresses"} <= report[name].keys()
 
 

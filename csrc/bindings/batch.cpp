@@ -42,7 +42,7 @@ py::array_t<double> energy_columns(const std::vector<EnergyComponents>& energies
 std::unique_ptr<BatchEvaluator> make_batch_engine(std::shared_ptr<const Model> model, const std::string& precision, std::int64_t threads,
                                                   std::optional<double> lr_cutoff, double lr_damping, const std::string& device,
                                                   const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail,
-                                                  const Vec3& electric_field) {
+                                                  const Vec3& electric_field, const std::string& ewald_method) {
   EngineOptions options;
   options.device = parse_device(device);
   options.precision = parse_precision(precision);
@@ -50,6 +50,7 @@ std::unique_ptr<BatchEvaluator> make_batch_engine(std::shared_ptr<const Model> m
   options.dispersion_damping = lr_damping;
   options.coulomb = parse_coulomb(coulomb);
   options.ewald_accuracy = ewald_accuracy;
+  options.ewald_method = parse_ewald_method(ewald_method);
   options.dispersion_tail = dispersion_tail;
   options.electric_field = {electric_field[0], electric_field[1], electric_field[2]};
   check_threads(threads);
@@ -118,7 +119,7 @@ void bind_batch(py::module_& module) {
       .def(py::init(&make_batch_engine), py::arg("model"), py::arg("precision") = "mixed", py::arg("threads") = 0,
            py::arg("lr_cutoff") = 12.0, py::arg("lr_damping") = 2.0, py::arg("device") = "cpu", py::arg("coulomb") = "cutoff",
            py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false,
-           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"))
+           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"), py::arg("ewald_method") = "auto")
       .def("evaluate", &evaluate_batch, py::arg("sizes"), py::arg("numbers"), py::arg("positions"), py::arg("cells"), py::arg("pbc"),
            py::arg("charges"), py::arg("spins"), py::arg("forces") = true, py::arg("virials") = false)
       .def_property_readonly("threads", &BatchEvaluator::threads);

@@ -23,6 +23,7 @@ void bind_dispersion_tail(py::module_& module);
 // What only tests and timings use (testing_*.cpp).
 void bind_domain(py::module_& module);
 void bind_physics(py::module_& module);
+void bind_ewald(py::module_& module);
 void bind_functions(py::module_& module);
 void bind_heat_flux(py::module_& module);
 

@@ -51,12 +51,12 @@ class PythonEngine {
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
                double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device,
                const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail, const Vec3& electric_field,
-               std::unique_ptr<Transport> transport, bool device_messages)
+               const std::string& ewald_method, std::unique_ptr<Transport> transport, bool device_messages)
       : precision_(precision),
         transport_(transport.get()),
         evaluator_(std::move(model),
                    options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail,
-                           electric_field, device_messages),
+                           electric_field, ewald_method, device_messages),
                    threads, skin, std::move(transport)) {
     if (leads()) warn(evaluator_.engine().table_warning());
   }
@@ -69,7 +69,7 @@ class PythonEngine {
     Totals totals;
     {
       py::gil_scoped_release release;
-      results = &evaluator_.evaluate(system, forces);
+      results = &evaluator_.evaluate(system, forces, virials);
       totals = sum(*results);
     }
     ++evaluations_;
@@ -84,7 +84,7 @@ class PythonEngine {
     std::vector<LayerFeatures> features;
     {
       py::gil_scoped_release release;
-      evaluator_.evaluate(system, false, &features);
+      evaluator_.evaluate(system, false, false, &features);
     }
     const Hyperparameters& hyper = evaluator_.model().hyper;
     py::dict out;
@@ -244,10 +244,11 @@ class PythonEngine {
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
                                std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device, const std::string& coulomb,
                                std::optional<double> ewald_accuracy, bool dispersion_tail, const Vec3& electric_field,
-                               bool device_messages) {
+                               const std::string& ewald_method, bool device_messages) {
     EngineOptions out;
     out.coulomb = parse_coulomb(coulomb);
     out.ewald_accuracy = ewald_accuracy;
+    out.ewald_method = parse_ewald_method(ewald_method);
     out.dispersion_tail = dispersion_tail;
     out.electric_field = {electric_field[0], electric_field[1], electric_field[2]};
     out.device_messages = device_messages;
@@ -315,10 +316,10 @@ std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, co
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
                                           const py::object& transport, bool skip_nonlocal, const std::string& device,
                                           const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail,
-                                          const Vec3& electric_field) {
+                                          const Vec3& electric_field, const std::string& ewald_method) {
   check_threads(threads);
   return std::make_unique<PythonEngine>(std::move(model), precision, static_cast<int>(threads), lr_cutoff, lr_damping, skin, tabulate,
-                                        skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail, electric_field,
+                                        skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail, electric_field, ewald_method,
                                         transport.is_none() ? nullptr : make_python_transport(transport),
                                         py::getattr(transport, "device_memory", py::bool_(false)).cast<bool>());
 }
@@ -335,7 +336,7 @@ void bind_engine(py::module_& module) {
            py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none(),
            py::arg("skip_nonlocal") = true, py::arg("device") = "cpu", py::arg("coulomb") = "cutoff",
            py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false,
-           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"))
+           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"), py::arg("ewald_method") = "auto")
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false)
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

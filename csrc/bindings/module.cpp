@@ -42,6 +42,7 @@ PYBIND11_MODULE(_engine, module) {
   so3md::bind_dispersion_tail(module);
   so3md::bind_domain(module);
   so3md::bind_physics(module);
+  so3md::bind_ewald(module);
   so3md::bind_functions(module);
   so3md::bind_heat_flux(module);
 }

@@ -45,7 +45,7 @@ Key key_of(const Model& model, const System& system) {
 struct BatchEvaluator::Task {
   std::span<const System> systems;
   std::vector<std::int64_t> first_atom;  // of each system in the results
-  bool forces;
+  bool forces, atom_virials;
   BatchResults& results;
 };
 
@@ -74,6 +74,7 @@ class BatchEvaluator::Worker {
         if (batch.empty()) return;
         Request request{task.systems[index_of(batch[0])].totals, task.forces};
         request.systems = &ranges;
+        request.atomic_virials = task.atom_virials;
         Domain domain = domain_.domain();
         if (!options_.electric_field.is_zero()) domain.unwrapped = unwrapped_.data();
         store(task, batch, engine_->evaluate(domain, species_.data(), halo_, request));
@@ -200,7 +201,7 @@ std::vector<BatchEvaluator::Batch> BatchEvaluator::group(std::span<const System>
 
 BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forces, bool atom_virials) {
   BatchResults results;
-  Task task{systems, {}, forces, results};
+  Task task{systems, {}, forces, atom_virials, results};
   std::int64_t total = 0;
   for (const System& system : systems) {
     task.first_atom.push_back(total);

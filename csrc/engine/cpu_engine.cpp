@@ -10,9 +10,9 @@
 #include "common/index.h"
 #include "engine/create_network.h"
 #include "evaluation/stage_order.h"
+#include "physics/all_images.h"
 #include "physics/dispersion_tail.h"
 #include "physics/electric_field.h"
-#include "physics/ewald_sum.h"
 #include "physics/long_range.h"
 #include "physics/zbl.h"
 
@@ -38,8 +38,7 @@ class EngineOf final : public Engine {
         kernels_(kernels<Real>()),
         cutoff_(model_->hyper),
         zbl_(*model_) {
-    if (uses_ewald(*model_, options_))
-      ewald_ = std::make_unique<EwaldSum<Real>>(kernels_.ewald, model_->hyper.electrostatics_sigma, options_.force_accuracy(), pool_);
+    if (uses_ewald(*model_, options_)) ewald_ = std::make_unique<AllImages<Real>>(kernels_.ewald, ewald_settings(*model_, options_), pool_);
     // Without a cutoff, there are no systems that have one.
     if (options_.dispersion_tail && std::isfinite(options_.long_range_cutoff))
       tail_.emplace(*model_, options_.long_range_cutoff, options_.dispersion_damping);
@@ -195,6 +194,7 @@ class EngineOf final : public Engine {
       if (request_.forces) {
         atoms.forces = results_.forces.data() + 3 * first;
         atoms.virials = results_.virials.data() + 9 * first;
+        atoms.atomic_virials = request_.atomic_virials;
       }
       ewald_->evaluate(atoms, *systems_.cells[index_of(s)], systems_.num_atoms[index_of(s)], *halo_);
     }
@@ -332,8 +332,8 @@ class EngineOf final : public Engine {
   const KernelTable<Real>& kernels_;
   Cutoff cutoff_;
   Zbl zbl_;
-  std::optional<DispersionTail> tail_;     // if it counts
-  std::unique_ptr<EwaldSum<Real>> ewald_;  // null: charges interact in pairs
+  std::optional<DispersionTail> tail_;      // if it counts
+  std::unique_ptr<AllImages<Real>> ewald_;  // null: charges interact in pairs
   Stopwatch watch_;
 
   const Domain* domain_ = nullptr;

@@ -150,7 +150,7 @@ Domain Evaluator::domain(const System& system) {
   return domain;
 }
 
-const DomainResults& Evaluator::evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features) {
+const DomainResults& Evaluator::evaluate(const System& system, bool forces, bool atomic_virials, std::vector<LayerFeatures>* features) {
   const Cell cell = system.make_cell();
   check_system(*model_, options_, system, cell);
   if (system.n == 0) {
@@ -162,6 +162,7 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, std:
   engine_lists_ = engine_->makes_lists() && features == nullptr;
   Request request{system.totals, forces, features};
   request.totals.cell = &cell;
+  request.atomic_virials = atomic_virials;
   if (engine_lists_) return evaluate_points(system, request);
   update_lists(system, cell);
   set_species(system);

@@ -55,8 +55,10 @@ class Evaluator {
 
   /// Results of the atoms(); energies are sums over them. Valid until the next call. Throws std::invalid_argument with a finished message
   /// for input that cannot be evaluated, the same in all processes; std::runtime_error for what only this process cannot do, while others
-  /// wait for it. One call at a time; collective over the processes, which must all give the same system.
-  const DomainResults& evaluate(const System& system, bool forces, std::vector<LayerFeatures>* features = nullptr);
+  /// wait for it. One call at a time; collective over the processes, which must all give the same system. Without `atomic_virials` their
+  /// sum is right, as Request says.
+  const DomainResults& evaluate(const System& system, bool forces, bool atomic_virials = true,
+                                std::vector<LayerFeatures>* features = nullptr);
 
   /// Heat flux at `velocities` ([n][3], A per unit of time), evaluated on the CPU whatever the device. As evaluate() for all else.
   HeatFluxShares heat_flux(const System& system, const double* velocities);

@@ -23,6 +23,7 @@
 #include "model/model.h"
 #include "network/any_network.h"
 #include "physics/electric_field.h"
+#include "physics/ewald_plan.h"
 
 namespace so3md {
 
@@ -45,11 +46,12 @@ struct EngineOptions {
   double long_range_cutoff = 12.0;  ///< R of electrostatics and dispersion, A; infinity: none
   Coulomb coulomb = Coulomb::cutoff;
   std::optional<double> ewald_accuracy;  ///< of forces, eV/A, see physics/wave_vectors.h; if not given, beyond that of the precision
-  double dispersion_damping = 2.0;       ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
-  bool dispersion_tail = false;          ///< count the dispersion beyond R too, as physics/dispersion_tail.h does
-  ElectricField electric_field;          ///< in which the charges are; needs unwrapped positions
-  std::optional<bool> tabulate;          ///< radial filters from splines; if not given, in `mixed` where they are good enough
-  bool skip_nonlocal = true;             ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
+  EwaldMethod ewald_method = EwaldMethod::automatic;
+  double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
+  bool dispersion_tail = false;     ///< count the dispersion beyond R too, as physics/dispersion_tail.h does
+  ElectricField electric_field;     ///< in which the charges are; needs unwrapped positions
+  std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` where they are good enough
+  bool skip_nonlocal = true;        ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
 
   RadialTables radial_tables() const {
     if (tabulate) return *tabulate ? RadialTables::always : RadialTables::none;
@@ -121,6 +123,7 @@ struct Request {
   std::vector<LayerFeatures>* features = nullptr;  ///< filled with the features of every layer; not with evaluate_points()
   ChargePotential* coulomb = nullptr;              ///< takes the place of the engine's sum over charges
   const SystemRanges* systems = nullptr;           ///< of several in the domain; null: it is one; not with evaluate_points()
+  bool atomic_virials = true;  ///< without, only the sum of virials has a meaning, which a particle mesh gives in less time
 };
 
 /// Which long-range terms an evaluation has.
@@ -218,6 +221,9 @@ void check_nonlocal_cell(const Model& model, const Cell& cell);
 /// Whether the charges of the model interact with all periodic images.
 bool uses_ewald(const Model& model, const EngineOptions& options);
 
+/// How they do; for a device, which has no mesh, by a sum over waves.
+EwaldSettings ewald_settings(const Model& model, const EngineOptions& options);
+
 /// Throws std::invalid_argument with a finished message for a system whose electrostatics the options do not allow.
 void check_electrostatics(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);
 
@@ -227,10 +233,11 @@ void check_dispersion_tail(const EngineOptions& options, const Cell& cell);
 /// Where the Ewald sum takes longer than all else of a step, in one line that says so; else empty.
 std::string ewald_warning(const Model& model, const EngineOptions& options, const Cell& cell, double num_atoms);
 
-/// Throws std::invalid_argument for lengths that make no sense, with a finished message.
+/// Throws std::invalid_argument for lengths that make no sense, and for what a device does not have, with a finished message.
 void check_options(const EngineOptions& options);
 
 /// From the name that users give. Throws std::invalid_argument.
 Coulomb parse_coulomb(const std::string& name);
+EwaldMethod parse_ewald_method(const std::string& name);
 
 }  // namespace so3md

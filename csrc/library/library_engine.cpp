@@ -27,6 +27,14 @@ Coulomb parse_coulomb(int number) {
   throw std::invalid_argument("coulomb is " + std::to_string(number) + ": expected SO3MD_COULOMB_CUTOFF or SO3MD_COULOMB_EWALD");
 }
 
+EwaldMethod parse_ewald_method(int number) {
+  if (number == SO3MD_EWALD_AUTO) return EwaldMethod::automatic;
+  if (number == SO3MD_EWALD_SUM) return EwaldMethod::sum;
+  if (number == SO3MD_EWALD_MESH) return EwaldMethod::mesh;
+  throw std::invalid_argument("ewald_method is " + std::to_string(number) +
+                              ": expected SO3MD_EWALD_AUTO, SO3MD_EWALD_SUM or SO3MD_EWALD_MESH");
+}
+
 bool parse_switch(int number, const char* name) {
   if (number == 0 || number == 1) return number == 1;
   throw std::invalid_argument(std::string(name) + " is " + std::to_string(number) + ": expected 1 (yes) or 0 (no)");
@@ -50,6 +58,7 @@ LibraryEngine::LibraryEngine(std::shared_ptr<const Model> model, const so3md_opt
   options_.precision = parse_precision(options.precision);
   options_.device = parse_device(options.device == nullptr ? "cpu" : options.device);
   options_.coulomb = parse_coulomb(options.coulomb);
+  options_.ewald_method = parse_ewald_method(options.ewald_method);
   if (options.ewald_accuracy != 0.0) options_.ewald_accuracy = options.ewald_accuracy;
   options_.dispersion_tail = parse_switch(options.dispersion_tail, "dispersion_tail");
   const double* field = options.electric_field;
@@ -127,7 +136,7 @@ so3md_results LibraryEngine::evaluate(const so3md_system& from, int what) {
   check_electrons(system);
   chosen.used = true;
   const bool forces = (what & SO3MD_FORCES) != 0;
-  const DomainResults& found = evaluator.evaluate(system, forces);
+  const DomainResults& found = evaluator.evaluate(system, forces, (what & SO3MD_ATOMIC_VIRIALS) != 0);
 
   so3md_results results{};
   results.num_atoms = system.n;

@@ -7,6 +7,7 @@
 
 #include "common/formula.h"
 #include "common/index.h"
+#include "physics/sum_in_parts.h"
 
 namespace so3md {
 
@@ -49,11 +50,7 @@ void EwaldSum<Real>::evaluate(const EwaldAtoms& atoms, const Cell& cell, double 
   set_turns(atoms);
   EwaldStep<Real> now = step(atoms);
   sum_waves(now, atoms.n);
-  for (std::size_t first = 0; first < sums_.size();) {  // as the number of values is an int
-    const std::size_t count = std::min<std::size_t>(sums_.size() - first, 1 << 24);
-    halo.sum(sums_.data() + first, static_cast<int>(count));
-    first += count;
-  }
+  sum_in_parts(sums_, halo);
   set_factors(atoms.forces != nullptr);
   now.factors = factors_.data();
   now.moments = moments_.data();

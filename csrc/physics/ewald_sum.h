@@ -1,4 +1,4 @@
-// Electrostatics of all periodic images, without a cutoff: the order of the steps of an Ewald sum (docs/theory.md, section 5).
+// Electrostatics of all periodic images, without a cutoff: the order of the steps of an Ewald sum (docs/theory.md, section 11).
 //
 // Charges interact as erf(r/s)/r, which has no short-ranged part: the sum over reciprocal space is all of it.
 #pragma once
@@ -11,19 +11,9 @@
 #include "geometry/cell.h"
 #include "halo/halo_exchange.h"
 #include "physics/ewald.h"
+#include "physics/ewald_atoms.h"
 
 namespace so3md {
-
-/// Rows of the atoms of one system that this process owns. Results are added, except that of potentials, which is set.
-struct EwaldAtoms {
-  int n = 0;
-  const double* positions = nullptr;  ///< [n][3], A; any image of an atom
-  const double* charges = nullptr;    ///< [n], e
-  double* potentials = nullptr;       ///< [n] dE/dq, eV/e
-  double* energies = nullptr;         ///< [n] half of charge times potential, eV
-  double* forces = nullptr;           ///< [n][3] at fixed charges, eV/A; null: neither these nor virials are wanted
-  double* virials = nullptr;          ///< [n][9] whose sum is dE/dstrain at fixed charges, eV
-};
 
 template <class Real>
 class EwaldSum {

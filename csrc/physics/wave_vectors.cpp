@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <stdexcept>
-#include <string>
 
 #include "common/formula.h"
-#include "common/number_text.h"
 
 namespace so3md {
 
 namespace {
 
 using std::numbers::pi;
-
-// Of wave vectors, at 112 bytes in single precision: a cell of 450 A.
-constexpr double kMostEntries = 4e6;
 
 double dot(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 
@@ -106,25 +100,6 @@ double longest_wave_vector(double density, double sigma, double accuracy) {
     (ewald_force_error(density, sigma, middle) > accuracy ? low : high) = middle;
   }
   return high;
-}
-
-void check_ewald_cell(const Cell& cell, double num_atoms, double sigma, double accuracy) {
-  int directions = 0;
-  for (int k = 0; k < 3; ++k) directions += cell.periodic(k) ? 1 : 0;
-  if (directions == 0)
-    throw std::invalid_argument(
-        "coulomb 'ewald' is for systems that are periodic in all three directions, and this one is a molecule: use coulomb 'cutoff' with "
-        "no "
-        "long-range cutoff, which leaves nothing out either");
-  if (directions < 3)
-    throw std::invalid_argument("coulomb 'ewald' is for systems that are periodic in all three directions, and this one is periodic in " +
-                                std::to_string(directions) +
-                                ": use coulomb 'cutoff', or make all directions periodic with enough vacuum between the images");
-  const double entries = estimate_entries(cell.volume(), longest_wave_vector(num_atoms / cell.volume(), sigma, accuracy));
-  if (entries > kMostEntries)
-    throw std::invalid_argument("the cell has a volume of " + number_text(cell.volume()) + " A^3, for which coulomb 'ewald' would need " +
-                                number_text(4e-6 * entries) + " million wave vectors, and " + number_text(4e-6 * kMostEntries) +
-                                " million are the most: use a smaller cell, or coulomb kspace with pppm in LAMMPS");
 }
 
 }  // namespace so3md

@@ -44,8 +44,4 @@ double ewald_force_error(double density, double sigma, double longest);
 /// The shortest bound (1/A) whose error is at most `accuracy`.
 double longest_wave_vector(double density, double sigma, double accuracy);
 
-/// `accuracy` (eV/A) is that of forces, see longest_wave_vector(). Throws std::invalid_argument with a finished message for a system that
-/// is not periodic in all directions, or so large that it would take more wave vectors than there is memory for.
-void check_ewald_cell(const Cell& cell, double num_atoms, double sigma, double accuracy);
-
 }  // namespace so3md

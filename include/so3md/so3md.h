@@ -105,6 +105,13 @@ enum {
   SO3MD_COULOMB_EWALD = 1   /* with all periodic images, without a cutoff; for structures that are periodic along all three directions */
 };
 
+/* How EWALD adds up images. */
+enum {
+  SO3MD_EWALD_AUTO = 0, /* what takes less time */
+  SO3MD_EWALD_SUM = 1,  /* a sum over waves and atoms, whose time grows with the square of their number */
+  SO3MD_EWALD_MESH = 2  /* a particle mesh; not on GPUs */
+};
+
 /* In place of a length: the one that the model was made for, which may differ between periodic systems and molecules. */
 #define SO3MD_OF_MODEL (-1.0)
 
@@ -119,7 +126,7 @@ typedef struct so3md_options {
   double skin;           /* what neighbour lists hold beyond the cutoffs, Angstrom; they are built anew when atoms have moved by half of it.
                             Default 0.5. Changes no result beyond rounding. */
   int32_t coulomb;       /* SO3MD_COULOMB_...; default CUTOFF */
-  int32_t reserved;      /* 0 */
+  int32_t ewald_method;  /* SO3MD_EWALD_...; default AUTO */
   double ewald_accuracy; /* error that forces may have by EWALD in a system of charges of 1 e, eV/Angstrom, 1e-12 to 1; 0 (default): less
                             than that of the precision */
   int32_t dispersion_tail;  /* 1: dispersion beyond lr_cutoff counts too, as if atoms were spread evenly there; for structures that are

@@ -86,6 +86,7 @@ class Engine:
         ewald_accuracy: float | None = None,
         dispersion_tail: bool = False,
         electric_field: Sequence[float] = (0.0, 0.0, 0.0),
+        ewald_method: str = "auto",
     ) -> None: ...
     def evaluate(
         self,
@@ -145,6 +146,7 @@ class BatchEngine:
         ewald_accuracy: float | None = None,
         dispersion_tail: bool = False,
         electric_field: Sequence[float] = (0.0, 0.0, 0.0),
+        ewald_method: str = "auto",
     ) -> None: ...
     def evaluate(
         self,
@@ -236,6 +238,29 @@ def pair_physics(
     virial: bool = True,
     precision: str = "double",
 ) -> dict[str, _Floats]: ...
+def ewald_mesh(
+    *,
+    positions: ArrayLike,
+    charges: ArrayLike,
+    cell: ArrayLike,
+    points: Sequence[int],
+    order: int,
+    sigma: float = 4.0,
+    threads: int = 1,
+    forces: bool = True,
+    atomic_virials: bool = True,
+) -> dict[str, NDArray[np.float64]]: ...
+def fourier_mesh(mesh: ArrayLike, threads: int = 1) -> tuple[NDArray[np.complex128], NDArray[np.float64]]: ...
+def ewald_plan(
+    *,
+    cell: ArrayLike,
+    num_atoms: float,
+    sigma: float = 4.0,
+    accuracy: float,
+    method: str = "auto",
+    single_precision: bool = False,
+    processes: float = 1.0,
+) -> dict[str, Any]: ...
 def zbl_edges(
     *,
     elements: Sequence[int],

@@ -90,6 +90,8 @@ class So3kratesCalculator(Calculator):
             A charged structure is neutralised by a uniform background. See docs/electrostatics.md.
         ewald_accuracy: the error of forces (eV/Angstrom) that "ewald" may have in a system of charges of 1 e.
             None: less than that of the precision (1e-7 in "mixed", 1e-11 in "double").
+        ewald_method: how "ewald" adds up images: "sum", over waves and atoms; "mesh", a particle mesh, whose time grows
+            no faster than the number of atoms, not on GPUs; "auto": what takes less time.
         dispersion_tail: whether dispersion beyond lr_cutoff counts, as if atoms were spread evenly there, in structures
             that are periodic along all three directions: for liquids and crystals, see docs/electrostatics.md.
         electric_field: three components (V/Angstrom) of a uniform field in which the charges of the model are, at the
@@ -146,6 +148,7 @@ class So3kratesCalculator(Calculator):
         "lr_damping": OF_MODEL,
         "coulomb": "cutoff",
         "ewald_accuracy": None,
+        "ewald_method": "auto",
         "dispersion_tail": False,
         "electric_field": None,
         "precision": "mixed",
@@ -168,6 +171,7 @@ class So3kratesCalculator(Calculator):
         ewald_accuracy: float | None = None,
         dispersion_tail: bool = False,
         electric_field: Sequence[float] | None = None,
+        ewald_method: str = "auto",
     ) -> None:
         self._start_without_engine()
         if comm is not None:
@@ -182,6 +186,7 @@ class So3kratesCalculator(Calculator):
             "lr_damping": lr_damping,
             "coulomb": coulomb,
             "ewald_accuracy": ewald_accuracy,
+            "ewald_method": ewald_method,
             "dispersion_tail": dispersion_tail,
             "electric_field": electric_field,
             "precision": precision,
@@ -291,6 +296,7 @@ class So3kratesCalculator(Calculator):
                 lr_damping=lengths.damping,
                 coulomb=parameters["coulomb"],
                 ewald_accuracy=parameters["ewald_accuracy"],
+                ewald_method=parameters["ewald_method"],
                 dispersion_tail=parameters["dispersion_tail"],
                 electric_field=parameters["electric_field"] or (0.0, 0.0, 0.0),
                 device=device_of_rank(parameters["device"], self.team),

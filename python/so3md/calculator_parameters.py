@@ -11,7 +11,14 @@ from so3md.charge_and_spin import checked_number
 from so3md.devices import checked_device
 from so3md.electric_field import checked_field
 from so3md.loading import model_path
-from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, checked_accuracy, checked_coulomb
+from so3md.long_range import (
+    LARGEST_LENGTH,
+    OF_MODEL,
+    SMALLEST_LENGTH,
+    checked_accuracy,
+    checked_coulomb,
+    checked_method,
+)
 
 PRECISIONS = ("mixed", "double")
 MOST_THREADS = 1024  # of the engine (csrc/common/resources.h)
@@ -34,6 +41,8 @@ def checked_parameter(key: str, value: Any) -> Any:
         return checked_coulomb(value)
     if key == "ewald_accuracy":
         return checked_accuracy(value)
+    if key == "ewald_method":
+        return checked_method(value)
     if key == "dispersion_tail":
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{key}: expected True or False, found {value!r}")

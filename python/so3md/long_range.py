@@ -22,6 +22,8 @@ OF_MODEL = "model"
 SMALLEST_LENGTH, LARGEST_LENGTH = 1e-3, 1e6
 #: How charges interact: in pairs up to the cutoff, or with all periodic images, without a cutoff.
 COULOMB = ("cutoff", "ewald")
+#: How "ewald" adds up images.
+EWALD_METHODS = ("auto", "sum", "mesh")
 #: Errors of forces (eV/Angstrom) that an Ewald sum can be asked for, the engine's bounds too.
 EWALD_ACCURACIES = (1e-12, 1.0)
 
@@ -87,6 +89,13 @@ def checked_accuracy(value: Any) -> float | None:
             f"that is below that of the precision, found {value!r}"
         )
     return accuracy
+
+
+def checked_method(value: Any) -> str:
+    """The parameter ewald_method; raises ValueError for what is none."""
+    if value not in EWALD_METHODS:
+        raise ValueError(f"ewald_method: expected one of {', '.join(EWALD_METHODS)}, found {value!r}")
+    return str(value)
 
 
 def warn_of_charged_cell(charge: float, pbc: np.ndarray) -> None:
