@@ -26,6 +26,7 @@ NUMERICAL = (
     "test_engine_variants.py",
     "test_ewald.py",
     "test_ewald_mesh.py",
+    "test_forces_after_energy.py",
     "test_local_domain.py",
     "test_pair_physics.py",
     "test_small_systems.py",

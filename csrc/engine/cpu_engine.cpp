@@ -55,12 +55,30 @@ class EngineOf final : public Engine {
     halo_ = &halo;
     request_ = request;
     terms_ = long_range_terms(*model_, options_, request.coulomb != nullptr);
+    keeps_forward_ = false;
     set_systems();
     clear();
     const std::exception_ptr failure = build_edges();
     count_species(failure);
     StageOrder::run(*this, terms_, request, halo, watch_);
+    // An Ewald sum without forces takes a fraction of the time of one with them, and leaves nothing of use.
+    keeps_forward_ = !request.forces && request.coulomb == nullptr && !terms_.ewald;
     return results_;
+  }
+
+  const DomainResults* evaluate_forces(const Domain& domain, const int* species, HaloExchange& halo, const SystemTotals& totals) override {
+    if (!keeps_forward_) return nullptr;
+    keeps_forward_ = false;
+    watch_.start();
+    domain_ = &domain;
+    species_ = species;
+    halo_ = &halo;
+    request_.totals = totals;
+    request_.forces = true;
+    results_.forces.swap(forces_before_adjoint_);
+    results_.virials.swap(virials_before_adjoint_);
+    StageOrder::finish(*this, terms_, true, watch_);
+    return &results_;
   }
 
   EngineReport report() const override {
@@ -254,7 +272,7 @@ class EngineOf final : public Engine {
       atoms.ratios = results_.hirshfeld_ratios.data() + first;
       atoms.energies = dispersion_energy_.data() + first;
       atoms.alpha_gradient = alpha_gradient_.data() + first;
-      if (request_.forces) atoms.virials = results_.virials.data() + 9 * first;
+      atoms.virials = results_.virials.data() + 9 * first;
       tail_->evaluate(atoms, systems_.cells[index_of(s)]->volume(), *halo_);
     }
   }
@@ -262,10 +280,8 @@ class EngineOf final : public Engine {
   void electric_field() {
     if (owned() > 0 && domain_->unwrapped == nullptr) throw std::logic_error("an electric field needs the unwrapped positions");
     FieldRows rows{results_.charges.data(), electrostatics_energy_.data(), charge_gradient_.data()};
-    if (request_.forces) {
-      rows.forces = results_.forces.data();
-      rows.virials = results_.virials.data();
-    }
+    rows.forces = results_.forces.data();  // also where the adjoint may come later
+    rows.virials = results_.virials.data();
     for (int i = 0; i < owned(); ++i) add_field(options_.electric_field, domain_->unwrapped + 3 * index_of(i), i, rows);
   }
 
@@ -303,9 +319,12 @@ class EngineOf final : public Engine {
       all.dispersion += one.dispersion;
     }
     results_.energy = all;
-    if (request_.forces) return;  // the repulsion came with the edges
-    std::fill(results_.forces.begin(), results_.forces.end(), 0.0);
-    std::fill(results_.virials.begin(), results_.virials.end(), 0.0);
+    if (request_.forces) return;
+    // What came with the edges and the pairs waits for the adjoint.
+    results_.forces.swap(forces_before_adjoint_);
+    results_.virials.swap(virials_before_adjoint_);
+    results_.forces.assign(forces_before_adjoint_.size(), 0.0);
+    results_.virials.assign(virials_before_adjoint_.size(), 0.0);
   }
 
   // Atomic energies of a system, and their sums.
@@ -348,6 +367,8 @@ class EngineOf final : public Engine {
   std::vector<double> zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
   std::vector<Real> charge_, alpha_, c6_factor_;  // by slot
   DomainResults results_;
+  bool keeps_forward_ = false;  // of an evaluation without forces, all that its adjoint needs
+  std::vector<double> forces_before_adjoint_, virials_before_adjoint_;
 };
 
 }  // namespace

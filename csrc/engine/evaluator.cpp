@@ -151,6 +151,8 @@ Domain Evaluator::domain(const System& system) {
 }
 
 const DomainResults& Evaluator::evaluate(const System& system, bool forces, bool atomic_virials, std::vector<LayerFeatures>* features) {
+  const bool evaluated = forces && features == nullptr && without_forces_.is(system);
+  without_forces_.forget();
   const Cell cell = system.make_cell();
   check_system(*model_, options_, system, cell);
   if (system.n == 0) {
@@ -164,19 +166,30 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, bool
   request.totals.cell = &cell;
   request.atomic_virials = atomic_virials;
   if (engine_lists_) return evaluate_points(system, request);
-  update_lists(system, cell);
-  set_species(system);
-  HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
-  try {
-    to_host_order(engine_->evaluate(domain(system), species_.data(), halo, request));
-  } catch (const OverlappingAtoms& overlap) {
-    throw overlap_error(overlap, neighbours_.local().point_of_slot());
-  }
-  if (features != nullptr) features_to_host_order(*features);
+  if (evaluated)
+    if (const DomainResults* found = engine_->evaluate_forces(domain(system), species_.data(), halo_exchange(), request.totals)) {
+      to_host_order(*found);
+      return results_;
+    }
+  evaluate_lists(system, request);
+  if (!forces && features == nullptr) without_forces_.set(system);
   return results_;
 }
 
+// With the lists of the host.
+void Evaluator::evaluate_lists(const System& system, const Request& request) {
+  update_lists(system, *request.totals.cell);
+  set_species(system);
+  try {
+    to_host_order(engine_->evaluate(domain(system), species_.data(), halo_exchange(), request));
+  } catch (const OverlappingAtoms& overlap) {
+    throw overlap_error(overlap, neighbours_.local().point_of_slot());
+  }
+  if (request.features != nullptr) features_to_host_order(*request.features);
+}
+
 HeatFluxShares Evaluator::heat_flux(const System& system, const double* velocities) {
+  without_forces_.forget();
   if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, options_, pool_);
   const Cell cell = system.make_cell();
   check_system(*model_, options_, system, cell);
@@ -190,11 +203,10 @@ HeatFluxShares Evaluator::heat_flux(const System& system, const double* velociti
   const std::vector<int>& order = neighbours_.order();
   std::vector<double> own;
   for (int atom : order) own.insert(own.end(), velocities + 3 * atom, velocities + 3 * atom + 3);
-  HaloExchange& halo = alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_;
   SystemTotals totals = system.totals;
   totals.cell = &cell;
   try {
-    heat_flux_->evaluate(neighbours_.domain(), species_.data(), totals, own.data(), halo);
+    heat_flux_->evaluate(neighbours_.domain(), species_.data(), totals, own.data(), halo_exchange());
   } catch (const OverlappingAtoms& overlap) {
     throw overlap_error(overlap, neighbours_.local().point_of_slot());
   }

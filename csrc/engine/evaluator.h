@@ -9,25 +9,13 @@
 #include <vector>
 
 #include "common/stopwatch.h"
+#include "engine/system.h"
 #include "evaluation/engine.h"
 #include "geometry/neighbour_list.h"
 #include "halo/planned_halo.h"
 #include "heat_flux/heat_flux.h"
 
 namespace so3md {
-
-/// A whole system in the host's order. Lengths in A, charge in e.
-struct System {
-  int n = 0;
-  const int* numbers = nullptr;       ///< atomic numbers
-  const double* positions = nullptr;  ///< [n][3]
-  const double* cell = nullptr;       ///< [3][3], lattice vectors as rows
-  std::array<bool, 3> periodic{};
-  SystemTotals totals;
-
-  /// Which inverts the lattice vectors. Throws std::invalid_argument with a finished message where they are no cell.
-  Cell make_cell() const { return {cell, periodic}; }
-};
 
 /// Throws std::invalid_argument with a finished message for a system that the model cannot evaluate, whatever its positions. `cell`: that
 /// of the system.
@@ -56,7 +44,8 @@ class Evaluator {
   /// Results of the atoms(); energies are sums over them. Valid until the next call. Throws std::invalid_argument with a finished message
   /// for input that cannot be evaluated, the same in all processes; std::runtime_error for what only this process cannot do, while others
   /// wait for it. One call at a time; collective over the processes, which must all give the same system. Without `atomic_virials` their
-  /// sum is right, as Request says.
+  /// sum is right, as Request says. Forces of the system whose energy was asked for last take the adjoint alone where the engine has kept
+  /// what it needs; results have the same bits either way.
   const DomainResults& evaluate(const System& system, bool forces, bool atomic_virials = true,
                                 std::vector<LayerFeatures>* features = nullptr);
 
@@ -78,6 +67,7 @@ class Evaluator {
   std::int64_t neighbour_rebuilds() const { return neighbours_.rebuilds() + engine_->list_rebuilds(); }
 
  private:
+  void evaluate_lists(const System& system, const Request& request);
   const DomainResults& evaluate_points(const System& system, const Request& request);
   std::span<const AtomOwner> assign_owners(const System& system, const Cell& cell);
   void list_own_atoms();
@@ -88,6 +78,7 @@ class Evaluator {
   void to_host_order(const DomainResults& from);
   void features_to_host_order(std::vector<LayerFeatures>& features) const;
   bool alone() const { return transport_ == nullptr; }
+  HaloExchange& halo_exchange() { return alone() ? static_cast<HaloExchange&>(serial_halo_) : *planned_halo_; }
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
@@ -103,6 +94,7 @@ class Evaluator {
   std::vector<int> atoms_;
   std::vector<AtomOwner> owners_;  // of the lists of the engine
   bool engine_lists_ = false;      // the last evaluation was with them
+  SystemCopy without_forces_;      // the last system, if it was evaluated without forces
   DomainResults results_;
   Stopwatch watch_;
   double skin_;

@@ -185,6 +185,11 @@ class Engine {
   /// OverlappingAtoms where that is found, and FailedElsewhere in all other processes.
   virtual const DomainResults& evaluate(const Domain& domain, const int* species, HaloExchange& halo, const Request& request) = 0;
 
+  /// The forces and virials that the last evaluate() was asked to leave out, with what it has kept: the adjoint alone. All results have the
+  /// bits of an evaluation with forces. Domain, species, halo and system must be the same. Null: nothing was kept, and all is to be
+  /// evaluated. Collective; which of both it is, is the same in all processes.
+  virtual const DomainResults* evaluate_forces(const Domain&, const int*, HaloExchange&, const SystemTotals&) { return nullptr; }
+
   /// Whether evaluate_points() is there: the engine then makes lists where its atoms are, which is quicker than bringing them there.
   virtual bool makes_lists() const { return false; }
 

@@ -46,7 +46,13 @@ struct StageOrder {
       engine.electric_field();
       timer.lap("long range");
     }
-    if (request.forces) adjoint(engine, terms, timer);
+    finish(engine, terms, request.forces, timer);
+  }
+
+  /// The end of run(). Without forces first, it can follow once more with them.
+  template <class AnyEngine, class Timer>
+  static void finish(AnyEngine& engine, const LongRangeTerms& terms, bool forces, Timer& timer) {
+    if (forces) adjoint(engine, terms, timer);
     engine.sum_energies();
     timer.lap("sums");
   }

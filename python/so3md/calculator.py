@@ -442,7 +442,10 @@ class So3kratesCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Evaluate the structure; forces and stress only if they are asked for, since they double the cost and more."""
+        """Evaluate the structure; forces and stress only if they are asked for, since they double the cost and more.
+
+        Asked for right after the energy of the same structure, they cost what the energy has left to do.
+        """
         with self._lock:
             # Nothing is kept of a structure that turns out to be bad, so that it is refused the next time as well.
             wanted: Any = self.atoms if atoms is None else atoms  # None is refused with the rest
