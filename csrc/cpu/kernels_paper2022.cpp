@@ -1,7 +1,8 @@
 // The kernels of the architecture so3krates-2022 for one instruction set; compiled once for each, with SO3MD_ISA naming it.
+#include "cpu/paper2022_block_pairs.h"
 #include "cpu/paper2022_edges.h"
 #include "cpu/paper2022_nodes.h"
-#include "cpu/paper2022_nonlocal.h"
+#include "cpu/paper2022_normalise.h"
 
 namespace SO3MD_CPU_NAMESPACE {
 
@@ -10,11 +11,7 @@ namespace {
 template <class Real>
 std::size_t paper_scratch_size(const paper2022::Parameters<Real>& parameters) {
   auto larger = [](std::size_t a, std::size_t b) { return a > b ? a : b; };
-  // The sums of the last lie in double behind its buffers.
-  const std::size_t nonlocal = paper::NonlocalBuffers<Real>::size(parameters) +
-                               static_cast<std::size_t>(2 * parameters.layout.coordinates_padded) * (sizeof(double) / sizeof(Real)) +
-                               kPanel<Real>;
-  return larger(larger(paper::edge_scratch_size<Real>(parameters), nonlocal),
+  return larger(larger(paper::edge_scratch_size<Real>(parameters), paper::block_pair_scratch_size<Real>(parameters)),
                 larger(paper::NodeBlock<Real>::size(parameters), ReadoutBuffers<Real>::size(parameters.layout)));
 }
 
@@ -52,9 +49,9 @@ paper2022::KernelTable<Real> make_paper_table() {
           .readout_forward = paper::energy_forward<Real>,
           .readout_adjoint = paper::energy_adjoint<Real>,
           .normalise = paper::normalise_step<Real>,
+          .normalise_adjoint = paper::normalise_adjoint_step<Real>,
           .nonlocal_forward = paper::nonlocal_forward_step<Real>,
-          .nonlocal_adjoint = paper::nonlocal_adjoint_step<Real>,
-          .normalise_adjoint = paper::normalise_adjoint_step<Real>};
+          .nonlocal_adjoint = paper::nonlocal_adjoint_step<Real>};
 }
 
 }  // namespace

@@ -135,19 +135,25 @@ inline void chi_distances_adjoint(const Layout& layout, const Real* chi, const P
 }
 
 /// The weight f = p6(u) = 1 - 28 u^6 + 48 u^7 - 21 u^8 of a pair where u = s / c = exp(total - radius) < 1, else 0 (eq. 64, 65).
-template <class Real>
+template <class Real, int kMost = kLanes>
 struct ChiWeights {
-  alignas(64) Real u[kLanes];
-  alignas(64) Real f[kLanes];
+  alignas(64) Real u[kMost];
+  alignas(64) Real f[kMost];
 
-  void set(const Real* total, const Real* radius) {
-    for (int lane = 0; lane < kLanes; lane += kWidth<Real>) {
+  void set(int lanes, const Real* total, const Real* radius) {
+    for (int lane = 0; lane < lanes; lane += kWidth<Real>) {
       const Vec<Real> ratio = exponential<Real>(load<Real>(total + lane) - load<Real>(radius + lane));
       const Vec<Real> square = ratio * ratio;
       const Vec<Real> value = Real(1) - square * square * square * (Real(28) - ratio * (Real(48) - Real(21) * ratio));
       store<Real>(u + lane, ratio);
       store<Real>(f + lane, ratio < Real(1) ? value : Vec<Real>{});
     }
+  }
+
+  /// u df/du of a register.
+  Vec<Real> slopes(int lane) const {
+    const Vec<Real> ratio = load<Real>(u + lane), cube = ratio * ratio * ratio;
+    return ratio < Real(1) ? Real(-168) * cube * cube * (Real(1) - ratio) * (Real(1) - ratio) : Vec<Real>{};
   }
 
   /// u df/du of a lane.
@@ -222,10 +228,10 @@ struct CoordinateLanes {
   void set_weights(const End<Real>& centre, const PairTile<Real>& tile, bool both) {
     alignas(64) Real radius[kLanes];
     for (int p = 0; p < kLanes; ++p) radius[p] = static_cast<Real>(centre.radius);
-    forth.set(total, radius);
+    forth.set(kLanes, total, radius);
     if (!both) return;
     for (int p = 0; p < kLanes; ++p) radius[p] = static_cast<Real>(tile.end[p < tile.count ? p : 0].radius);
-    back.set(total, radius);
+    back.set(kLanes, total, radius);
   }
 
   /// sum_chi += (phi + f) (q' w k') Y.

@@ -1,5 +1,6 @@
 #include "model/radial.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -97,10 +98,22 @@ void RadialFunctions::phys(double r, double* values, double* derivatives) const 
   const double spread = 2.0 / size_ * (1.0 - std::exp(-cutoff_));
   const double beta = 1.0 / (spread * spread);
   const double y = std::exp(-r);
-  for (int k = 0; k < size_; ++k) {
-    const double t = y - centers_[static_cast<std::size_t>(k)];
-    values[k] = std::exp(-beta * t * t);
-    derivatives[k] = 2.0 * beta * t * y * values[k];
+  const double step = size_ > 1 ? centers_[1] - centers_[0] : 1.0;
+  const double steps = std::round((y - centers_[0]) / step);
+  const int nearest = steps > 0.0 ? static_cast<int>(std::min(steps, size_ - 1.0)) : 0;
+  // exp(-beta (t - s)^2) = exp(-beta t^2) exp(beta (2 t s - s^2)): away from the nearest centre, each value is the one before times a
+  // factor, and so is each factor. Three exponentials in place of one for each centre.
+  const double ratio = std::exp(-2.0 * beta * step * step);
+  for (const int direction : {1, -1}) {
+    double t = y - centers_[static_cast<std::size_t>(nearest)];
+    double value = std::exp(-beta * t * t), factor = std::exp(beta * step * (2.0 * direction * t - step));
+    for (int k = nearest; k >= 0 && k < size_; k += direction) {
+      t = y - centers_[static_cast<std::size_t>(k)];
+      values[k] = value;
+      derivatives[k] = 2.0 * beta * t * y * value;
+      value *= factor;
+      factor *= ratio;
+    }
   }
 }
 

@@ -10,7 +10,13 @@
 
 namespace so3md::paper2022 {
 
-inline constexpr int kLargestChiBlock = 64;  ///< atoms
+inline constexpr int kLargestChiBlock = 32;  ///< atoms
+
+/// Bytes that may be read behind the last atom of a column.
+inline constexpr int kColumnPadding = 256;
+
+/// Radius in the space of chi of an atom that takes nothing: far below any.
+inline constexpr double kNoRadius = -1e30;
 inline constexpr int kMostCoordinates = kMaxDegrees * kMaxDegrees;
 
 /// The nearest image of a vector r in a cell that repeats: in a cell of the shortest vectors, it is
@@ -76,13 +82,36 @@ struct ChiBlock {
   int begin = 0, end = 0;  ///< places in the order of NonlocalStep
 };
 
+/// Two blocks of a system, or one with itself: every pair of an atom of one and an atom of the other, once.
+struct ChiBlockPair {
+  int first = 0, second = 0;            ///< blocks
+  const MinimumImage* image = nullptr;  ///< of the system
+};
+
+/// Columns of the sums that an atom gets from the adjoint beside gradients of its rows.
+struct PairSums {
+  static constexpr int force = 0, virial = 3, softmax = 12, size = 16;
+};
+
+/// Where parts begin in a row of NonlocalStep::sums.
+struct NonlocalSums {
+  int query_key = 0, chi = 0, pairs = 0, width = 0;
+};
+
+/// Forward: sums of harmonics.
+[[gnu::always_inline]] inline NonlocalSums forward_sums(const Layout& layout) { return {0, 0, layout.chi_stride, layout.chi_stride}; }
+
+/// The adjoint: gradients of [q', k'] and of chi, and PairSums.
+[[gnu::always_inline]] inline NonlocalSums adjoint_sums(const Layout& layout) {
+  const int chi = 2 * layout.coordinates_padded, pairs = chi + layout.chi_stride;
+  return {0, chi, pairs, pairs + PairSums::size};
+}
+
 /// An owned atom as the centre of pairs with all others of its system.
 struct NonlocalCentre {
   int owned = 0;                        ///< row of its results
   int place = 0;                        ///< in the order of NonlocalStep
-  int first_block = 0, last_block = 0;  ///< of its system
-  double log_cutoff = 0.0;              ///< ln c
-  const MinimumImage* image = nullptr;
+  int first_place = 0, last_place = 0;  ///< of its system
 };
 
 /// Attention in the space of chi beyond the cutoff. All atoms of all processes stand in an order in which neighbours are close in that
@@ -92,26 +121,29 @@ struct NonlocalStep {
   LayerStep<Real> layer;  ///< of the owned atoms
   const NonlocalCentre* centres = nullptr;
   const ChiBlock* blocks = nullptr;
-  const Real* box_low = nullptr;         ///< [blocks][chi_stride]
-  const Real* box_high = nullptr;        ///< [blocks][chi_stride]
-  const double* block_radius = nullptr;  ///< [blocks] largest radius of its atoms; the adjoint only
-  bool skip = true;                      ///< blocks that are outside of all balls
+  const Real* box_low = nullptr;        ///< [blocks][chi_stride]
+  const Real* box_high = nullptr;       ///< [blocks][chi_stride]
+  const Real* block_ball = nullptr;     ///< [blocks] largest `ball` of its atoms
+  const ChiBlockPair* pairs = nullptr;  ///< of blocks; no block stands in two of those that are given at once
+  bool skip = true;                     ///< blocks that are outside of all balls
 
+  const int* owned = nullptr;         ///< row among those of this process, or -1
   const int* row = nullptr;           ///< number of the atom among those of all processes
   const int* row_of_slot = nullptr;   ///< of the domain's slots
   const double* positions = nullptr;  ///< [3]
   double cutoff = 0.0;                ///< of distances, A
   const Real* chi = nullptr;          ///< [chi_stride]
-  const Real* chi_columns = nullptr;  ///< [coordinate][column_stride], zero between the last place and the stride
+  const Real* chi_columns = nullptr;  ///< [coordinate][column_stride], zero for kColumnPadding bytes behind the last place
   std::ptrdiff_t column_stride = 0;
   const Real* query_key = nullptr;              ///< [q', k']
-  const double* radius = nullptr;               ///< the adjoint only
-  const double* gradient_softmax = nullptr;     ///< the adjoint of the normalisers only
+  const Real* ball = nullptr;                   ///< radius; kNoRadius forward for atoms of other processes. Padded as chi_columns
+  const Real* gradient_softmax = nullptr;       ///< the adjoint of the normalisers only. Padded as chi_columns
   const Real* gradient_chi_attended = nullptr;  ///< the adjoint only
 
+  double* sums = nullptr;             ///< what atoms get from pairs, added to: rows as forward_sums() or adjoint_sums() has them
   double* log_sum = nullptr;          ///< normalisers: owned rows, ln Z
-  std::int64_t* evaluated = nullptr;  ///< owned rows: pairs whose filters were evaluated, added to
-  std::int64_t* measured = nullptr;   ///< owned rows: pairs whose distances in the space of chi were, added to
+  std::int64_t* evaluated = nullptr;  ///< [places] by any of the atoms: directed pairs of owned atoms with filters, added to
+  std::int64_t* measured = nullptr;   ///< likewise: those whose distances in the space of chi were computed
 };
 
 /// Ranges are of owned atoms unless stated; `scratch` belongs to the calling thread and has scratch_size() numbers.
@@ -132,9 +164,10 @@ struct KernelTable {
 
   // Ranges of centres.
   void (*normalise)(const NonlocalStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  void (*normalise_adjoint)(const NonlocalStep<Real>&, int begin, int end, Real* scratch) = nullptr;
+  // Ranges of pairs of blocks.
   void (*nonlocal_forward)(const NonlocalStep<Real>&, int begin, int end, Real* scratch) = nullptr;
   void (*nonlocal_adjoint)(const NonlocalStep<Real>&, int begin, int end, Real* scratch) = nullptr;
-  void (*normalise_adjoint)(const NonlocalStep<Real>&, int begin, int end, Real* scratch) = nullptr;
 };
 
 /// The kernels for the instruction set that so3md::kernels() uses.

@@ -6,12 +6,13 @@
 
 #include "common/index.h"
 #include "network/harmonics_table.h"
+#include "paper2022/nonlocal_sums.h"
 
 namespace so3md::paper2022 {
 
 namespace {
 
-constexpr int kCentresPerTask = 8;
+constexpr int kCentresPerTask = 8, kBlockPairsPerTask = 1;
 
 template <class Real>
 void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
@@ -146,6 +147,31 @@ void Network<Real>::normalise(int layer, NonlocalStep<Real>& step) {
   for (int i = 0; i < owned_; ++i) radius[index_of(i)] = log_sum_[index_of(i)] + atoms_.log_cutoff()[index_of(i)];
 }
 
+// Pairs of blocks, round after round; then add(step, sums of an atom, its row) for the owned atoms.
+template <class Real>
+template <class Kernel, class Add>
+void Network<Real>::run_rounds(Kernel kernel, NonlocalStep<Real> step, int width, const Add& add) {
+  pair_sums_.assign(index_of(atoms_.num_places()) * index_of(width), 0.0);
+  step.sums = pair_sums_.data();
+  for (int round = 0; round < atoms_.num_rounds(); ++round) {
+    atoms_.set_round(round, block_pairs_);
+    step.pairs = block_pairs_.data();
+    run(kernel, step, static_cast<int>(block_pairs_.size()), kBlockPairsPerTask);
+  }
+  pool_.parallel_for(atoms_.num_centres(), kAtomsPerTask, [&](int begin, int end, int) {
+    for (int k = begin; k < end; ++k) {
+      const NonlocalCentre& centre = atoms_.centres()[index_of(k)];
+      add(step.layer, pair_sums_.data() + index_of(centre.place) * index_of(width), centre.owned);
+    }
+  });
+}
+
+template <class Real>
+void Network<Real>::nonlocal_forward(const LayerStep<Real>& step) {
+  atoms_.fill_radius(step.radius);
+  run_rounds(kernels_.nonlocal_forward, nonlocal_step(step), forward_sums(parameters_->layout).width, add_forward_sums<Real>);
+}
+
 template <class Real>
 std::array<Rows<Real>, 2> Network<Real>::initial_rows() {
   const Layout& layout = parameters_->layout;
@@ -169,7 +195,7 @@ void Network<Real>::attend_boundary(int layer, const LayerStep<Real>& step, Halo
   run(kernels_.attention_forward, step, owned_, kAtomsPerTask);
   watch.lap("attention");
   if (!nonlocal()) return;
-  run(kernels_.nonlocal_forward, nonlocal_step(step), atoms_.num_centres(), kCentresPerTask);
+  nonlocal_forward(step);
   watch.lap("nonlocal attention");
 }
 
@@ -177,11 +203,13 @@ template <class Real>
 void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, const Systems& systems,
                             HaloExchange& halo, Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) {
   allocate(domain.n_owned, domain.n_feature_slots());
-  evaluated_.assign(index_of(owned_), 0);
-  measured_.assign(index_of(owned_), 0);
-  searches_ = 0;
   embed(species, composition);
-  if (nonlocal()) atoms_.start(domain, systems, halo);
+  if (nonlocal()) {
+    atoms_.start(domain, systems, halo);
+    evaluated_.assign(index_of(atoms_.num_places()), 0);
+    measured_.assign(index_of(atoms_.num_places()), 0);
+    searches_ = 0;
+  }
   watch.lap("embedding");
   LayerOrder::forward(*this, halo, watch, features);
   out.energy.resize(index_of(owned_));
@@ -197,7 +225,7 @@ template <class Real>
 void Network<Real>::nonlocal_adjoint(LayerStep<Real>& s, HaloExchange& halo) {
   atoms_.fill(s.chi, projection_.data(), halo, pool_);
   atoms_.fill_adjoint(gradient_chi_attended_.data(), s.radius, halo);
-  run(kernels_.nonlocal_adjoint, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
+  run_rounds(kernels_.nonlocal_adjoint, nonlocal_step(s), adjoint_sums(parameters_->layout).width, add_adjoint_sums<Real>);
   atoms_.fill_softmax(gradient_softmax_.data(), halo);
   run(kernels_.normalise_adjoint, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
 }

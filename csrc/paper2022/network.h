@@ -64,9 +64,12 @@ class Network final : public AnyNetwork<Real> {
   NonlocalStep<Real> nonlocal_step(const LayerStep<Real>& layer);
   void project(const LayerStep<Real>& step);
   void normalise(int layer, NonlocalStep<Real>& step);
+  void nonlocal_forward(const LayerStep<Real>& step);
   void nonlocal_adjoint(LayerStep<Real>& step, HaloExchange& halo);
   template <class Kernel, class Step>
   void run(Kernel kernel, const Step& step, int count, int grain);
+  template <class Kernel, class Add>
+  void run_rounds(Kernel kernel, NonlocalStep<Real> step, int width, const Add& add);
 
   std::shared_ptr<const Parameters<Real>> parameters_;
   const KernelTable<Real>& kernels_;
@@ -85,7 +88,9 @@ class Network final : public AnyNetwork<Real> {
   AlignedVector<Real> weight_, projection_, sum_features_, sum_chi_;
   AlignedVector<Real> gradient_x_, gradient_chi_, gradient_attended_, gradient_chi_attended_, gradient_projection_;
   std::vector<double> log_sum_, gradient_softmax_;
-  std::vector<std::int64_t> measured_, evaluated_;  // of owned atoms
+  std::vector<double> pair_sums_;                   // of all places
+  std::vector<ChiBlockPair> block_pairs_;           // of a round
+  std::vector<std::int64_t> measured_, evaluated_;  // of places
   std::int64_t searches_ = 0;
   std::vector<AlignedVector<Real>> scratch_;  // by thread
 };

@@ -13,6 +13,9 @@ namespace {
 
 constexpr int kAtomsPerTask = 256;
 
+template <class Real>
+constexpr int kPadding = kColumnPadding / static_cast<int>(sizeof(Real));
+
 double length_squared(const Vec3& v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
 
 Vec3 combined(const Vec3& a, double i, const Vec3& b, double j, const Vec3& c) {
@@ -179,7 +182,7 @@ void NonlocalAtoms<Real>::fill(const Real* chi, const Real* projection, HaloExch
 template <class Real>
 void NonlocalAtoms<Real>::place_columns(ThreadPool& pool) {
   const int width = layout_.num_coordinates, stride = layout_.chi_stride;
-  column_stride_ = padded<Real>(rows_.total) + kPanel<Real>;  // kernels read whole registers from any place on
+  column_stride_ = padded<Real>(rows_.total) + kPadding<Real>;
   columns_.assign(index_of(width) * index_of(column_stride_), Real(0));
   chi_.assign(index_of(rows_.total) * index_of(stride), Real(0));
   box_low_.assign(blocks_.size() * index_of(stride), Real(0));
@@ -203,18 +206,32 @@ void NonlocalAtoms<Real>::place_columns(ThreadPool& pool) {
   });
 }
 
-// Owned atoms in the order of places, so that those that are worked on one after the other read the same blocks.
+// Owned atoms in the order of places, so that those that are worked on one after the other read the same atoms.
 template <class Real>
 void NonlocalAtoms<Real>::set_centres() {
   centres_.clear();
+  owned_of_place_.assign(index_of(rows_.total), -1);
   int system = 0;
   for (int place = 0; place < rows_.total; ++place) {
     while (place >= first_[index_of(system) + 1]) ++system;
     const int owned = order_[index_of(place)] - rows_.first;
     if (owned < 0 || owned >= owned_) continue;
-    centres_.push_back({owned, place, first_block_[index_of(system)], first_block_[index_of(system) + 1],
-                        log_cutoff_of_system_[index_of(system)], &images_[index_of(system)]});
+    owned_of_place_[index_of(place)] = owned;
+    centres_.push_back({owned, place, first_[index_of(system)], first_[index_of(system) + 1]});
   }
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::set_block_balls() {
+  block_ball_.clear();
+  for (const ChiBlock& block : blocks_) block_ball_.push_back(*std::max_element(ball_.begin() + block.begin, ball_.begin() + block.end));
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::fill_radius(const double* radius) {
+  ball_.assign(index_of(rows_.total + kPadding<Real>), static_cast<Real>(kNoRadius));
+  for (const NonlocalCentre& centre : centres_) ball_[index_of(centre.place)] = static_cast<Real>(radius[centre.owned]);
+  set_block_balls();
 }
 
 template <class Real>
@@ -223,24 +240,44 @@ void NonlocalAtoms<Real>::fill_adjoint(const Real* gradient_chi_attended, const 
   gather(gradient_chi_attended, width, stride, halo, all_);
   gradient_chi_.assign(index_of(rows_.total) * index_of(stride), Real(0));
   gather(radius, 1, 1, halo, all_double_);
-  radius_.resize(index_of(rows_.total));
+  ball_.assign(index_of(rows_.total + kPadding<Real>), static_cast<Real>(kNoRadius));
   for (int place = 0; place < rows_.total; ++place) {
     const int row = order_[index_of(place)];
     std::copy_n(all_.begin() + std::ptrdiff_t{row} * width, width, gradient_chi_.begin() + std::ptrdiff_t{place} * stride);
-    radius_[index_of(place)] = all_double_[index_of(row)];
+    ball_[index_of(place)] = static_cast<Real>(all_double_[index_of(row)]);
   }
-  block_radius_.clear();
-  for (const ChiBlock& block : blocks_)
-    block_radius_.push_back(*std::max_element(radius_.begin() + block.begin, radius_.begin() + block.end));
+  set_block_balls();
 }
 
 template <class Real>
 void NonlocalAtoms<Real>::fill_softmax(const double* gradient_softmax, HaloExchange& halo) {
   gather(gradient_softmax, 1, 1, halo, all_double_);
-  softmax_.resize(index_of(rows_.total));
+  softmax_.assign(index_of(rows_.total + kPadding<Real>), Real(0));
   for (int s = 0; s + 1 < static_cast<int>(first_.size()); ++s)
     for (int place = first_[index_of(s)]; place < first_[index_of(s) + 1]; ++place)
-      softmax_[index_of(place)] = std::exp(log_cutoff_of_system_[index_of(s)]) * all_double_[index_of(order_[index_of(place)])];
+      softmax_[index_of(place)] =
+          static_cast<Real>(std::exp(log_cutoff_of_system_[index_of(s)]) * all_double_[index_of(order_[index_of(place)])]);
+}
+
+template <class Real>
+int NonlocalAtoms<Real>::num_rounds() const {
+  int most = 0;
+  for (std::size_t s = 0; s + 1 < first_block_.size(); ++s) most = std::max(most, first_block_[s + 1] - first_block_[s]);
+  return most;
+}
+
+// Of n blocks, round k has the pairs a, b with a + b = k modulo n: each block once, and over all rounds each pair once.
+template <class Real>
+void NonlocalAtoms<Real>::set_round(int round, std::vector<ChiBlockPair>& pairs) const {
+  pairs.clear();
+  for (std::size_t s = 0; s + 1 < first_block_.size(); ++s) {
+    const int first = first_block_[s], count = first_block_[s + 1] - first;
+    if (round >= count) continue;
+    for (int a = 0; a < count; ++a) {
+      const int b = (round - a + count) % count;
+      if (a <= b) pairs.push_back({first + a, first + b, &images_[s]});
+    }
+  }
 }
 
 template <class Real>
@@ -250,7 +287,8 @@ NonlocalStep<Real> NonlocalAtoms<Real>::view() const {
   out.blocks = blocks_.data();
   out.box_low = box_low_.data();
   out.box_high = box_high_.data();
-  out.block_radius = block_radius_.data();
+  out.block_ball = block_ball_.data();
+  out.owned = owned_of_place_.data();
   out.row = order_.data();
   out.row_of_slot = row_of_slot_.data();
   out.positions = positions_.data();
@@ -259,7 +297,7 @@ NonlocalStep<Real> NonlocalAtoms<Real>::view() const {
   out.chi_columns = columns_.data();
   out.column_stride = column_stride_;
   out.query_key = query_key_.data();
-  out.radius = radius_.data();
+  out.ball = ball_.data();
   out.gradient_softmax = softmax_.data();
   out.gradient_chi_attended = gradient_chi_.data();
   return out;

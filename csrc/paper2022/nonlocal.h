@@ -20,6 +20,9 @@ class NonlocalAtoms {
   /// Collective: chi, queries and keys of a layer; atoms are put in order.
   void fill(const Real* chi, const Real* projection, HaloExchange& halo, ThreadPool& pool);
 
+  /// Radii of the balls of the owned atoms, for the attention forward.
+  void fill_radius(const double* radius);
+
   /// Collective: what the adjoint needs too. Rows by slot.
   void fill_adjoint(const Real* gradient_chi_attended, const double* radius, HaloExchange& halo);
 
@@ -28,8 +31,15 @@ class NonlocalAtoms {
 
   /// ln c of each owned atom.
   const std::vector<double>& log_cutoff() const { return log_cutoff_; }
+  const std::vector<NonlocalCentre>& centres() const { return centres_; }
   int num_centres() const { return static_cast<int>(centres_.size()); }
+  int num_places() const { return rows_.total; }
   std::int64_t num_pairs() const { return num_pairs_; }  ///< directed, of owned atoms with all others
+
+  /// Pairs of blocks come in rounds, and in none of them does a block stand in two pairs: threads that work on the pairs of a round never
+  /// add to the same atom, and rounds decide the order of all sums.
+  int num_rounds() const;
+  void set_round(int round, std::vector<ChiBlockPair>& pairs) const;
 
   NonlocalStep<Real> view() const;
 
@@ -40,6 +50,7 @@ class NonlocalAtoms {
   void split(int begin, int end, int system);
   void place_columns(ThreadPool& pool);
   void set_centres();
+  void set_block_balls();
   template <class Value>
   void gather(const Value* rows, int width, int stride, HaloExchange& halo, std::vector<Value>& all);
 
@@ -60,9 +71,10 @@ class NonlocalAtoms {
   std::vector<NonlocalCentre> centres_;
   std::vector<Real> all_;           // rows of all processes, scratch
   std::vector<double> all_double_;  // the same
-  AlignedVector<Real> chi_, columns_, query_key_, gradient_chi_, box_low_, box_high_;
+  AlignedVector<Real> chi_, columns_, query_key_, gradient_chi_, box_low_, box_high_, ball_, block_ball_, softmax_;
   std::ptrdiff_t column_stride_ = 0;
-  std::vector<double> positions_, radius_, block_radius_, softmax_;
+  std::vector<int> owned_of_place_;  // -1: of another process
+  std::vector<double> positions_;
 };
 
 }  // namespace so3md::paper2022

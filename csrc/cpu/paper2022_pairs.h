@@ -1,0 +1,468 @@
+// A tile of pairs beyond the cutoff, each with both of its directions: filters, weights and harmonics, and what both ends get from them,
+// forward and in reverse (eq. 61, 65 and 66 of docs/theory.md).
+//
+// What an atom has (queries, keys, coordinates, gradients) and what matrices are multiplied with lies in rows; what depends on the pair
+// alone lies in lanes, pair beside pair. Squares of four numbers turn one into the other.
+#pragma once
+
+#include <type_traits>
+
+#include "cpu/node_kernels.h"
+#include "cpu/paper2022_tile.h"
+
+namespace SO3MD_CPU_NAMESPACE::paper {
+
+template <class Real>
+using Nonlocal = paper2022::NonlocalStep<Real>;
+
+/// Pairs of a tile; a multiple of kLanes.
+inline constexpr int kPairs = 48;
+
+/// Of the ball of an atom that takes nothing from others: so small that no weight is left.
+template <class Real>
+inline constexpr Real kNoRadius = static_cast<Real>(paper2022::kNoRadius);
+
+/// Up to kPairs pairs of atoms.
+template <class Real>
+struct PairLanes {
+  int count = 0;
+  int first[kPairs];  ///< places
+  int second[kPairs];
+  int first_row[kPairs];  ///< of the sums, as numbers from their beginning
+  int second_row[kPairs];
+  alignas(64) Real x[kPairs];  ///< from the second to the first; of unit length after normalise()
+  alignas(64) Real y[kPairs];
+  alignas(64) Real z[kPairs];
+  alignas(64) Real inverse_r[kPairs];           ///< after normalise()
+  alignas(64) Real total[kPairs];               ///< distance in the space of chi; its square before normalise()
+  alignas(64) Real delta[kMaxDegrees][kPairs];  ///< likewise, by degree
+  alignas(64) Real radius_first[kPairs];        ///< of the balls in that space
+  alignas(64) Real radius_second[kPairs];
+
+  /// Whole registers, and whole squares.
+  int lanes() const { return (count + kLanes - 1) / kLanes * kLanes; }
+
+  /// Behind the last pair: repetitions without weight.
+  void fill_up() {
+    for (int p = count; p < lanes(); ++p) {
+      first[p] = first[0];
+      second[p] = second[0];
+      first_row[p] = first_row[0];
+      second_row[p] = second_row[0];
+      x[p] = y[p] = total[p] = Real(0);
+      z[p] = Real(1);
+      radius_first[p] = radius_second[p] = kNoRadius<Real>;
+      for (int d = 0; d < kMaxDegrees; ++d) delta[d][p] = Real(0);
+    }
+  }
+
+  void normalise(int degrees) {
+    for (int lane = 0; lane < lanes(); lane += kWidth<Real>) {
+      const Vec<Real> rx = load<Real>(x + lane), ry = load<Real>(y + lane), rz = load<Real>(z + lane);
+      const Vec<Real> inverse = Real(1) / square_root<Real>(rx * rx + ry * ry + rz * rz);
+      store<Real>(x + lane, rx * inverse);
+      store<Real>(y + lane, ry * inverse);
+      store<Real>(z + lane, rz * inverse);
+      store<Real>(inverse_r + lane, inverse);
+      store<Real>(total + lane, square_root<Real>(load<Real>(total + lane)));
+      for (int d = 0; d < degrees; ++d) store<Real>(delta[d] + lane, square_root<Real>(load<Real>(delta[d] + lane)));
+    }
+  }
+};
+
+/// lanes[column][pair], from load(pair, column, four numbers).
+template <class Real, class Load>
+inline void to_lanes(int pairs, int columns, const Load& load_row, Real* lanes) {
+  for (int p = 0; p < pairs; p += 4)
+    for (int c = 0; c < columns; c += 4) {
+      Four<Real> square[4];
+      for (int k = 0; k < 4; ++k) load_row(p + k, c, square[k]);
+      transpose<Real>(square);
+      for (int k = 0; k < 4; ++k) store_four<Real>(lanes + (c + k) * kPairs + p, square[k]);
+    }
+}
+
+/// add(pair, column, four numbers) with rows of what lies in lanes.
+template <class Real, class Add>
+inline void from_lanes(int pairs, int columns, const Real* lanes, const Add& add) {
+  for (int p = 0; p < pairs; p += 4)
+    for (int c = 0; c < columns; c += 4) {
+      Four<Real> square[4];
+      for (int k = 0; k < 4; ++k) load_four<Real>(lanes + (c + k) * kPairs + p, square[k]);
+      transpose<Real>(square);
+      for (int k = 0; k < 4 && p + k < pairs; ++k) add(p + k, c, square[k]);
+    }
+}
+
+/// to += sign * value.
+template <class Real, int sign = 1>
+inline void add_four(Real* to, const Four<Real>& value) {
+  Four<Real> sum;
+  load_four<Real>(to, sum);
+  if constexpr (sign > 0)
+    sum += value;
+  else
+    sum -= value;
+  store_four<Real>(to, sum);
+}
+
+/// to[row] = the sum of a register, for a multiple of four rows.
+template <class Real>
+inline void sum_registers(int rows, const Real* from, Real* to) {
+  if constexpr (kWidth<Real> < 4) {
+    for (int row = 0; row < rows; ++row) to[row] = sum<Real>(load<Real>(from + row * kWidth<Real>));
+  } else {
+    for (int row = 0; row < rows; row += 4) {
+      Four<Real> square[4];
+      for (int k = 0; k < 4; ++k) {
+        const Real* at = from + (row + k) * kWidth<Real>;
+        load_four<Real>(at, square[k]);
+        for (int c = 4; c < kWidth<Real>; c += 4) {
+          Four<Real> more;
+          load_four<Real>(at + c, more);
+          square[k] += more;
+        }
+      }
+      transpose<Real>(square);
+      store_four<Real>(to + row, (square[0] + square[1]) + (square[2] + square[3]));
+    }
+  }
+}
+
+/// Buffers of a tile, and the steps of its evaluation. `forth` is the direction in which the first end is the centre.
+template <class Real>
+struct PairTiles {
+  const Nonlocal<Real>& step;
+  const Layout& layout;
+  const paper2022::NonlocalSums parts;
+  Real* const sums;  // rows of what atoms get
+  int hidden, channels, width, degree_stride, columns;
+  std::ptrdiff_t to_back;                                                 // from products of one direction to those of the other
+  Real *delta, *gradient_delta, *value, *slope, *w, *gradient_w;          // rows
+  Real* product_of;                                                       // [2][degrees][pair] registers, of products
+  Real *harmonic, *harmonic_gradient, *first_chi, *second_chi, *between;  // lanes of coordinates
+  Real *beta_forth, *beta_back, *along, *against;                         // lanes of degrees
+  Real *sums_first, *sums_second;                                         // lanes of paper2022::PairSums
+  ChiWeights<Real, kPairs> forth, back;
+
+  static std::size_t size(const paper2022::Parameters<Real>& parameters) {
+    const Layout& layout = parameters.layout;
+    const int rows = 2 * (parameters.degree_stride + layout.spherical_hidden + layout.coordinates_padded);
+    const int lanes =
+        2 * layout.num_degrees * kWidth<Real> + 5 * layout.chi_stride + 4 * layout.num_degrees + 2 * paper2022::PairSums::size;
+    return static_cast<std::size_t>(kPairs * (rows + lanes));
+  }
+
+  PairTiles(const Nonlocal<Real>& used, const paper2022::NonlocalSums& sums_at, Real* sums_of_atoms, Real* scratch)
+      : step(used),
+        layout(*used.layer.layout),
+        parts(sums_at),
+        sums(sums_of_atoms),
+        hidden(layout.spherical_hidden),
+        channels(layout.coordinates_padded),
+        width(layout.coordinate_head_padded),
+        degree_stride(used.layer.all_parameters->degree_stride),
+        columns((layout.num_coordinates + 3) / 4 * 4),
+        to_back(std::ptrdiff_t{layout.num_degrees} * kPairs * kWidth<Real>) {
+    Real* next = scratch;
+    const auto take = [&](int size) {
+      Real* const here = next;
+      next += kPairs * size;
+      return here;
+    };
+    delta = take(degree_stride);
+    gradient_delta = take(degree_stride);
+    value = take(hidden);
+    slope = take(hidden);
+    w = take(channels);
+    gradient_w = take(channels);
+    product_of = take(2 * layout.num_degrees * kWidth<Real>);
+    beta_forth = take(layout.num_degrees);
+    beta_back = take(layout.num_degrees);
+    along = take(layout.num_degrees);
+    against = take(layout.num_degrees);
+    Real* const coordinates = next;
+    sums_first = take(paper2022::PairSums::size);
+    sums_second = take(paper2022::PairSums::size);
+    harmonic = take(layout.chi_stride);
+    harmonic_gradient = take(layout.chi_stride);
+    first_chi = take(layout.chi_stride);
+    second_chi = take(layout.chi_stride);
+    between = take(layout.chi_stride);
+    clear<Real>(static_cast<int>(next - coordinates), coordinates);  // also what nobody writes
+  }
+
+  /// Filters, harmonics and weights.
+  void prepare(PairLanes<Real>& tile) {
+    tile.fill_up();
+    tile.normalise(layout.num_degrees);
+    const auto& parameters = *step.layer.parameters;
+    const Linear<Real>& second_map = parameters.spherical2_coordinates.forward;
+    for (int p = 0; p < tile.count; ++p)
+      for (int d = 0; d < layout.num_degrees; ++d) delta[p * degree_stride + d] = tile.delta[d][p];
+    apply<Real>(parameters.spherical1_coordinates.forward, tile.count, delta, degree_stride, slope, hidden);
+    activate_keep_slope<Real>(layout.activation, tile.count * hidden, slope, value);
+    matmul<Real, Start::bias>(tile.count, value, hidden, second_map.weight, parameters.beyond, second_map.depth, second_map.columns, w,
+                              channels);
+    for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>)
+      harmonics<Real>(layout, *step.layer.harmonics, load<Real>(tile.x + lane), load<Real>(tile.y + lane), load<Real>(tile.z + lane),
+                      harmonic + lane, kPairs);
+    forth.set(tile.lanes(), tile.total, tile.radius_first);
+    back.set(tile.lanes(), tile.total, tile.radius_second);
+  }
+
+  Real* products(int direction, int degree, int pair) {
+    return product_of + ((direction * layout.num_degrees + degree) * kPairs + pair) * kWidth<Real>;
+  }
+
+  /// beta of both directions, from registers full of products.
+  void sum_products(const PairLanes<Real>& tile) {
+    for (int d = 0; d < layout.num_degrees; ++d) {
+      sum_registers<Real>(tile.lanes(), products(0, d, 0), beta_forth + d * kPairs);
+      sum_registers<Real>(tile.lanes(), products(1, d, 0), beta_back + d * kPairs);
+    }
+  }
+
+  const Real* query_of(int place) const { return step.query_key + std::ptrdiff_t{place} * 2 * channels; }
+
+  /// Adds f beta Y to the sums of both ends.
+  void forward(PairLanes<Real>& tile) {
+    prepare(tile);
+    with_width([&](auto registers) { channels_forward(tile, registers); });
+    sum_products(tile);
+    weigh_harmonics(tile);
+    add_rows(tile.count, columns, first_chi, tile.first_row, parts.chi);
+    add_rows(tile.count, columns, second_chi, tile.second_row, parts.chi);
+  }
+
+  /// Calls body with the number of registers of a head, which the compiler knows for the most frequent ones.
+  template <class Body>
+  void with_width(const Body& body) const {
+    if (width == 2 * kWidth<Real>)
+      body(std::integral_constant<int, 2>{});
+    else if (width == 4 * kWidth<Real>)
+      body(std::integral_constant<int, 4>{});
+    else
+      body(width / kWidth<Real>);
+  }
+
+  /// Products for beta.
+  template <class Registers>
+  void channels_forward(const PairLanes<Real>& tile, Registers registers) {
+    const int to_keys = channels;
+    const std::ptrdiff_t back_from_here = to_back;
+    for (int p = 0; p < tile.count; ++p) {
+      const Real *a = query_of(tile.first[p]), *b = query_of(tile.second[p]), *filter = w + p * channels;
+      Real* product = products(0, 0, p);
+      for (const Real* const end = filter + to_keys; filter < end; product += kPairs * kWidth<Real>) {
+        Vec<Real> ab = Vec<Real>{}, ba = Vec<Real>{};
+        for (int k = 0; k < registers; ++k) {
+          const Vec<Real> f = load<Real>(filter + k * kWidth<Real>);
+          ab += load<Real>(a + k * kWidth<Real>) * f * load<Real>(b + to_keys + k * kWidth<Real>);
+          ba += load<Real>(b + k * kWidth<Real>) * f * load<Real>(a + to_keys + k * kWidth<Real>);
+        }
+        store<Real>(product, ab);
+        store<Real>(product + back_from_here, ba);
+        a += registers * kWidth<Real>;
+        b += registers * kWidth<Real>;
+        filter += registers * kWidth<Real>;
+      }
+    }
+  }
+
+  /// Adds what lies in lanes to rows of sums.
+  void add_rows(int pairs, int width_of_rows, const Real* lanes, const int* rows, int offset) {
+    Real* const to = sums + offset;
+    from_lanes<Real>(pairs, width_of_rows, lanes,
+                     [to, rows](int p, int column, const Four<Real>& four) { add_four<Real>(to + rows[p] + column, four); });
+  }
+
+  void weigh_harmonics(const PairLanes<Real>& tile) {
+    for (int d = 0; d < layout.num_degrees; ++d) {
+      const Real sign = layout.degree[d] % 2 == 0 ? Real(1) : Real(-1);  // of the harmonics of the opposite direction
+      const int begin = layout.degree_offset[d], end = begin + 2 * layout.degree[d] + 1;
+      for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>) {
+        const Vec<Real> to_first = load<Real>(forth.f + lane) * load<Real>(beta_forth + d * kPairs + lane);
+        const Vec<Real> to_second = sign * load<Real>(back.f + lane) * load<Real>(beta_back + d * kPairs + lane);
+        for (int m = begin; m < end; ++m) {
+          const Vec<Real> y = load<Real>(harmonic + m * kPairs + lane);
+          store<Real>(first_chi + m * kPairs + lane, to_first * y);
+          store<Real>(second_chi + m * kPairs + lane, to_second * y);
+        }
+      }
+    }
+  }
+
+  /// Adds the gradients that both ends get.
+  void adjoint(PairLanes<Real>& tile) {
+    prepare(tile);
+    load_coordinates(tile);
+    project_gradients(tile);
+    with_width([&](auto registers) { channels_adjoint(tile, registers); });
+    sum_products(tile);
+    filters_adjoint(tile);
+    lanes_adjoint(tile);
+    Real* const chi = sums + parts.chi;
+    const int *first = tile.first_row, *second = tile.second_row;
+    from_lanes<Real>(tile.count, columns, between, [chi, first, second](int p, int column, const Four<Real>& four) {
+      add_four<Real>(chi + first[p] + column, four);
+      add_four<Real, -1>(chi + second[p] + column, four);
+    });
+    add_rows(tile.count, paper2022::PairSums::size, sums_first, tile.first_row, parts.pairs);
+    add_rows(tile.count, paper2022::PairSums::size, sums_second, tile.second_row, parts.pairs);
+  }
+
+  /// Gradients of the coordinates of both ends, and the vector between them, into lanes.
+  void load_coordinates(const PairLanes<Real>& tile) {
+    const int lanes = tile.lanes();
+    const std::ptrdiff_t stride = layout.chi_stride;
+    const int *first = tile.first, *second = tile.second;
+    const Real *chi = step.chi, *gradient = step.gradient_chi_attended;
+    const auto load_from = [stride, gradient](const int* places) {
+      return [=](int p, int c, Four<Real>& four) { load_four<Real>(gradient + places[p] * stride + c, four); };
+    };
+    to_lanes<Real>(lanes, columns, load_from(first), first_chi);
+    to_lanes<Real>(lanes, columns, load_from(second), second_chi);
+    const auto load_difference = [=](int p, int c, Four<Real>& four) {
+      Four<Real> other;
+      load_four<Real>(chi + first[p] * stride + c, four);
+      load_four<Real>(chi + second[p] * stride + c, other);
+      four -= other;
+    };
+    to_lanes<Real>(lanes, columns, load_difference, between);
+  }
+
+  /// dE/d(f beta) of both directions and each degree.
+  void project_gradients(const PairLanes<Real>& tile) {
+    for (int d = 0; d < layout.num_degrees; ++d) {
+      const Real sign = layout.degree[d] % 2 == 0 ? Real(1) : Real(-1);
+      const int begin = layout.degree_offset[d], end = begin + 2 * layout.degree[d] + 1;
+      for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>) {
+        Vec<Real> to_first = Vec<Real>{}, to_second = Vec<Real>{};
+        for (int m = begin; m < end; ++m) {
+          const Vec<Real> y = load<Real>(harmonic + m * kPairs + lane);
+          to_first += load<Real>(first_chi + m * kPairs + lane) * y;
+          to_second += load<Real>(second_chi + m * kPairs + lane) * y;
+        }
+        store<Real>(along + d * kPairs + lane, to_first);
+        store<Real>(against + d * kPairs + lane, sign * to_second);
+      }
+    }
+  }
+
+  /// Products for beta, gradients of the filters, and of queries and keys.
+  template <class Registers>
+  void channels_adjoint(const PairLanes<Real>& tile, Registers registers) {
+    constexpr int kNext = kWidth<Real>;
+    const int to_keys = channels;
+    const std::ptrdiff_t back_from_here = to_back;
+    for (int p = 0; p < tile.count; ++p) {
+      const Real *a = query_of(tile.first[p]), *b = query_of(tile.second[p]), *filter = w + p * channels;
+      Real *to_a = sums + tile.first_row[p] + parts.query_key, *to_b = sums + tile.second_row[p] + parts.query_key;
+      Real *gradient = gradient_w + p * channels, *product = products(0, 0, p);
+      const Real *to_first = along + p, *to_second = against + p;
+      const Real f_first = forth.f[p], f_second = back.f[p];
+      for (const Real* const end = filter + to_keys; filter < end; product += kPairs * kWidth<Real>) {
+        const Vec<Real> by_a = broadcast<Real>(f_first * *to_first), by_b = broadcast<Real>(f_second * *to_second);
+        Vec<Real> ab = Vec<Real>{}, ba = Vec<Real>{};
+        for (int k = 0; k < registers; ++k)
+          channel_adjoint(to_keys, filter + k * kNext, a + k * kNext, b + k * kNext, by_a, by_b, ab, ba, gradient + k * kNext,
+                          to_a + k * kNext, to_b + k * kNext);
+        store<Real>(product, ab);
+        store<Real>(product + back_from_here, ba);
+        to_first += kPairs;
+        to_second += kPairs;
+        a += registers * kNext;
+        b += registers * kNext;
+        to_a += registers * kNext;
+        to_b += registers * kNext;
+        filter += registers * kNext;
+        gradient += registers * kNext;
+      }
+    }
+  }
+
+  /// Rows of queries, and of their gradients; keys lie `to_keys` behind them.
+  static inline __attribute__((always_inline)) void channel_adjoint(int to_keys, const Real* filter, const Real* a, const Real* b,
+                                                                    Vec<Real> by_a, Vec<Real> by_b, Vec<Real>& ab, Vec<Real>& ba,
+                                                                    Real* gradient, Real* to_a, Real* to_b) {
+    const Vec<Real> f = load<Real>(filter), q_a = load<Real>(a), k_a = load<Real>(a + to_keys), q_b = load<Real>(b),
+                    k_b = load<Real>(b + to_keys);
+    const Vec<Real> f_k_b = f * k_b, f_k_a = f * k_a;
+    ab += q_a * f_k_b;
+    ba += q_b * f_k_a;
+    store<Real>(gradient, by_a * (q_a * k_b) + by_b * (q_b * k_a));
+    store<Real>(to_a, load<Real>(to_a) + by_a * f_k_b);
+    store<Real>(to_a + to_keys, load<Real>(to_a + to_keys) + by_b * (f * q_b));
+    store<Real>(to_b, load<Real>(to_b) + by_b * f_k_a);
+    store<Real>(to_b + to_keys, load<Real>(to_b + to_keys) + by_a * (f * q_a));
+  }
+
+  /// From gradient_w to gradient_delta.
+  void filters_adjoint(const PairLanes<Real>& tile) {
+    const auto& parameters = *step.layer.parameters;
+    apply<Real>(parameters.spherical2_coordinates.adjoint, tile.count, gradient_w, channels, value, hidden);
+    multiply_rows<Real>(tile.count * hidden, slope, value);
+    apply<Real>(parameters.spherical1_coordinates.adjoint, tile.count, value, hidden, gradient_delta, degree_stride);
+  }
+
+  /// The rest, pair beside pair: `between` becomes dE/dchi of the first, and sums_first, sums_second are set.
+  void lanes_adjoint(const PairLanes<Real>& tile) {
+    alignas(64) Real by_delta[kPairs] = {};
+    for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>) {
+      Vec<Real> by_forth = Vec<Real>{}, by_back = Vec<Real>{};  // dE/df
+      for (int d = 0; d < layout.num_degrees; ++d) {
+        const int at = d * kPairs + lane;
+        by_forth += load<Real>(beta_forth + at) * load<Real>(along + at);
+        by_back += load<Real>(beta_back + at) * load<Real>(against + at);
+      }
+      const Vec<Real> own = by_forth * forth.slopes(lane), other = by_back * back.slopes(lane);
+      store<Real>(sums_first + paper2022::PairSums::softmax * kPairs + lane, own);
+      store<Real>(sums_second + paper2022::PairSums::softmax * kPairs + lane, other);
+      const Vec<Real> total = load<Real>(tile.total + lane);
+      store<Real>(by_delta + lane, total > Real(0) ? (own + other) / total : Vec<Real>{});
+    }
+    for (int d = 0; d < layout.num_degrees; ++d) degree_adjoint(tile, d, by_delta);
+    for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>) direction_adjoint(tile, lane);
+  }
+
+  /// Of one degree: dE/dchi, and gradients of the harmonics. `common`: dE/d(total) over total.
+  void degree_adjoint(const PairLanes<Real>& tile, int d, const Real* common) {
+    const Real sign = layout.degree[d] % 2 == 0 ? Real(1) : Real(-1);
+    const int begin = layout.degree_offset[d], end = begin + 2 * layout.degree[d] + 1;
+    alignas(64) Real by_norm[kPairs] = {};
+    for (int p = 0; p < tile.count; ++p) by_norm[p] = gradient_delta[p * degree_stride + d];
+    for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>) {
+      const Vec<Real> norm = load<Real>(tile.delta[d] + lane);
+      const Vec<Real> factor = load<Real>(common + lane) + (norm > Real(0) ? load<Real>(by_norm + lane) / norm : Vec<Real>{});
+      const Vec<Real> of_first = load<Real>(forth.f + lane) * load<Real>(beta_forth + d * kPairs + lane);
+      const Vec<Real> of_second = sign * load<Real>(back.f + lane) * load<Real>(beta_back + d * kPairs + lane);
+      for (int m = begin; m < end; ++m) {
+        const int at = m * kPairs + lane;
+        store<Real>(between + at, factor * load<Real>(between + at));
+        store<Real>(harmonic_gradient + at, of_first * load<Real>(first_chi + at) + of_second * load<Real>(second_chi + at));
+      }
+    }
+  }
+
+  /// Forces, and half of the virial, d (x) dE/dd / 2, for either end.
+  void direction_adjoint(const PairLanes<Real>& tile, int lane) {
+    using Sums = paper2022::PairSums;
+    const Vec<Real> u[3] = {load<Real>(tile.x + lane), load<Real>(tile.y + lane), load<Real>(tile.z + lane)};
+    Vec<Real> t[3];
+    harmonics_adjoint<Real>(layout, *step.layer.harmonics, u[0], u[1], u[2], harmonic_gradient + lane, kPairs, t[0], t[1], t[2]);
+    const Vec<Real> inverse = load<Real>(tile.inverse_r + lane);
+    for (int a = 0; a < 3; ++a) {
+      store<Real>(sums_first + (Sums::force + a) * kPairs + lane, -inverse * t[a]);
+      store<Real>(sums_second + (Sums::force + a) * kPairs + lane, inverse * t[a]);
+      for (int b = 0; b < 3; ++b) {
+        const int at = (Sums::virial + 3 * a + b) * kPairs + lane;
+        const Vec<Real> half = Real(0.5) * u[a] * t[b];
+        store<Real>(sums_first + at, half);
+        store<Real>(sums_second + at, half);
+      }
+    }
+  }
+};
+
+}  // namespace SO3MD_CPU_NAMESPACE::paper
