@@ -28,6 +28,7 @@ MODELS = [
     "default",
     "network_only",
     "zbl_only",
+    "all_of_so3lr2",
     "electrostatics_only",
     "dispersion_only",
     "charge_embedding_only",
@@ -140,9 +141,9 @@ def compare(structures: list[Atoms], model: Path, tolerance: tolerances.Toleranc
 @pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectronsWarning")
 @pytest.mark.parametrize("variant", MODELS)
 def test_mixtures_equal_single_evaluations(toy_model: ToyModel, variant: str) -> None:
-    from toy_models import VARIANTS
+    from toy_models import VARIANTS, VARIANTS_SO3LR2
 
-    model = toy_model(seed=3, **VARIANTS[variant])
+    model = toy_model(seed=3, **(VARIANTS | VARIANTS_SO3LR2)[variant])
     mixture = [atoms for pair in zip(molecules(), 9 * periodic(), strict=False) for atoms in pair][:60]
     compare(mixture, model, precision="double", lr_cutoff=5.0, lr_damping=1.0)
 

@@ -12,7 +12,7 @@ import tolerances
 from parallel_threads import ThreadedEngines
 from reference_data import ENERGY_COMPONENTS, load_intermediates, load_system
 from scipy.spatial.transform import Rotation
-from toy_models import VARIANTS
+from toy_models import VARIANTS, VARIANTS_SO3LR2
 
 from so3md._engine import Engine, Model
 
@@ -100,9 +100,9 @@ def test_so3lr_in_a_crystal_agrees_with_the_cpu(so3lr: Model, device: str, preci
         tolerances.assert_within(tolerances.rounding(so3lr, crystal(), lr_cutoff=6.0), found, expected)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS | VARIANTS_SO3LR2)
 def test_every_option_of_a_model_agrees_with_the_cpu(toy_model: Callable[..., Path], device: str, variant: str) -> None:
-    model = Model(str(toy_model(seed=3, **VARIANTS[variant])))
+    model = Model(str(toy_model(seed=3, **(VARIANTS | VARIANTS_SO3LR2)[variant])))
     structure = crystal() | {"charge": -1.0, "spin": 1.0}
     options = {"precision": "double", "lr_cutoff": 6.0, "lr_damping": 1.5}
     found = Engine(model, device=device, **options).evaluate(**structure)
@@ -224,8 +224,11 @@ def test_a_used_engine_agrees_with_a_new_one(toy_model: Callable[..., Path], dev
 
 @pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("precision", ["double", "mixed"])
-def test_ranks_agree_with_one_process(toy_model: Callable[..., Path], device: str, precision: str, ranks: int) -> None:
-    model = Model(str(toy_model(seed=1)))
+@pytest.mark.parametrize("variant", ["default", "all_of_so3lr2"])
+def test_ranks_agree_with_one_process(
+    toy_model: Callable[..., Path], device: str, variant: str, precision: str, ranks: int
+) -> None:
+    model = Model(str(toy_model(seed=1, **(VARIANTS | VARIANTS_SO3LR2)[variant])))
     structure = crystal((2, 2, 1))
     options = {"precision": precision, "lr_cutoff": 5.0, "lr_damping": 1.5, "device": device}
     expected = Engine(model, **options).evaluate(**structure)

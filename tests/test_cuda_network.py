@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tolerances
-from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023
+from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023, VARIANTS_SO3LR2
 
 from so3md._engine import Engine, Model, ModelError
 
-EVERY_VARIANT = VARIANTS | VARIANTS_2023
+EVERY_VARIANT = VARIANTS | VARIANTS_2023 | VARIANTS_SO3LR2
 
 #: Heads that fill lanes partly, one lane each, or more channels than a lane's quad: every layout of rows on a GPU.
 WIDTHS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tolerances
-from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023
+from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023, VARIANTS_SO3LR2
 
 from so3md._engine import Engine, Model
 
@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="the reference model needs torch (ex
 from so3md.reference import ReferenceModel  # noqa: E402
 
 EXACT = tolerances.EXACT
-EVERY_VARIANT = VARIANTS | VARIANTS_2023
+EVERY_VARIANT = VARIANTS | VARIANTS_2023 | VARIANTS_SO3LR2
 
 
 def molecule() -> dict:
@@ -55,7 +55,7 @@ def test_double_agrees_with_torch(toy_model: Callable[..., Path], variant: str, 
     np.testing.assert_allclose(result["energies"], expected["energies"], rtol=0, atol=EXACT.component)
     np.testing.assert_allclose(result["forces"], expected["forces"], rtol=0, atol=EXACT.forces)
     np.testing.assert_allclose(result["virial"], expected["virial"], rtol=0, atol=EXACT.component)
-    for key in ("charges", "hirshfeld_ratios"):
+    for key in ("charges", "hirshfeld_ratios", "c6_ratios"):
         assert (key in result) == (expected.get(key) is not None)
         if key in result:
             np.testing.assert_allclose(result[key], expected[key], rtol=0, atol=EXACT.charges)

@@ -81,6 +81,12 @@ SUBJECTS = {
     (84, 84): "strain",
     (85, 87): "tail|beyond|mean polarisabilities|evenly",
     (88, 91): "field",
+    (92, 92): "norm|mean",
+    (93, 93): "norm|head",
+    (94, 94): "next layer|mu x0|embedding",
+    (95, 95): "ratio",
+    (96, 96): "repulsion|nlh|pair terms",
+    (97, 97): "c6",
 }
 
 _NUMBER = r"\(?\d+\)?"

@@ -13,7 +13,7 @@ import pytest
 from parallel_threads import ThreadedEngines
 from reference_data import load_system
 from tolerances import RANKS, RANKS_RELATIVE_ENERGY, assert_within, rounding
-from toy_models import VARIANTS
+from toy_models import VARIANTS, VARIANTS_SO3LR2
 
 from so3md import _engine, load_model
 
@@ -189,7 +189,7 @@ def test_engines_that_share_the_work_have_the_results_of_one(so3lr: Any, name: s
     assert team.job.messages_left() == 0
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS | VARIANTS_SO3LR2)
 def test_every_kind_of_model_can_be_shared(variant: str, toy_model: Callable[..., Path]):
     rng = np.random.default_rng(8)
     cell = np.diag([9.0, 8.0, 10.0])
@@ -202,7 +202,7 @@ def test_every_kind_of_model_can_be_shared(variant: str, toy_model: Callable[...
         "charge": 1.0,
         "spin": 0.5,
     }
-    model = load_model(toy_model(**VARIANTS[variant]))
+    model = load_model(toy_model(**(VARIANTS | VARIANTS_SO3LR2)[variant]))
     exact = {"forces": RANKS.forces, "energies": RANKS.forces, "virial": RANKS.forces * len(grid)}
     for precision, bounds in (("double", exact), ("mixed", rounding(model, structure, lr_cutoff=6.0))):
         choice = {"precision": precision, "lr_cutoff": 6.0}

@@ -126,6 +126,11 @@ class TestOptionalKeys:
             "residual_mlp_kind",
             "initial_coordinates",
             "final_layer_norm",
+            "rms_norm",
+            "normalize_query_key",
+            "residual_scalars",
+            "c6_head",
+            "repulsion",
         }
         assert write_toy_model(tmp_path / "spelt_out.safetensors", **defaults).read_bytes() == plain
 
@@ -269,11 +274,11 @@ class TestHyperparameters:
             ("num_features", 35, "35 features cannot be split into 4 equal heads"),
             ("num_heads", 5, r"36 features cannot be split into 5 equal heads .*num_heads"),
             ("degrees", [1, 2, 3, 4, 5], r"36 features cannot be split into 5 equal heads .*degrees"),
-            ("degrees", [], "increasing integers"),
-            ("degrees", [2, 1], "increasing integers"),
-            ("degrees", [1, 1], "increasing integers"),
-            ("degrees", [1, 9], "increasing integers from 0 to 8"),
-            ("degrees", 3, "increasing integers"),
+            ("degrees", [], "at most 9 integers"),
+            ("degrees", [2, 1], "integers from 0 to 8 that do not decrease"),
+            ("degrees", [1] * 10, "at most 9 integers"),
+            ("degrees", [1, 9], "integers from 0 to 8"),
+            ("degrees", 3, "at most 9 integers"),
             ("num_layers", 0, "an integer from 1"),
             ("cutoff", -1.0, "a positive number"),
             ("cutoff", "4.5", "a positive number"),
@@ -340,8 +345,9 @@ class TestDocument:
     @pytest.mark.parametrize(
         ("key", "value", "message"),
         [
-            ("format_version", 2, "format_version: expected 1, found 2; this file needs another version of so3md"),
-            ("format_version", "1", "format_version: expected 1"),
+            ("format_version", 3, "format_version: expected 1 or 2, found 3; this file needs another version of so3md"),
+            ("format_version", "1", "format_version: expected 1 or 2"),
+            ("format_version", True, "format_version: expected 1 or 2, found true"),
             ("format_version", ..., "format_version: the key is missing"),
             ("architecture", "mace", 'architecture: expected one of so3krates, so3krates-2022, found "mace"'),
             ("architecture", ["so3krates"], r"architecture: expected one of so3krates, .* found \["),

@@ -23,12 +23,13 @@ from model_contents import (
     tiny_raw,
     without,
 )
-from toy_models import VARIANTS, make_toy_model
+from toy_models import VARIANTS, VARIANTS_SO3LR2, make_toy_model
 
 from so3md._engine import Model, ModelError
-from so3md.model_file import UNSUPPORTED_FEATURES
+from so3md.model_file import UNSUPPORTED_FEATURES, ModelFileError
 
-CONSTANTS = ("radial_basis.", "dispersion.")  # tensors that are not trained
+NLH = {"type": "nlh", "switch_on": 0.0, "switch_off": 1.5}
+CONSTANTS = ("radial_basis.", "dispersion.", "nlh.")  # tensors that are not trained
 FLAGS = ("layer_norm_1", "layer_norm_2", "residual_mlp_1", "residual_mlp_2", "charge_embedding", "spin_embedding")
 
 
@@ -57,10 +58,10 @@ def test_so3lr(so3lr_path: Path) -> None:
     assert model.num_parameters == sum(size for name, size in sizes.items() if not name.startswith(CONSTANTS))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS | VARIANTS_SO3LR2)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_option(variant: str, dtype: type, tmp_path: Path) -> None:
-    toy = make_toy_model(dtype=dtype, **VARIANTS[variant])
+    toy = make_toy_model(dtype=dtype, **(VARIANTS | VARIANTS_SO3LR2)[variant])
     toy.write(tmp_path / "toy.safetensors")
     model = Model(tmp_path / "toy.safetensors")
     assert model.elements == toy.elements
@@ -156,7 +157,7 @@ def test_constant_that_must_be_positive(name: str, value: float, tiny: Contents,
 # The document
 
 
-@pytest.mark.parametrize("version", [2, 3, 2**31, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("version", [3, 4, 2**31, 2**63, 2**64 - 1])
 def test_newer_format(version: int, tiny: Contents, refusal: Callable) -> None:
     tiny.document["format_version"] = version
     tiny.document["a_key_of_the_future"] = tiny.document["theory_levels"] = True
@@ -166,7 +167,7 @@ def test_newer_format(version: int, tiny: Contents, refusal: Callable) -> None:
 @pytest.mark.parametrize("version", [0, -1, 1.0, "1", True, None, [1]])
 def test_format_version_of_another_kind(version: Any, tiny: Contents, refusal: Callable) -> None:
     tiny.document["format_version"] = version
-    assert "format_version: expected 1, found " in refusal(tiny.raw())
+    assert "format_version: expected 1 or 2, found " in refusal(tiny.raw())
 
 
 @pytest.mark.parametrize("feature", UNSUPPORTED_FEATURES)
@@ -214,8 +215,14 @@ def test_every_key_is_required(tiny: Contents, refusal: Callable) -> None:
         ("elements", [[], [1, 6, 6], [6, 1, 8], [0, 1, 6], [1, 6, 119], [1, 6, 8.0], [1, 6, "8"], 1, [1, 6, 2**32 + 8]],
          "expected a list of strictly increasing integers from 1 to 118"),
         ("hyperparameters", [None, [], 3], "expected an object"),
-        ("hyperparameters/degrees", [[], [3, 1], [1, 1], [-1, 1], [1, 9], [1.0, 3.0], [True, 3], "13", None],
-         "expected a list of strictly increasing integers from 0 to 8"),
+        ("hyperparameters/degrees", [[], [3, 1], [1] * 10, [-1, 1], [1, 9], [1.0, 3.0], [True, 3], "13", None],
+         "expected a list of at most 9 integers from 0 to 8 that do not decrease"),
+        ("hyperparameters/hirshfeld_head", [{"type": "plain", "hidden": 3}], "hirshfeld_head.type: expected simple"),
+        ("hyperparameters/repulsion", [NLH | {"type": "zbl"}], "repulsion.type: expected nlh"),
+        ("hyperparameters/repulsion", [NLH], "repulsion: a model has one"),
+        ("hyperparameters/repulsion", [NLH | {"switch_on": 2.0}], "repulsion.switch_off"),
+        ("hyperparameters/c6_head", [True, {}, {"hidden": 3, "size": 4}], "c6_head"),
+        ("hyperparameters/rms_norm", [0, 1, None, "yes"], "expected true or false"),
         ("hyperparameters/num_features", [0, -6, 6.0, "6", True, None, 65537, 2**32 + 6, 2**64], "expected an integer"),
         ("hyperparameters/num_heads", [0, -2, 2.0], "expected an integer"),
         ("hyperparameters/num_layers", [0, True, 1.0], "expected an integer"),
@@ -279,3 +286,38 @@ def test_messages_stay_short_and_printable(tiny: Contents, refusal: Callable) ->
     assert len(message) < 1000
     assert message.isascii()
     assert message.isprintable()
+
+
+# The second generation of SO3LR
+
+
+@pytest.mark.parametrize("key", ["rms_norm", "normalize_query_key", "residual_scalars"])
+def test_version_1_has_nothing_of_the_second_generation(key: str, tiny: Contents, refusal: Callable) -> None:
+    tiny.document["hyperparameters"][key] = True
+    message = f"format_version: expected 2 (hyperparameters: {key}), found 1"
+    assert message in refusal(tiny.raw())
+
+
+def test_repeated_degrees_need_version_2(tiny: Contents, refusal: Callable) -> None:
+    tiny.document["hyperparameters"]["degrees"] = [1, 1]
+    assert "format_version: expected 2 (hyperparameters: repeated degrees), found 1" in refusal(tiny.raw())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values[0, 1].fill(1.0), "expected the same numbers for i, j and j, i"),
+        (lambda values: values[..., 2].fill(-1.0), "expected exponents that are not negative"),
+    ],
+)
+def test_constants_of_the_repulsion(change: Callable, message: str, tmp_path: Path) -> None:
+    model = make_toy_model(**VARIANTS_SO3LR2["nlh"])
+    model.tensors["nlh.coefficients"] = model.tensors["nlh.coefficients"].copy()
+    change(model.tensors["nlh.coefficients"])
+    with pytest.raises(ModelFileError, match=message):
+        model.check()
+    path = tmp_path / "toy.safetensors"
+    model.check = lambda: None  # type: ignore[method-assign]
+    model.write(path)
+    with pytest.raises(ModelError, match=message):
+        Model(str(path))

@@ -11,7 +11,7 @@ from ase.build import bulk, molecule
 from reference_data import ENERGY_COMPONENTS, INTERMEDIATES, ReferenceSystem, load_intermediates, load_system
 from scipy.spatial.transform import Rotation
 from tolerances import EXACT, FINITE_DIFFERENCE_FORCES, FINITE_DIFFERENCE_STEP, FINITE_DIFFERENCE_STRESS, REFERENCE
-from toy_models import VARIANTS, VARIANTS_2023, make_toy_model
+from toy_models import VARIANTS, VARIANTS_2023, VARIANTS_SO3LR2, make_toy_model
 
 torch = pytest.importorskip("torch", reason="the reference model needs PyTorch (extra 'torch')")
 
@@ -19,7 +19,7 @@ from so3md.model_file import ModelFile, expected_tensors  # noqa: E402
 from so3md.reference import ReferenceModel, Structure  # noqa: E402
 from so3md.reference.functions import ACTIVATIONS, cutoff_function, spherical_harmonics, switch  # noqa: E402
 
-EVERY_VARIANT = VARIANTS | VARIANTS_2023
+EVERY_VARIANT = VARIANTS | VARIANTS_2023 | VARIANTS_SO3LR2
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ class TestOptions:
         positions = torch.tensor(structure.positions)
         tensors = {name: value.requires_grad_() for name, value in model.state_dict(keep_vars=True).items()}
         found = model(model.make_graph([structure], positions, lr_cutoff=None), None)
-        per_atom = [found[name] for name in ("energies", "charges", "hirshfeld_ratios") if name in found]
+        per_atom = [found[name] for name in ("energies", "charges", "hirshfeld_ratios", "c6_ratios") if name in found]
         weights = torch.linspace(0.5, 1.5, len(atoms), dtype=torch.float64)
         outcome = sum((weights * value).sum() for value in per_atom)
         gradients = torch.autograd.grad(outcome, list(tensors.values()), allow_unused=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from so3md.convert import nlh
 from so3md.model_file import PAPER_2022, SO3KRATES, ModelFile, expected_tensors
 
 ELEMENTS = (1, 6, 8)
@@ -134,6 +135,38 @@ VARIANTS_2023: dict[str, dict[str, Any]] = {
     },
 }
 
+_NLH = {"zbl": None, "repulsion": {"type": "nlh", "switch_on": 0.0, "switch_off": 1.5}}
+
+#: The options of the second generation of SO3LR, which "so3krates" has beside those of VARIANTS and VARIANTS_2023.
+VARIANTS_SO3LR2: dict[str, dict[str, Any]] = {
+    "rms_norm": {"rms_norm": True},
+    "rms_norm_before": {"rms_norm": True, "layer_norm_position": "pre", "layer_norm_2": False},
+    "query_key_norm": {"normalize_query_key": True},
+    "query_key_norm_silu": {"normalize_query_key": True, "query_key_activation": "silu", "layer_norm_position": "pre"},
+    "residual_scalars": {"residual_scalars": True, "num_layers": 3},
+    "residual_scalars_alone": {
+        "residual_scalars": True,
+        "layer_norm_2": False,
+        "initial_coordinates": {"type": "neighbour_sum", "normalization": 3.5},
+    },
+    "simple_hirshfeld": {"hirshfeld_head": {"type": "simple", "hidden": 12}},
+    "c6_head": {"c6_head": {"hidden": 12}},
+    "linear_ratios": {"c6_head": {"hidden": 0}, "hirshfeld_head": {"type": "simple", "hidden": 0}},
+    "nlh": _NLH,
+    "nlh_only": _NO_PHYSICS | _NLH,
+    "repeated_degrees": {"degrees": [1, 1, 2, 2, 3, 3]},
+    "all_of_so3lr2": _NLH
+    | {
+        "rms_norm": True,
+        "normalize_query_key": True,
+        "residual_scalars": True,
+        "hirshfeld_head": {"type": "simple", "hidden": 12},
+        "c6_head": {"hidden": 12},
+        "degrees": [1, 1, 2, 3],
+        "num_layers": 3,
+    },
+}
+
 _DEFAULTS_2022: dict[str, Any] = {
     "num_features": 36,
     "num_heads": 4,
@@ -184,7 +217,8 @@ _WEIGHT_SCALES_2022 = {"spherical1": 0.5, "spherical2": 0.5, "exchange": 0.5}
 
 #: Keys that a model may have and the default toy model has not.
 _OPTIONAL = {
-    SO3KRATES: {"layer_norm_position", "residual_mlp_kind", "initial_coordinates", "final_layer_norm"},
+    SO3KRATES: {"layer_norm_position", "residual_mlp_kind", "initial_coordinates", "final_layer_norm"}
+    | {"rms_norm", "normalize_query_key", "residual_scalars", "c6_head", "repulsion"},
     PAPER_2022: {"charge_embedding", "spin_embedding"},
 }
 
@@ -242,8 +276,14 @@ def _random_tensor(
         return np.array(ZBL_RAW[kind]) + 0.1 * normal
     if name.startswith("dispersion."):
         return np.array([FREE_ATOMS[number][0 if kind == "alpha" else 1] for number in elements])
-    if name in ("energy.scale", "hirshfeld.shift") or kind == "scale":
+    if name == "nlh.coefficients":
+        return nlh.coefficients(elements)
+    if name in ("energy.scale", "hirshfeld.shift", "c6.shift") or kind == "scale":
         return 1 + 0.1 * normal
+    if kind == "residual_scalars":
+        return np.array([1.0, 0.5]) + 0.1 * normal
+    if name in ("hirshfeld.dense2.weight", "c6.dense2.weight") and shape[0] == 1:
+        return 0.2 * normal / np.sqrt(shape[-1])
     if kind == "coefficients":
         return 0.2 * normal
     if kind in ("bias", "shift") or kind.endswith("_bias") or name == "charge.element":

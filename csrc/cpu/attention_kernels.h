@@ -459,7 +459,7 @@ inline void own_input_gradients(const LayerStep<Real>& step, int begin, int rows
 template <class Real>
 inline void rim_input_gradients(const LayerStep<Real>& step, int begin, int rows, Real* projection_gradient, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  if (layout.query_key_activation != Activation::identity)  // else the input is not looked at
+  if (layout.query_key_activation != Activation::identity || layout.normalize_query_key)  // else the input is not looked at
     for (int row = 0; row < rows; ++row)
       copy_rows<Real>(layout.feature_stride,
                       step.projected + static_cast<std::ptrdiff_t>(step.rim.slots[begin + row]) * layout.feature_stride,

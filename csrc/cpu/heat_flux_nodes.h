@@ -60,7 +60,7 @@ inline void norm(const Layout& layout, const NormParameters<double>& parameters,
   const int stride = layout.feature_stride, features = layout.features;
   for (int atom = 0; atom < atoms; ++atom, x += kParts * stride, out += kParts * stride) {
     double mean, inverse;
-    row_statistics<double>(x, features, layout.layer_norm_epsilon, mean, inverse);
+    row_statistics<double>(x, features, false, layout.layer_norm_epsilon, mean, inverse);
     for (int part = kParts - 1; part >= 0; --part) {
       const double* t = x + part * stride;
       double mean_t = mean, mean_tn = 0.0;

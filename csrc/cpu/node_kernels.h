@@ -99,6 +99,18 @@ inline void output_norms(const LayerStep<Real>& step, int rows, const Real* x, R
   if (parameters.final_norm.scale != nullptr) layer_norm<Real>(layout, parameters.final_norm, rows, x_next, x_next);
 }
 
+/// What the next layer starts with (eq. 94): its two numbers times x_next and times the features after the embedding.
+template <class Real>
+inline void mix_embedding(const LayerStep<Real>& step, int first, int rows, Real* x_next) {
+  const int stride = step.layout->feature_stride;
+  const Real input = step.parameters->next_input_scale, embedding = step.parameters->next_embedding_scale;
+  for (int row = 0; row < rows; ++row) {
+    Real* x = x_next + row * stride;
+    const Real* embedded = step.embedded + static_cast<std::ptrdiff_t>(step.species[first + row]) * stride;
+    for (int i = 0; i < stride; i += kWidth<Real>) store<Real>(x + i, input * load<Real>(x + i) + embedding * load<Real>(embedded + i));
+  }
+}
+
 template <class Real>
 void node_forward(const LayerStep<Real>& step, int begin, int end, Real* scratch) {
   const Layout& layout = *step.layout;
@@ -117,6 +129,7 @@ void node_forward(const LayerStep<Real>& step, int begin, int end, Real* scratch
     exchange_forward<Real>(step, first, rows, x, record, b);
     if (layout.residual_mlp_2) residual_forward<Real>(layout, step.parameters->mlp2, rows, x, record.mlp2, b.inner);
     output_norms<Real>(step, rows, x, step.x_next + offset);
+    if (step.embedded != nullptr) mix_embedding<Real>(step, first, rows, step.x_next + offset);
   }
 }
 
@@ -243,6 +256,9 @@ void node_adjoint(const LayerStep<Real>& step, int begin, int end, Real* scratch
     const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(first) * stride;
     const NodeRecord<Real> record(step, first);
     Real* gradient = step.gradient_x + offset;
+    if (step.embedded != nullptr)
+      for (int i = 0; i < rows * stride; i += kWidth<Real>)
+        store<Real>(gradient + i, step.parameters->next_input_scale * load<Real>(gradient + i));
     output_norms_adjoint<Real>(step, rows, record.output, gradient, b);
     if (layout.residual_mlp_2) residual_adjoint<Real>(layout, step.parameters->mlp2, rows, record.mlp2, gradient, b.inner, b.outer);
     exchange_adjoint<Real>(step, first, rows, record, gradient, b);

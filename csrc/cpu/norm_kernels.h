@@ -33,13 +33,17 @@ inline __attribute__((always_inline)) Real sum_of(int count, const Term& term) {
   return sum<Real>((a + b) + (c + d));
 }
 
-/// Mean and 1 / sqrt(variance + epsilon) of one row of `count` numbers that may end inside a register.
+/// Mean and 1 / sqrt(variance + epsilon) of one row of `count` numbers that may end inside a register. With `rms`, the mean counts as zero
+/// (eq. 92).
 template <class Real>
-inline void row_statistics(const Real* x, int count, Real epsilon, Real& mean, Real& inverse_deviation) {
+inline void row_statistics(const Real* x, int count, bool rms, Real epsilon, Real& mean, Real& inverse_deviation) {
   const int whole = count / kWidth<Real> * kWidth<Real>;
-  Real total = sum_of<Real>(whole, [&](int i) __attribute__((always_inline)) { return load<Real>(x + i); });
-  for (int i = whole; i < count; ++i) total += x[i];
-  mean = total / static_cast<Real>(count);
+  mean = Real(0);
+  if (!rms) {
+    Real total = sum_of<Real>(whole, [&](int i) __attribute__((always_inline)) { return load<Real>(x + i); });
+    for (int i = whole; i < count; ++i) total += x[i];
+    mean = total / static_cast<Real>(count);
+  }
   const Real middle = mean;
   Real variance = sum_of<Real>(whole, [&](int i) __attribute__((always_inline)) {
     const Vec<Real> difference = load<Real>(x + i) - middle;
@@ -56,7 +60,7 @@ inline void layer_norm(const Layout& layout, const NormParameters<Real>& norm, i
   const int stride = layout.feature_stride;
   for (int row = 0; row < rows; ++row) {
     Real mean, inverse;
-    row_statistics<Real>(x + row * stride, layout.features, static_cast<Real>(layout.layer_norm_epsilon), mean, inverse);
+    row_statistics<Real>(x + row * stride, layout.features, layout.rms_norm, static_cast<Real>(layout.layer_norm_epsilon), mean, inverse);
     for (int i = 0; i < stride; i += kWidth<Real>) {
       const Vec<Real> normal = (load<Real>(x + row * stride + i) - mean) * inverse;
       store<Real>(out + row * stride + i, normal * load<Real>(norm.scale + i) + load<Real>(norm.bias + i));
@@ -64,7 +68,8 @@ inline void layer_norm(const Layout& layout, const NormParameters<Real>& norm, i
   }
 }
 
-/// gradient (dE/dout) becomes dE/dx: with s = scale * gradient and n the normalised row, (s - mean(s) - n mean(s n)) / deviation.
+/// gradient (dE/dout) becomes dE/dx: with s = scale * gradient and n the normalised row, (s - mean(s) - n mean(s n)) / deviation,
+/// without mean(s) for a norm that takes no mean away.
 template <class Real>
 inline void layer_norm_adjoint(const Layout& layout, const NormParameters<Real>& norm, int rows, const Real* x, Real* gradient) {
   const int stride = layout.feature_stride;
@@ -72,12 +77,12 @@ inline void layer_norm_adjoint(const Layout& layout, const NormParameters<Real>&
     Real* g = gradient + row * stride;
     const Real* input = x + row * stride;
     Real mean, inverse;
-    row_statistics<Real>(input, layout.features, static_cast<Real>(layout.layer_norm_epsilon), mean, inverse);
+    row_statistics<Real>(input, layout.features, layout.rms_norm, static_cast<Real>(layout.layer_norm_epsilon), mean, inverse);
     for (int i = 0; i < stride; i += kWidth<Real>) store<Real>(g + i, load<Real>(g + i) * load<Real>(norm.scale + i));
     const Real sum_s = sum_of<Real>(stride, [&](int i) __attribute__((always_inline)) { return load<Real>(g + i); });
     const Real sum_sn = sum_of<Real>(
         stride, [&](int i) __attribute__((always_inline)) { return load<Real>(g + i) * (load<Real>(input + i) - mean) * inverse; });
-    const Real mean_s = sum_s / static_cast<Real>(layout.features);
+    const Real mean_s = layout.rms_norm ? Real(0) : sum_s / static_cast<Real>(layout.features);
     const Real mean_sn = sum_sn / static_cast<Real>(layout.features);
     for (int i = 0; i < stride; i += kWidth<Real>) {
       const Vec<Real> n = (load<Real>(input + i) - mean) * inverse;

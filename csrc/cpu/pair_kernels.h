@@ -26,7 +26,7 @@ struct PairBlock {
 
 /// Sums over the neighbours of one atom. Pair energies are whole here, and the charge of the atom itself is left out.
 struct PairSums {
-  double charge_gradient = 0, dispersion_energy = 0, alpha_gradient = 0;
+  double charge_gradient = 0, dispersion_energy = 0, alpha_gradient = 0, c6_gradient = 0;
   double force[3] = {0, 0, 0};
   double virial[6] = {0, 0, 0, 0, 0, 0};  // xx, yy, zz, xy, xz, yz
 };
@@ -160,12 +160,12 @@ inline void add_electrostatics(const ElectrostaticsConstants<Real>& constants, R
   sums.charge_gradient += kCoulomb * charge_gradient.total();
 }
 
-template <class Real>
+template <class Real, bool kC6Gradient>
 inline void add_dispersion(const DispersionConstants<Real>& constants, Real alpha_i, Real c_i, PairBlock<Real>& block, PairSums& sums) {
   using Number = TwinVector<Real>;
   if (constants.truncated) set_switch(constants.switch_on, constants.inverse_width, block);
   set_roots(alpha_i, block);
-  Number energy{}, alpha_gradient{};
+  Number energy{}, alpha_gradient{}, c6_gradient{};
   for (int k = 0; k < block.count; k += Number::kSize) {
     const ValueAndSlope<Number> s{Number::load(block.switch_value + k), Number::load(block.switch_slope + k)};
     const ValueAndSlope<Number> root{Number::load(block.root_value + k), Number::load(block.root_slope + k)};
@@ -173,10 +173,12 @@ inline void add_dispersion(const DispersionConstants<Real>& constants, Real alph
                                                         Number::load(block.c6_factor + k), root, s);
     energy += pair.energy;
     alpha_gradient += pair.d_alpha;
+    if constexpr (kC6Gradient) c6_gradient += pair.d_c;
     (Number::load(block.pull + k) + pair.d_distance * Number::load(block.inverse_r + k)).store(block.pull + k);
   }
   sums.dispersion_energy += energy.total();
   sums.alpha_gradient += alpha_gradient.total();
+  if constexpr (kC6Gradient) sums.c6_gradient += c6_gradient.total();
 }
 
 /// Force and virial from the pulls. Their many sums overlap well enough without twins, which would not fit in the registers.
@@ -210,6 +212,7 @@ inline void add_to_atom(const LongRange<Real>& task, int i, const PairSums& sums
   }
   if (task.dispersion) {
     task.alpha_gradient[i] += sums.alpha_gradient;
+    if (task.c6_gradient != nullptr) task.c6_gradient[i] += sums.c6_gradient;
     task.dispersion_energy[i] += 0.5 * sums.dispersion_energy;
   }
   double* force = task.forces + 3 * static_cast<std::int64_t>(i);
@@ -234,7 +237,10 @@ void long_range(const LongRange<Real>& task, int begin, int end) {
       fill_block(task, i, candidates, block);
       set_distances(block);
       if (task.electrostatics) add_electrostatics(electrostatics, task.charge[i], block, sums);
-      if (task.dispersion) add_dispersion(dispersion, task.alpha[i], task.c6_factor[i], block, sums);
+      if (task.dispersion && task.c6_gradient == nullptr)
+        add_dispersion<Real, false>(dispersion, task.alpha[i], task.c6_factor[i], block, sums);
+      else if (task.dispersion)
+        add_dispersion<Real, true>(dispersion, task.alpha[i], task.c6_factor[i], block, sums);
       add_forces(block, sums);
     }
     add_to_atom(task, i, sums);

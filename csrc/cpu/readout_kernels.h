@@ -21,7 +21,7 @@ struct ReadoutBuffers {
   }
   static std::size_t size(const Layout& layout) {
     auto larger = [](int a, int b) { return a > b ? a : b; };
-    const int hidden = larger(layout.energy_hidden, larger(layout.charge_hidden, layout.hirshfeld_hidden));
+    const int hidden = larger(layout.energy_hidden, larger(layout.charge_hidden, larger(layout.hirshfeld_hidden, layout.c6_hidden)));
     const int output = larger(layout.hirshfeld_size, kPanel<Real>);
     return static_cast<std::size_t>(kNodeBlock) * static_cast<std::size_t>(2 * hidden + output);
   }
@@ -114,6 +114,11 @@ void readout_forward(const ReadoutStep<Real>& step, int begin, int end, Real* sc
       scalar_head<Real>(p.charge, Activation::silu, rows, x, stride, charge, step.charge + first,
                         step.charge_row == nullptr ? nullptr : step.charge_row + place * layout.features_padded, layout.features_padded);
     }
+    if (step.c6 != nullptr) {
+      ReadoutBuffers<Real> c6(p.c6, scratch);
+      scalar_head<Real>(p.c6, Activation::silu, rows, x, stride, c6, step.c6 + first,
+                        step.c6_row == nullptr ? nullptr : step.c6_row + place * stride, stride);
+    }
     if (step.hirshfeld != nullptr) hirshfeld_head<Real>(step, first, rows, x, scratch);
   }
 }
@@ -137,6 +142,7 @@ void readout_adjoint(const ReadoutStep<Real>& step, int begin, int end, Real*) {
     for (int k = 0; k < count; k += kWidth<Real>) store<Real>(gradient + k, scale * load<Real>(step.energy_row + offset + k));
     if (step.charge_gradient != nullptr)
       add_scaled<Real>(count, step.charge_gradient[i], step.charge_row + place * layout.features_padded, gradient);
+    if (step.c6_gradient != nullptr) add_scaled<Real>(count, step.c6_gradient[i], step.c6_row + offset, gradient);
     if (step.hirshfeld_gradient != nullptr) add_scaled<Real>(count, step.hirshfeld_gradient[i], step.hirshfeld_row + offset, gradient);
     for (int k = count; k < layout.feature_stride; ++k) gradient[k] = Real(0);
   }

@@ -17,6 +17,7 @@ __global__ void finish_readouts_kernel(DeviceDomain domain, SpeciesTables tables
   atoms.network_energy[i] = readouts.energy[i] * tables.energy_scale[species];
   atoms.shift[i] = tables.energy_shift[species];
   if (atoms.charges != nullptr) atoms.charges[i] = readouts.charge[i] + tables.charge[species];
+  if (atoms.c6_ratios != nullptr) atoms.c6_ratios[i] = fabs(readouts.c6[i] + tables.c6_shift[species]);
   if (atoms.hirshfeld_ratios != nullptr) atoms.hirshfeld_ratios[i] = fabs(readouts.hirshfeld[i] + tables.hirshfeld_shift[species]);
 }
 
@@ -29,6 +30,14 @@ __global__ void conserve_charge_kernel(int n_owned, SystemView systems, double t
   charges[i] += (total_charge - sums[s]) / systems.num_atoms[s];
 }
 
+/// The Hirshfeld ratio by which C6 is divided. A head may put out zero, which no atom has: then this is still a number.
+__device__ double divisor(const AtomArrays& atoms, std::int64_t i) { return fmax(atoms.hirshfeld_ratios[i], 1e-9); }
+
+/// C6 / alpha^2 of an atom with a C6 head (eq. 97), Hartree.
+__device__ double own_c6_factor(const SpeciesTables& tables, const AtomArrays& atoms, int species, std::int64_t i) {
+  return fmax(tables.dispersion_c6_factor[species] * atoms.c6_ratios[i] / (divisor(atoms, i) * divisor(atoms, i)), 1e-30);
+}
+
 template <class Real>
 __global__ void fill_pair_numbers_kernel(DeviceDomain domain, SpeciesTables tables, AtomArrays atoms, PairNumbers<Real>* numbers) {
   const std::int64_t slot = global_thread();
@@ -39,7 +48,10 @@ __global__ void fill_pair_numbers_kernel(DeviceDomain domain, SpeciesTables tabl
   if (owned && atoms.electrostatics_energy != nullptr) out.charge = static_cast<Real>(atoms.charges[slot]);
   if (tables.dispersion_alpha != nullptr) {
     if (owned) out.alpha = static_cast<Real>(tables.dispersion_alpha[species] * atoms.hirshfeld_ratios[slot]);
-    out.c6_factor = static_cast<Real>(tables.dispersion_c6_factor[species]);
+    if (tables.c6_shift == nullptr)
+      out.c6_factor = static_cast<Real>(tables.dispersion_c6_factor[species]);
+    else if (owned)
+      out.c6_factor = static_cast<Real>(own_c6_factor(tables, atoms, species, slot));
   }
   numbers[slot] = out;
 }
@@ -56,7 +68,14 @@ __global__ void readout_gradients_kernel(DeviceDomain domain, SpeciesTables tabl
   }
   if (gradients.hirshfeld != nullptr) {
     const double sign = readouts.hirshfeld[i] + tables.hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
-    gradients.hirshfeld[i] = sign * atoms.alpha_gradient[i] * tables.dispersion_alpha[species];
+    double gradient = atoms.alpha_gradient[i] * tables.dispersion_alpha[species];
+    if (gradients.c6 != nullptr) {
+      const double h = divisor(atoms, i);
+      const double c6_sign = readouts.c6[i] + tables.c6_shift[species] < 0.0 ? -1.0 : 1.0;
+      gradients.c6[i] = c6_sign * atoms.c6_gradient[i] * tables.dispersion_c6_factor[species] / (h * h);
+      gradient -= 2.0 * atoms.c6_gradient[i] * own_c6_factor(tables, atoms, species, i) / h;
+    }
+    gradients.hirshfeld[i] = sign * gradient;
   }
 }
 
@@ -78,9 +97,10 @@ SpeciesTablesOnDevice::SpeciesTablesOnDevice(const Model& model, const Stream& s
   for (std::size_t s = 0; s < model.dispersion_alpha.size(); ++s)
     factors.push_back(model.dispersion_c6[s] / (model.dispersion_alpha[s] * model.dispersion_alpha[s]));
   const std::vector<double>* tables[] = {&model.energy_scale,    &model.energy_shift,     &model.charge_element,
-                                         &model.hirshfeld_shift, &model.dispersion_alpha, &factors};
-  const double** places[] = {&view_.energy_scale,    &view_.energy_shift,     &view_.charge,
-                             &view_.hirshfeld_shift, &view_.dispersion_alpha, &view_.dispersion_c6_factor};
+                                         &model.hirshfeld_shift, &model.dispersion_alpha, &factors,
+                                         &model.c6_shift};
+  const double** places[] = {&view_.energy_scale,     &view_.energy_shift,         &view_.charge,  &view_.hirshfeld_shift,
+                             &view_.dispersion_alpha, &view_.dispersion_c6_factor, &view_.c6_shift};
   for (const auto* table : tables) numbers.insert(numbers.end(), table->begin(), table->end());
   memory_.upload(numbers, stream);
   stream.synchronize();

@@ -13,6 +13,7 @@ struct SpeciesTables {
   const double *energy_scale = nullptr, *energy_shift = nullptr;              ///< eV
   const double *charge = nullptr, *hirshfeld_shift = nullptr;                 ///< e; one
   const double *dispersion_alpha = nullptr, *dispersion_c6_factor = nullptr;  ///< Bohr^3; C6 / alpha^2, Hartree
+  const double* c6_shift = nullptr;                                           ///< one; null without a C6 head
 };
 
 /// Owns the tables.
@@ -38,6 +39,7 @@ struct AtomArrays {
   double *electrostatics_energy = nullptr, *dispersion_energy = nullptr;        ///< eV
   double *charge_gradient = nullptr, *alpha_gradient = nullptr;                 ///< of the pair physics
   double *energies = nullptr, *charges = nullptr, *hirshfeld_ratios = nullptr;  ///< results
+  double *c6_ratios = nullptr, *c6_gradient = nullptr;                          ///< result; of the pair physics, by C6 / alpha^2
 };
 
 /// charges = readout + offset of the element; ratios = |shift of the element + readout| (eq. 28, 30). network_energy and shift.

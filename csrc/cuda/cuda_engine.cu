@@ -219,10 +219,12 @@ class CudaEngine final : public Engine {
     atoms_.energies = result(layout_.energies());
     atoms_.charges = hyper().charge_head ? result(layout_.charges()) : nullptr;
     atoms_.hirshfeld_ratios = hyper().hirshfeld_head ? result(layout_.hirshfeld_ratios()) : nullptr;
+    atoms_.c6_ratios = hyper().c6_head ? result(layout_.c6_ratios()) : nullptr;
+    atoms_.c6_gradient = room(hyper().c6_head, atoms, c6_gradient_);
     readouts_ = {room(true, atoms, readout_[0]), room(hyper().charge_head, atoms, readout_[1]),
-                 room(hyper().hirshfeld_head, atoms, readout_[2])};
+                 room(hyper().hirshfeld_head, atoms, readout_[2]), room(hyper().c6_head, atoms, readout_[3])};
     gradients_ = {room(true, atoms, gradient_[0]), room(terms_.act_on_charges(), atoms, gradient_[1]),
-                  room(hyper().dispersion, atoms, gradient_[2])};
+                  room(hyper().dispersion, atoms, gradient_[2]), room(hyper().c6_head, atoms, gradient_[3])};
     numbers_.resize(static_cast<std::size_t>(domain_->n_slots()));
     system_sums_.resize(static_cast<std::size_t>(sums_.count()));
     if (points_ != nullptr) ordered_results_.resize(layout_.size());
@@ -328,7 +330,8 @@ class CudaEngine final : public Engine {
   }
 
   void fill_pairs() { fill_pair_numbers(*domain_, tables_.view(), atoms_, numbers_.data(), stream_); }
-  std::array<Rows<Real>, 1> pair_rows() { return {{{&numbers_.data()->charge, 2, 4}}}; }  // charge and polarisability
+  // Charge and polarisability, and C6 over the square of the latter where it is no number of the element.
+  std::array<Rows<Real>, 1> pair_rows() { return {{{&numbers_.data()->charge, hyper().c6_head ? 3 : 2, 4}}}; }
 
   void evaluate_pairs() {
     PairPhysics<Real> pairs;
@@ -343,6 +346,7 @@ class CudaEngine final : public Engine {
     pairs.dispersion_energy = atoms_.dispersion_energy;
     pairs.charge_gradient = atoms_.charge_gradient;
     pairs.alpha_gradient = atoms_.alpha_gradient;
+    pairs.c6_gradient = atoms_.c6_gradient;
     if (request_.forces) {
       pairs.forces = result(layout_.forces());
       pairs.virials = result(layout_.virials());
@@ -469,7 +473,8 @@ class CudaEngine final : public Engine {
 
   DeviceArray<double> num_atoms_, system_sums_;
   DeviceArray<double> network_energy_, shift_, zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
-  DeviceArray<double> readout_[3], gradient_[3];
+  DeviceArray<double> c6_gradient_;
+  DeviceArray<double> readout_[4], gradient_[4];
   DeviceArray<PairNumbers<Real>> numbers_;
   DeviceArray<double> device_results_, ordered_results_, host_rows_;
   PinnedArray<double> host_results_;

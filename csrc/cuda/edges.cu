@@ -18,6 +18,8 @@ struct EdgeTask {
 
   double zbl_reach;  ///< A; 0: there is no repulsion
   ZblConstants<double> zbl;
+  const ZblConstants<double>* pairs;  ///< [species][species] in the place of zbl; null: for all the same
+  int num_species;
   const double *charges, *screenings;
 
   int *count, *slot;
@@ -96,8 +98,9 @@ __device__ void store_edge(const EdgeTask<Real>& task, std::int64_t at, const Ed
 template <class Real>
 __device__ void repel(const EdgeTask<Real>& task, int i, const Edge& edge, const ValueAndSlope<double>& phi, Repulsion& sums) {
   const int a = task.domain.species[i], b = task.domain.species[edge.slot];
+  const ZblConstants<double>& constants = task.pairs == nullptr ? task.zbl : task.pairs[a * task.num_species + b];
   const auto pair =
-      zbl_edge<DeviceMath<double>>(task.zbl, edge.r, phi, task.charges[a] * task.charges[b], task.screenings[a] + task.screenings[b]);
+      zbl_edge<DeviceMath<double>>(constants, edge.r, phi, task.charges[a] * task.charges[b], task.screenings[a] + task.screenings[b]);
   sums.add(edge.d, pair.value, 2.0 * pair.slope / edge.r);
 }
 
@@ -159,6 +162,7 @@ EdgeBuilder<Real>::EdgeBuilder(const Model& model, const Stream& stream) : hyper
   const std::size_t species = model.elements.size();
   charges_.upload(std::span<const double>(zbl_.charges(), species), stream);
   screenings_.upload(std::span<const double>(zbl_.screenings(), species), stream);
+  if (!zbl_.pairs().empty()) pairs_.upload(std::span<const ZblConstants<double>>(zbl_.pairs()), stream);
   stream.synchronize();
 }
 
@@ -176,17 +180,29 @@ DeviceEdges<Real> EdgeBuilder<Real>::build(const DeviceDomain& domain, double* z
                                            const Stream& stream) {
   resize(domain);
   set_bytes(overlap_entry_.data(), 0xff, sizeof(unsigned long long), stream);
-  const double reach = hyper_.zbl ? zbl_.switch_off() : 0.0;
-  const EdgeTask<Real> task{domain,          hyper_.cutoff_function,
-                            hyper_.cutoff,   hyper_.cutoff_exponent,
-                            reach,           zbl_.constants(),
-                            charges_.data(), screenings_.data(),
-                            count_.data(),   slot_.data(),
-                            ux_.data(),      uy_.data(),
-                            uz_.data(),      r_.data(),
-                            cutoff_.data(),  cutoff_derivative_.data(),
-                            zbl_energy,      forces,
-                            virials,         overlap_entry_.data()};
+  const double reach = hyper_.has_repulsion() ? zbl_.switch_off() : 0.0;
+  const EdgeTask<Real> task{domain,
+                            hyper_.cutoff_function,
+                            hyper_.cutoff,
+                            hyper_.cutoff_exponent,
+                            reach,
+                            zbl_.constants(),
+                            zbl_.pairs().empty() ? nullptr : pairs_.data(),
+                            static_cast<int>(charges_.size()),
+                            charges_.data(),
+                            screenings_.data(),
+                            count_.data(),
+                            slot_.data(),
+                            ux_.data(),
+                            uy_.data(),
+                            uz_.data(),
+                            r_.data(),
+                            cutoff_.data(),
+                            cutoff_derivative_.data(),
+                            zbl_energy,
+                            forces,
+                            virials,
+                            overlap_entry_.data()};
   launch(stream, build_edges<Real>, count_blocks(std::int64_t{domain.n_owned} * kWarp, kThreads), kThreads, 0, task);
   return {domain.n_short, domain.most_short, domain.short_offsets,     count_.data(), slot_.data(), ux_.data(), uy_.data(), uz_.data(),
           r_.data(),      cutoff_.data(),    cutoff_derivative_.data()};

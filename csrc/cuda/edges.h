@@ -34,6 +34,7 @@ class EdgeBuilder {
   Hyperparameters hyper_;
   Zbl zbl_;
   DeviceArray<double> charges_, screenings_;  // by species
+  DeviceArray<ZblConstants<double>> pairs_;   // by pairs of species, if the repulsion is of that kind
   DeviceArray<int> count_, slot_;
   DeviceArray<double> r_;
   DeviceArray<Real> ux_, uy_, uz_, cutoff_, cutoff_derivative_;

@@ -14,7 +14,7 @@ constexpr int kPairsPerFlush = 16;
 /// Sums over the neighbours of one atom. Pair energies are whole here, and the charge of the atom itself is left out.
 template <class Number>
 struct PairSums {
-  Number charge_gradient = 0, dispersion_energy = 0, alpha_gradient = 0;
+  Number charge_gradient = 0, dispersion_energy = 0, alpha_gradient = 0, c6_gradient = 0;
   Number force[3] = {0, 0, 0};
   Number virial[6] = {0, 0, 0, 0, 0, 0};  // xx, yy, zz, xy, xz, yz
 
@@ -23,6 +23,7 @@ struct PairSums {
     charge_gradient += other.charge_gradient;
     dispersion_energy += other.dispersion_energy;
     alpha_gradient += other.alpha_gradient;
+    c6_gradient += other.c6_gradient;
     for (int k = 0; k < 3; ++k) force[k] += other.force[k];
     for (int k = 0; k < 6; ++k) virial[k] += other.virial[k];
   }
@@ -41,6 +42,7 @@ struct PairSums {
     charge_gradient = warp_sum(charge_gradient);
     dispersion_energy = warp_sum(dispersion_energy);
     alpha_gradient = warp_sum(alpha_gradient);
+    c6_gradient = warp_sum(c6_gradient);
     for (Number& value : force) value = warp_sum(value);
     for (Number& value : virial) value = warp_sum(value);
   }
@@ -69,6 +71,7 @@ __device__ void add_pair(const PairPhysics<Real>& pairs, const PairNumbers<Real>
     const auto pair = dispersion_pair<Math>(constants, r, own.alpha, other.alpha, own.c6_factor, other.c6_factor, root, s);
     sums.dispersion_energy += pair.energy;
     sums.alpha_gradient += pair.d_alpha;
+    if (pairs.c6_gradient != nullptr) sums.c6_gradient += pair.d_c;
     pull += pair.d_distance * inverse_r;
   }
   sums.add_pull(pull, d);
@@ -84,6 +87,7 @@ __device__ void store_sums(const PairPhysics<Real>& pairs, std::int64_t i, Real 
   }
   if (pairs.dispersion) {
     pairs.alpha_gradient[i] = sums.alpha_gradient;
+    if (pairs.c6_gradient != nullptr) pairs.c6_gradient[i] = sums.c6_gradient;
     pairs.dispersion_energy[i] = 0.5 * sums.dispersion_energy;
   }
   if (pairs.forces == nullptr) return;

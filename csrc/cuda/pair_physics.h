@@ -13,7 +13,7 @@ template <class Real>
 struct alignas(4 * sizeof(Real)) PairNumbers {
   Real charge;     ///< e
   Real alpha;      ///< polarisability alpha0 h, Bohr^3
-  Real c6_factor;  ///< C6_0 / alpha0^2 of the free atom, Hartree
+  Real c6_factor;  ///< C6 / alpha^2: of the free atom, or of the atom itself with a C6 head; Hartree
   Real unused;
 };
 
@@ -33,6 +33,7 @@ struct PairPhysics {
   double* dispersion_energy = nullptr;      ///< eV
   double* charge_gradient = nullptr;        ///< dE/dq_i, eV/e
   double* alpha_gradient = nullptr;         ///< dE/dalpha_i, eV/Bohr^3
+  double* c6_gradient = nullptr;            ///< dE/d(c6_factor_i), eV/Hartree; null: not wanted
 
   // Added to; null: not wanted.
   double* forces = nullptr;   ///< [n_owned][3], eV/A

@@ -13,6 +13,7 @@ __global__ void reorder_results_kernel(ResultLayout layout, int atoms, const int
   to[layout.energies() + point] = from[layout.energies() + atom];
   if (layout.has_charges()) to[layout.charges() + point] = from[layout.charges() + atom];
   if (layout.has_ratios()) to[layout.hirshfeld_ratios() + point] = from[layout.hirshfeld_ratios() + atom];
+  if (layout.has_c6_ratios()) to[layout.c6_ratios() + point] = from[layout.c6_ratios() + atom];
   if (!forces) return;
   for (std::size_t k = 0; k < 3; ++k) to[layout.forces() + 3 * point + k] = from[layout.forces() + 3 * atom + k];
   for (std::size_t k = 0; k < 9; ++k) to[layout.virials() + 9 * point + k] = from[layout.virials() + 9 * atom + k];
@@ -49,6 +50,7 @@ void unpack_results(const ResultLayout& layout, const double* numbers, bool forc
   take(out.energies, layout.energies(), atoms);
   take(out.charges, layout.charges(), layout.has_charges() ? atoms : 0);
   take(out.hirshfeld_ratios, layout.hirshfeld_ratios(), layout.has_ratios() ? atoms : 0);
+  take(out.c6_ratios, layout.c6_ratios(), layout.has_c6_ratios() ? atoms : 0);
   if (forces) {
     take(out.forces, layout.forces(), 3 * atoms);
     take(out.virials, layout.virials(), 9 * atoms);

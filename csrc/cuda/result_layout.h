@@ -18,6 +18,7 @@ class ResultLayout {
       : atoms_(static_cast<std::size_t>(atoms)),
         charges_(model.hyper.charge_head ? atoms_ : 0),
         ratios_(model.hyper.hirshfeld_head ? atoms_ : 0),
+        c6_ratios_(model.hyper.c6_head ? atoms_ : 0),
         systems_(static_cast<std::size_t>(systems)) {}
 
   __host__ __device__ std::size_t overlap() const { return 0; }
@@ -25,12 +26,14 @@ class ResultLayout {
   __host__ __device__ std::size_t energies() const { return sums() + kSums * systems_; }
   __host__ __device__ std::size_t charges() const { return energies() + atoms_; }
   __host__ __device__ std::size_t hirshfeld_ratios() const { return charges() + charges_; }
-  __host__ __device__ std::size_t forces() const { return hirshfeld_ratios() + ratios_; }
+  __host__ __device__ std::size_t c6_ratios() const { return hirshfeld_ratios() + ratios_; }
+  __host__ __device__ std::size_t forces() const { return c6_ratios() + c6_ratios_; }
   __host__ __device__ std::size_t virials() const { return forces() + 3 * atoms_; }
   std::size_t size() const { return virials() + 9 * atoms_; }
 
   __host__ __device__ bool has_charges() const { return charges_ > 0; }
   __host__ __device__ bool has_ratios() const { return ratios_ > 0; }
+  __host__ __device__ bool has_c6_ratios() const { return c6_ratios_ > 0; }
 
   int atoms() const { return static_cast<int>(atoms_); }
   int systems() const { return static_cast<int>(systems_); }
@@ -39,7 +42,7 @@ class ResultLayout {
   std::size_t size_without_forces() const { return forces(); }
 
  private:
-  std::size_t atoms_ = 0, charges_ = 0, ratios_ = 0, systems_ = 0;
+  std::size_t atoms_ = 0, charges_ = 0, ratios_ = 0, c6_ratios_ = 0, systems_ = 0;
 };
 
 /// Rows of atoms to the places of their points, order[i] being the point of atom i; the numbers before them as they are.

@@ -56,6 +56,7 @@ struct DeviceReadouts {
   double* energy = nullptr;     ///< [n_owned] without scale and shift
   double* charge = nullptr;     ///< [n_owned] without the element's offset
   double* hirshfeld = nullptr;  ///< [n_owned] before the absolute value, without the element's offset
+  double* c6 = nullptr;         ///< likewise
 };
 
 /// Fills rows of other processes' atoms in arrays on the device (so3md::HaloExchange says what is sent when). A process alone has none,

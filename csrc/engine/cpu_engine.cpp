@@ -119,7 +119,7 @@ class EngineOf final : public Engine {
     results_.energies.assign(atoms, 0.0);
     results_.forces.assign(3 * atoms, 0.0);
     results_.virials.assign(9 * atoms, 0.0);
-    for (auto* values : {&zbl_energy_, &electrostatics_energy_, &dispersion_energy_, &charge_gradient_, &alpha_gradient_})
+    for (auto* values : {&zbl_energy_, &electrostatics_energy_, &dispersion_energy_, &charge_gradient_, &alpha_gradient_, &c6_gradient_})
       values->assign(atoms, 0.0);
   }
 
@@ -142,7 +142,7 @@ class EngineOf final : public Engine {
 
   // Edges, and on the way the repulsion of the few that are short enough for it. Returns what went wrong.
   std::exception_ptr build_edges() {
-    const double reach = model_->hyper.zbl ? zbl_.switch_off() : 0.0;
+    const double reach = model_->hyper.has_repulsion() ? zbl_.switch_off() : 0.0;
     std::exception_ptr failure;
     try {
       network_->edges().build(*domain_, model_->hyper.cutoff, cutoff_, pool_,
@@ -173,18 +173,21 @@ class EngineOf final : public Engine {
     network_->forward(*domain_, species_, composition_, systems_, *halo_, readouts_, watch_, features);
   }
 
-  // Charges c_i, not yet conserved, and Hirshfeld ratios h_i = | shift of the element + head output | (eq. 30).
+  // Charges c_i, not yet conserved, Hirshfeld ratios h_i = | shift of the element + head output | (eq. 30), and ratios of C6 likewise (eq.
+  // 95).
   void finish_readouts() {
     if (model_->hyper.charge_head) {
       results_.charges = readouts_.charge;
       for (int i = 0; i < owned(); ++i) results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
     }
     if (!model_->hyper.hirshfeld_head) return;
-    results_.hirshfeld_ratios = readouts_.hirshfeld;
-    for (int i = 0; i < owned(); ++i) {
-      double& ratio = results_.hirshfeld_ratios[index_of(i)];
-      ratio = std::abs(ratio + model_->hirshfeld_shift[index_of(species_of(i))]);
-    }
+    set_ratios(readouts_.hirshfeld, model_->hirshfeld_shift, results_.hirshfeld_ratios);
+    if (model_->hyper.c6_head) set_ratios(readouts_.c6, model_->c6_shift, results_.c6_ratios);
+  }
+
+  void set_ratios(const std::vector<double>& outputs, const std::vector<double>& shifts, std::vector<double>& ratios) const {
+    ratios = outputs;
+    for (int i = 0; i < owned(); ++i) ratios[index_of(i)] = std::abs(ratios[index_of(i)] + shifts[index_of(species_of(i))]);
   }
 
   const std::vector<double>& charges() const { return results_.charges; }
@@ -220,7 +223,18 @@ class EngineOf final : public Engine {
 
   void host_electrostatics() { request_.coulomb->evaluate(results_.charges.data(), charge_gradient_.data()); }
 
-  // Charges, polarisabilities alpha_i = alpha0 h_i and C6_0 / alpha0^2 by slot; those of other processes' atoms are left to the exchange.
+  // The Hirshfeld ratio by which C6 is divided. A head may put out zero, which no atom has: then this is still a number.
+  double divisor(std::size_t i) const { return std::max(results_.hirshfeld_ratios[i], 1e-9); }
+
+  // C6 / alpha^2 of an owned atom with a C6 head (eq. 97), Hartree.
+  double own_c6_factor(std::size_t i) const {
+    const auto species = index_of(species_of(static_cast<int>(i)));
+    const double alpha = model_->dispersion_alpha[species] * divisor(i);
+    return std::max(model_->dispersion_c6[species] * results_.c6_ratios[i] / (alpha * alpha), 1e-30);
+  }
+
+  // Charges, polarisabilities alpha_i = alpha0 h_i and C6 / alpha^2 by slot, which without a C6 head is that of the free atom; those of
+  // other processes' atoms are left to the exchange.
   void fill_pairs() {
     const int slots = domain_->n_slots();
     for (auto* values : {&charge_, &alpha_, &c6_factor_}) values->assign(index_of(slots), Real(0));
@@ -231,13 +245,21 @@ class EngineOf final : public Engine {
         alpha_[at] = static_cast<Real>(model_->dispersion_alpha[index_of(species_of(i))] * results_.hirshfeld_ratios[at]);
     }
     if (!terms_.dispersion) return;
+    if (model_->hyper.c6_head) {
+      for (int i = 0; i < owned(); ++i) c6_factor_[index_of(i)] = static_cast<Real>(own_c6_factor(index_of(i)));
+      return;
+    }
     for (int slot = 0; slot < slots; ++slot) {
       const double alpha = model_->dispersion_alpha[index_of(species_of(slot))];
       c6_factor_[index_of(slot)] = static_cast<Real>(model_->dispersion_c6[index_of(species_of(slot))] / (alpha * alpha));
     }
   }
 
-  std::array<Rows<Real>, 2> pair_rows() { return {{{charge_.data(), 1, 1}, {alpha_.data(), 1, 1}}}; }
+  std::vector<Rows<Real>> pair_rows() {
+    std::vector<Rows<Real>> rows = {{charge_.data(), 1, 1}, {alpha_.data(), 1, 1}};
+    if (model_->hyper.c6_head) rows.push_back({c6_factor_.data(), 1, 1});
+    return rows;
+  }
 
   void evaluate_pairs() {
     const Hyperparameters& hyper = model_->hyper;
@@ -256,6 +278,7 @@ class EngineOf final : public Engine {
     pairs.dispersion_energy = dispersion_energy_.data();
     pairs.charge_gradient = charge_gradient_.data();
     pairs.alpha_gradient = alpha_gradient_.data();
+    pairs.c6_gradient = model_->hyper.c6_head ? c6_gradient_.data() : nullptr;
     pairs.forces = results_.forces.data();
     pairs.virial = results_.virials.data();
     pool_.parallel_for(owned(), kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(pairs, begin, end); });
@@ -290,6 +313,7 @@ class EngineOf final : public Engine {
   void readout_gradients(const std::vector<double>& totals) {
     gradients_.charge.clear();
     gradients_.hirshfeld.clear();
+    gradients_.c6.clear();
     gradients_.energy.resize(index_of(owned()));
     for (int i = 0; i < owned(); ++i) gradients_.energy[index_of(i)] = model_->energy_scale[index_of(species_of(i))];
     if (!totals.empty())
@@ -301,7 +325,14 @@ class EngineOf final : public Engine {
     for (int i = 0; i < owned(); ++i) {
       const auto at = index_of(i), species = index_of(species_of(i));
       const double sign = readouts_.hirshfeld[at] + model_->hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
-      gradients_.hirshfeld.push_back(sign * alpha_gradient_[at] * model_->dispersion_alpha[species]);
+      double gradient = alpha_gradient_[at] * model_->dispersion_alpha[species];
+      if (model_->hyper.c6_head) {
+        const double alpha = model_->dispersion_alpha[species] * divisor(at);
+        const double c6_sign = readouts_.c6[at] + model_->c6_shift[species] < 0.0 ? -1.0 : 1.0;
+        gradients_.c6.push_back(c6_sign * c6_gradient_[at] * model_->dispersion_c6[species] / (alpha * alpha));
+        gradient -= 2.0 * c6_gradient_[at] * own_c6_factor(at) / divisor(at);
+      }
+      gradients_.hirshfeld.push_back(sign * gradient);
     }
   }
 
@@ -365,6 +396,7 @@ class EngineOf final : public Engine {
   Readouts readouts_;   // of the network
   Readouts gradients_;  // of the energy with respect to them
   std::vector<double> zbl_energy_, electrostatics_energy_, dispersion_energy_, charge_gradient_, alpha_gradient_;
+  std::vector<double> c6_gradient_;               // by C6 / alpha^2; zero without a C6 head
   std::vector<Real> charge_, alpha_, c6_factor_;  // by slot
   DomainResults results_;
   bool keeps_forward_ = false;  // of an evaluation without forces, all that its adjoint needs

@@ -156,6 +156,7 @@ struct DomainResults {
   std::vector<double> virials;                    ///< [n_owned][9] half of each pair's d (x) dE/dd, eV; their sum is dE/dstrain
   std::vector<double> charges;                    ///< [n_owned], e; empty without a charge head
   std::vector<double> hirshfeld_ratios;           ///< [n_owned]; empty without that head
+  std::vector<double> c6_ratios;                  ///< [n_owned]; likewise
 };
 
 /// Sizes of a domain (csrc/geometry/domain.h).

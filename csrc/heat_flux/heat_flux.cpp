@@ -26,6 +26,7 @@ std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> mod
   if (model->hyper.architecture != Architecture::so3krates)
     throw std::invalid_argument(
         "the heat flux is there for models of the architecture so3krates, and this one is of so3krates-2022: use another model");
+  refuse_second_generation(model->hyper, "the heat flux");
   return model;
 }
 

@@ -41,7 +41,7 @@ struct Hyperparameters {
 
   int num_features = 0;      ///< F, width of the invariant features x
   int num_heads = 0;         ///< H, heads of the feature attention; divides F
-  std::vector<int> degrees;  ///< degrees l of the spherical harmonic coordinates chi, strictly increasing
+  std::vector<int> degrees;  ///< degrees l of the spherical harmonic coordinates chi, increasing; each may be there several times
   int num_layers = 0;
 
   double cutoff = 0.0;  ///< short-range cutoff r_c
@@ -71,6 +71,9 @@ struct Hyperparameters {
   bool residual_mlp_1 = false;
   bool residual_mlp_2 = false;
   ResidualMlpKind residual_mlp_kind = ResidualMlpKind::two_layers;
+  bool rms_norm = false;             ///< layer norms without mean, scale and shift
+  bool normalize_query_key = false;  ///< queries and keys of each head over the root of the mean of their squares
+  bool residual_scalars = false;     ///< before each layer, x becomes a mixture of x and the features after the embedding
   bool charge_embedding = false;
   bool spin_embedding = false;
 
@@ -87,16 +90,21 @@ struct Hyperparameters {
   int charge_hidden = 0;     ///< 0: one linear map
   bool hirshfeld_head = false;
   int hirshfeld_hidden = 0;  ///< 0: one linear map
-  int hirshfeld_size = 0;    ///< length of the vectors whose product is the ratio
+  int hirshfeld_size = 0;    ///< length of the vectors whose product is the ratio; 1, with vectors of 1, for the simple head
+  bool simple_hirshfeld = false;
+  bool c6_head = false;  ///< ratios of C6 of their own, in the place of squares of Hirshfeld ratios
+  int c6_hidden = 0;     ///< 0: one linear map
 
   bool zbl = false;
-  double zbl_switch_on = 0.0;
+  bool nlh = false;            ///< in the place of ZBL
+  double zbl_switch_on = 0.0;  ///< of either repulsion
   double zbl_switch_off = 1.5;
   bool electrostatics = false;
   double electrostatics_sigma = 4.0;
   bool dispersion = false;
   double dispersion_damping_scale = 1.2;
 
+  bool has_repulsion() const { return zbl || nlh; }
   bool has_long_range() const { return electrostatics || dispersion; }
   int num_degrees() const { return static_cast<int>(degrees.size()); }
   /// Number of spherical harmonic coordinates per atom, sum over degrees of 2l+1.
@@ -106,5 +114,11 @@ struct Hyperparameters {
     return sum;
   }
 };
+
+/// The first hyperparameter, by name, that only models of the second generation of SO3LR have (docs/so3lr2.md); empty for all others.
+std::string second_generation(const Hyperparameters& hyper);
+
+/// Throws ModelError, naming that hyperparameter, if a model has any: `what` does not take such models.
+void refuse_second_generation(const Hyperparameters& hyper, const std::string& what);
 
 }  // namespace so3md

@@ -62,7 +62,8 @@ struct LayerWeights {
   HeadMatrices query_coordinates, key_coordinates;
   LayerNormWeights norm1, norm2;
   ResidualWeights mlp1, mlp2;
-  Dense exchange;  ///< so3krates_2022: rows (a1, a2, b1, b2), without activation
+  double input_scale = 1.0, embedding_scale = 0.0;  ///< of x and of the features after the embedding, before the layer
+  Dense exchange;                                   ///< so3krates_2022: rows (a1, a2, b1, b2), without activation
   Layer2022Weights of_2022;
 };
 
@@ -103,10 +104,14 @@ struct Model {
   std::vector<double> charge_element;  ///< per element, e
 
   Dense hirshfeld_dense1, hirshfeld_dense2;
-  Matrix hirshfeld_query;               ///< (elements, hirshfeld_size)
+  Matrix hirshfeld_query;               ///< (elements, hirshfeld_size); ones for the simple head
   std::vector<double> hirshfeld_shift;  ///< per element
 
+  Dense c6_dense1, c6_dense2;
+  std::vector<double> c6_shift;  ///< per element
+
   ZblWeights zbl;
+  std::vector<double> nlh;               ///< (elements, elements, 3): A1, B1, B2 of the NLH repulsion; exponents in 1/A
   std::vector<double> dispersion_alpha;  ///< free-atom polarisability per element, Bohr^3
   std::vector<double> dispersion_c6;     ///< free-atom C6 per element, Hartree Bohr^6
 

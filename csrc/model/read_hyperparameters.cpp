@@ -1,5 +1,6 @@
 #include "model/read_hyperparameters.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -11,9 +12,11 @@ namespace so3md {
 
 namespace {
 
-constexpr std::uint64_t kFormatVersion = 1;
-constexpr int kLargestSize = 1 << 16;  // of any width or count: keeps every product of two within 64 bits
+constexpr std::uint64_t kNewestFormat = 2;
+constexpr std::uint64_t kSecondGenerationFormat = 2;  // of files of models of the second generation of SO3LR, and not before
+constexpr int kLargestSize = 1 << 16;                 // of any width or count: keeps every product of two within 64 bits
 constexpr int kLargestDegree = 8;
+constexpr std::size_t kMostDegrees = 9;  // repeated ones included
 constexpr int kLargestAtomicNumber = 118;
 constexpr double kLargestCutoff = 100.0;  // A, of a network: within it, a liquid has 400,000 neighbours
 
@@ -55,6 +58,7 @@ constexpr std::pair<const char*, InitialCoordinates> kInitialCoordinates[] = {
     {"zero", InitialCoordinates::zero},
     {"neighbour_sum", InitialCoordinates::neighbour_sum},
 };
+constexpr std::pair<const char*, bool> kRepulsions[] = {{"nlh", true}};
 constexpr std::pair<const char*, NonlocalAttention> kNonlocalAttentions[] = {
     {"dynamic", NonlocalAttention::dynamic},
     {"static", NonlocalAttention::fixed},
@@ -66,28 +70,35 @@ void require(ObjectReader& object, const char* key, const char* expected) {
   object.choice(key, only);
 }
 
-void check_version(ObjectReader& document) {
+std::uint64_t read_version(ObjectReader& document) {
   const Json& version = document.value("format_version");
-  if (version.is_number_unsigned() && version.get<std::uint64_t>() == kFormatVersion) return;
-  if (version.is_number_unsigned() && version.get<std::uint64_t>() > kFormatVersion) {
-    throw ModelError("format_version: expected " + std::to_string(kFormatVersion) + ", found " + shown(version) +
+  const std::uint64_t found = version.is_number_unsigned() ? version.get<std::uint64_t>() : 0;
+  if (found >= 1 && found <= kNewestFormat) return found;
+  if (found > kNewestFormat) {
+    throw ModelError("format_version: expected 1 or " + std::to_string(kNewestFormat) + ", found " + shown(version) +
                      ": the file is from a newer so3md: update so3md");
   }
-  document.refuse("format_version", std::to_string(kFormatVersion));
+  document.refuse("format_version", "1 or " + std::to_string(kNewestFormat));
 }
 
-std::vector<int> read_increasing(ObjectReader& object, const char* key, int low, int high) {
-  const std::string expected = "a list of strictly increasing integers from " + std::to_string(low) + " to " + std::to_string(high);
+enum class Repeats { refused, allowed };
+
+std::vector<int> read_increasing(ObjectReader& object, const char* key, int low, int high, Repeats repeats = Repeats::refused) {
+  const bool strictly = repeats == Repeats::refused;
+  const std::string range = "integers from " + std::to_string(low) + " to " + std::to_string(high);
+  const std::string expected = strictly ? "a list of strictly increasing " + range
+                                        : "a list of at most " + std::to_string(kMostDegrees) + " " + range + " that do not decrease";
   const Json& list = object.value(key);
   if (!list.is_array()) object.refuse(key, expected);
   std::vector<int> out;
   for (const Json& item : list) {
     // The order of the conditions matters: a number beyond `high` may not fit an int.
     const bool fits = item.is_number_unsigned() && item.get<std::uint64_t>() <= static_cast<std::uint64_t>(high);
-    if (!fits || item.get<int>() < low || (!out.empty() && item.get<int>() <= out.back())) object.refuse(key, expected);
+    const auto follows = [&](int number) { return out.empty() || number > out.back() || (!strictly && number == out.back()); };
+    if (!fits || item.get<int>() < low || !follows(item.get<int>())) object.refuse(key, expected);
     out.push_back(item.get<int>());
   }
-  if (out.empty()) object.refuse(key, expected);
+  if (out.empty() || (!strictly && out.size() > kMostDegrees)) object.refuse(key, expected);
   return out;
 }
 
@@ -109,7 +120,8 @@ void read_local_environment(ObjectReader& object, Hyperparameters& hyper) {
 void read_sizes(ObjectReader& object, int smallest_degree, Hyperparameters& hyper) {
   hyper.num_features = object.integer("num_features", 1, kLargestSize);
   hyper.num_heads = object.integer("num_heads", 1, kLargestSize);
-  hyper.degrees = read_increasing(object, "degrees", smallest_degree, kLargestDegree);
+  const Repeats repeats = hyper.architecture == Architecture::so3krates ? Repeats::allowed : Repeats::refused;
+  hyper.degrees = read_increasing(object, "degrees", smallest_degree, kLargestDegree, repeats);
   hyper.num_layers = object.integer("num_layers", 1, kLargestSize);
   hyper.radial_hidden = object.integer("radial_hidden", 1, kLargestSize);
   hyper.spherical_hidden = object.integer("spherical_hidden", 1, kLargestSize);
@@ -153,6 +165,35 @@ void read_options_of_2023(ObjectReader& object, Hyperparameters& hyper) {
   }
 }
 
+void read_switch(ObjectReader& term, Hyperparameters& hyper) {
+  hyper.zbl_switch_on = term.not_negative("switch_on");
+  hyper.zbl_switch_off = term.positive("switch_off");
+  if (hyper.zbl_switch_off <= hyper.zbl_switch_on) term.refuse("switch_off", "a number above switch_on");
+}
+
+// What the second generation of SO3LR has; absent keys stand for the first.
+void read_second_generation(ObjectReader& object, Hyperparameters& hyper) {
+  if (object.has("rms_norm")) hyper.rms_norm = object.flag("rms_norm");
+  if (object.has("normalize_query_key")) hyper.normalize_query_key = object.flag("normalize_query_key");
+  if (object.has("residual_scalars")) hyper.residual_scalars = object.flag("residual_scalars");
+  if (object.has("c6_head")) {
+    hyper.c6_head =
+        object.object_or_null("c6_head", [&](ObjectReader& head) { hyper.c6_hidden = head.integer("hidden", 0, kLargestSize); });
+  }
+  if (object.has("repulsion")) {
+    hyper.nlh = object.object_or_null("repulsion", [&](ObjectReader& repulsion) {
+      repulsion.choice("type", kRepulsions);
+      read_switch(repulsion, hyper);
+    });
+  }
+  const std::string& name = object.name();
+  if (hyper.nlh && hyper.zbl)
+    throw ModelError(name + ".repulsion: a model has one repulsion, but " + name + ".zbl is there too" + kConvertAgain);
+  if (hyper.c6_head && !hyper.dispersion) throw ModelError(name + ".c6_head: needs " + name + ".dispersion, which is null" + kConvertAgain);
+  if (hyper.rms_norm && hyper.final_layer_norm)
+    throw ModelError(name + ".final_layer_norm: there is none in models with " + name + ".rms_norm" + kConvertAgain);
+}
+
 // What is particular to the original paper; what it does not say is fixed there.
 void read_options_of_2022(ObjectReader& object, Hyperparameters& hyper) {
   hyper.activation = Activation::silu;
@@ -181,16 +222,13 @@ void read_heads(ObjectReader& object, Hyperparameters& hyper) {
       object.object_or_null("charge_head", [&](ObjectReader& head) { hyper.charge_hidden = head.integer("hidden", 0, kLargestSize); });
   hyper.hirshfeld_head = object.object_or_null("hirshfeld_head", [&](ObjectReader& head) {
     hyper.hirshfeld_hidden = head.integer("hidden", 0, kLargestSize);
-    hyper.hirshfeld_size = head.integer("size", 1, kLargestSize);
+    if ((hyper.simple_hirshfeld = head.has("type"))) require(head, "type", "simple");
+    hyper.hirshfeld_size = hyper.simple_hirshfeld ? 1 : head.integer("size", 1, kLargestSize);
   });
 }
 
 void read_physics(ObjectReader& object, Hyperparameters& hyper) {
-  hyper.zbl = object.object_or_null("zbl", [&](ObjectReader& zbl) {
-    hyper.zbl_switch_on = zbl.not_negative("switch_on");
-    hyper.zbl_switch_off = zbl.positive("switch_off");
-    if (hyper.zbl_switch_off <= hyper.zbl_switch_on) zbl.refuse("switch_off", "a number above switch_on");
-  });
+  hyper.zbl = object.object_or_null("zbl", [&](ObjectReader& zbl) { read_switch(zbl, hyper); });
   hyper.electrostatics = object.object_or_null(
       "electrostatics", [&](ObjectReader& electrostatics) { hyper.electrostatics_sigma = electrostatics.positive("sigma"); });
   hyper.dispersion = object.object_or_null("dispersion", [&](ObjectReader& dispersion) {
@@ -229,10 +267,29 @@ LongRangeSettings read_long_range(ObjectReader& document) {
 
 }  // namespace
 
+std::string second_generation(const Hyperparameters& hyper) {
+  if (hyper.rms_norm) return "rms_norm";
+  if (hyper.normalize_query_key) return "normalize_query_key";
+  if (hyper.residual_scalars) return "residual_scalars";
+  if (hyper.c6_head) return "c6_head";
+  if (hyper.nlh) return "repulsion";
+  if (hyper.simple_hirshfeld) return "simple hirshfeld_head";
+  const std::vector<int>& degrees = hyper.degrees;
+  return std::adjacent_find(degrees.begin(), degrees.end()) == degrees.end() ? "" : "repeated degrees";
+}
+
+void refuse_second_generation(const Hyperparameters& hyper, const std::string& what) {
+  const std::string found = second_generation(hyper);
+  if (found.empty()) return;
+  throw ModelError(what + " is there for models of the first generation of SO3LR, and this one is of the second (hyperparameters: " +
+                   found + "): use another model");
+}
+
 ModelDocument read_document(const std::string& text) {
   const Json json = parse_json(text, "the model document");
   ObjectReader document(json, "");
-  check_version(document);  // first: the keys of another version or architecture are not for this reader to judge
+  const std::uint64_t version =
+      read_version(document);  // first: the keys of another version or architecture are not for this reader to judge
   ModelDocument out;
   out.hyper.architecture = document.choice("architecture", kArchitectures);
   document.refuse_unsupported_features();
@@ -254,7 +311,10 @@ ModelDocument read_document(const std::string& text) {
     read_options_of_2023(object, out.hyper);
     read_heads(object, out.hyper);
     read_physics(object, out.hyper);
+    read_second_generation(object, out.hyper);
   });
+  const std::string newer = second_generation(out.hyper);
+  if (!newer.empty() && version < kSecondGenerationFormat) document.refuse("format_version", "2 (hyperparameters: " + newer + ")");
   out.elements = read_increasing(document, "elements", 1, kLargestAtomicNumber);
   out.long_range = read_long_range(document);
   check_description(document);

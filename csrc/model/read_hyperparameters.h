@@ -15,7 +15,7 @@ struct ModelDocument {
   std::vector<int> elements;  ///< atomic numbers, strictly increasing
 };
 
-/// Read the document of a model file of format version 1 (docs/model_file.md).
+/// Read the document of a model file of format version 1 or 2 (docs/model_file.md).
 /// Throws ModelError for another version or architecture, and naming the key for anything missing, unknown, of another kind or
 /// contradictory.
 ModelDocument read_document(const std::string& text);

@@ -38,6 +38,8 @@ class TensorReader {
   // Numbers that were never trained.
   std::vector<double> constants(const std::string& name, int size) { return take(name, {size}); }
 
+  std::vector<double> constant_cube(const std::string& name, int rows, int columns, int size) { return take(name, {rows, columns, size}); }
+
   std::vector<double> positive_constants(const std::string& name, int size) { return require_positive(name, constants(name, size)); }
 
   void finish() const {
@@ -135,6 +137,13 @@ void read_attention(TensorReader& read, const std::string& name, const Hyperpara
   layer.key_coordinates = read.head_matrices(name + ".key_coordinates", degrees, degree_width);
 }
 
+// A norm without parameters scales by one.
+LayerNormWeights read_layer_norm(TensorReader& read, const std::string& name, const Hyperparameters& hyper) {
+  const auto features = static_cast<std::size_t>(hyper.num_features);
+  if (hyper.rms_norm) return {std::vector<double>(features, 1.0), std::vector<double>(features, 0.0)};
+  return {read.vector(name + ".scale", hyper.num_features), read.vector(name + ".bias", hyper.num_features)};
+}
+
 LayerNormWeights read_norm(TensorReader& read, const std::string& name, int features) {
   return {read.vector(name + ".scale", features), read.vector(name + ".bias", features)};
 }
@@ -183,13 +192,18 @@ LayerWeights read_layer(TensorReader& read, const std::string& name, const Hyper
   layer.filter_features = read_filter(read, name + ".filter_features", hyper);
   layer.filter_coordinates = read_filter(read, name + ".filter_coordinates", hyper);
   read_attention(read, name + ".attention", hyper, layer);
-  if (hyper.layer_norm_1) layer.norm1 = read_norm(read, name + ".norm1", features);
-  if (hyper.layer_norm_2) layer.norm2 = read_norm(read, name + ".norm2", features);
+  if (hyper.layer_norm_1) layer.norm1 = read_layer_norm(read, name + ".norm1", hyper);
+  if (hyper.layer_norm_2) layer.norm2 = read_layer_norm(read, name + ".norm2", hyper);
   if (hyper.residual_mlp_1) layer.mlp1 = read_residual(read, name + ".mlp1", hyper);
   if (hyper.residual_mlp_2) layer.mlp2 = read_residual(read, name + ".mlp2", hyper);
   const int exchanged = features + hyper.num_degrees();
   const bool original = hyper.architecture == Architecture::so3krates_2022;
   layer.exchange = read.dense(name + ".exchange", original ? 2 * exchanged : exchanged, exchanged);
+  if (hyper.residual_scalars) {
+    const std::vector<double> scalars = read.vector(name + ".residual_scalars", 2);
+    layer.input_scale = scalars[0];
+    layer.embedding_scale = scalars[1];
+  }
   if (original) layer.of_2022 = read_layer_of_2022(read, name, hyper);
   return layer;
 }
@@ -213,9 +227,30 @@ void read_heads(TensorReader& read, Model& model) {
   if (hyper.hirshfeld_head) {
     const int size = hyper.hirshfeld_size;
     read_head(read, "hirshfeld", hyper.num_features, hyper.hirshfeld_hidden, size, model.hirshfeld_dense1, model.hirshfeld_dense2);
-    model.hirshfeld_query = read.matrix("hirshfeld.query", elements, size);
+    const std::vector<double> ones(static_cast<std::size_t>(elements), 1.0);
+    model.hirshfeld_query = hyper.simple_hirshfeld ? Matrix{elements, 1, ones} : read.matrix("hirshfeld.query", elements, size);
     model.hirshfeld_shift = read.vector("hirshfeld.shift", elements);
   }
+  if (hyper.c6_head) {
+    read_head(read, "c6", hyper.num_features, hyper.c6_hidden, 1, model.c6_dense1, model.c6_dense2);
+    model.c6_shift = read.vector("c6.shift", elements);
+  }
+}
+
+// The same from both atoms of a pair, and not growing with their distance.
+std::vector<double> read_nlh(TensorReader& read, int elements) {
+  const std::string name = "nlh.coefficients";
+  std::vector<double> out = read.constant_cube(name, elements, elements, 3);
+  const auto at = [&](int i, int j, int k) { return out[static_cast<std::size_t>((i * elements + j) * 3 + k)]; };
+  for (int i = 0; i < elements; ++i)
+    for (int j = 0; j < elements; ++j)
+      for (int k = 0; k < 3; ++k) {
+        if (at(i, j, k) != at(j, i, k))
+          throw ModelError("tensor " + shown(name) + ": expected the same numbers for i, j and j, i" + kConvertAgain);
+        if (k > 0 && at(i, j, k) < 0.0)
+          throw ModelError("tensor " + shown(name) + ": expected exponents that are not negative" + kConvertAgain);
+      }
+  return out;
 }
 
 void read_physics(TensorReader& read, Model& model) {
@@ -226,6 +261,7 @@ void read_physics(TensorReader& read, Model& model) {
     model.zbl.p_raw = read.vector("zbl.p_raw", 1).front();
     model.zbl.d_raw = read.vector("zbl.d_raw", 1).front();
   }
+  if (model.hyper.nlh) model.nlh = read_nlh(read, elements);
   if (model.hyper.dispersion) {
     model.dispersion_alpha = read.positive_constants("dispersion.alpha", elements);
     model.dispersion_c6 = read.positive_constants("dispersion.c6", elements);

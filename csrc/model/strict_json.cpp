@@ -15,11 +15,8 @@ namespace {
 constexpr int kDeepest = 32;  // far more than a model file nests; bounds what a hostile file makes the parser hold
 constexpr std::size_t kShownLength = 80;
 
-// Features of later model generations. To read such a model without them would compute something else.
-constexpr std::array kUnsupportedFeatures = {
-    "rms_norm",      "normalize_query_key", "residual_scalars", "degree_repeats", "c6_head", "simplified_hirshfeld",
-    "theory_levels", "particle_mesh",       "repulsion",
-};
+// Keys for features of other programs. To read such a model without them would compute something else.
+constexpr std::array kUnsupportedFeatures = {"degree_repeats", "simplified_hirshfeld", "theory_levels", "particle_mesh"};
 
 // Called by the parser at every event; the parser itself would keep one of the values of a repeated key.
 class DuplicateGuard {

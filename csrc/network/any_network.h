@@ -27,7 +27,7 @@ struct Systems {
 
 /// Outputs of the readouts for owned atoms, before element-wise scales and offsets.
 struct Readouts {
-  std::vector<double> energy, charge, hirshfeld;
+  std::vector<double> energy, charge, hirshfeld, c6;
 };
 
 /// Features of every layer, for tests; rows of owned atoms without padding.

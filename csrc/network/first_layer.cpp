@@ -10,6 +10,14 @@ namespace so3md {
 
 namespace {
 
+// A norm without mean, of one head (eq. 93).
+void normalise_head(double* head, int width, double epsilon) {
+  double squares = 0.0;
+  for (int e = 0; e < width; ++e) squares += head[e] * head[e];
+  const double factor = 1.0 / std::sqrt(squares / width + epsilon);
+  for (int e = 0; e < width; ++e) head[e] *= factor;
+}
+
 // One projection of a species' features, in head layout.
 std::vector<double> project_species(const HeadMatrices& matrices, const Matrix& features, int species, int head_padded, Activation type) {
   std::vector<double> out(static_cast<std::size_t>(matrices.heads * head_padded));
@@ -22,6 +30,16 @@ std::vector<double> project_species(const HeadMatrices& matrices, const Matrix& 
   return out;
 }
 
+// The same for a query or key.
+std::vector<double> query_or_key(const HeadMatrices& matrices, const Matrix& features, int species, int head_padded,
+                                 const NetworkOptions& options) {
+  std::vector<double> out = project_species(matrices, features, species, head_padded, options.query_key_activation);
+  if (!options.normalize_query_key) return out;
+  for (int head = 0; head < matrices.heads; ++head)
+    normalise_head(out.data() + head * head_padded, matrices.width, options.layer_norm_epsilon);
+  return out;
+}
+
 // What the projections act on: the features, after the norm that a layer may
 // have before them.
 Matrix projected_features(const Hyperparameters& hyper, const LayerNormWeights& norm, const Matrix& features) {
@@ -30,7 +48,7 @@ Matrix projected_features(const Hyperparameters& hyper, const LayerNormWeights& 
   const auto width = static_cast<std::size_t>(features.cols);
   for (std::size_t begin = 0; begin < out.data.size(); begin += width) {
     double mean = 0.0, variance = 0.0;
-    for (std::size_t f = 0; f < width; ++f) mean += out.data[begin + f] / static_cast<double>(width);
+    for (std::size_t f = 0; f < width && !hyper.rms_norm; ++f) mean += out.data[begin + f] / static_cast<double>(width);
     for (std::size_t f = 0; f < width; ++f) variance += std::pow(out.data[begin + f] - mean, 2) / static_cast<double>(width);
     for (std::size_t f = 0; f < width; ++f)
       out.data[begin + f] = (out.data[begin + f] - mean) / std::sqrt(variance + hyper.layer_norm_epsilon) * norm.scale[f] + norm.bias[f];
@@ -64,7 +82,6 @@ void FirstLayerTables<Real>::set_features(const Parameters<Real>& parameters, co
   const Layout& layout = parameters.layout;
   const LayerWeights& weights = parameters.model().layers.front();
   const Matrix features = projected_features(parameters.model().hyper, weights.norm1, species_rows);
-  const Activation type = layout.query_key_activation;
   features_ = species_rows.data;
   num_species_ = features.rows;
   stride_ = padded<Real>(layout.heads + layout.num_degrees);
@@ -74,10 +91,10 @@ void FirstLayerTables<Real>::set_features(const Parameters<Real>& parameters, co
   queries_.clear();
   keys_.clear();
   for (int species = 0; species < num_species_; ++species) {
-    queries_.push_back(project_species(weights.query_features, features, species, layout.head_padded, type));
-    append(queries_.back(), project_species(weights.query_coordinates, features, species, layout.coordinate_head_padded, type));
-    keys_.push_back(project_species(weights.key_features, features, species, layout.head_padded, type));
-    append(keys_.back(), project_species(weights.key_coordinates, features, species, layout.coordinate_head_padded, type));
+    queries_.push_back(query_or_key(weights.query_features, features, species, layout.head_padded, layout));
+    append(queries_.back(), query_or_key(weights.query_coordinates, features, species, layout.coordinate_head_padded, layout));
+    keys_.push_back(query_or_key(weights.key_features, features, species, layout.head_padded, layout));
+    append(keys_.back(), query_or_key(weights.key_coordinates, features, species, layout.coordinate_head_padded, layout));
     const auto value = project_species(weights.value_features, features, species, layout.head_padded, Activation::identity);
     for (std::size_t c = 0; c < value.size(); ++c)
       values_[static_cast<std::size_t>(species * layout.features_padded) + c] = static_cast<Real>(value[c]);

@@ -64,6 +64,8 @@ struct LayerStep {
   EdgeView<Real> edges;
   RimView<Real> rim;
   const FirstLayer<Real>* first_layer = nullptr;  ///< null: general layer
+  const int* species = nullptr;                   ///< by slot
+  const Real* embedded = nullptr;                 ///< [species][feature_stride] what is mixed into x_next; null: nothing
 
   const Real* x = nullptr;           ///< owned rows: input of the layer
   Real* x_next = nullptr;            ///< owned rows: output of the layer; may be x itself where nothing needs the input later
@@ -99,15 +101,18 @@ struct ReadoutStep {
   double* energy = nullptr;     ///< without scale and shift
   double* charge = nullptr;     ///< raw output of the charge head, without the element's offset; null: no head
   double* hirshfeld = nullptr;  ///< ratio before the absolute value, without the element's offset; null: no head
+  double* c6 = nullptr;         ///< likewise for C6
 
   // Gradients of each readout with respect to x: rows that forward sets and adjoint combines, so that no product is done again.
   Real* energy_row = nullptr;     ///< rows of feature_stride; null: no gradients are wanted
   Real* charge_row = nullptr;     ///< rows of features_padded
+  Real* c6_row = nullptr;         ///< rows of feature_stride
   Real* hirshfeld_row = nullptr;  ///< rows of feature_stride; may be x, which nothing needs afterwards
 
   const double* energy_gradient = nullptr;  ///< adjoint: dE/d(energy), that is the element's scale
   const double* charge_gradient = nullptr;
   const double* hirshfeld_gradient = nullptr;
+  const double* c6_gradient = nullptr;
   Real* gradient_x = nullptr;  ///< set; may be energy_row
 };
 

@@ -71,6 +71,7 @@ Layout make_layout(const Hyperparameters& hyper) {
   out.energy_hidden = padded<Real>(hyper.energy_hidden);
   out.charge_hidden = padded<Real>(hyper.charge_hidden);
   out.hirshfeld_hidden = padded<Real>(hyper.hirshfeld_hidden);
+  out.c6_hidden = padded<Real>(hyper.c6_hidden);
   out.hirshfeld_size = padded<Real>(hyper.hirshfeld_size);
 
   out.activation = hyper.activation;
@@ -94,6 +95,8 @@ Layout make_layout(const Hyperparameters& hyper) {
   out.norm_exchange = pre && hyper.layer_norm_2;
   out.norm_output = !pre && hyper.layer_norm_2;
   out.layer_norm_epsilon = hyper.layer_norm_epsilon;
+  out.rms_norm = hyper.rms_norm;
+  out.normalize_query_key = hyper.normalize_query_key;
   out.residual_mlp_1 = hyper.residual_mlp_1;
   out.residual_mlp_2 = hyper.residual_mlp_2;
   out.record = make_record<Real>(out, hyper.residual_mlp_kind);

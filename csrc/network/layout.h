@@ -44,6 +44,8 @@ struct NetworkOptions {
   // Layer norms: of what is projected, after the attention, before the exchange block, of what a layer puts out.
   bool norm_input = false, norm_attended = false, norm_exchange = false, norm_output = false;
   double layer_norm_epsilon = 0.0;
+  bool rms_norm = false;             ///< these take no mean away
+  bool normalize_query_key = false;  ///< each head of queries and keys, over the root of the mean of its squares
   bool residual_mlp_1 = false, residual_mlp_2 = false;
 };
 
@@ -80,7 +82,7 @@ struct Layout : NetworkOptions {
   int kept_size = 0;         ///< filters of an edge, their slopes, and the slopes of the hidden values
   int exchange_stride = 0;   ///< F + number of degrees, padded
 
-  int energy_hidden = 0, charge_hidden = 0, hirshfeld_hidden = 0, hirshfeld_size = 0;  ///< padded
+  int energy_hidden = 0, charge_hidden = 0, hirshfeld_hidden = 0, hirshfeld_size = 0, c6_hidden = 0;  ///< padded
 
   Activation energy_activation = Activation::silu;
   NodeRecordLayout record;

@@ -20,6 +20,13 @@ void resize_rows(AlignedVector<Real>& array, int rows, int stride) {
   resize_discarding(array, static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride));
 }
 
+template <class Real>
+void to_rows(const Matrix& features, const Layout& layout, AlignedVector<Real>& rows) {
+  rows.assign(index_of(features.rows) * index_of(layout.feature_stride), Real(0));
+  for (int row = 0; row < features.rows; ++row)
+    for (int f = 0; f < layout.features; ++f) rows[index_of(row * layout.feature_stride + f)] = static_cast<Real>(features(row, f));
+}
+
 // Filters of so many edges of a layer lie in caches better than they are worked out twice.
 constexpr std::size_t kMostKeptEdges = 512;
 
@@ -31,7 +38,8 @@ Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, Threa
       kernels_(kernels<Real>()),
       pool_(pool),
       harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
-      keeps_inputs_(parameters_->layout.query_key_activation != Activation::identity || parameters_->layout.norm_input),
+      keeps_inputs_(parameters_->layout.query_key_activation != Activation::identity || parameters_->layout.normalize_query_key ||
+                    parameters_->layout.norm_input),
       scratch_(index_of(pool.size())) {
   const std::size_t layers = parameters_->layers.size();
   x_.resize(layers + 1);
@@ -68,6 +76,7 @@ void Network<Real>::allocate(int owned, int slots) {
   resize_rows(sums_, slots, layout.features_padded);
   resize_rows(chi_sums_, slots, layout.chi_stride);
   resize_rows(gradient_x_, owned, layout.feature_stride);
+  if (parameters_->model().hyper.c6_head) resize_rows(c6_rows_, owned, layout.feature_stride);
   resize_rows(gradient_chi_, owned, layout.chi_stride);
   if (parameters_->first_layer_by_species)
     resize_rows(gradient_projected_, slots, static_cast<int>(parameters_->model().elements.size()) * layout.heads);
@@ -96,12 +105,14 @@ template <class Real>
 void Network<Real>::embed_species(const Composition& composition) {
   if (!species_rows_.empty() && composition == composition_) return;
   const Layout& layout = parameters_->layout;
-  const Matrix features = species_features(parameters_->model(), composition);
+  Matrix features = species_features(parameters_->model(), composition);
+  if (parameters_->model().hyper.residual_scalars) {
+    to_rows(features, layout, embedded_);
+    const LayerWeights& first = parameters_->model().layers.front();
+    for (double& value : features.data) value *= first.input_scale + first.embedding_scale;
+  }
   if (parameters_->first_layer_by_species) first_layer_tables_.update(*parameters_, composition, features);
-  species_rows_.assign(index_of(features.rows) * index_of(layout.feature_stride), Real(0));
-  for (int species = 0; species < features.rows; ++species)
-    for (int f = 0; f < layout.features; ++f)
-      species_rows_[index_of(species * layout.feature_stride + f)] = static_cast<Real>(features(species, f));
+  to_rows(features, layout, species_rows_);
   composition_ = composition;
 }
 
@@ -134,6 +145,8 @@ LayerStep<Real> Network<Real>::step(int layer) {
   out.rim.forces = rim_forces_.data();
   out.rim.virial = rim_virial_.data();
   out.first_layer = is_by_species(layer) ? &first_layer_ : nullptr;
+  out.species = species_;
+  out.embedded = embedded_.empty() || layer + 1 == num_layers() ? nullptr : embedded_.data();
   out.x = x_[keeps_inputs_ ? at : 0].data();
   out.x_next = x_[keeps_inputs_ ? at + 1 : 0].data();
   out.projected = layout.norm_input ? projected_[at].data() : out.x;
@@ -268,10 +281,12 @@ ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
   // Memory that nothing else uses between the last layer and the adjoint of it.
   step.energy_row = gradient_x_.data();
   step.charge_row = sums_.data();
+  step.c6_row = c6_rows_.data();
   step.hirshfeld_row = x.data();
   step.energy = out.energy.data();
   step.charge = out.charge.empty() ? nullptr : out.charge.data();
   step.hirshfeld = out.hirshfeld.empty() ? nullptr : out.hirshfeld.data();
+  step.c6 = out.c6.empty() ? nullptr : out.c6.data();
   return step;
 }
 
@@ -293,6 +308,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
   out.energy.resize(owned);
   out.charge.resize(parameters_->model().hyper.charge_head ? owned : 0);
   out.hirshfeld.resize(parameters_->model().hyper.hirshfeld_head ? owned : 0);
+  out.c6.resize(parameters_->model().hyper.c6_head ? owned : 0);
   const ReadoutStep<Real> readout = readout_step(out);
   pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
     kernels_.readout_forward(readout, begin, end, scratch_[index_of(thread)].data());
@@ -307,6 +323,7 @@ void Network<Real>::adjoint(const Readouts& gradients, HaloExchange& halo, doubl
   readout.energy_gradient = gradients.energy.data();
   readout.charge_gradient = gradients.charge.empty() ? nullptr : gradients.charge.data();
   readout.hirshfeld_gradient = gradients.hirshfeld.empty() ? nullptr : gradients.hirshfeld.data();
+  readout.c6_gradient = gradients.c6.empty() ? nullptr : gradients.c6.data();
   readout.gradient_x = gradient_x_.data();
   pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
     kernels_.readout_adjoint(readout, begin, end, scratch_[index_of(thread)].data());

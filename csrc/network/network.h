@@ -77,7 +77,8 @@ class Network final : public AnyNetwork<Real> {
   FirstLayerTables<Real> first_layer_tables_;
   FirstLayer<Real> first_layer_;
   Composition composition_;           // of species_rows_ and the tables of the first layer
-  AlignedVector<Real> species_rows_;  // [species] features before the first layer
+  AlignedVector<Real> species_rows_;  // [species] features that the first layer starts with
+  AlignedVector<Real> embedded_;      // [species] features after the embedding, if later layers need them
   bool keeps_inputs_;                 // of every layer, because the adjoint of the projections needs them
 
   int owned_ = 0;
@@ -89,6 +90,7 @@ class Network final : public AnyNetwork<Real> {
   AlignedVector<Real> rim_features_, rim_chi_;
   std::vector<double> rim_forces_, rim_virial_;
   AlignedVector<Real> sums_, chi_sums_;  // over edges in the forward pass; in the adjoint dE/d(these)
+  AlignedVector<Real> c6_rows_;          // gradients of ratios of C6 with respect to features
   AlignedVector<Real> gradient_projected_, gradient_x_, gradient_chi_;
   std::vector<AlignedVector<Real>> scratch_;  // by thread
 };

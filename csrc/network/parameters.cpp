@@ -295,6 +295,10 @@ void Parameters<Real>::pack_layers() {
   for (const LayerWeights& weights : model_.layers) {
     LayerParameters<Real> packed;
     pack_layer(weights, packed);
+    if (!layers.empty()) {
+      layers.back().next_input_scale = static_cast<Real>(weights.input_scale);
+      layers.back().next_embedding_scale = static_cast<Real>(weights.embedding_scale);
+    }
     layers.push_back(packed);
   }
 }
@@ -316,6 +320,7 @@ Parameters<Real>::Parameters(const Model& model, RadialTables tables)
   if (model.hyper.final_layer_norm) layers.back().final_norm = store(model.final_norm);
   energy = pack_readout(model.energy_dense1, model.energy_dense2);
   if (model.hyper.charge_head) charge = pack_readout(model.charge_dense1, model.charge_dense2);
+  if (model.hyper.c6_head) c6 = pack_readout(model.c6_dense1, model.c6_dense2);
   if (model.hyper.hirshfeld_head) {
     hirshfeld = pack_readout(model.hirshfeld_dense1, model.hirshfeld_dense2);
     const int size = model.hyper.hirshfeld_size, stride = layout.hirshfeld_size;

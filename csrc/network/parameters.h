@@ -81,6 +81,7 @@ struct LayerParameters {
   NormParameters<Real> final_norm;  ///< of the last layer, if the model has one
   ResidualParameters<Real> mlp1, mlp2;
   LinearPair<Real> exchange;
+  Real next_input_scale = 1, next_embedding_scale = 0;  ///< what the next layer starts with: these times x and times the embedding
 };
 
 /// A readout with one hidden layer, or none (then dense1 has depth 0).
@@ -124,7 +125,7 @@ class Parameters {
 
   Layout layout;
   std::vector<LayerParameters<Real>> layers;
-  HeadParameters<Real> energy, charge, hirshfeld;
+  HeadParameters<Real> energy, charge, hirshfeld, c6;
   const Real* hirshfeld_query = nullptr;  ///< [elements][hirshfeld_size padded], divided by the square root of its length
   RadialFunctions radial_functions;
   bool tabulated = false;               ///< what came of the wish for tables

@@ -32,16 +32,17 @@ SO3MD_FORMULA DispersionConstants<Real> dispersion_constants(double damping_scal
 }
 
 /// Energy of a pair (eV) and its derivatives by distance (eV/A) and by alpha_i (eV/Bohr^3; the one by alpha_j is the same with i and j
-/// exchanged).
+/// exchanged), both at fixed c.
 template <class Number>
 struct DispersionPair {
   Number energy;
   Number d_distance;
   Number d_alpha;
+  Number d_c;  ///< by c_i, eV/Hartree: for models whose C6 does not follow from the polarisability
 };
 
-/// Equations (37) to (40). With alpha = (alpha_i + alpha_j)/2, r in Bohr and c_i = C6_i / alpha_i^2 (the free atom's value, as C6 scales
-/// with the square):
+/// Equations (37) to (40). With alpha = (alpha_i + alpha_j)/2, r in Bohr and c_i = C6_i / alpha_i^2 (the free atom's value where C6 scales
+/// with the square; a number of the atom's own with a C6 head, eq. 97):
 ///     E = -S(r; R - damping length, R) [C6/(r^6+p^6) + C8/(r^8+p^8) + C10/(r^10+p^10)]
 ///     C6 = 2 C6_i C6_j alpha_i alpha_j / (alpha_i^2 C6_j + alpha_j^2 C6_i) = alpha_i alpha_j 2 c_i c_j/(c_i + c_j)
 ///     C8 = 5 C6/gamma = 10 g^2 C6,  C10 = 245/8 C6/gamma^2 = 245/2 g^4 C6,  gamma = 1/(2 g^2)
@@ -89,8 +90,10 @@ SO3MD_FORMULA DispersionPair<typename Math::Number> dispersion_pair(const Disper
   const Number energy = -c6 * bracket;
   const Number d_distance = c6 * decay * r * Real(1 / (kBohr * kBohr));
   const Number d_alpha = -alpha_c * (bracket + (Real(0.5) * alpha_i) * d_root * root.slope);
-  if (!constants.truncated) return {energy, d_distance, d_alpha};
-  return {energy * s.value, d_distance * s.value + energy * s.slope, d_alpha * s.value};
+  const Number share = c_j / (c_i + c_j);
+  const Number d_c = alpha_j * (Real(-2 * kHartree) * alpha_i) * share * share * bracket;
+  if (!constants.truncated) return {energy, d_distance, d_alpha, d_c};
+  return {energy * s.value, d_distance * s.value + energy * s.slope, d_alpha * s.value, d_c * s.value};
 }
 
 }  // namespace so3md

@@ -21,12 +21,13 @@ struct LongRange {
 
   const Real* charge = nullptr;     ///< [slots] q, e
   const Real* alpha = nullptr;      ///< [slots] polarisability alpha0 h, Bohr^3
-  const Real* c6_factor = nullptr;  ///< [slots] C6_0 / alpha0^2 of the free atom, Hartree
+  const Real* c6_factor = nullptr;  ///< [slots] C6 / alpha^2: of the free atom, or of the atom itself with a C6 head; Hartree
 
   double* electrostatics_energy = nullptr;  ///< [n_owned], eV
   double* dispersion_energy = nullptr;      ///< [n_owned], eV
   double* charge_gradient = nullptr;        ///< [n_owned] dE/dq_i, eV/e
   double* alpha_gradient = nullptr;         ///< [n_owned] dE/dalpha_i, eV/Bohr^3
+  double* c6_gradient = nullptr;            ///< [n_owned] dE/d(c6_factor_i), eV/Hartree; null: not wanted
   double* forces = nullptr;                 ///< [n_owned][3], eV/A
   double* virial = nullptr;                 ///< [n_owned][9] halves of d (x) dE/dd, eV; null: not wanted
 };

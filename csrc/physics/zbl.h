@@ -1,5 +1,9 @@
-// Screened nuclear repulsion after Ziegler, Biersack and Littmark, with the model's own screening.
+// Screened nuclear repulsion: after Ziegler, Biersack and Littmark, with the model's own screening, or after Nordlund, Lehtola and Hobler
+// (NLH, arXiv:2501.06617), with constants for each pair of elements.
 #pragma once
+
+#include <cstddef>
+#include <vector>
 
 #include "physics/switching.h"
 
@@ -18,7 +22,8 @@ struct ZblConstants {
 
 /// Equation (33): energy of one directed edge, half of that of a pair, and its derivative by r (eV, eV/A),
 ///     E = 1/2 S(r; on, off) k_e phi(r) Z_i Z_j / r sum_q c_q exp(-a_q rho),  rho = r (Z_i^p + Z_j^p) d.
-/// `cutoff` is phi(r) with its derivative, `screening` is (Z_i^p + Z_j^p) d, `charges` is Z_i Z_j.
+/// `cutoff` is phi(r) with its derivative, `screening` is (Z_i^p + Z_j^p) d, `charges` is Z_i Z_j. NLH (eq. 96) is the same with two
+/// exponentials whose constants belong to the pair, and a screening of 1/A.
 template <class Math>
 SO3MD_FORMULA ValueAndSlope<typename Math::Number> zbl_edge(const ZblConstants<typename Math::Real>& constants, typename Math::Number r,
                                                             const ValueAndSlope<typename Math::Number>& cutoff,
@@ -49,8 +54,10 @@ class Zbl {
   /// Where the repulsion ends, A.
   double switch_off() const { return switch_off_; }
 
-  /// What zbl_edge() asks for, to be used elsewhere; by species: Z, and d Z^p in 1/A.
+  /// What zbl_edge() asks for, to be used elsewhere, for all pairs (models with ZBL); by species: Z, and d Z^p in 1/A.
   const ZblConstants<double>& constants() const { return constants_; }
+  /// The same for NLH, [species][species]; empty for ZBL.
+  const std::vector<ZblConstants<double>>& pairs() const { return pairs_; }
   const double* charges() const { return charge_; }
   const double* screenings() const { return screening_; }
 
@@ -59,7 +66,12 @@ class Zbl {
   double energy(int species_i, int species_j, double r, double phi, double dphi_dr, double* derivative) const;
 
  private:
+  void set_zbl(const Model& model);
+  void set_nlh(const Model& model);
+
   ZblConstants<double> constants_{};
+  std::vector<ZblConstants<double>> pairs_;  // [species][species] for NLH, else empty
+  std::size_t num_species_ = 0;
   double switch_off_ = 0.0;
   double charge_[kMaxSpecies] = {};     // Z
   double screening_[kMaxSpecies] = {};  // d Z^p, 1/A

@@ -14,6 +14,7 @@ from so3md.model_checks import (
     fail,
     flag,
     increasing_integers,
+    not_decreasing_integers,
     not_negative,
     one_of,
     or_null,
@@ -31,6 +32,7 @@ PAPER_2022 = "so3krates-2022"
 ARCHITECTURES = (SO3KRATES, PAPER_2022)
 
 MAX_DEGREE = 8
+MAX_DEGREES = MAX_DEGREE + 1  # entries, repeated ones included (csrc/network/layout.h)
 MAX_CUTOFF = 100.0  # A, of a network (csrc/model/read_hyperparameters.cpp)
 CUTOFF_FUNCTIONS = ("phys", "cosine", "exponential", "polynomial")
 RADIAL_BASES = ("bernstein", "gaussian", "bessel", "phys")
@@ -54,8 +56,20 @@ _COMMON: dict[str, Check] = {
     "energy_head": _ENERGY_HEAD,
 }
 
+_PRODUCT_HEAD = record({"hidden": size(0), "size": size(1)})
+_SIMPLE_HEAD = variant(("simple",), {"hidden": size(0)}, {})
+
+
+def _hirshfeld_head(value: Any, key: str) -> None:
+    """The head of the first generation has no type."""
+    (_SIMPLE_HEAD if isinstance(value, dict) and "type" in value else _PRODUCT_HEAD)(value, key)
+
+
+#: Where a repulsion is switched off, A.
+_SWITCH: dict[str, Check] = {"switch_on": not_negative, "switch_off": positive}
+
 _SO3KRATES: dict[str, Check] = _COMMON | {
-    "degrees": increasing_integers(0, MAX_DEGREE),
+    "degrees": not_decreasing_integers(0, MAX_DEGREE, MAX_DEGREES),
     "radial_basis": variant(RADIAL_BASES, {"size": size(1)}, {"bernstein": {"gamma": positive}}),
     "activation": one_of(ACTIVATIONS),
     "query_key_activation": one_of(ACTIVATIONS),
@@ -67,8 +81,8 @@ _SO3KRATES: dict[str, Check] = _COMMON | {
     "charge_embedding": flag,
     "spin_embedding": flag,
     "charge_head": or_null(record({"hidden": size(0)})),
-    "hirshfeld_head": or_null(record({"hidden": size(0), "size": size(1)})),
-    "zbl": or_null(record({"switch_on": not_negative, "switch_off": positive})),
+    "hirshfeld_head": or_null(_hirshfeld_head),
+    "zbl": or_null(record(_SWITCH)),
     "electrostatics": or_null(record({"sigma": positive})),
     "dispersion": or_null(variant(("vdw_qdo",), {"damping_scale": positive}, {})),
 }
@@ -78,6 +92,11 @@ _SO3KRATES_OPTIONAL: dict[str, Check] = {
     "residual_mlp_kind": one_of(("two_layers", "three_layers")),
     "initial_coordinates": variant(("zero", "neighbour_sum"), {}, {"neighbour_sum": {"normalization": positive}}),
     "final_layer_norm": flag,
+    "rms_norm": flag,
+    "normalize_query_key": flag,
+    "residual_scalars": flag,
+    "c6_head": or_null(record({"hidden": size(0)})),
+    "repulsion": or_null(variant(("nlh",), _SWITCH, {})),
 }
 
 _PAPER_2022: dict[str, Check] = _COMMON | {
@@ -104,6 +123,11 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "residual_mlp_kind": "two_layers",
         "initial_coordinates": {"type": "zero"},
         "final_layer_norm": False,
+        "rms_norm": False,
+        "normalize_query_key": False,
+        "residual_scalars": False,
+        "c6_head": None,
+        "repulsion": None,
     },
     PAPER_2022: {"charge_embedding": False, "spin_embedding": False},
 }
@@ -127,6 +151,24 @@ def without_defaults(hyperparameters: Any, architecture: str = SO3KRATES) -> Any
     }
 
 
+def second_generation(hyperparameters: dict[str, Any], architecture: str = SO3KRATES) -> list[str]:
+    """The hyperparameters, by name, that only models of the second generation of SO3LR have (docs/so3lr2.md).
+
+    Files with any of them have format version 2; the others have version 1, as ever.
+    """
+    if architecture != SO3KRATES or not isinstance(hyperparameters, dict):
+        return []
+    hp = with_defaults(hyperparameters, architecture)
+    names = ("rms_norm", "normalize_query_key", "residual_scalars", "c6_head", "repulsion")
+    found = [name for name in names if hp[name] not in (False, None)]
+    head, degrees = hp.get("hirshfeld_head"), hp.get("degrees")
+    if isinstance(head, dict) and "type" in head:
+        found.append("simple hirshfeld_head")
+    if isinstance(degrees, list) and len(set(map(str, degrees))) < len(degrees):
+        found.append("repeated degrees")
+    return found
+
+
 def check_hyperparameters(hyperparameters: dict[str, Any], architecture: str = SO3KRATES) -> None:
     """Raise `ModelFileError`, naming the key, unless the hyperparameters are complete and fit together."""
     _CHECKS[architecture](hyperparameters, "hyperparameters")
@@ -137,11 +179,23 @@ def check_hyperparameters(hyperparameters: dict[str, Any], architecture: str = S
                 f"hyperparameters.num_features: {features} features cannot be split into {parts} equal heads "
                 f"(hyperparameters.{key})"
             )
-    zbl = hyperparameters.get("zbl")
-    if zbl is not None and zbl["switch_on"] >= zbl["switch_off"]:
-        fail("hyperparameters.zbl.switch_off", f"a number above switch_on = {zbl['switch_on']}", zbl["switch_off"])
-    for term, head in (("electrostatics", "charge_head"), ("dispersion", "hirshfeld_head")):
-        if hyperparameters.get(term) is not None and hyperparameters[head] is None:
+    for name in ("zbl", "repulsion"):
+        term = hyperparameters.get(name)
+        if term is not None and term["switch_on"] >= term["switch_off"]:
+            fail(
+                f"hyperparameters.{name}.switch_off",
+                f"a number above switch_on = {term['switch_on']}",
+                term["switch_off"],
+            )
+    if hyperparameters.get("zbl") is not None and hyperparameters.get("repulsion") is not None:
+        raise ModelFileError(
+            "hyperparameters.repulsion: a model has one repulsion, but hyperparameters.zbl is there too"
+        )
+    if hyperparameters.get("rms_norm", False) and hyperparameters.get("final_layer_norm", False):
+        raise ModelFileError("hyperparameters.final_layer_norm: there is none in models with hyperparameters.rms_norm")
+    needs = (("electrostatics", "charge_head"), ("dispersion", "hirshfeld_head"), ("c6_head", "dispersion"))
+    for term, head in needs:
+        if hyperparameters.get(term) is not None and hyperparameters.get(head) is None:
             raise ModelFileError(f"hyperparameters.{term}: needs hyperparameters.{head}, which is null")
 
 
@@ -210,7 +264,7 @@ def _so3krates_layer(shapes: Shapes, layer: str, hp: dict[str, Any]) -> None:
     features, degrees = hp["num_features"], len(hp["degrees"])
     for number in (1, 2):
         mlp = f"{layer}.mlp{number}"
-        if hp[f"layer_norm_{number}"]:
+        if hp[f"layer_norm_{number}"] and not hp["rms_norm"]:
             _norm(shapes, f"{layer}.norm{number}", features)
         if not hp[f"residual_mlp_{number}"]:
             continue
@@ -221,6 +275,8 @@ def _so3krates_layer(shapes: Shapes, layer: str, hp: dict[str, Any]) -> None:
             _dense(shapes, f"{mlp}.dense1", features, features)
             _dense(shapes, f"{mlp}.dense2", features, features)
     _dense(shapes, f"{layer}.exchange", features + degrees, features + degrees)
+    if hp["residual_scalars"]:
+        shapes[f"{layer}.residual_scalars"] = (2,)
 
 
 def _so3krates_rest(shapes: Shapes, hp: dict[str, Any], elements: int) -> None:
@@ -231,12 +287,19 @@ def _so3krates_rest(shapes: Shapes, hp: dict[str, Any], elements: int) -> None:
         _head(shapes, "charge", hp["charge_head"]["hidden"], features, 1)
         shapes["charge.element"] = (elements,)
     if hp["hirshfeld_head"] is not None:
-        length = hp["hirshfeld_head"]["size"]
-        _head(shapes, "hirshfeld", hp["hirshfeld_head"]["hidden"], features, length)
-        shapes["hirshfeld.query"], shapes["hirshfeld.shift"] = (elements, length), (elements,)
+        length = hp["hirshfeld_head"].get("size")
+        _head(shapes, "hirshfeld", hp["hirshfeld_head"]["hidden"], features, length or 1)
+        if length is not None:
+            shapes["hirshfeld.query"] = (elements, length)
+        shapes["hirshfeld.shift"] = (elements,)
+    if hp["c6_head"] is not None:
+        _head(shapes, "c6", hp["c6_head"]["hidden"], features, 1)
+        shapes["c6.shift"] = (elements,)
     if hp["zbl"] is not None:
         shapes["zbl.a_raw"] = shapes["zbl.c_raw"] = (4,)
         shapes["zbl.p_raw"] = shapes["zbl.d_raw"] = (1,)
+    if hp["repulsion"] is not None:
+        shapes["nlh.coefficients"] = (elements, elements, 3)
     if hp["dispersion"] is not None:
         shapes["dispersion.alpha"] = shapes["dispersion.c6"] = (elements,)
 

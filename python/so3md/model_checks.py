@@ -20,17 +20,12 @@ SMALLEST_NUMBER, LARGEST_NUMBER = 1e-15, 1e15
 #: Deepest nesting of a document (csrc/model/strict_json.cpp).
 DEEPEST = 32
 
-#: Features of later SO3LR generations. A file that has one of these keys is refused, not misread.
+#: Keys that stay reserved for what models of other programs have. A file that has one of them is refused, not misread.
 UNSUPPORTED_FEATURES = (
-    "rms_norm",
-    "normalize_query_key",
-    "residual_scalars",
     "degree_repeats",
-    "c6_head",
     "simplified_hirshfeld",
     "theory_levels",
     "particle_mesh",
-    "repulsion",
 )
 
 
@@ -99,11 +94,29 @@ def one_of(names: Iterable[str]) -> Check:
     return check
 
 
+def one_of_integers(numbers: tuple[int, ...]) -> Check:
+    def check(value: Any, key: str) -> None:
+        if type(value) is not int or value not in numbers:
+            fail(key, " or ".join(map(str, numbers)), value)
+
+    return check
+
+
 def increasing_integers(low: int, high: int) -> Check:
     def check(value: Any, key: str) -> None:
         valid = isinstance(value, list) and value and all(type(item) is int and low <= item <= high for item in value)
         if not valid or any(a >= b for a, b in pairwise(value)):
             fail(key, f"a list of increasing integers from {low} to {high}", value)
+
+    return check
+
+
+def not_decreasing_integers(low: int, high: int, most: int) -> Check:
+    def check(value: Any, key: str) -> None:
+        valid = isinstance(value, list) and 0 < len(value) <= most
+        valid = valid and all(type(item) is int and low <= item <= high for item in value)
+        if not valid or any(a > b for a, b in pairwise(value)):
+            fail(key, f"a list of at most {most} integers from {low} to {high} that do not decrease", value)
 
     return check
 

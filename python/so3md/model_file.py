@@ -23,6 +23,7 @@ from so3md.architectures import (
     SO3KRATES,
     check_hyperparameters,
     expected_tensors,
+    second_generation,
     with_defaults,
     without_defaults,
 )
@@ -37,6 +38,7 @@ from so3md.model_checks import (
     increasing_integers,
     list_of_texts,
     one_of,
+    one_of_integers,
     or_null,
     positive_to,
     record,
@@ -57,7 +59,8 @@ __all__ = [
     "write",
 ]
 
-FORMAT_VERSION = 1
+#: Of files without and with anything that models of the second generation of SO3LR brought.
+FORMAT_VERSIONS = (1, 2)
 METADATA_KEY = "so3md"
 UNITS = {"energy": "eV", "length": "Angstrom", "charge": "e"}
 MAX_ATOMIC_NUMBER = 118
@@ -68,7 +71,7 @@ MAX_HEADER = 16 << 20  # bytes
 POSITIVE_TENSORS = ("radial_basis.gamma", "radial_basis.widths", "dispersion.alpha", "dispersion.c6")
 
 _DOCUMENT: dict[str, Check] = {
-    "format_version": exactly(FORMAT_VERSION),
+    "format_version": one_of_integers(FORMAT_VERSIONS),
     "architecture": one_of(ARCHITECTURES),
     "name": any_text,
     "description": any_text,
@@ -91,7 +94,7 @@ SAME = "same"
 LONG_RANGE_DAMPING = 2.0
 
 
-_CONSTANTS = ("radial_basis.", "dispersion.")  # tensors that are not trained
+_CONSTANTS = ("radial_basis.", "dispersion.", "nlh.")  # tensors that are not trained
 
 
 def count_parameters(tensors: Mapping[str, np.ndarray]) -> int:
@@ -149,7 +152,12 @@ class ModelFile:
             own["long_range_cutoff_molecules"] = self.long_range_cutoff_molecules
         if self.long_range_damping != LONG_RANGE_DAMPING:
             own["long_range_damping"] = self.long_range_damping
-        return {"format_version": FORMAT_VERSION, "units": dict(UNITS)} | own
+        return {"format_version": self.format_version, "units": dict(UNITS)} | own
+
+    @property
+    def format_version(self) -> int:
+        """1, or 2 for models with anything that the second generation of SO3LR brought."""
+        return 2 if second_generation(self.hyperparameters, self.architecture) else 1
 
     @property
     def molecule_cutoff(self) -> float | None:
@@ -172,6 +180,8 @@ class ModelFile:
             )
         for name, shape in expected.items():
             _check_tensor(name, self.tensors[name], shape)
+        if "nlh.coefficients" in expected:
+            _check_nlh(self.tensors["nlh.coefficients"])
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Check the model and write it; an existing file is replaced only once the new one is complete."""
@@ -191,6 +201,7 @@ class ModelFile:
                 document = _parse_document((file.metadata() or {}).get(METADATA_KEY))
                 _check_document(document, "")
                 check_hyperparameters(document["hyperparameters"], document["architecture"])
+                _check_version(document)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             fixed = {"format_version", "units"}
             model = cls(tensors=tensors, **{key: value for key, value in document.items() if key not in fixed})
@@ -243,6 +254,21 @@ def _check_tensor(name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> None
         raise ModelFileError(f"tensor {name}: holds a number that is not finite")
     if name in POSITIVE_TENSORS and not (tensor > 0).all():
         raise ModelFileError(f"tensor {name}: expected positive numbers, found {tensor.min():g}")
+
+
+def _check_nlh(coefficients: np.ndarray) -> None:
+    """The repulsion is the same from both atoms of a pair, and does not grow with their distance."""
+    if not np.array_equal(coefficients, coefficients.transpose(1, 0, 2)):
+        raise ModelFileError("tensor nlh.coefficients: expected the same numbers for i, j and j, i")
+    if (coefficients[..., 1:] < 0).any():
+        raise ModelFileError("tensor nlh.coefficients: expected exponents that are not negative")
+
+
+def _check_version(document: dict[str, Any]) -> None:
+    """A file of version 1 is one that readers of version 1 understand."""
+    newer = second_generation(document["hyperparameters"], document["architecture"])
+    if newer and document["format_version"] < 2:
+        fail("format_version", f"2 (hyperparameters: {newer[0]})", document["format_version"])
 
 
 def _parse_document(text: str | None) -> dict[str, Any]:

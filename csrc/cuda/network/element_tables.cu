@@ -6,22 +6,36 @@
 
 namespace so3md::cuda {
 
+namespace {
+
+template <class Real>
+void upload(const so3md::Matrix& features, DeviceArray<Real>& to, const Stream& stream) {
+  std::vector<Real> converted(features.data.size());
+  std::transform(features.data.begin(), features.data.end(), converted.begin(), [](double value) { return static_cast<Real>(value); });
+  to.upload(converted, stream);
+  stream.synchronize();
+}
+
+}  // namespace
+
 template <class Real>
 void ElementTables<Real>::update(const Parameters<Real>& parameters, const NetworkLayout& layout, const Composition& composition,
                                  const Stream& stream) {
   if (num_species_ > 0 && composition == composition_) return;
   composition_ = composition;
-  const so3md::Matrix features = species_features(parameters.model(), composition);
+  so3md::Matrix features = species_features(parameters.model(), composition);
   const bool changed = features.data != host_features_;
   num_species_ = features.rows;
   stream.synchronize();  // kernels may still read what is replaced
   if (changed) {
     host_features_ = features.data;
-    std::vector<Real> converted(features.data.size());
-    std::transform(features.data.begin(), features.data.end(), converted.begin(), [](double value) { return static_cast<Real>(value); });
-    features_.upload(converted, stream);
-    stream.synchronize();
+    upload(features, embedded_, stream);
   }
+  if (parameters.model().hyper.residual_scalars) {
+    const LayerWeights& first = parameters.model().layers.front();
+    for (double& value : features.data) value *= first.input_scale + first.embedding_scale;
+  }
+  if (changed) upload(features, features_, stream);
   if (!parameters.first_layer_by_species) return;
   host_tables_.update(parameters, composition, features);
   const FirstLayer<Real> host = host_tables_.view(nullptr);

@@ -27,8 +27,10 @@ class ElementTables {
   /// Brings to the device what is new with this composition, and waits for the stream if anything is.
   void update(const Parameters<Real>& parameters, const NetworkLayout& layout, const Composition& composition, const Stream& stream);
 
-  /// [species][features] before the first layer.
+  /// [species][features] that the first layer starts with.
   const Real* features() const { return features_.data(); }
+  /// [species][features] after the embedding, which later layers of some models mix in.
+  const Real* embedded() const { return embedded_.data(); }
   /// `species`: by slot.
   SpeciesView<Real> view(const int* species) const;
   /// From the features of a head to its products with the values of all species; that of the next head lies value_matrix_size() further.
@@ -46,7 +48,7 @@ class ElementTables {
   std::vector<const Real*> uploaded_;  // tables of the host that are on the device
   int num_species_ = 0, head_width_ = 0, stride_ = 0;
   TableCoordinate coordinate_;
-  DeviceArray<Real> features_, rows_, values_, value_matrix_;
+  DeviceArray<Real> features_, embedded_, rows_, values_, value_matrix_;
   DeviceArray<const Real*> tables_;
 };
 

@@ -50,14 +50,15 @@ __device__ __forceinline__ void harmonics_up_to(const NetworkLayout& layout, con
   const HarmonicPolynomials<Real, kMost> p(u.x, u.y, u.z);
 #pragma unroll
   for (int l = 0; l <= kMost; ++l) {
-    if (layout.offset_of_degree[l] < 0) continue;
-    Real* centre = values + layout.offset_of_degree[l] + l;
-    centre[0] = table.prefactor[l][0] * p.q[l][0];
+    for (int copy = 0; copy < layout.copies_of_degree[l]; ++copy) {
+      Real* centre = values + layout.offset_of_degree[l] + copy * (2 * l + 1) + l;
+      centre[0] = table.prefactor[l][0] * p.q[l][0];
 #pragma unroll
-    for (int m = 1; m <= l; ++m) {
-      const Real radial = table.prefactor[l][m] * p.q[l][m];
-      centre[m] = radial * p.a[m];
-      centre[-m] = radial * p.b[m];
+      for (int m = 1; m <= l; ++m) {
+        const Real radial = table.prefactor[l][m] * p.q[l][m];
+        centre[m] = radial * p.a[m];
+        centre[-m] = radial * p.b[m];
+      }
     }
   }
 }
@@ -78,13 +79,20 @@ __device__ __forceinline__ Direction<Real> harmonics_adjoint_up_to(const Network
   Real along_x = Real(0), along_y = Real(0), along_z = Real(0);
 #pragma unroll
   for (int l = 0; l <= kMost; ++l) {
-    if (layout.offset_of_degree[l] < 0) continue;
+    const int copies = layout.copies_of_degree[l];
+    if (copies == 0) continue;
     const Real* centre = gradient + layout.offset_of_degree[l] + l;
+    // Copies of a degree have the same harmonics, so that their gradients add up.
+    const auto at = [&](int m) {
+      Real sum = centre[m];
+      for (int copy = 1; copy < copies; ++copy) sum += centre[copy * (2 * l + 1) + m];
+      return sum;
+    };
 #pragma unroll
     for (int m = 0; m <= l; ++m) {
       // With g the gradient for A_m and h that for B_m: d/dx = N [-x Q' (g A_m + h B_m) + m Q (g A_{m-1} + h B_{m-1})], Q' = Q_{l-1}^{m+1}.
-      const Real g = table.prefactor[l][m] * centre[m];
-      const Real h = m == 0 ? Real(0) : table.prefactor[l][m] * centre[-m];
+      const Real g = table.prefactor[l][m] * at(m);
+      const Real h = m == 0 ? Real(0) : table.prefactor[l][m] * at(-m);
       const Real both = g * p.a[m] + h * p.b[m];
       const Real radial = both * p.legendre(l - 1, m + 1);
       along_x -= u.x * radial;

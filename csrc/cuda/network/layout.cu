@@ -42,12 +42,16 @@ NetworkLayout make_network_layout(const Hyperparameters& hyper, const Layout& ho
   out.channels = kWarp * kQuad * out.passes;
   out.num_degrees = host.num_degrees;
   out.max_degree = hyper.degrees.back();
-  std::fill(std::begin(out.offset_of_degree), std::end(out.offset_of_degree), -1);
+  if (host.num_coordinates > kMostCoordinates)
+    throw ModelError("the model has " + std::to_string(host.num_coordinates) +
+                     " spherical harmonic coordinates: on a GPU there are at most " + std::to_string(kMostCoordinates) +
+                     "; use device='cpu'");
   for (int index = 0; index < host.num_degrees; ++index) {
     out.degree[index] = host.degree[index];
     out.degree_offset[index] = host.degree_offset[index];
     out.invariant_norm[index] = 1.0 / std::sqrt(2.0 * host.degree[index] + 1.0);
-    out.offset_of_degree[host.degree[index]] = host.degree_offset[index];
+    const int l = host.degree[index];
+    if (out.copies_of_degree[l]++ == 0) out.offset_of_degree[l] = host.degree_offset[index];
     for (int m = 0; m <= 2 * host.degree[index]; ++m) out.degree_index[host.degree_offset[index] + m] = static_cast<unsigned char>(index);
   }
   out.num_coordinates = host.num_coordinates;

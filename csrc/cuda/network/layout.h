@@ -33,7 +33,8 @@ struct NetworkLayout : NetworkOptions {
   int max_degree = 0;
   int degree[kMaxDegrees] = {};
   int degree_offset[kMaxDegrees] = {};                ///< first coordinate of a degree in chi
-  int offset_of_degree[kMaxDegrees] = {};             ///< by l: the same, or -1 where the model does not have it
+  int offset_of_degree[kMaxDegrees] = {};             ///< by l: of the first of that degree
+  int copies_of_degree[kMaxDegrees] = {};             ///< by l: how often the model has it; copies lie behind each other
   double invariant_norm[kMaxDegrees] = {};            ///< (2l+1)^(-1/2), of the squared norm of a degree (eq. 16)
   unsigned char degree_index[kMostCoordinates] = {};  ///< of a coordinate
   int num_coordinates = 0;                            ///< M

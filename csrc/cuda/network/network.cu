@@ -53,8 +53,9 @@ void CudaNetwork<Real>::allocate() {
   if (layout.norm_input) resize_rows(normalised_, slots_, f);
   if (three) resize_rows(other_rows_, owned_, f);
   const Hyperparameters& hyper = parameters_->model().hyper;
-  const int widest = round_up(
-      std::max({layout.exchange_stride, hyper.energy_hidden, hyper.charge_hidden, hyper.hirshfeld_hidden, hyper.hirshfeld_size}), kQuad);
+  const int widest = round_up(std::max({layout.exchange_stride, hyper.energy_hidden, hyper.charge_hidden, hyper.hirshfeld_hidden,
+                                        hyper.hirshfeld_size, hyper.c6_hidden}),
+                              kQuad);
   resize_rows(gradient_projection_, owned_, std::max(layout.projection_stride, 2 * widest + f));
   wide_in_ = gradient_projection_.data();
   wide_out_ = wide_in_ + owned_ * widest;
@@ -80,6 +81,7 @@ void CudaNetwork<Real>::forward(const DeviceDomain& domain, const DeviceEdges<Re
   readout(weights_.energy, parameters_->layout.energy_activation, nullptr, out.energy);
   if (weights_.charge.exists()) readout(weights_.charge, Activation::silu, nullptr, out.charge);
   if (weights_.hirshfeld.exists()) readout(weights_.hirshfeld, Activation::silu, weights_.hirshfeld_query, out.hirshfeld);
+  if (weights_.c6.exists()) readout(weights_.c6, Activation::silu, nullptr, out.c6);
   timer.lap("readouts");
 }
 
@@ -90,6 +92,7 @@ void CudaNetwork<Real>::adjoint(const DeviceReadouts& gradients, DeviceHalo& hal
   readout_adjoint(weights_.energy, parameters_->layout.energy_activation, nullptr, gradients.energy);
   if (weights_.charge.exists()) readout_adjoint(weights_.charge, Activation::silu, nullptr, gradients.charge);
   if (weights_.hirshfeld.exists()) readout_adjoint(weights_.hirshfeld, Activation::silu, weights_.hirshfeld_query, gradients.hirshfeld);
+  if (weights_.c6.exists()) readout_adjoint(weights_.c6, Activation::silu, nullptr, gradients.c6);
   timer.lap("readouts");
   forces_ = forces;
   virial_ = virial;

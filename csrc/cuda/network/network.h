@@ -97,6 +97,8 @@ class CudaNetwork {
   Real* x_out(std::size_t layer);
   Real* chi_out(std::size_t layer);
   bool normalises_output(std::size_t layer) const;
+  bool mixes_embedding(std::size_t layer) const;
+  void mix(std::size_t layer, const Real* table, Real* x);
   void node_forward(std::size_t layer);
   void node_adjoint(std::size_t layer);
   ExchangeStep<Real> exchange_step(std::size_t layer);

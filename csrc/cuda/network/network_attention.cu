@@ -112,6 +112,9 @@ void CudaNetwork<Real>::project(std::size_t layer, bool activated, std::int64_t 
     project_heads(maps.features, layout.feature_heads, 2, 1, false, x, begin, end, 2 * layout.channels);
   }
   project_heads(maps.coordinates, layout.degree_heads, 0, 2, activated, x, begin, end, 3 * layout.channels);
+  if (activated && layout.normalize_query_key)
+    launch_rows(stream_, normalise_queries_and_keys<Real>, end - begin, layout, end - begin,
+                projection_.data() + begin * layout.projection_stride);
 }
 
 // From gradient_projection_ to gradient_x_, which holds what goes past the attention. Below the first layer is nothing that moves.
@@ -121,8 +124,12 @@ void CudaNetwork<Real>::project_adjoint(std::size_t layer) {
   const NetworkLayout& layout = weights_.layout;
   const LayerMaps<Real>& maps = weights_.layers[layer];
   const int stride = layout.feature_stride;
-  if (layout.query_key_activation != Activation::identity) {
-    project(layer, false, 0, owned_);
+  const bool activated = layout.query_key_activation != Activation::identity;
+  if (activated || layout.normalize_query_key) project(layer, false, 0, owned_);
+  if (layout.normalize_query_key)
+    launch_rows(stream_, normalise_adjoint<Real>, owned_, layout, owned_, static_cast<const Real*>(projection_.data()),
+                gradient_projection_.data());
+  if (activated) {
     launch_rows(stream_, query_key_adjoint<Real>, owned_, layout, owned_, static_cast<const Real*>(projection_.data()),
                 gradient_projection_.data());
   }

@@ -20,7 +20,7 @@ void CudaNetwork<Real>::product(const DeviceMatrix<Real>& matrix, const Real* a,
 template <class Real>
 void CudaNetwork<Real>::norm(const NormWeights<Real>& weights, const Real* x, Real* out, std::int64_t rows) {
   const NetworkLayout& layout = weights_.layout;
-  const NormStep<Real> step{layout.features, layout.feature_stride, static_cast<Real>(layout.layer_norm_epsilon), weights};
+  const NormStep<Real> step{layout.features, layout.feature_stride, static_cast<Real>(layout.layer_norm_epsilon), layout.rms_norm, weights};
   launch_rows(stream_, layer_norm<Real>, rows, step, rows, x, out);
 }
 
@@ -28,7 +28,7 @@ template <class Real>
 void CudaNetwork<Real>::norm_adjoint(const NormWeights<Real>& weights, const Real* x, const Real* gradient, int stride,
                                      const Real* residual, Real* out) {
   const NetworkLayout& layout = weights_.layout;
-  const NormStep<Real> step{layout.features, layout.feature_stride, static_cast<Real>(layout.layer_norm_epsilon), weights};
+  const NormStep<Real> step{layout.features, layout.feature_stride, static_cast<Real>(layout.layer_norm_epsilon), layout.rms_norm, weights};
   launch_rows(stream_, layer_norm_adjoint<Real>, owned_, step, owned_, x, gradient, stride, residual, out);
 }
 
@@ -130,6 +130,19 @@ void CudaNetwork<Real>::exchange_forward(std::size_t layer, const Real* x, Real*
   launch_rows(stream_, exchange_output<Real>, owned_, layout, step);
 }
 
+// Whether the next layer starts with a mixture of what comes out of this one and the embedding (eq. 94).
+template <class Real>
+bool CudaNetwork<Real>::mixes_embedding(std::size_t layer) const {
+  return parameters_->model().hyper.residual_scalars && !is_last(layer);
+}
+
+template <class Real>
+void CudaNetwork<Real>::mix(std::size_t layer, const Real* table, Real* x) {
+  const LayerParameters<Real>& host = parameters_->layers[layer];
+  launch_rows(stream_, mix_embedding<Real>, owned_, weights_.layout, owned_, domain_.species, table, host.next_input_scale,
+              host.next_embedding_scale, x);
+}
+
 template <class Real>
 void CudaNetwork<Real>::node_forward(std::size_t layer) {
   const NetworkLayout& layout = weights_.layout;
@@ -146,6 +159,7 @@ void CudaNetwork<Real>::node_forward(std::size_t layer) {
   if (layout.residual_mlp_2) residual_forward(maps.mlp2, kept.mlp2_input.data(), kept.mlp2_inner.data(), kept.mlp2_outer.data(), last);
   if (layout.norm_output) norm(maps.norm2, kept.output.data(), x_out(layer), owned_);
   if (maps.final_norm.scale != nullptr) norm(maps.final_norm, layout.norm_output ? x_out(layer) : kept.output.data(), x_out(layer), owned_);
+  if (mixes_embedding(layer)) mix(layer, species_.embedded(), x_out(layer));
 }
 
 // gradient_x_ (dE/dx_next) becomes that of what came out of the last block.
@@ -184,6 +198,7 @@ void CudaNetwork<Real>::node_adjoint(std::size_t layer) {
   const NetworkLayout& layout = weights_.layout;
   const LayerMaps<Real>& maps = weights_.layers[layer];
   const Kept& kept = kept_[layer];
+  if (mixes_embedding(layer)) mix(layer, nullptr, gradient_x_.data());
   output_norms_adjoint(layer);
   if (layout.residual_mlp_2) residual_adjoint(maps.mlp2, kept.mlp2_input.data(), kept.mlp2_inner.data(), kept.mlp2_outer.data());
   exchange_adjoint(layer);

@@ -19,14 +19,17 @@ void launch_rows(const Stream& stream, void (*kernel)(Parameters...), std::int64
   launch(stream, kernel, dim3(count_blocks(rows, kRowsPerBlock)), dim3(kRowsPerBlock * kWarp), 0, static_cast<Arguments&&>(arguments)...);
 }
 
-/// Mean and 1 / sqrt(variance + epsilon) of a row.
+/// Mean and 1 / sqrt(variance + epsilon) of a row; with `rms` the mean counts as zero (eq. 92).
 template <class Real>
 struct RowStatistics {
   Real mean, inverse_deviation;
-  __device__ RowStatistics(const Real* x, int count, Real epsilon, int lane) {
-    Real sum = Real(0);
-    for (int f = lane; f < count; f += kWarp) sum += x[f];
-    mean = sum_lanes(sum) / static_cast<Real>(count);
+  __device__ RowStatistics(const Real* x, int count, bool rms, Real epsilon, int lane) {
+    mean = Real(0);
+    if (!rms) {
+      Real sum = Real(0);
+      for (int f = lane; f < count; f += kWarp) sum += x[f];
+      mean = sum_lanes(sum) / static_cast<Real>(count);
+    }
     Real squares = Real(0);
     for (int f = lane; f < count; f += kWarp) squares += (x[f] - mean) * (x[f] - mean);
     inverse_deviation = Real(1) / square_root(sum_lanes(squares) / static_cast<Real>(count) + epsilon);
@@ -37,6 +40,7 @@ template <class Real>
 struct NormStep {
   int features = 0, stride = 0;
   Real epsilon = Real(0);
+  bool rms = false;
   NormWeights<Real> weights;
 };
 
@@ -45,28 +49,29 @@ template <class Real>
 __global__ void layer_norm(NormStep<Real> norm, std::int64_t rows, const Real* x, Real* out) {
   for_my_row(rows, [&](std::int64_t row, int lane) {
     const Real* from = x + row * norm.stride;
-    const RowStatistics<Real> s(from, norm.features, norm.epsilon, lane);
+    const RowStatistics<Real> s(from, norm.features, norm.rms, norm.epsilon, lane);
     for (int f = lane; f < norm.features; f += kWarp)
       out[row * norm.stride + f] = (from[f] - s.mean) * s.inverse_deviation * norm.weights.scale[f] + norm.weights.bias[f];
   });
 }
 
 /// out = residual + dE/dx from gradient (dE/d of the normalised row): with s = scale * gradient and n the normalised row,
-/// (s - mean(s) - n mean(s n)) / deviation. `out` may be `gradient` or `residual`; these have strides of their own.
+/// (s - mean(s) - n mean(s n)) / deviation, without mean(s) for a norm that takes no mean away. `out` may be `gradient` or `residual`;
+/// these have strides of their own.
 template <class Real>
 __global__ void layer_norm_adjoint(NormStep<Real> norm, std::int64_t rows, const Real* x, const Real* gradient, int gradient_stride,
                                    const Real* residual, Real* out) {
   for_my_row(rows, [&](std::int64_t row, int lane) {
     const Real* input = x + row * norm.stride;
     const Real* g = gradient + row * gradient_stride;
-    const RowStatistics<Real> s(input, norm.features, norm.epsilon, lane);
+    const RowStatistics<Real> s(input, norm.features, norm.rms, norm.epsilon, lane);
     Real sum = Real(0), product = Real(0);
     for (int f = lane; f < norm.features; f += kWarp) {
       const Real scaled = g[f] * norm.weights.scale[f];
       sum += scaled;
       product += scaled * (input[f] - s.mean) * s.inverse_deviation;
     }
-    const Real mean_s = sum_lanes(sum) / static_cast<Real>(norm.features);
+    const Real mean_s = norm.rms ? Real(0) : sum_lanes(sum) / static_cast<Real>(norm.features);
     const Real mean_sn = sum_lanes(product) / static_cast<Real>(norm.features);
     for (int f = lane; f < norm.features; f += kWarp) {
       const Real n = (input[f] - s.mean) * s.inverse_deviation;
@@ -188,6 +193,63 @@ __global__ void query_key_adjoint(NetworkLayout layout, std::int64_t rows, const
       if (at / layout.channels == 2) continue;
       const std::int64_t place = row * layout.projection_stride + at;
       gradient[place] *= activation_slope(layout.query_key_activation, linear[place]);
+    }
+  });
+}
+
+/// Calls body(first place, width) for the head of every query and key in a row of projections.
+template <class Body>
+__device__ __forceinline__ void for_queries_and_keys(const NetworkLayout& layout, const Body& body) {
+  for (int part = 0; part < 5; ++part) {
+    if (part == 2) continue;  // values
+    const HeadSplit& split = part < 2 ? layout.feature_heads : layout.degree_heads;
+    for (int head = 0; head < split.heads; ++head) body(part * layout.channels + head * split.position, split.width);
+  }
+}
+
+/// Queries and keys over their root mean square, head by head (eq. 93).
+template <class Real>
+__global__ void normalise_queries_and_keys(NetworkLayout layout, std::int64_t rows, Real* projection) {
+  for_my_row(rows, [&](std::int64_t row, int lane) {
+    for_queries_and_keys(layout, [&](int first, int width) {
+      Real* head = projection + row * layout.projection_stride + first;
+      Real squares = Real(0);
+      for (int d = lane; d < width; d += kWarp) squares += head[d] * head[d];
+      const Real factor =
+          Real(1) / square_root(sum_lanes(squares) / static_cast<Real>(width) + static_cast<Real>(layout.layer_norm_epsilon));
+      for (int d = lane; d < width; d += kWarp) head[d] *= factor;
+    });
+  });
+}
+
+/// Gradients of queries and keys become those before the norm: with y = r a, these are r (g - y mean(y g)); a = act(linear).
+template <class Real>
+__global__ void normalise_adjoint(NetworkLayout layout, std::int64_t rows, const Real* linear, Real* gradient) {
+  for_my_row(rows, [&](std::int64_t row, int lane) {
+    for_queries_and_keys(layout, [&](int first, int width) {
+      const std::int64_t place = row * layout.projection_stride + first;
+      const auto value = [&](int d) { return activate(layout.query_key_activation, linear[place + d]); };
+      Real squares = Real(0), products = Real(0);
+      for (int d = lane; d < width; d += kWarp) {
+        squares += value(d) * value(d);
+        products += value(d) * gradient[place + d];
+      }
+      const Real factor =
+          Real(1) / square_root(sum_lanes(squares) / static_cast<Real>(width) + static_cast<Real>(layout.layer_norm_epsilon));
+      const Real mean = factor * factor * sum_lanes(products) / static_cast<Real>(width);
+      for (int d = lane; d < width; d += kWarp) gradient[place + d] = factor * (gradient[place + d] - mean * value(d));
+    });
+  });
+}
+
+/// x = input x + embedding times the features of the species of the row's atom (eq. 94); without a table x = input x.
+template <class Real>
+__global__ void mix_embedding(NetworkLayout layout, std::int64_t rows, const int* species, const Real* table, Real input, Real embedding,
+                              Real* x) {
+  for_my_row(rows, [&](std::int64_t row, int lane) {
+    for (int f = lane; f < layout.features; f += kWarp) {
+      const Real mixed = table == nullptr ? Real(0) : embedding * table[static_cast<std::int64_t>(species[row]) * layout.features + f];
+      x[row * layout.feature_stride + f] = input * x[row * layout.feature_stride + f] + mixed;
     }
   });
 }

@@ -205,6 +205,7 @@ NetworkWeights<Real>::NetworkWeights(const Parameters<Real>& parameters, const S
   if (hyper.final_layer_norm) layers.back().final_norm = store(model.final_norm);
   energy = {store(model.energy_dense1), store(model.energy_dense2)};
   if (hyper.charge_head) charge = {store(model.charge_dense1), store(model.charge_dense2)};
+  if (hyper.c6_head) c6 = {store(model.c6_dense1), store(model.c6_dense2)};
   if (!hyper.hirshfeld_head) return;
   hirshfeld = {store(model.hirshfeld_dense1), store(model.hirshfeld_dense2)};
   std::vector<double> query = model.hirshfeld_query.data;

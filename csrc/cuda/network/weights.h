@@ -91,7 +91,7 @@ class NetworkWeights {
 
   NetworkLayout layout;
   std::vector<LayerMaps<Real>> layers;
-  ReadoutMaps<Real> energy, charge, hirshfeld;
+  ReadoutMaps<Real> energy, charge, hirshfeld, c6;
   const Real* hirshfeld_query = nullptr;  ///< [elements][hirshfeld_size], divided by the square root of its length
   RadialBasisView radial_basis;
 

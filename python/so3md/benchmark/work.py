@@ -99,10 +99,11 @@ def _node_products(hyperparameters: dict[str, Any], architecture: str) -> int:
 
 def _readout_products(hyperparameters: dict[str, Any]) -> int:
     width, products = hyperparameters["num_features"], 0
-    for head in ("energy_head", "charge_head"):
+    for head in ("energy_head", "charge_head", "c6_head"):
         if hyperparameters.get(head) is not None:
             hidden = hyperparameters[head]["hidden"]
             products += (width + 1) * hidden if hidden else width
     if (ratios := hyperparameters.get("hirshfeld_head")) is not None:
-        products += width * ratios["hidden"] + ratios["hidden"] * ratios["size"] + ratios["size"]
+        size = ratios.get("size", 1)
+        products += width * ratios["hidden"] + ratios["hidden"] * size + size
     return products

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from so3md.convert import free_atoms
+from so3md.convert import free_atoms, nlh
 from so3md.model_file import SO3KRATES, ModelFile, check_hyperparameters, expected_tensors
 
 #: Where the decay of the Bernstein basis starts, 1/A (half a unit per Bohr).
@@ -63,8 +63,8 @@ def new_model(
 
 
 def _precision(name: str, dtype: type) -> type:
-    """Free-atom values are constants and keep all their digits (docs/model_file.md)."""
-    return np.float64 if name.startswith("dispersion.") else dtype
+    """Free-atom values and those of the NLH repulsion are constants and keep all their digits (docs/model_file.md)."""
+    return np.float64 if name.startswith(("dispersion.", "nlh.")) else dtype
 
 
 def _initial(
@@ -79,7 +79,11 @@ def _initial(
     if block == "dispersion":
         table = free_atoms.POLARIZABILITIES if kind == "alpha" else free_atoms.C6_COEFFICIENTS
         return np.array(table)[np.array(numbers) - 1]
-    if kind == "scale" or name == "hirshfeld.shift":
+    if block == "nlh":
+        return nlh.coefficients(numbers)
+    if kind == "residual_scalars":
+        return np.array([1.0, 0.1])
+    if kind == "scale" or name in ("hirshfeld.shift", "c6.shift"):
         return 1.0
     if kind in ("bias", "shift") or kind.endswith("_bias") or name == "charge.element":
         return 0.0

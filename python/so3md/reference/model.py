@@ -90,8 +90,8 @@ class ReferenceModel(nn.Module, ABC):
     ) -> dict[str, Any]:
         """Energies of a graph, differentiable, twice if need be.
 
-        Returns energy (structures), energies (n), energy_components (name -> (n)), and charges and hirshfeld_ratios (n)
-        where the model has these heads. `note(name, value)` is called with every intermediate quantity.
+        Returns energy (structures), energies (n), energy_components (name -> (n)), and charges, hirshfeld_ratios and
+        c6_ratios (n) where the model has these heads. `note(name, value)` is called with every intermediate quantity.
         """
 
     def tail(self, graph: Graph, ratios: Tensor, volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
@@ -119,8 +119,8 @@ class ReferenceModel(nn.Module, ABC):
 
         Returns energy (float, eV), energies (n), forces (n, 3) eV/A, virial (3, 3) = dE/d(strain) eV, stress (3, 3)
         eV/A^3 with ASE's sign (periodic with a volume only), charges (n) e, dipole (3) e A, hirshfeld_ratios (n),
-        energy_components (nn, zbl, electrostatics, dispersion, zero where the model lacks a term), and with
-        `intermediates` a dict of every intermediate quantity, edges included.
+        c6_ratios (n), energy_components (nn, zbl, electrostatics, dispersion, zero where the model lacks a term), and
+        with `intermediates` a dict of every intermediate quantity, edges included.
         """
         structure = Structure(numbers, positions, cell, pbc, charge, spin)
         like = self.energy.shift
@@ -165,7 +165,7 @@ class ReferenceModel(nn.Module, ABC):
         volume = abs(np.linalg.det(structure.cell))
         if structure.pbc.any() and volume > 0:
             result["stress"] = result["virial"] / volume
-        for name in ("charges", "hirshfeld_ratios"):
+        for name in ("charges", "hirshfeld_ratios", "c6_ratios"):
             if name in out:
                 result[name] = _array(out[name])
         if "charges" in result:

@@ -180,6 +180,8 @@ class Attention(nn.Module):
             setattr(self, name, parameter(degrees, features // degrees, features // degrees))
         self.activation = ACTIVATIONS[hyper["query_key_activation"]]
         self.normalization = hyper["attention_normalization"]
+        self.normalize_query_key = hyper.get("normalize_query_key", False)  # not in the original paper
+        self.epsilon = hyper["layer_norm_epsilon"]
 
     def normalizer(self, head_width: int) -> float:
         if self.normalization["type"] == "constant":
@@ -194,8 +196,26 @@ class Attention(nn.Module):
     def weights(self, x: Tensor, filters: Tensor, edges: Edges, query: Tensor, key: Tensor) -> Tensor:
         """Eqs. (19) and (21): (1/N) sum_e q_ie k_je w_ije for every edge and head: (edges, heads)."""
         q, k = self.activation(self.project(x, query)), self.activation(self.project(x, key))
+        if self.normalize_query_key:  # eq. (93), head by head
+            q, k = rms_normalised(q, self.epsilon), rms_normalised(k, self.epsilon)
         w = filters.unflatten(-1, q.shape[1:])
         return (q[edges.centre] * k[edges.neighbour] * w).sum(-1) / self.normalizer(q.shape[-1])
+
+
+def rms_normalised(x: Tensor, epsilon: float) -> Tensor:
+    """Eq. (92): x over the root of the mean of its squares, along the last axis."""
+    return x * torch.rsqrt((x**2).mean(-1, keepdim=True) + epsilon)
+
+
+class RmsNorm(nn.Module):
+    """Eq. (92), in the place of eq. (23); without parameters."""
+
+    def __init__(self, features: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_normalised(x, self.epsilon)
 
 
 class LayerNorm(nn.Module):
@@ -212,8 +232,8 @@ class LayerNorm(nn.Module):
 class Layer(nn.Module):
     """One update of features x (n, F) and coordinates chi (n, sum of 2l+1), eqs. (16) to (25)."""
 
-    norm1: LayerNorm | None
-    norm2: LayerNorm | None
+    norm1: LayerNorm | RmsNorm | None
+    norm2: LayerNorm | RmsNorm | None
     mlp1: nn.Module | None
     mlp2: nn.Module | None
 
@@ -224,12 +244,20 @@ class Layer(nn.Module):
         self.attention = Attention(hyper)
         self.pre_norm = hyper["layer_norm_position"] == "pre"
         residual_mlp = RESIDUAL_MLPS[hyper["residual_mlp_kind"]]
+        self.residual_scalars = parameter(2) if hyper["residual_scalars"] else None
+        kind = RmsNorm if hyper["rms_norm"] else LayerNorm
         for number in (1, 2):
-            norm = LayerNorm(features, hyper["layer_norm_epsilon"]) if hyper[f"layer_norm_{number}"] else None
+            norm = kind(features, hyper["layer_norm_epsilon"]) if hyper[f"layer_norm_{number}"] else None
             mlp = residual_mlp(features, hyper["activation"]) if hyper[f"residual_mlp_{number}"] else None
             self.add_module(f"norm{number}", norm)
             self.add_module(f"mlp{number}", mlp)
         self.exchange = nn.Linear(features + len(self.degrees), features + len(self.degrees))
+
+    def enter(self, x: Tensor, embedded: Tensor) -> Tensor:
+        """Eq. (94): lambda x + mu x0, x0 (n, F) the features after the embedding."""
+        if self.residual_scalars is None:
+            return x
+        return self.residual_scalars[0] * x + self.residual_scalars[1] * embedded
 
     def attend(
         self, x: Tensor, chi: Tensor, edges: Edges, radial: Tensor, phi: Tensor, harmonics: Tensor, note: Note
@@ -263,7 +291,7 @@ class Layer(nn.Module):
         note(name, updated - x)
         return updated
 
-    def normalise(self, norm: LayerNorm | None, x: Tensor, before: bool) -> Tensor:
+    def normalise(self, norm: LayerNorm | RmsNorm | None, x: Tensor, before: bool) -> Tensor:
         """Eq. (23), if the norm stands before (else after) its block."""
         return x if norm is None or before != self.pre_norm else norm(x)
 
@@ -330,3 +358,14 @@ class HirshfeldHead(Mlp):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         u, query = self.dense(x), self.query[graph.species]
         return (self.shift[graph.species] + (query * u).sum(-1) / math.sqrt(u.shape[-1])).abs()
+
+
+class SimpleRatioHead(Mlp):
+    """|shift[Z_i] + U2 silu(U1 x_i + u1) + u2|, eq. (95): of the Hirshfeld ratio and of C6."""
+
+    def __init__(self, features: int, hidden: int, num_elements: int) -> None:
+        super().__init__(features, hidden, 1)
+        self.shift = parameter(num_elements)
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        return (self.shift[graph.species] + self.dense(x).squeeze(-1)).abs()

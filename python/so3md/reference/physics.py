@@ -1,4 +1,4 @@
-"""The pair terms: ZBL repulsion, damped electrostatics, dispersion (eqs. (31) to (40) of docs/theory.md); fields.
+"""The pair terms: repulsion, damped electrostatics, dispersion (eqs. (31) to (40), (96) of docs/theory.md); fields.
 
 Every energy of pairs is a sum over directed edges, so half of it belongs to either atom; results are per edge, eV.
 """
@@ -38,6 +38,24 @@ class ZblRepulsion(nn.Module):
         return 0.5 * switch(r, self.switch_on, self.switch_off) * COULOMB_CONSTANT * phi * z_i * z_j / r * screening
 
 
+class NlhRepulsion(nn.Module):
+    """Screened nuclear repulsion with constants for each pair of elements, eq. (96)."""
+
+    coefficients: Tensor
+
+    def __init__(self, num_elements: int, switch_on: float, switch_off: float) -> None:
+        super().__init__()
+        self.register_buffer("coefficients", torch.empty(num_elements, num_elements, 3))
+        self.switch_on, self.switch_off = switch_on, switch_off
+
+    def forward(self, edges: Edges, phi: Tensor, numbers: Tensor, species: Tensor) -> Tensor:
+        i, j, r = edges.centre, edges.neighbour, edges.distance
+        a, b1, b2 = self.coefficients[species[i], species[j]].unbind(-1)
+        screening = a * torch.exp(-b1 * r) + (1 - a) * torch.exp(-b2 * r)
+        charges = numbers[i] * numbers[j]
+        return 0.5 * switch(r, self.switch_on, self.switch_off) * COULOMB_CONSTANT * phi * charges / r * screening
+
+
 def electrostatic_energy(edges: Edges, charges: Tensor, sigma: float, cutoff: float | None) -> Tensor:
     """Eqs. (34) to (36): smeared charges, f(r) = erf(r/s)/r, shifted to vanish with its force at the cutoff."""
     r = edges.distance
@@ -72,11 +90,19 @@ class Dispersion(nn.Module):
         self.register_buffer("c6", torch.empty(num_elements))
         self.damping_scale = damping_scale
 
-    def forward(self, edges: Edges, species: Tensor, ratios: Tensor, cutoff: float | None, damping: float) -> Tensor:
-        centre, neighbour = edges.centre, edges.neighbour
-        energy = 0.5 * self._pair(
-            edges.distance, species[centre], species[neighbour], ratios[centre], ratios[neighbour]
-        )
+    def forward(
+        self,
+        edges: Edges,
+        species: Tensor,
+        ratios: Tensor,
+        cutoff: float | None,
+        damping: float,
+        c6_ratios: Tensor | None = None,
+    ) -> Tensor:
+        """c6_ratios (n): of the C6 head, eq. (97); None: in this dispersion, C6 has that of eq. (37)."""
+        i, j = edges.centre, edges.neighbour
+        squares = ratios**2 if c6_ratios is None else c6_ratios
+        energy = 0.5 * self._pair(edges.distance, species[i], species[j], ratios[i], ratios[j], squares[i], squares[j])
         return energy if cutoff is None else energy * switch(edges.distance, cutoff - damping, cutoff)
 
     def tail(self, species: Tensor, ratios: Tensor, volume: Tensor, cutoff: float, damping: float) -> Tensor:
@@ -87,17 +113,26 @@ class Dispersion(nn.Module):
         means = [ratios[species == kind].mean() for kind in kinds]
         for s, mean in zip(kinds, means, strict=True):
             others = [
-                (species == t).sum() * (weights @ self._pair(distances, s, t, mean, other))
+                (species == t).sum() * (weights @ self._pair(distances, s, t, mean, other, mean**2, other**2))
                 for t, other in zip(kinds, means, strict=True)
             ]
             share = torch.stack(others).sum() / (2 * volume)
             energies = energies + torch.where(species == s, ratios / mean, torch.zeros_like(ratios)) * share
         return energies
 
-    def _pair(self, distance: Tensor, i: Tensor, j: Tensor, ratio_i: Tensor, ratio_j: Tensor) -> Tensor:
+    def _pair(
+        self,
+        distance: Tensor,
+        i: Tensor,
+        j: Tensor,
+        ratio_i: Tensor,
+        ratio_j: Tensor,
+        c6_ratio_i: Tensor,
+        c6_ratio_j: Tensor,
+    ) -> Tensor:
         """The whole energy of pairs of the species i and j without a cutoff."""
         alpha_i, alpha_j = self.alpha[i] * ratio_i, self.alpha[j] * ratio_j
-        c6_i, c6_j = self.c6[i] * ratio_i**2, self.c6[j] * ratio_j**2
+        c6_i, c6_j = self.c6[i] * c6_ratio_i, self.c6[j] * c6_ratio_j
         alpha = (alpha_i + alpha_j) / 2
         c6 = 2 * c6_i * c6_j * alpha_i * alpha_j / (alpha_i**2 * c6_j + alpha_j**2 * c6_i)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,9 @@ from so3md.reference.network import (
     LayerNorm,
     Note,
     RadialBasis,
+    SimpleRatioHead,
 )
-from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
+from so3md.reference.physics import Dispersion, NlhRepulsion, ZblRepulsion, electrostatic_energy
 
 
 class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
@@ -38,8 +39,12 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
         self.final_norm = norm
         self.energy = EnergyHead(hyper, num_elements)
         self.charge = ChargeHead(hyper, num_elements) if hyper["charge_head"] else None
-        self.hirshfeld = HirshfeldHead(hyper, num_elements) if hyper["hirshfeld_head"] else None
+        self.hirshfeld = _hirshfeld_head(hyper, num_elements)
+        c6_head = hyper["c6_head"]
+        self.c6 = SimpleRatioHead(hyper["num_features"], c6_head["hidden"], num_elements) if c6_head else None
         self.zbl = ZblRepulsion(**hyper["zbl"]) if hyper["zbl"] else None
+        nlh = hyper["repulsion"]  # the one type that there is
+        self.nlh = NlhRepulsion(num_elements, nlh["switch_on"], nlh["switch_off"]) if nlh else None
         self.electrostatics = hyper["electrostatics"]
         damping_scale = hyper["dispersion"] and hyper["dispersion"]["damping_scale"]
         self.dispersion = Dispersion(num_elements, damping_scale) if hyper["dispersion"] else None
@@ -61,8 +66,9 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
             note(name, value)
         x = self.embedding(graph, note)
         chi = self.initial_coordinates(len(x), edges, phi, harmonics)
-        for t, layer in enumerate(self.layers):
-            x, chi = layer(x, chi, edges, radial, phi, harmonics, prefixed(note, f"layer{t}_"))
+        embedded = x
+        for t, layer in enumerate(cast("Iterable[Layer]", self.layers)):
+            x, chi = layer(layer.enter(x, embedded), chi, edges, radial, phi, harmonics, prefixed(note, f"layer{t}_"))
         x = x if self.final_norm is None else self.final_norm(x)
         note("x_final", x)
         return x, phi
@@ -83,28 +89,48 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
         result: dict[str, Any] = {"energy_components": components}
         per_atom = torch.zeros_like(components["nn"])
         if self.zbl is not None:
-            numbers = torch.tensor(self.elements, dtype=x.dtype, device=x.device)[graph.species]
-            pair = self.zbl(graph.short_edges, phi, numbers)
+            pair = self.zbl(graph.short_edges, phi, self._numbers(graph, x))
+            components["zbl"] = per_atom.index_add(0, graph.short_edges.centre, pair)
+        if self.nlh is not None:  # the component keeps the name of the other repulsion
+            pair = self.nlh(graph.short_edges, phi, self._numbers(graph, x), graph.species)
             components["zbl"] = per_atom.index_add(0, graph.short_edges.centre, pair)
         if self.charge is not None:
             result["charges"] = self.charge(x, graph, note)
         if self.hirshfeld is not None:
             result["hirshfeld_ratios"] = self.hirshfeld(x, graph)
+        if self.c6 is not None:
+            result["c6_ratios"] = self.c6(x, graph)
         far = _long_edges(graph) if self.has_long_range else None
         if self.electrostatics is not None and far is not None:
             pair = electrostatic_energy(far, result["charges"], self.electrostatics["sigma"], lr_cutoff)
             components["electrostatics"] = per_atom.index_add(0, far.centre, pair)
         if self.dispersion is not None and far is not None:
-            pair = self.dispersion(far, graph.species, result["hirshfeld_ratios"], lr_cutoff, lr_damping)
+            ratios, c6_ratios = result["hirshfeld_ratios"], result.get("c6_ratios")
+            pair = self.dispersion(far, graph.species, ratios, lr_cutoff, lr_damping, c6_ratios)
             components["dispersion"] = per_atom.index_add(0, far.centre, pair)
         result["energies"] = sum(components.values())
         result["energy"] = graph.sum_structures(result["energies"])
         return result
 
+    def _numbers(self, graph: Graph, like: Tensor) -> Tensor:
+        """Atomic numbers (n)."""
+        return torch.tensor(self.elements, dtype=like.dtype, device=like.device)[graph.species]
+
     def tail(self, graph: Graph, ratios: Tensor, volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
         if self.dispersion is None:
             return super().tail(graph, ratios, volume, lr_cutoff, lr_damping)
+        if self.c6 is not None:
+            raise ValueError("dispersion_tail: not for models with a C6 head (hyperparameters.c6_head)")
         return self.dispersion.tail(graph.species, ratios, volume, lr_cutoff, lr_damping)
+
+
+def _hirshfeld_head(hyper: dict[str, Any], num_elements: int) -> HirshfeldHead | SimpleRatioHead | None:
+    head = hyper["hirshfeld_head"]
+    if head is None:
+        return None
+    if "type" not in head:
+        return HirshfeldHead(hyper, num_elements)
+    return SimpleRatioHead(hyper["num_features"], head["hidden"], num_elements)
 
 
 def _long_edges(graph: Graph) -> Edges:
