@@ -21,6 +21,7 @@ NUMERICAL = (
     "test_engine_local2023.py",
     "test_engine_paper2022.py",
     "test_engine_parity.py",
+    "test_engine_so3lr2.py",
     "test_engine_paper2022_parallel.py",
     "test_engine_symmetry.py",
     "test_engine_variants.py",

@@ -14,6 +14,7 @@ from so3md.cli.common import Command
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--elements", help="What the model was trained for, such as H,C,O. Needed for all but SO3LR.")
+@click.option("--theory-level", type=click.IntRange(min=0), help="Which level of theory, where SOURCE has several.")
 @click.option("--name", help="Name of the model. Default: that of SOURCE.")
 @click.option("--description", default="", help="What the model is for.")
 @click.option("--citation", multiple=True, help="A publication to cite; may be given several times.")
@@ -33,19 +34,24 @@ def command(
 ) -> None:
     """Make the model file TARGET (.safetensors) from SOURCE.
 
-    SOURCE is a .model file of so3krates-torch, or a directory with the parameters of the original JAX program
-    (params.pkl with hyperparameters.json or .yaml). Nothing in it is executed, and neither torch nor JAX is needed.
+    SOURCE is a .model file of so3krates-torch, or its weights (NAME.pt with NAME_settings.yaml beside it), or a
+    directory with the parameters of the original JAX program (params.pkl with hyperparameters.json or .yaml). Nothing
+    in it is executed, and neither torch nor JAX is needed.
     """
-    from so3md.convert import convert
+    from so3md.convert import TheoryLevelMissing, convert
 
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; choose another name, or --overwrite")
-    report = convert(
-        source,
-        target,
-        elements=None if elements is None else [symbol.strip() for symbol in elements.split(",")],
-        license=licence,
-        license_text=license_text.read_text(encoding="utf-8") if license_text else "",
-        **about,
-    )
+    try:
+        report = convert(
+            source,
+            target,
+            elements=None if elements is None else [symbol.strip() for symbol in elements.split(",")],
+            license=licence,
+            license_text=license_text.read_text(encoding="utf-8") if license_text else "",
+            **about,
+        )
+    except TheoryLevelMissing as error:
+        click.echo(error.levels)
+        raise
     click.echo(report)

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from so3md.convert import free_atoms, so3lr
-from so3md.convert.errors import ConversionError
+from so3md.convert import free_atoms, nlh, so3lr
+from so3md.convert.errors import ConversionError, TheoryLevelMissing
 from so3md.convert.jax_params import is_jax_source, read_jax_params
 from so3md.convert.source import ELEMENT_TABLES, SourceModel
 from so3md.convert.torch_model import read_torch_model
+from so3md.convert.torch_state import is_torch_weights, read_torch_weights
 from so3md.model_file import ModelFile, ModelFileError
 
-__all__ = ["ConversionError", "ConversionReport", "convert", "model_file_of"]
+__all__ = ["ConversionError", "ConversionReport", "TheoryLevelMissing", "convert", "model_file_of"]
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,18 @@ def convert(
     license: str = "",
     license_text: str = "",
     provenance: dict[str, Any] | None = None,
+    theory_level: int | None = None,
 ) -> ConversionReport:
     """Convert a model to a model file.
 
-    source: a `.model` file of so3krates-torch, or a directory with the original params.pkl and hyperparameters.json (or
+    source: a `.model` file of so3krates-torch, or its weights `<stem>.pt` with `<stem>_settings.yaml` beside them, or a
+    directory with the original params.pkl and hyperparameters.json (or
     .yaml), or that params.pkl; the original may be that of SO3LR or one of its forerunners of 2022 and 2023. elements:
     symbols or atomic numbers that the model was trained for; sources have numbers for the whole periodic table, most of
     them never trained, and do not say which, so this must be given for every model but the published SO3LR, which is
     recognised by its weights. The other options describe the model in the file; for SO3LR they are known. provenance:
-    further entries of the file's "provenance".
+    further entries of the file's "provenance". theory_level: which level of theory, from 0, where the source has
+    several; there is no default, as energies and forces of the levels differ.
 
     Raises ConversionError, or OSError for a file that cannot be read or written.
 
@@ -77,7 +81,7 @@ def convert(
     source, target = Path(source), Path(target)
     if not source.exists():
         raise FileNotFoundError(f"the source {source} does not exist")
-    read = _read(source)
+    read = _read(source, theory_level)
     is_so3lr = so3lr.fingerprint(read.tensors) == so3lr.FINGERPRINT
     chosen = _choose_elements(elements, read, is_so3lr)
     about: dict[str, Any] = {
@@ -105,7 +109,7 @@ def convert(
         "source_format": read.source_format,
         "source_file": source.name,
         "source_sha256": read.sha256,
-    }
+    } | read.provenance
     model = _model_file(read, chosen, provenance=origin | (provenance or {}), **about)
     try:
         model.write(target)
@@ -126,9 +130,13 @@ def _model_file(source: SourceModel, elements: list[int], **about: Any) -> Model
     return ModelFile(source.hyperparameters, elements, tensors, architecture=source.architecture, **about)
 
 
-def _read(source: Path) -> SourceModel:
-    """Read a source of either kind."""
+def _read(source: Path, theory_level: int | None = None) -> SourceModel:
+    """Read a source of any kind."""
     try:
+        if is_torch_weights(source):
+            return read_torch_weights(source, theory_level)
+        if theory_level is not None:
+            raise ConversionError("only weights with settings (.pt) have levels of theory: theory_level does not apply")
         return read_jax_params(source) if is_jax_source(source) else read_torch_model(source)
     except ConversionError:
         raise
@@ -157,6 +165,11 @@ def _choose_elements(elements: Sequence[int | str] | None, read: SourceModel, is
     limit = min(len(read.tensors[name]) for name in ELEMENT_TABLES & read.tensors.keys()) - 1
     if read.hyperparameters.get("dispersion") is not None:
         limit = min(limit, len(free_atoms.POLARIZABILITIES))
+        if read.refitted_free_atoms and (lacking := sorted(set(numbers) - free_atoms.REFITTED.keys())):
+            raise ConversionError(
+                f"the refitted free-atom values are not known here for {chemical_symbols[lacking[0]]}, only for "
+                + " ".join(chemical_symbols[number] for number in free_atoms.REFITTED)
+            )
     if numbers[-1] > limit:
         raise ConversionError(f"the source has no numbers for {chemical_symbols[numbers[-1]]}, only up to Z = {limit}")
     return numbers
@@ -174,10 +187,12 @@ def _atomic_number(element: int | str) -> int:
 
 
 def _select_elements(read: SourceModel, elements: list[int]) -> dict[str, np.ndarray]:
-    """The tensors of the model file: only the rows of the chosen elements, and the free-atom values."""
+    """The tensors of the model file: only the rows of the chosen elements, and constants of elements."""
     tensors = {name: values[elements] if name in ELEMENT_TABLES else values for name, values in read.tensors.items()}
     if read.hyperparameters.get("dispersion") is not None:
-        rows = np.array(elements) - 1
-        tensors["dispersion.alpha"] = np.array(free_atoms.POLARIZABILITIES)[rows]
-        tensors["dispersion.c6"] = np.array(free_atoms.C6_COEFFICIENTS)[rows]
+        published = list(zip(free_atoms.POLARIZABILITIES, free_atoms.C6_COEFFICIENTS, strict=True))
+        values = [free_atoms.REFITTED[z] if read.refitted_free_atoms else published[z - 1] for z in elements]
+        tensors["dispersion.alpha"], tensors["dispersion.c6"] = np.array(values).T.copy()
+    if read.hyperparameters.get("repulsion") is not None:
+        tensors["nlh.coefficients"] = nlh.coefficients(elements)
     return tensors

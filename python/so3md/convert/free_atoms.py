@@ -35,3 +35,16 @@ C6_COEFFICIENTS = (
     2876.77, 2375.89, 3102.12, 2820.47, 2794.0, 3150.95, 2756.0, 2702.57, 2626.59, 2548.62,
     2468.69, 2386.8,
 )
+
+#: The same for models that were trained with the refitted values (`legacy_dispersion_bool: false`), by atomic number.
+#: Their source is the public code of the second generation of SO3LR (docs/so3lr2.md).
+REFITTED: dict[int, tuple[float, float]] = {
+    1: (4.6013, 6.916624),
+    6: (11.205754, 50.583488),
+    7: (7.116014, 27.934183),
+    8: (5.269107, 18.739491),
+    9: (3.83477, 12.341105),
+    15: (23.790392, 184.279343),
+    16: (18.445013, 135.418503),
+    17: (14.10233, 96.937271),
+}

@@ -22,6 +22,7 @@ ELEMENT_TABLES = frozenset(
         "charge.element",
         "hirshfeld.query",
         "hirshfeld.shift",
+        "c6.shift",
     ]
 )
 
@@ -30,7 +31,8 @@ ELEMENT_TABLES = frozenset(
 class SourceModel:
     """A model as read: tensors have the names and layouts of the model file, but element tables are indexed by Z.
 
-    unused: tensors of the source that its own options switch off, which are left out on purpose.
+    unused: tensors of the source that its own options switch off, which are left out on purpose. refitted_free_atoms:
+    which free-atom values its dispersion was trained with. provenance: what else the model file should tell.
     """
 
     source_format: str
@@ -41,6 +43,8 @@ class SourceModel:
     unused: list[str] = field(default_factory=list)
     architecture: str = SO3KRATES
     long_range_damping: float = LONG_RANGE_DAMPING
+    refitted_free_atoms: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def damping_of(option: Any) -> float:
@@ -137,11 +141,17 @@ def words(text: str) -> frozenset[str]:
 
 
 def checked_degrees(degrees: Any) -> list[int]:
-    """The list of degrees, refusing the repeated degrees of later models by name."""
+    """The list of degrees, which may be repeated.
+
+    Those that decrease are refused: the public programs contract them in another order than they make them, so that
+    their energies change when a molecule is turned.
+    """
     if not isinstance(degrees, list | tuple):
         raise ConversionError(f"the degrees are {degrees!r}, not a list")
-    if len(set(degrees)) < len(degrees):
-        raise ConversionError(f"the degrees {list(degrees)} are repeated, which so3md does not support yet")
+    if list(degrees) != sorted(degrees):
+        raise ConversionError(
+            f"the degrees {list(degrees)} decrease: with these the original program breaks the symmetry under rotation"
+        )
     return list(degrees)
 
 

@@ -58,6 +58,25 @@ class Module(Stub):
 
 def read_archive(data: zipfile.ZipFile, modules: frozenset[str], refused: Mapping[str, str]) -> Module:
     """The module that was saved. modules: names of the classes that may occur, besides those of torch itself."""
+    root = _read_root(data, {name: _module_maker(name) for name in modules}, refused)
+    if not isinstance(root, Module):
+        raise ConversionError(
+            "the file does not hold a whole model (torch.save(model, path)); "
+            "bare weights (a state_dict) lack the hyperparameters: save the whole model, or give the weights the "
+            "suffix .pt and put their settings beside them (<stem>_settings.yaml)"
+        )
+    return root
+
+
+def read_weights(data: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    """The tensors of a state_dict by their names."""
+    root = _read_root(data, {}, {})
+    if not isinstance(root, _StateDict):
+        raise ConversionError("the file does not hold weights (a state_dict); a whole model has the suffix .model")
+    return {str(name): _tensor_values(value, str(name)) for name, value in root.items()}
+
+
+def _read_root(data: zipfile.ZipFile, modules: Mapping[str, Callable[..., Any]], refused: Mapping[str, str]) -> Any:
     pickle, numbers = _open(data)
 
     def load_storage(reference: Any) -> _Storage:
@@ -68,15 +87,7 @@ def read_archive(data: zipfile.ZipFile, modules: frozenset[str], refused: Mappin
             raise ConversionError(f"a tensor has a type that is not known: {getattr(kind, 'name', kind)}")
         return _Storage(np.frombuffer(numbers(key), _STORAGES[kind.name]))
 
-    root = read_pickle(
-        pickle, _torch_globals() | {name: _module_maker(name) for name in modules}, refused, load_storage
-    )
-    if not isinstance(root, Module):
-        raise ConversionError(
-            "the file does not hold a whole model (torch.save(model, path)); "
-            "bare weights (a state_dict) lack the hyperparameters: save the whole model"
-        )
-    return root
+    return read_pickle(pickle, _torch_globals() | dict(modules), refused, load_storage)
 
 
 def collect_tensors(root: Module) -> dict[str, np.ndarray]:
@@ -97,6 +108,14 @@ def collect_tensors(root: Module) -> dict[str, np.ndarray]:
                     tensors[f"{prefix}{name}"] = _tensor_values(value, f"{prefix}{name}")
         todo += [(f"{prefix}{name}.", child) for name, child in module.children().items()]
     return tensors
+
+
+class _StateDict(dict[Any, Any], Stub):
+    """An OrderedDict; that of a state_dict has an attribute with versions of its modules, which change nothing."""
+
+    def set_state(self, state: Any) -> None:
+        if not isinstance(state, dict) or list(state) != ["_metadata"]:
+            raise ConversionError("a dictionary with a state that is not known")
 
 
 @dataclass
@@ -150,7 +169,7 @@ def _torch_globals() -> dict[str, Callable[..., Any]]:
         "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
         "torch._utils._rebuild_parameter": _rebuild_parameter,
         "torch.nn.parameter.Parameter": _rebuild_parameter,
-        "collections.OrderedDict": lambda *_: {},
+        "collections.OrderedDict": lambda *_: _StateDict(),
         "builtins.set": lambda *_: set(),
         "torch.device": _inert("torch.device"),
         "torch.Size": lambda *sizes: tuple(sizes[0]) if sizes else (),
