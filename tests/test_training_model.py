@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra 'torch')")
 
 from ase.build import molecule  # noqa: E402
-from toy_models import VARIANTS, make_toy_model  # noqa: E402
+from toy_models import VARIANTS, VARIANTS_SO3LR2, make_toy_model  # noqa: E402
 
 from so3md.model_file import ModelFile  # noqa: E402
 from so3md.reference import ReferenceModel, Structure  # noqa: E402
@@ -144,6 +144,26 @@ def test_the_fast_model_is_the_reference_model(overrides: dict[str, Any]) -> Non
         tolerance = 1e-10 * max(1.0, value.abs().max().item())
         np.testing.assert_allclose(gradients[name], value, rtol=0, atol=tolerance, err_msg=name)
     assert gradients["layers.0.filter_coordinates.radial1.weight"].abs().max() > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS_SO3LR2)
+def test_the_second_generation_trains_as_it_is(variant: str) -> None:
+    """Forces of a batch are those of the reference model, and every trained tensor has its gradient."""
+    file = make_toy_model(3, dtype=np.float64, **VARIANTS_SO3LR2[variant])
+    model = make_model(file, None)
+    structures = [samples()[0], samples()[2]]
+    prediction = predict(model, structures, create_graph=True)
+    reference = ReferenceModel.from_model_file(file)
+    for part, sample in zip(np.split(prediction.forces.detach().numpy(), [9]), structures, strict=True):
+        item = sample.structure
+        alone = reference.evaluate(item.numbers, item.positions, None, None, item.charge, item.spin, lr_cutoff=None)
+        np.testing.assert_allclose(part, alone["forces"], atol=1e-10)
+    gradients = loss_gradients(model, prediction)
+    for name in ("residual_scalars", "c6.shift", "c6.dense2.weight", "hirshfeld.shift"):
+        for key in (key for key in gradients if key.endswith(name)):
+            assert gradients[key].abs().max() > 0, key
+    if "nlh.coefficients" in file.tensors:
+        np.testing.assert_array_equal(model.tensors()["nlh.coefficients"], file.tensors["nlh.coefficients"])
 
 
 def test_a_batch_gives_what_its_structures_give_alone() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from so3md.architectures import second_generation
 from so3md.batch import evaluate_many
 from so3md.ignored_states import IgnoredStateWarning, ignored_quantities, ignored_text
 from so3md.model_file import ModelFile
@@ -51,9 +52,21 @@ def check_loss(loss: LossConfig, parts: Parts) -> None:
 
 def check_model(file: ModelFile, loss: LossConfig, parts: Parts) -> None:
     """Whether a model can be trained on the data: it predicts what the loss asks for, and the engine takes them."""
+    check_cutoffs(file, parts)
     check_heads(loss, file.hyperparameters)
     check_states(file.hyperparameters, parts)
     check_structures(file, parts)
+
+
+def check_cutoffs(file: ModelFile, parts: Parts) -> None:
+    """Refuse two long-range cutoffs in one training, which models of the second generation of SO3LR do not take."""
+    found = second_generation(file.hyperparameters, file.architecture)
+    kinds = {bool(sample.structure.pbc.any()) for part in parts.values() for sample in part}
+    if found and len(kinds) > 1 and file.long_range_cutoff != file.molecule_cutoff:
+        raise ConfigError(
+            f"model.long_range_cutoff_molecules: expected that of periodic structures, as the data have both kinds and "
+            f"the model has {found[0]} (docs/so3lr2.md); give the same cutoff, or take structures of one kind only"
+        )
 
 
 def check_heads(loss: LossConfig, hyper: Mapping[str, Any]) -> None:

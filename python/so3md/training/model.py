@@ -1,7 +1,7 @@
 """The models that are trained: energies of a batch and, from one derivative, forces and stress.
 
-`FastSo3krates` is the quick form of architecture "so3krates"; `ReferenceNetwork` trains any network of
-`so3md.reference` as it is. Both have the parameters of a model file, by name.
+`FastSo3krates` is the quick form of architecture "so3krates" without what the second generation of SO3LR brought;
+`ReferenceNetwork` trains any network of `so3md.reference` as it is. Both have the parameters of a model file, by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from so3md.architectures import SO3KRATES
+from so3md.architectures import SO3KRATES, second_generation
 from so3md.long_range import OF_MODEL
 from so3md.model_file import ModelFile
 from so3md.present import present
@@ -29,6 +29,8 @@ from so3md.training.pair_steps import Edges as PairEdges
 from so3md.training.pair_steps import signs
 from so3md.training.smooth import value_and_slope
 
+#: Tensors that are not trained and keep all their digits.
+_CONSTANTS = ("dispersion.", "nlh.")
 _NO_ATOMS = torch.empty(0, dtype=torch.long)
 _NO_EDGES = Edges(_NO_ATOMS, _NO_ATOMS, torch.empty(0, 3))  # in the graph of a network that is given pairs
 
@@ -65,7 +67,7 @@ class TrainableModel(nn.Module):
             else Cutoffs(lr_cutoff, lr_cutoff)
         )
         self.shift = np.array(file.tensors["energy.shift"], dtype=float)
-        self._constants = {name: value for name, value in file.tensors.items() if name.startswith("dispersion.")}
+        self._constants = {name: value for name, value in file.tensors.items() if name.startswith(_CONSTANTS)}
 
     #: Whether batches must come with a `Geometry`.
     takes_geometry = False
@@ -340,7 +342,8 @@ def make_model(file: ModelFile, lr_cutoff: float | str | None = OF_MODEL) -> Tra
 
     lr_cutoff (A): of long-range terms in all structures; OF_MODEL: what the file says.
     """
-    kind = FastSo3krates if file.architecture == SO3KRATES else ReferenceNetwork
+    quick = file.architecture == SO3KRATES and not second_generation(file.hyperparameters)
+    kind = FastSo3krates if quick else ReferenceNetwork
     model = kind(file, lr_cutoff).double()
     model.load(file)  # again, as modules are made in single precision
     return model
