@@ -246,8 +246,18 @@ def processes() -> str:
 
 def drift() -> str:
     """docs/performance.md: the drift of the total energy."""
-    report = read("nve_drift")
+    return _drift(read("nve_drift"), "python benchmarks/nve_drift.py")
 
+
+def drift_with_ewald() -> str:
+    """docs/electrostatics.md: the drift with the full sum, beside that with a cutoff."""
+    report = read("nve_drift_ewald")
+    names = {"ASE": "cutoff of 12 Å", "ASE, ewald": "sum over waves", "ASE, mesh": "mesh"}
+    hosts = {names[name]: host for name, host in report["hosts"].items()}
+    return _drift({**report, "hosts": hosts}, "benchmarks/nve_drift.py --coulomb cutoff ewald mesh")
+
+
+def _drift(report: Record, command: str) -> str:
     def value(host: Record, key: str, scale: float, digits: int) -> str:
         error = host[key.replace("drift_", "drift_standard_error_", 1)]
         return f"{host[key] * scale:.{digits}f} ± {error * scale:.{digits}f}".replace("-", MINUS)
@@ -262,7 +272,7 @@ def drift() -> str:
     ]
     text = (
         f"NVE dynamics of {report['system'].partition(', ')[2]} of water at 300 K, {report['timestep_fs']} fs, "
-        f"{report['length_ps']:.0f} ps, `{report['precision']}` (`python benchmarks/nve_drift.py`): drift of the "
+        f"{report['length_ps']:.0f} ps, `{report['precision']}` (`{command}`): drift of the "
         "total energy"
     )
     return f"{paragraph(text)}\n\n{table(['', 'whole box, 10⁻⁴ eV/ps', 'kT per ns and degree of freedom'], rows)}"
@@ -394,7 +404,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
-        *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, compilers),
+        *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
     )
 }
 
