@@ -32,7 +32,7 @@ def water() -> str:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 OF_MODELS = ("index", "charge", "spin", "threads", "lr-cutoff", "lr-damping", "device", "precision", "electric-field")
-OF_EWALD = ("coulomb", "ewald-accuracy")
+OF_EWALD = ("coulomb", "ewald-accuracy", "ewald-method")
 OF_DYNAMICS = (
     *("ensemble", "thermostat", "temperature", "timestep", "steps", "friction", "taut", "taup", "pressure", "seed"),
     *("velocities", "max-temperature", "log-interval", "trajectory-interval", "checkpoint-interval"),

@@ -42,6 +42,8 @@ def test_md_runs_and_goes_on(box: str) -> None:
     assert ewald_energy(read("run/final.xyz"), ewald_accuracy=1e-8) == pytest.approx(energy, rel=0, abs=1e-4)
     message = fail("md", "--resume", "run", "--coulomb", "cutoff", "--steps", "2")
     assert "coulomb: the checkpoint has ewald, this run cutoff" in message
+    message = fail("md", "--resume", "run", "--ewald-method", "mesh", "--steps", "2")
+    assert "ewald_method: the checkpoint has auto, this run mesh" in message
 
 
 def test_runs_from_before_there_was_a_choice_go_on(box: str) -> None:
@@ -49,7 +51,7 @@ def test_runs_from_before_there_was_a_choice_go_on(box: str) -> None:
     record = json.loads(Path("run/run.json").read_text())
     path = Path("run/checkpoint.npz")
     state = Checkpoint.read(path)
-    for key in ("coulomb", "ewald_accuracy"):
+    for key in ("coulomb", "ewald_accuracy", "ewald_method"):
         del record["identity"][key], state.identity[key]
     Path("run/run.json").write_text(json.dumps(record))
     state.write(path)

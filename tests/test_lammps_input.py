@@ -216,6 +216,7 @@ def test_the_files_say_what_was_asked_for():
         (("--ensemble", "minimize", "--cell", "anisotropic"), ["aniso ${pressure}", "minimize        0.0 0.01 "]),
         (("--ensemble", "minimize", "--units", "real"), ["minimize        0.0 0.2306"]),
         (("--coulomb", "ewald", "--ewald-accuracy", "1e-6"), ["coulomb ewald precision mixed ewald_accuracy 1e-06"]),
+        (("--coulomb", "ewald", "--ewald-method", "mesh"), ["coulomb ewald precision mixed ewald_method mesh"]),
         (("--coulomb", "kspace"), ["coulomb kspace", "kspace_style    pppm 1e-05", "kspace_modify   gewald 0.25"]),
         (("--charge", "-1", "--spin", "0.5"), ["charge -1 spin 0.5 "]),
         (("--threads", "2"), ["threads 2"]),

@@ -368,7 +368,10 @@ class So3kratesCalculator(Calculator):
             "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
             **{
                 key: self.parameters[key]
-                for key in ("lr_cutoff", "lr_damping", "coulomb", "ewald_accuracy", "dispersion_tail", "precision")
+                for key in (
+                    *("lr_cutoff", "lr_damping", "coulomb", "ewald_accuracy", "ewald_method", "dispersion_tail"),
+                    "precision",
+                )
             },
             "electric_field": None if field is None else list(field),  # as JSON has it
         }

@@ -18,7 +18,15 @@ from so3md.devices import checked_device
 from so3md.electric_field import LARGEST_FIELD
 from so3md.limits import Limits
 from so3md.loading import known_models
-from so3md.long_range import COULOMB, EWALD_ACCURACIES, LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH, tail_text
+from so3md.long_range import (
+    COULOMB,
+    EWALD_ACCURACIES,
+    EWALD_METHODS,
+    LARGEST_LENGTH,
+    OF_MODEL,
+    SMALLEST_LENGTH,
+    tail_text,
+)
 from so3md.mpi_exit import launched_ranks
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
 
@@ -239,6 +247,20 @@ _MODEL_OPTIONS = (
         help="cuda for an NVIDIA GPU, cuda:N for one by its number.",
     ),
 )
+_EWALD_OPTIONS = (
+    click.option(
+        "--ewald-accuracy",
+        type=Number(*EWALD_ACCURACIES, unit="eV/A"),
+        help="Error of forces in eV/A that --coulomb ewald may have. Default: less than that of the precision.",
+    ),
+    click.option(
+        "--ewald-method",
+        type=click.Choice(EWALD_METHODS),
+        default="auto",
+        show_default=True,
+        help="How --coulomb ewald adds up images: over waves, or on a particle mesh, which suits large systems.",
+    ),
+)
 _COULOMB_OPTIONS = (
     click.option(
         "--coulomb",
@@ -247,11 +269,7 @@ _COULOMB_OPTIONS = (
         show_default=True,
         help="Electrostatics: up to --lr-cutoff, or of all periodic images without a cutoff.",
     ),
-    click.option(
-        "--ewald-accuracy",
-        type=Number(*EWALD_ACCURACIES, unit="eV/A"),
-        help="Error of forces in eV/A that --coulomb ewald may have. Default: less than that of the precision.",
-    ),
+    *_EWALD_OPTIONS,
 )
 MODEL_PARAMETERS = (
     "model",
@@ -263,6 +281,7 @@ MODEL_PARAMETERS = (
     "lr_damping",
     "coulomb",
     "ewald_accuracy",
+    "ewald_method",
     "dispersion_tail",
     "electric_field",
     "device",
@@ -282,6 +301,7 @@ def adding(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 #: Add the options that choose a model and how it is evaluated, with charge and spin.
 model_options = adding(*_MODEL_OPTIONS, *_COULOMB_OPTIONS)
+ewald_options = adding(*_EWALD_OPTIONS)
 #: The same for hosts with options of their own for electrostatics.
 model_options_without_coulomb = adding(*_MODEL_OPTIONS)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.

@@ -23,9 +23,9 @@ from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import charge_and_spin_of, check_charge_and_spin
 from so3md.cli.common import (
     Command,
-    Number,
     calculator_parameters,
     describe_structure,
+    ewald_options,
     given_options,
     model_options_without_coulomb,
     output_path,
@@ -42,7 +42,7 @@ from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimiz
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_long_range
 from so3md.lammps_input.text import check_name
 from so3md.loading import load_model
-from so3md.long_range import EWALD_ACCURACIES, ChargedCellWarning, chosen_lengths, tail_text
+from so3md.long_range import ChargedCellWarning, chosen_lengths, tail_text
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
 
@@ -74,11 +74,7 @@ def _for_lammps(command: click.Command) -> click.Command:
     show_default=True,
     help="Electrostatics: up to --lr-cutoff, or the whole periodic sum, by so3md (ewald) or by LAMMPS's PPPM (kspace).",
 )
-@click.option(
-    "--ewald-accuracy",
-    type=Number(*EWALD_ACCURACIES, unit="eV/A"),
-    help="Error of forces in eV/A that --coulomb ewald may have. Default: less than that of the precision.",
-)
+@ewald_options
 @click.option("--ensemble", type=click.Choice([*ENSEMBLES, "minimize"]), default="nvt", show_default=True)
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
 @click.option("--temperature", type=float, help="In K. Default: 300.")
@@ -200,6 +196,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         coulomb=options["coulomb"],
         gewald=1 / electrostatics["sigma"] if electrostatics else None,
         ewald_accuracy=options["ewald_accuracy"],
+        ewald_method=options["ewald_method"],
         dispersion_tail=options["dispersion_tail"],
         electric_field=checked_field(options["electric_field"]),
         student=student,

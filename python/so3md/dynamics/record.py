@@ -34,7 +34,13 @@ TRAJECTORIES = tuple(trajectory_name(name) for name in FORMATS)
 FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
 
 #: Parameters of the calculator that were added, and what it did before.
-_FORMER_CHOICES = {"coulomb": "cutoff", "ewald_accuracy": None, "dispersion_tail": False, "electric_field": None}
+_FORMER_CHOICES = {
+    "coulomb": "cutoff",
+    "ewald_accuracy": None,
+    "ewald_method": "auto",
+    "dispersion_tail": False,
+    "electric_field": None,
+}
 #: Shipped model -> checksums of its former files, which held the same numbers.
 _FORMER_FILES = {"so3lr": ("0af11d65167f9fd3",)}
 

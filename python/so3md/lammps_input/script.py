@@ -65,8 +65,9 @@ class ForceField:
 
     Lengths that are OF_MODEL are left to the pair style, which takes those of the model; lr_cutoff None keeps all pairs
     of a structure without periodic directions. coulomb "ewald" takes the whole periodic sum of the electrostatics, with
-    ewald_accuracy as of `So3kratesCalculator`; so does "kspace", by LAMMPS's PPPM, with gewald (1/Angstrom, one over
-    the length over which the model smears charges) and the relative accuracy of the forces that PPPM aims at.
+    ewald_accuracy and ewald_method as of `So3kratesCalculator`; so does "kspace", by LAMMPS's PPPM, with gewald
+    (1/Angstrom, one over the length over which the model smears charges) and the relative accuracy of the forces that
+    PPPM aims at.
     electric_field: in V/Angstrom, in the frame of the original structure. student: the model of the inner steps, where
     the settings have an outer_timestep.
     """
@@ -83,6 +84,7 @@ class ForceField:
     gewald: float | None = None
     accuracy: float = 1e-5
     ewald_accuracy: float | None = None
+    ewald_method: str = "auto"
     dispersion_tail: bool = False
     electric_field: Sequence[float] | None = None
     student: str | None = None
@@ -305,6 +307,8 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
     }
     if force_field.ewald_accuracy is not None and force_field.coulomb == "ewald":
         options["ewald_accuracy"] = _number(force_field.ewald_accuracy)
+    if force_field.ewald_method != "auto" and force_field.coulomb == "ewald":
+        options["ewald_method"] = force_field.ewald_method
     if force_field.dispersion_tail:
         options["dispersion_tail"] = "yes"
     if force_field.electric_field is not None:
