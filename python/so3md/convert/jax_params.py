@@ -14,7 +14,17 @@ from so3md.convert.errors import ConversionError
 from so3md.convert.paper_params import read_paper_params
 from so3md.convert.pickle_reader import read_pickle
 from so3md.convert.pickled_arrays import MAX_ARRAY_BYTES, PickledArray, array_globals
-from so3md.convert.source import Place, SourceModel, Tensors, checked_degrees, choose, damping_of, dense, words
+from so3md.convert.source import (
+    Place,
+    SourceModel,
+    Tensors,
+    checked_degrees,
+    choose,
+    damping_of,
+    dense,
+    pair_physics,
+    words,
+)
 
 SOURCE_FORMAT = "JAX parameters"
 PARAMETERS = "params.pkl"
@@ -209,13 +219,7 @@ def _hyperparameters(options: dict[str, Any], config: dict[str, Any], heads: dic
         "energy_head": {"hidden": width or 0, "activation": energy_activation},
         "charge_head": {"hidden": width or 0} if heads["charge"] else None,
         "hirshfeld_head": {"hidden": (width or 0) // 2, "size": features // 2} if heads["hirshfeld"] else None,
-        "zbl": {"switch_on": 0.0, "switch_off": 1.5} if options["zbl_repulsion_bool"] else None,
-        "electrostatics": {"sigma": float(options["electrostatic_energy_scale"])}
-        if options["electrostatic_energy_bool"]
-        else None,
-        "dispersion": {"type": "vdw_qdo", "damping_scale": float(options["dispersion_energy_scale"])}
-        if options["dispersion_energy_bool"]
-        else None,
+        **pair_physics(options),
     }
 
 

@@ -161,3 +161,15 @@ def choose(value: Any, choices: dict[Any, Any], what: str) -> Any:
         known = ", ".join(str(choice) for choice in choices)
         raise ConversionError(f"{what} is {value!r}, which so3md does not support; supported: {known}")
     return choices[value]
+
+
+def pair_physics(options: dict[str, Any]) -> dict[str, Any]:
+    """The terms besides the network, by the names that the torch and the JAX program share."""
+    electrostatics, dispersion = options["electrostatic_energy_bool"], options["dispersion_energy_bool"]
+    damping = {"type": "vdw_qdo", "damping_scale": float(options["dispersion_energy_scale"])} if dispersion else None
+    return {
+        # The switch of the repulsion is the same in all models of both programs.
+        "zbl": {"switch_on": 0.0, "switch_off": 1.5} if options["zbl_repulsion_bool"] else None,
+        "electrostatics": {"sigma": float(options["electrostatic_energy_scale"])} if electrostatics else None,
+        "dispersion": damping,
+    }

@@ -10,7 +10,7 @@ import numpy as np
 
 from so3md.architectures import with_defaults
 from so3md.convert.errors import ConversionError
-from so3md.convert.source import Place, Tensors, checked_degrees, choose, dense
+from so3md.convert.source import Place, Tensors, checked_degrees, choose, dense, pair_physics
 
 
 def shared_hyperparameters(
@@ -53,14 +53,7 @@ def shared_hyperparameters(
         "hirshfeld_head": {"hidden": (width or 0) // 2, "size": features // 2}
         if options["dispersion_energy_bool"]
         else None,
-        # The switch of the repulsion is the same in all models of the package.
-        "zbl": {"switch_on": 0.0, "switch_off": 1.5} if options["zbl_repulsion_bool"] else None,
-        "electrostatics": {"sigma": float(options["electrostatic_energy_scale"])}
-        if options["electrostatic_energy_bool"]
-        else None,
-        "dispersion": {"type": "vdw_qdo", "damping_scale": float(options["dispersion_energy_scale"])}
-        if options["dispersion_energy_bool"]
-        else None,
+        **pair_physics(options),
     }
 
 
