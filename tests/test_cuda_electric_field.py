@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tolerances
-from ase import Atoms
-from parallel_threads import ThreadedEngines
+from cuda_comparison import (
+    assert_graphs_follow,
+    assert_many_are_the_same,
+    assert_rounding_errors_only,
+    assert_same_on_processes,
+    periodic,
+)
 from test_cuda import assert_same, crystal, force_scale
-from test_cuda_steps import assert_same_bits, moved
+from test_cuda_steps import moved
 from test_electric_field import FIELD, WITH_CHARGES
 
-from so3md import evaluate_many
 from so3md._engine import Engine, Model
 
 pytestmark = [
@@ -54,43 +57,19 @@ def test_double_agrees_with_the_cpu(toy_model: Callable[..., Path], device: str,
 
 
 def test_mixed_has_rounding_errors_only(model: Model, device: str) -> None:
-    structure = in_other_images(crystal((2, 2, 1)))
-    bounds = tolerances.rounding(model, structure, **OPTIONS)
-    expected = Engine(model, precision="mixed", tabulate=False, **OPTIONS).evaluate(**structure)
-    found = Engine(model, precision="mixed", tabulate=False, device=device, **OPTIONS).evaluate(**structure)
-    tolerances.assert_within(bounds, found, expected)
+    assert_rounding_errors_only(model, in_other_images(crystal((2, 2, 1))), device, OPTIONS)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_processes_agree_with_one(model: Model, device: str, ranks: int) -> None:
-    structure = in_other_images(crystal((2, 2, 1)))
-    expected = Engine(model, precision="double", **OPTIONS).evaluate(**structure)
-    found = ThreadedEngines(ranks, model, precision="double", device=device, **OPTIONS).evaluate(structure)
-    assert_same(found, expected, tolerances.RANKS, force_scale(expected))
+    assert_same_on_processes(ranks, model, in_other_images(crystal((2, 2, 1))), device, OPTIONS)
 
 
 def test_graphs_follow_the_paths_of_atoms(model: Model, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    engines = []
-    for graphs in ("0", "1"):
-        monkeypatch.setenv("SO3MD_CUDA_GRAPHS", graphs)
-        engines.append(Engine(model, precision="double", device=device, **OPTIONS))
-    for step in range(6):
-        structure = in_other_images(moved(crystal(), step))
-        results = [engine.evaluate(**structure) for engine in engines]
-        assert_same_bits(*results)
-        expected = Engine(model, precision="double", **OPTIONS).evaluate(**structure)
-        assert_same(results[1], expected, scale=force_scale(expected))
+    structures = (in_other_images(moved(crystal(), step)) for step in range(6))
+    assert_graphs_follow(model, structures, device, OPTIONS, monkeypatch)
 
 
 def test_many_structures(model: Model, device: str) -> None:
-    structures = []
-    for copies in ((1, 1, 1), (2, 1, 1), (1, 1, 2)):
-        made = in_other_images(crystal(copies))
-        structures.append(Atoms(made["numbers"], made["positions"], cell=made["cell"], pbc=True))
-    options = {"model": model.path, "precision": "double", "forces": True, **OPTIONS}
-    pairs = zip(evaluate_many(structures, device=device, **options), evaluate_many(structures, **options), strict=True)
-    for found, expected in pairs:
-        scale = max(1.0, float(np.abs(expected.forces).max()))
-        np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=tolerances.DEVICE.forces * scale)
-        np.testing.assert_allclose(found.stress, expected.stress, rtol=0, atol=tolerances.DEVICE.stress * scale)
-        assert found.energy == pytest.approx(expected.energy, rel=1e-11)
+    structures = [periodic(in_other_images(crystal(copies))) for copies in ((1, 1, 1), (2, 1, 1), (1, 1, 2))]
+    assert_many_are_the_same(model, structures, device, OPTIONS)

@@ -11,14 +11,12 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.spacegroup import crystal as space_group
+from derivatives import assert_atoms_add_up, assert_forces_are_derivatives, assert_stress_is_a_derivative
 from lammps_comparison import skewed_waters, waters
 from pair_equations import Pairs, System, equations_dispersion, equations_switch
 from test_engine_variants import crystal
 from tolerances import (
     EXACT,
-    FINITE_DIFFERENCE_FORCES,
-    FINITE_DIFFERENCE_STEP,
-    FINITE_DIFFERENCE_STRESS,
     assert_within,
     rounding,
 )
@@ -148,43 +146,18 @@ def test_what_a_larger_cutoff_adds(make: Callable[[], Atoms], energy: float, pre
 
 
 def test_forces_are_derivatives() -> None:
-    atoms = evaluated(skewed_waters(), lr_cutoff=5.0)
-    forces = atoms.get_forces()
-    for atom in (0, 5, 23):
-        for axis in range(3):
-            energies = []
-            for sign in (1, -1):
-                atoms.positions[atom, axis] += sign * FINITE_DIFFERENCE_STEP
-                energies.append(atoms.get_potential_energy())
-                atoms.positions[atom, axis] -= sign * FINITE_DIFFERENCE_STEP
-            numerical = -(energies[0] - energies[1]) / (2 * FINITE_DIFFERENCE_STEP)
-            assert forces[atom, axis] == pytest.approx(numerical, rel=0, abs=FINITE_DIFFERENCE_FORCES)
+    assert_forces_are_derivatives(evaluated(skewed_waters(), lr_cutoff=5.0), (0, 5, 23))
 
 
 def test_stress_is_a_derivative() -> None:
-    atoms = evaluated(skewed_waters(), lr_cutoff=5.0)
-    numerical = np.zeros((3, 3))
-    for a, b in np.ndindex(3, 3):
-        energies = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[a, b] += 0.5 * sign * FINITE_DIFFERENCE_STEP
-            strain[b, a] += 0.5 * sign * FINITE_DIFFERENCE_STEP
-            strained = atoms.copy()
-            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            energies.append(evaluated(strained, lr_cutoff=5.0).get_potential_energy())
-        numerical[a, b] = (energies[0] - energies[1]) / (2 * FINITE_DIFFERENCE_STEP * atoms.get_volume())
-    np.testing.assert_allclose(atoms.get_stress(voigt=False), numerical, rtol=0, atol=FINITE_DIFFERENCE_STRESS)
+    def of(atoms: Atoms) -> Atoms:
+        return evaluated(atoms, lr_cutoff=5.0)
+
+    assert_stress_is_a_derivative(of(skewed_waters()), of)
 
 
 def test_energies_and_stresses_of_atoms_add_up() -> None:
-    atoms = evaluated(skewed_waters())
-    assert atoms.get_potential_energies().sum() == pytest.approx(atoms.get_potential_energy(), rel=0, abs=1e-9)
-    np.testing.assert_allclose(atoms.get_stresses().sum(axis=0), atoms.get_stress(), rtol=0, atol=EXACT.stress)
-    alone = skewed_waters()
-    alone.calc = tail()
-    energy = alone.get_potential_energy()  # without forces, which is another way through the engine
-    assert energy == pytest.approx(atoms.get_potential_energy(), rel=0, abs=EXACT.component)
+    assert_atoms_add_up(evaluated(skewed_waters()))
 
 
 def test_a_supercell_has_as_much_of_it() -> None:

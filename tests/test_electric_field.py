@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.optimize import BFGS
+from derivatives import assert_atoms_add_up, assert_forces_are_derivatives, assert_stress_is_a_derivative
 from lammps_comparison import skewed_waters, waters
 from test_engine_variants import crystal
 from test_engine_variants import molecule as charged_molecule
@@ -129,16 +130,7 @@ def test_energy_is_minus_dipole_times_field(name: str) -> None:
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_forces_are_derivatives(name: str) -> None:
     atoms = evaluated(STRUCTURES[name]())
-    forces = atoms.get_forces()
-    for atom in (0, 3, len(atoms) - 2):
-        for axis in range(3):
-            energies = []
-            for sign in (1, -1):
-                atoms.positions[atom, axis] += sign * FINITE_DIFFERENCE_STEP
-                energies.append(atoms.get_potential_energy())
-                atoms.positions[atom, axis] -= sign * FINITE_DIFFERENCE_STEP
-            numerical = -(energies[0] - energies[1]) / (2 * FINITE_DIFFERENCE_STEP)
-            assert forces[atom, axis] == pytest.approx(numerical, rel=0, abs=FINITE_DIFFERENCE_FORCES)
+    assert_forces_are_derivatives(atoms, (0, 3, len(atoms) - 2))
 
 
 @pytest.mark.parametrize("charge", [0, 2])
@@ -147,30 +139,13 @@ def test_stress_is_a_derivative(charge: int) -> None:
     atoms = unwrapped_waters()
     atoms.info["charge"] = charge
     atoms = evaluated(atoms)
-    numerical = np.zeros((3, 3))
-    for a, b in np.ndindex(3, 3):
-        energies = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[a, b] += 0.5 * sign * FINITE_DIFFERENCE_STEP
-            strain[b, a] += 0.5 * sign * FINITE_DIFFERENCE_STEP
-            strained = atoms.copy()
-            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            energies.append(evaluated(strained).get_potential_energy())
-        numerical[a, b] = (energies[0] - energies[1]) / (2 * FINITE_DIFFERENCE_STEP * atoms.get_volume())
-    np.testing.assert_allclose(atoms.get_stress(voigt=False), numerical, rtol=0, atol=FINITE_DIFFERENCE_STRESS)
+    assert_stress_is_a_derivative(atoms, evaluated)
     without = evaluated(atoms, electric_field=None)
     assert np.abs(atoms.get_stress() - without.get_stress()).max() > 100 * FINITE_DIFFERENCE_STRESS
 
 
 def test_energies_and_stresses_of_atoms_add_up() -> None:
-    atoms = evaluated(unwrapped_waters())
-    assert atoms.get_potential_energies().sum() == pytest.approx(atoms.get_potential_energy(), rel=0, abs=1e-9)
-    np.testing.assert_allclose(atoms.get_stresses().sum(axis=0), atoms.get_stress(), rtol=0, atol=EXACT.stress)
-    alone = unwrapped_waters()
-    alone.calc = in_field()
-    energy = alone.get_potential_energy()  # without forces, which is another way through the engine
-    assert energy == pytest.approx(atoms.get_potential_energy(), rel=0, abs=EXACT.component)
+    assert_atoms_add_up(evaluated(unwrapped_waters()))
 
 
 def test_a_molecule_can_be_turned_together_with_the_field() -> None:

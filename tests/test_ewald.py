@@ -12,13 +12,11 @@ import pytest
 from ase import Atoms, units
 from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
+from derivatives import assert_atoms_add_up, assert_forces_are_derivatives, assert_stress_is_a_derivative
 from ewald_reference import COULOMB, smeared_energy
 from lammps_comparison import skewed_waters, waters
 from tolerances import (
     EXACT,
-    FINITE_DIFFERENCE_FORCES,
-    FINITE_DIFFERENCE_STEP,
-    FINITE_DIFFERENCE_STRESS,
     assert_within,
     rounding,
 )
@@ -88,45 +86,20 @@ def test_energy_is_that_of_a_direct_sum(make: Callable[[], Atoms], charge: int) 
 @pytest.mark.parametrize("charge", [0, 1])
 def test_forces_are_derivatives(charge: int) -> None:
     atoms = evaluated(skewed_waters(), charge=charge)
-    forces = atoms.get_forces()
-    for atom in (0, 5, 23):
-        for axis in range(3):
-            energies = []
-            for sign in (1, -1):
-                atoms.positions[atom, axis] += sign * FINITE_DIFFERENCE_STEP
-                energies.append(atoms.get_potential_energy())
-                atoms.positions[atom, axis] -= sign * FINITE_DIFFERENCE_STEP
-            numerical = -(energies[0] - energies[1]) / (2 * FINITE_DIFFERENCE_STEP)
-            assert forces[atom, axis] == pytest.approx(numerical, rel=0, abs=FINITE_DIFFERENCE_FORCES)
-    np.testing.assert_allclose(forces.sum(axis=0), 0, rtol=0, atol=EXACT.forces)
+    assert_forces_are_derivatives(atoms, (0, 5, 23))
+    np.testing.assert_allclose(atoms.get_forces().sum(axis=0), 0, rtol=0, atol=EXACT.forces)
 
 
 @pytest.mark.parametrize("charge", [0, 1])
 def test_stress_is_a_derivative(charge: int) -> None:
-    atoms = evaluated(skewed_waters(), charge=charge)
-    stress = atoms.get_stress(voigt=False)
-    numerical = np.zeros((3, 3))
-    for a, b in np.ndindex(3, 3):
-        energies = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[a, b] += 0.5 * sign * FINITE_DIFFERENCE_STEP
-            strain[b, a] += 0.5 * sign * FINITE_DIFFERENCE_STEP
-            strained = atoms.copy()
-            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            energies.append(evaluated(strained, charge=charge).get_potential_energy())
-        numerical[a, b] = (energies[0] - energies[1]) / (2 * FINITE_DIFFERENCE_STEP * atoms.get_volume())
-    np.testing.assert_allclose(stress, numerical, rtol=0, atol=FINITE_DIFFERENCE_STRESS)
+    def of(atoms: Atoms) -> Atoms:
+        return evaluated(atoms, charge=charge)
+
+    assert_stress_is_a_derivative(of(skewed_waters()), of)
 
 
 def test_energies_and_stresses_of_atoms_add_up() -> None:
-    atoms = evaluated(skewed_waters(), charge=1)
-    assert atoms.get_potential_energies().sum() == pytest.approx(atoms.get_potential_energy(), rel=0, abs=1e-9)
-    np.testing.assert_allclose(atoms.get_stresses().sum(axis=0), atoms.get_stress(), rtol=0, atol=EXACT.stress)
-    alone = evaluated(skewed_waters(), charge=1)
-    alone.calc.reset()
-    energy = alone.get_potential_energy()  # without forces, which is another way through the kernels
-    assert energy == pytest.approx(atoms.get_potential_energy(), rel=0, abs=EXACT.component)
+    assert_atoms_add_up(evaluated(skewed_waters(), charge=1))
 
 
 def test_what_a_cell_holds_does_not_depend_on_how_it_is_written() -> None:
