@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +12,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from so3md.dynamics.checkpoint import Checkpoint
 from so3md.dynamics.outputs import read_log
+from so3md.dynamics.record import CHECKPOINT, RUN
 
 
 class SoftSpheres(Calculator):
@@ -55,3 +58,14 @@ def soft_spheres() -> Atoms:
 def read_rows(directory: Path) -> dict[str, np.ndarray]:
     """The log of a run."""
     return read_log(directory / "log.csv")
+
+
+def forget_choices(directory: str, *keys: str) -> None:
+    """Leave a run as one was before the calculator had these parameters."""
+    record = json.loads(Path(directory, RUN).read_text())
+    path = Path(directory, CHECKPOINT)
+    state = Checkpoint.read(path)
+    for key in keys:
+        del record["identity"][key], state.identity[key]
+    Path(directory, RUN).write_text(json.dumps(record))
+    state.write(path)

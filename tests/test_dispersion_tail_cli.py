@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from ase.build import molecule
 from ase.io import read, write
+from dynamics_tools import forget_choices
 from lammps_comparison import skewed_waters
 from test_cli import fail, in_an_empty_directory, read_csv, succeed  # noqa: F401 (a fixture for all tests)
 
 from so3md import So3kratesCalculator
-from so3md.dynamics.checkpoint import Checkpoint
 
 OPTIONS = ("--dispersion-tail", "--threads", "1")
 
@@ -66,12 +66,7 @@ def test_md_runs_and_goes_on(box: str) -> None:
 
 def test_runs_from_before_there_was_a_choice_go_on(box: str) -> None:
     succeed("md", box, "--threads", "1", "--steps", "2", "-o", "run")
-    record = json.loads(Path("run/run.json").read_text())
-    path = Path("run/checkpoint.npz")
-    state = Checkpoint.read(path)
-    del record["identity"]["dispersion_tail"], state.identity["dispersion_tail"]
-    Path("run/run.json").write_text(json.dumps(record))
-    state.write(path)
+    forget_choices("run", "dispersion_tail")
     succeed("md", "--resume", "run", "--steps", "2")
     message = fail("md", "--resume", "run", "--dispersion-tail")
     assert "dispersion_tail: the checkpoint has False, this run True" in message

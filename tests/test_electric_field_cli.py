@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read, write
+from dynamics_tools import forget_choices
 from test_cli import fail, in_an_empty_directory, read_csv, succeed  # noqa: F401 (a fixture for all tests)
 from test_electric_field import FIELD, unwrapped_waters, water_dimer
 
 from so3md import So3kratesCalculator
-from so3md.dynamics.checkpoint import Checkpoint
 from so3md.lammps_input import LammpsStructure
 
 OPTIONS = ("--electric-field", *map(str, FIELD), "--threads", "1")
@@ -46,12 +46,7 @@ def test_md_runs_and_goes_on(dimer: str) -> None:
 
 def test_runs_from_before_there_was_a_choice_go_on(dimer: str) -> None:
     succeed("md", dimer, "--threads", "1", "--steps", "2", "-o", "run")
-    record = json.loads(Path("run/run.json").read_text())
-    path = Path("run/checkpoint.npz")
-    state = Checkpoint.read(path)
-    del record["identity"]["electric_field"], state.identity["electric_field"]
-    Path("run/run.json").write_text(json.dumps(record))
-    state.write(path)
+    forget_choices("run", "electric_field")
     succeed("md", "--resume", "run", "--steps", "2")
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from ase.io import read, write
+from dynamics_tools import forget_choices
 from lammps_comparison import skewed_waters, waters
 from test_cli import fail, in_an_empty_directory, read_csv, succeed  # noqa: F401 (a fixture for all tests)
 from tolerances import EXACT
 
 from so3md import So3kratesCalculator
-from so3md.dynamics.checkpoint import Checkpoint
 
 OPTIONS = ("--coulomb", "ewald", "--threads", "1")
 SAID = "lectrostatics by Ewald summation without a cutoff; dispersion cutoff 12 A"
@@ -48,13 +48,7 @@ def test_md_runs_and_goes_on(box: str) -> None:
 
 def test_runs_from_before_there_was_a_choice_go_on(box: str) -> None:
     succeed("md", box, "--threads", "1", "--steps", "2", "-o", "run")
-    record = json.loads(Path("run/run.json").read_text())
-    path = Path("run/checkpoint.npz")
-    state = Checkpoint.read(path)
-    for key in ("coulomb", "ewald_accuracy", "ewald_method"):
-        del record["identity"][key], state.identity[key]
-    Path("run/run.json").write_text(json.dumps(record))
-    state.write(path)
+    forget_choices("run", "coulomb", "ewald_accuracy", "ewald_method")
     succeed("md", "--resume", "run", "--steps", "2")
     assert "coulomb: the checkpoint has cutoff, this run ewald" in fail("md", "--resume", "run", "--coulomb", "ewald")
 
