@@ -93,13 +93,19 @@ Vec3 EwaldMesh::wave(int i, int j, int k) const {
   return out;
 }
 
+// Calls `body` with the place of each row of waves in a spectrum, and its i and j; a plane of rows is one thread's.
+template <class Body>
+void EwaldMesh::for_rows(const Body& body) const {
+  pool_.parallel_for(size_.points[0], 1, [&](int begin, int end, int) {
+    std::size_t row = index_of(begin) * index_of(size_.points[1]) * index_of(fourier_.half());
+    for (int i = begin; i < end; ++i)
+      for (int j = 0; j < size_.points[1]; ++j, row += index_of(fourier_.half())) body(row, i, j);
+  });
+}
+
 void EwaldMesh::set_weights() {
   weights_.resize(charges_.size());
-  pool_.parallel_for(size_.points[0], 1, [&](int begin, int end, int) {
-    for (int i = begin; i < end; ++i)
-      for (int j = 0; j < size_.points[1]; ++j)
-        set_row_weights(i, j, weights_.data() + (index_of(i) * index_of(size_.points[1]) + index_of(j)) * index_of(fourier_.half()));
-  });
+  for_rows([&](std::size_t row, int i, int j) { set_row_weights(i, j, weights_.data() + row); });
 }
 
 void EwaldMesh::set_row_weights(int i, int j, double* weights) const {
@@ -128,17 +134,14 @@ void EwaldMesh::multiply_by_weights() {
 // eq. (84) of the mesh, whose waves change with a strain as others do, while fractional coordinates and splines stay.
 EwaldMesh::Strain EwaldMesh::virial_of_waves() const {
   std::vector<Strain> planes(index_of(size_.points[0]), Strain{});
-  const int half = fourier_.half();
-  pool_.parallel_for(size_.points[0], 1, [&](int begin, int end, int) {
-    for (int i = begin; i < end; ++i)
-      for (int j = 0; j < size_.points[1]; ++j)
-        for (int k = 0; k < half; ++k) {
-          const std::size_t at = (index_of(i) * index_of(size_.points[1]) + index_of(j)) * index_of(half) + index_of(k);
-          if (weights_[at] == 0.0) continue;
-          const Vec3 k_vector = wave(i, j, k);
-          const double term = (k == 0 ? 0.5 : 1.0) * weights_[at] * std::norm(charges_[at]);  // of a wave and its conjugate
-          for (std::size_t c = 0; c < 6; ++c) planes[index_of(i)][c] += term * (2.0 * strain_factor(k_vector, c) - (c < 3 ? 1.0 : 0.0));
-        }
+  for_rows([&](std::size_t row, int i, int j) {
+    for (int k = 0; k < fourier_.half(); ++k) {
+      const std::size_t at = row + index_of(k);
+      if (weights_[at] == 0.0) continue;
+      const Vec3 k_vector = wave(i, j, k);
+      const double term = (k == 0 ? 0.5 : 1.0) * weights_[at] * std::norm(charges_[at]);  // of a wave and its conjugate
+      for (std::size_t c = 0; c < 6; ++c) planes[index_of(i)][c] += term * (2.0 * strain_factor(k_vector, c) - (c < 3 ? 1.0 : 0.0));
+    }
   });
   Strain sum{};
   for (const Strain& plane : planes)
@@ -292,14 +295,11 @@ double EwaldMesh::interpolate(int atom) const {
 void EwaldMesh::add_atomic_virials(const EwaldAtoms& atoms) {
   const double self = 2.0 * kCoulomb / (sigma_ * std::sqrt(pi));
   for (std::size_t component = 0; component < 6; ++component) {
-    const int half = fourier_.half();
-    pool_.parallel_for(size_.points[0], 1, [&](int begin, int end, int) {
-      for (int i = begin; i < end; ++i)
-        for (int j = 0; j < size_.points[1]; ++j)
-          for (int k = 0; k < half; ++k) {
-            const std::size_t at = (index_of(i) * index_of(size_.points[1]) + index_of(j)) * index_of(half) + index_of(k);
-            product_[at] = weights_[at] * strain_factor(wave(i, j, k), component) * charges_[at];
-          }
+    for_rows([&](std::size_t row, int i, int j) {
+      for (int k = 0; k < fourier_.half(); ++k) {
+        const std::size_t at = row + index_of(k);
+        product_[at] = weights_[at] * strain_factor(wave(i, j, k), component) * charges_[at];
+      }
     });
     fourier_.backward(product_.data(), mesh_.data());
     const std::size_t at = 3 * kRow[component] + kColumn[component], mirrored = 3 * kColumn[component] + kRow[component];

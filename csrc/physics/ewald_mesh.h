@@ -28,6 +28,8 @@ class EwaldMesh {
   using Strain = std::array<double, 6>;  // xx, yy, zz, xy, xz, yz
 
   void prepare(const Cell& cell, const MeshSize& size);
+  template <class Body>
+  void for_rows(const Body& body) const;
   void set_weights();
   void set_row_weights(int i, int j, double* weights) const;
   Vec3 wave(int i, int j, int k) const;
