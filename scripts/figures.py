@@ -400,11 +400,50 @@ def compilers() -> str:
     )
 
 
+# --- energy first, and attention between all atoms --------------------------------------------------------------------
+
+
+def energy_first() -> str:
+    """docs/performance.md: an energy and then the forces of the same structure, beside forces at once."""
+    report = read("energy_then_forces")
+    rows = []
+    for row in report["rows"]:
+        ratios = [f"{row['ratios'][way]:.2f}" for way in ("energy_then_forces", "nothing_kept", "energy")]
+        rows.append([str(row["atoms"]), str(row["threads"]), f"{row['milliseconds']['forces']:.3g}", *ratios])
+    text = f"SO3LR, `mixed`, through ASE, on {hardware(report['machine'])}; medians of interleaved turns:"
+    header = ["atoms", "threads", "forces, ms", "energy, then forces", "if nothing were kept", "energy alone"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
+def nonlocal_before() -> str:
+    """docs/performance.md: attention between all atoms before and after pairs were evaluated once."""
+    report = read("nonlocal_builds")
+    rows = [
+        [
+            str(row["atoms"]),
+            f"`{row['precision']}`",
+            *(f"{seconds:.2f}" for seconds in row["cpu_seconds"]),
+            f"**{row['times_faster_cpu']:.1f}**",
+            f"{row['times_faster']:.1f}",
+            short(max(row["difference_of_energies"], row["difference_of_forces"])),
+        ]
+        for row in report["rows"]
+    ]
+    threads = report["rows"][0]["threads"]
+    text = (
+        f"On {hardware(report['machine'])}, {threads} threads; medians of interleaved turns. CPU: seconds of both "
+        "threads together. Differences are those of energies of atoms and of forces, relative to the largest."
+    )
+    header = ["atoms", "precision", "before, CPU s", "now, CPU s", "faster (CPU)", "faster (elapsed)", "difference"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
+        *(energy_first, nonlocal_before),
     )
 }
 
