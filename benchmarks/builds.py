@@ -5,8 +5,9 @@
 
 Each folder holds a package `so3md` with its own module (docs/developer_guide.md, "Clang"). One thread, 192 atoms of
 water; CPU time, so that a busy machine disturbs it little, and turns in alternating order. SO3MD_INSTRUCTION_SET
-chooses the kernels. Prints the medians, their ratio, and the quartiles of the ratios of neighbouring turns; with
---output, writes them with the machine's name and what SITE/so3md/_engine.*.so says of its compiler.
+chooses the kernels. Prints the medians, and the median of the ratios of neighbouring turns with its standard error and
+their quartiles; a host that others share disturbs single turns by a tenth, so that a per cent takes many (--turns).
+With --output, writes them with the machine's name and what SITE/so3md/_engine.*.so says of its compiler.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from typing import Any
 
 from machine import describe_machine
 
-TURNS = 40
-SECONDS = 0.3  # of a turn
+SECONDS = 0.1  # of a turn
 
 
 def worker(precision: str) -> None:
@@ -70,23 +70,26 @@ def turn(process: subprocess.Popen[str], evaluations: int) -> float:
     return float(process.stdout.readline())
 
 
-def compare(sites: list[str], precision: str) -> dict[str, Any]:
-    """Both builds in one precision: medians in us per atom, the ratio of these, quartiles of the ratios of turns."""
+def compare(sites: list[str], precision: str, turns: int) -> dict[str, Any]:
+    """Both builds in one precision: medians in us per atom; of the ratios of turns median, its error, and quartiles."""
     workers = [start(site, precision) for site in sites]
     evaluations = max(1, round(SECONDS / (turn(workers[0], 1) * 192e-6)))
     times: list[list[float]] = [[], []]
-    for number in range(TURNS):
+    for number in range(turns):
         for k in (0, 1) if number % 2 else (1, 0):
             times[k].append(turn(workers[k], evaluations))
     for process in workers:
         process.stdin.close()
         process.wait()
     medians = [statistics.median(values) for values in times]
-    low, _, high = statistics.quantiles((b / a for a, b in zip(*times, strict=True)), n=4)
+    low, ratio, high = statistics.quantiles((b / a for a, b in zip(*times, strict=True)), n=4)
     return {
         "precision": precision,
+        "turns": turns,
         "us_per_atom": medians,
-        "ratio": medians[1] / medians[0],
+        "ratio": ratio,
+        # Of a median, with the width of a normal distribution that has these quartiles.
+        "standard_error_of_ratio": 1.253 * (high - low) / 1.349 / turns**0.5,
         "quartiles_of_ratios": [low, high],
     }
 
@@ -103,17 +106,18 @@ def main() -> None:
     """Compare in both precisions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sites", nargs=2, metavar="SITE")
+    parser.add_argument("--turns", type=int, default=120)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     machine = describe_machine()
     rows = []
     for precision in ("mixed", "double"):
-        row = compare(options.sites, precision)
+        row = compare(options.sites, precision, options.turns)
         first, second = row["us_per_atom"]
         low, high = row["quartiles_of_ratios"]
         print(
             f"{precision}: {first:.0f} and {second:.0f} us per atom; second / first {row['ratio']:.3f} "
-            f"(half of the turns {low:.2f} to {high:.2f})",
+            f"+- {row['standard_error_of_ratio']:.3f} (half of the turns {low:.2f} to {high:.2f})",
             flush=True,
         )
         rows.append(row)
