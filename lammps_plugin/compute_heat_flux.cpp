@@ -3,14 +3,13 @@
 #include <mpi.h>
 
 #include "atom.h"
-#include "error.h"
 #include "force.h"
 #include "pair_so3krates.h"
 #include "update.h"
 
 namespace so3md {
 
-ComputeHeatFlux::ComputeHeatFlux(LAMMPS_NS::LAMMPS* lammps, int count, char** words) : Compute(lammps, count, words) {
+ComputeHeatFlux::ComputeHeatFlux(LAMMPS_NS::LAMMPS* lammps, int count, char** words) : ComputeOfPair(lammps, count, words) {
   for (int at = 3; at < count; at += 2) {
     const std::string keyword = words[at], value = at + 1 < count ? words[at + 1] : "";
     if (keyword != "shifts") stop("unknown keyword '" + keyword + "'; there is shifts yes|no");
@@ -23,24 +22,11 @@ ComputeHeatFlux::ComputeHeatFlux(LAMMPS_NS::LAMMPS* lammps, int count, char** wo
   vector = flux_.data();
 }
 
-void ComputeHeatFlux::init() {
-  if (dynamic_cast<PairSo3krates*>(force->pair_match("so3krates", 1)) == nullptr) stop("it needs pair_style so3krates");
-  const std::string obstacle = pair_style().why_no_heat_flux();
-  if (!obstacle.empty()) stop(obstacle);
-}
-
-// The pair style may have been given anew since init(), and bring its own.
-PairSo3krates& ComputeHeatFlux::pair_style() const {
-  auto* pair = dynamic_cast<PairSo3krates*>(force->pair_match("so3krates", 1));
-  if (pair == nullptr) stop("it needs pair_style so3krates");
-  return *pair;
-}
+std::string ComputeHeatFlux::obstacle(const PairSo3krates& pair) const { return pair.why_no_heat_flux(); }
 
 void ComputeHeatFlux::compute_vector() {
   invoked_vector = update->ntimestep;
-  PairSo3krates& pair = pair_style();
-  if (!pair.is_evaluated()) stop("the forces of this step are not known: ask for it in steps of a run, or after run 0");
-  pair.require_evaluated_atoms();
+  PairSo3krates& pair = evaluated_pair_style("the heat flux");
   const HeatFlux& flux = pair.heat_flux();
   const double unit = pair.energy_unit();
   std::array<double, 6> sums{};  // potential part, convective part
@@ -63,7 +49,5 @@ void ComputeHeatFlux::compute_vector() {
     flux_[3 + k] = sums[3 + k];
   }
 }
-
-void ComputeHeatFlux::stop(const std::string& message) const { error->all(FLERR, "Compute so3krates/heat/flux: " + message); }
 
 }  // namespace so3md

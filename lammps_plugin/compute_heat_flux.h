@@ -4,25 +4,21 @@
 #include <array>
 #include <string>
 
-#include "compute.h"
+#include "compute_of_pair.h"
 
 namespace so3md {
 
-class PairSo3krates;
-
 /// A vector of six numbers, as that of LAMMPS's compute heat/flux: the heat flux of the group's atoms, and what of it they carry.
 /// docs/lammps.md is its manual, section 10 of docs/theory.md its definition.
-class ComputeHeatFlux final : public LAMMPS_NS::Compute {
+class ComputeHeatFlux final : public ComputeOfPair {
  public:
   /// compute ID group so3krates/heat/flux [shifts yes|no]
   ComputeHeatFlux(LAMMPS_NS::LAMMPS* lammps, int count, char** words);
 
-  void init() override;
   void compute_vector() override;
 
  private:
-  PairSo3krates& pair_style() const;
-  [[noreturn]] void stop(const std::string& message) const;  ///< collective
+  std::string obstacle(const PairSo3krates& pair) const override;
 
   bool shifts_ = true;
   std::array<double, 6> flux_{};

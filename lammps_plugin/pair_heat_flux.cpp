@@ -1,4 +1,4 @@
-// The heat flux, for compute so3krates/heat/flux.
+// Heat flux and current of polarization, for the computes of these names.
 #include <algorithm>
 #include <stdexcept>
 
@@ -6,6 +6,7 @@
 #include "collective_error.h"
 #include "common/default_arithmetic.h"
 #include "force.h"
+#include "heat_flux/polarization_current.h"
 #include "pair_so3krates.h"
 #include "update.h"
 
@@ -25,20 +26,30 @@ std::string PairSo3krates::why_no_heat_flux() const {
   return {};
 }
 
+std::string PairSo3krates::why_no_polarization_current() const {
+  if (engine_->makes_lists()) return "it is evaluated on processors only: use device cpu";
+  if (model_->hyper.architecture != Architecture::so3krates)
+    return "it is there for models of the architecture so3krates, and this one is of so3krates-2022";
+  if (!model_->hyper.charge_head) return "it is there for models with charges, and this one has none";
+  return {};
+}
+
 bool PairSo3krates::is_evaluated() const { return evaluated_step_ == update->ntimestep && atoms_ != nullptr; }
 
 // Between runs, commands may change anything. In a run, fix deform moves box and atoms before output is written: all that LAMMPS writes
 // then, energies and pressures too, is of the atoms as they were evaluated.
-void PairSo3krates::require_evaluated_atoms() const {
+void PairSo3krates::require_evaluated_atoms(const std::string& what) const {
   if (update->whichflag != 0) return;
   const bool same_box = cell() == *evaluated_box_;
-  collectively(lmp, [this, same_box] {
+  collectively(lmp, [&] {
     if (same_box && atoms_->are_as_placed(*atom)) return;
-    throw std::runtime_error("atoms, types or the box have changed since the forces of this step: the heat flux needs another run 0");
+    throw std::runtime_error("atoms, types or the box have changed since the forces of this step: " + what + " needs another run 0");
   });
 }
 
-const HeatFlux& PairSo3krates::heat_flux() {
+// Calls run(sweep, totals, velocities of the owned atoms).
+template <class Run>
+void PairSo3krates::sweep(const Run& run) {
   const DefaultArithmetic arithmetic;
   SystemTotals totals = settings_.totals;
   totals.cell = &*evaluated_box_;
@@ -52,7 +63,7 @@ const HeatFlux& PairSo3krates::heat_flux() {
   });
   try {
     if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, settings_.engine, *pool_);
-    heat_flux_->evaluate(atoms_->local().domain(), atoms_->species(), totals, velocities.data(), *halo_);
+    run(*heat_flux_, totals, velocities.data());
   } catch (const std::exception& unexpected) {
     stop_alone(unexpected);
   }
@@ -60,7 +71,21 @@ const HeatFlux& PairSo3krates::heat_flux() {
   cost_.of_heat_fluxes.messages += after.messages - before.messages;
   cost_.of_heat_fluxes.bytes += after.bytes - before.bytes;
   cost_.of_heat_fluxes.wait_seconds += after.wait_seconds - before.wait_seconds;
+}
+
+const HeatFlux& PairSo3krates::heat_flux() {
+  sweep([this](HeatFlux& flux, const SystemTotals& totals, const double* velocities) {
+    flux.evaluate(atoms_->local().domain(), atoms_->species(), totals, velocities, *halo_);
+  });
   return *heat_flux_;
+}
+
+std::vector<double> PairSo3krates::polarization_current() {
+  std::vector<double> shares;
+  sweep([&](HeatFlux& flux, const SystemTotals& totals, const double* velocities) {
+    shares = so3md::polarization_current(flux, atoms_->local().domain(), atoms_->species(), totals, velocities, *halo_);
+  });
+  return shares;
 }
 
 double PairSo3krates::energy_shift(int index) const {

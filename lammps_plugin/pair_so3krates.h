@@ -54,11 +54,14 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void write_restart_settings(FILE* file) override;
   void read_restart_settings(FILE* file) override;
 
-  // For compute so3krates/heat/flux.
-  std::string why_no_heat_flux() const;  ///< what stands in its way; empty if nothing does
-  bool is_evaluated() const;             ///< in this step
-  void require_evaluated_atoms() const;  ///< collective: stops if these are not the atoms, types and box of that evaluation
-  const HeatFlux& heat_flux();           ///< collective; rows are those of owned_atoms(), at their velocities
+  // For the computes so3krates/heat/flux and so3krates/polarization/current.
+  std::string why_no_heat_flux() const;             ///< what stands in its way; empty if nothing does
+  std::string why_no_polarization_current() const;  ///< likewise
+  bool is_evaluated() const;                        ///< in this step
+  /// Collective: stops if these are not the atoms, types and box of that evaluation, which `what` needs.
+  void require_evaluated_atoms(const std::string& what) const;
+  const HeatFlux& heat_flux();                 ///< collective; rows are those of owned_atoms(), at their velocities
+  std::vector<double> polarization_current();  ///< collective; [owned_atoms()][3], e A per unit of time
   std::span<const int> owned_atoms() const { return atoms_->owned(); }
   double energy_shift(int index) const;  ///< of an atom, eV
   double energy_unit() const { return energy_unit_; }
@@ -116,6 +119,9 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void publish(const DomainResults& results);
   void warn_of_changed_charges();
   void forward_charges();
+
+  template <class Run>
+  void sweep(const Run& run);
 
   [[noreturn]] void stop(const std::string& message) const;  ///< collective
   [[noreturn]] void stop_alone(const std::exception& error_found) const;

@@ -1,5 +1,6 @@
 // Registration with LAMMPS: the one function that the library exports.
 #include "compute_heat_flux.h"
+#include "compute_polarization_current.h"
 #include "error.h"
 #include "host_check.h"
 #include "lammps.h"
@@ -31,9 +32,10 @@ LAMMPS_NS::Pair* create_pair(LAMMPS_NS::LAMMPS* lammps) {
   return new so3md::PairSo3krates(lammps);
 }
 
-LAMMPS_NS::Compute* create_heat_flux(LAMMPS_NS::LAMMPS* lammps, int count, char** words) {
+template <class Compute>
+LAMMPS_NS::Compute* create_compute(LAMMPS_NS::LAMMPS* lammps, int count, char** words) {
   require_known_host(lammps);
-  return new so3md::ComputeHeatFlux(lammps, count, words);
+  return new Compute(lammps, count, words);
 }
 
 }  // namespace
@@ -53,6 +55,11 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* l
   plugin.style = "compute";
   plugin.name = "so3krates/heat/flux";
   plugin.info = "Heat flux of So3krates force fields, so3md " SO3MD_VERSION;
-  plugin.creator = reinterpret_cast<void*>(&create_heat_flux);
+  plugin.creator = reinterpret_cast<void*>(&create_compute<so3md::ComputeHeatFlux>);
+  reinterpret_cast<Register*>(register_plugin)(&plugin, lammps);
+
+  plugin.name = "so3krates/polarization/current";
+  plugin.info = "Current of polarization of So3krates force fields, so3md " SO3MD_VERSION;
+  plugin.creator = reinterpret_cast<void*>(&create_compute<so3md::ComputePolarizationCurrent>);
   reinterpret_cast<Register*>(register_plugin)(&plugin, lammps);
 }

@@ -87,6 +87,8 @@ SUBJECTS = {
     (95, 95): "ratio",
     (96, 96): "repulsion|nlh|pair terms",
     (97, 97): "c6",
+    (98, 99): "current",
+    (100, 100): "dielectric",
 }
 
 _NUMBER = r"\(?\d+\)?"

@@ -134,6 +134,20 @@ class PythonEngine {
     return out;
   }
 
+  py::array_t<double> polarization_current(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell,
+                                           const std::array<bool, 3>& pbc, const DoubleArray& velocities, double charge, double spin) {
+    const System system = make_system(numbers, positions, cell, pbc, charge, spin);
+    check_shape(velocities, "velocities", {numbers.shape(0), 3});
+    std::vector<double> sums(3, 0.0);
+    {
+      py::gil_scoped_release release;
+      const std::vector<double> shares = evaluator_.polarization_current(system, velocities.data());
+      for (std::size_t k = 0; k < shares.size(); ++k) sums[k % 3] += shares[k];
+      if (transport_ != nullptr) transport_->sum(sums.data(), static_cast<int>(sums.size()));
+    }
+    return to_array(std::move(sums), {3});
+  }
+
   py::dict info() const {
     py::dict out, stages;
     const EngineReport report = evaluator_.engine().report();
@@ -347,6 +361,9 @@ void bind_engine(py::module_& module) {
            "\"potential\" and \"convective\" parts of the heat flux, of potential energies alone, summed over all processes; and what the\n"
            "\"atoms\" of this process bring to it: their energies, the rates of these, and moments, whose sum is the potential part.\n"
            "Without shifts, the convective part leaves out the atomic shifts.")
+      .def("polarization_current", &PythonEngine::polarization_current, py::arg("numbers"), py::arg("positions"), py::arg("cell"),
+           py::arg("pbc"), py::arg("velocities"), py::arg("charge") = 0.0, py::arg("spin") = 0.0,
+           "The current of polarization (3), e A per unit of time of the velocities, summed over all processes.")
       .def("info", &PythonEngine::info);
   module.def(
       "device_name", [](const std::string& name) { return device_name(parse_device(name)); }, py::arg("name"),

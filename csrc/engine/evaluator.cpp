@@ -12,6 +12,7 @@
 #include "common/resources.h"
 #include "engine/create_engine.h"
 #include "geometry/partition.h"
+#include "heat_flux/polarization_current.h"
 
 namespace so3md {
 
@@ -188,35 +189,50 @@ void Evaluator::evaluate_lists(const System& system, const Request& request) {
   if (request.features != nullptr) features_to_host_order(*request.features);
 }
 
-HeatFluxShares Evaluator::heat_flux(const System& system, const double* velocities) {
+// Calls run(domain, totals, velocities of the own atoms) with lists of this system, and says which atoms these are.
+template <class Run>
+void Evaluator::sweep(const System& system, const double* velocities, const Run& run) {
   without_forces_.forget();
   if (heat_flux_ == nullptr) heat_flux_ = std::make_unique<HeatFlux>(model_, options_, pool_);
   const Cell cell = system.make_cell();
   check_system(*model_, options_, system, cell);
   require_usable_velocities(system.n, velocities, [](int atom) { return "atom " + std::to_string(atom) + " (counted from 0)"; });
-  HeatFluxShares out;
   atoms_.clear();
-  if (system.n == 0) return out;
+  if (system.n == 0) return;
   engine_lists_ = false;
   update_lists(system, cell);
   set_species(system);
-  const std::vector<int>& order = neighbours_.order();
   std::vector<double> own;
-  for (int atom : order) own.insert(own.end(), velocities + 3 * atom, velocities + 3 * atom + 3);
+  for (int atom : neighbours_.order()) own.insert(own.end(), velocities + 3 * atom, velocities + 3 * atom + 3);
   SystemTotals totals = system.totals;
   totals.cell = &cell;
   try {
-    heat_flux_->evaluate(neighbours_.domain(), species_.data(), totals, own.data(), halo_exchange());
+    run(neighbours_.domain(), totals, own.data());
   } catch (const OverlappingAtoms& overlap) {
     throw overlap_error(overlap, neighbours_.local().point_of_slot());
   }
-  atoms_ = order;
-  for (int i = 0; i < static_cast<int>(order.size()); ++i) {
+  atoms_ = neighbours_.order();
+}
+
+HeatFluxShares Evaluator::heat_flux(const System& system, const double* velocities) {
+  sweep(system, velocities, [this](const Domain& domain, const SystemTotals& totals, const double* own) {
+    heat_flux_->evaluate(domain, species_.data(), totals, own, halo_exchange());
+  });
+  HeatFluxShares out;
+  for (int i = 0; i < static_cast<int>(atoms_.size()); ++i) {
     out.energies.push_back(heat_flux_->energy(i));
     out.rates.push_back(heat_flux_->rate(i));
     out.moments.insert(out.moments.end(), heat_flux_->moment(i), heat_flux_->moment(i) + 3);
   }
   return out;
+}
+
+std::vector<double> Evaluator::polarization_current(const System& system, const double* velocities) {
+  std::vector<double> shares;
+  sweep(system, velocities, [&](const Domain& domain, const SystemTotals& totals, const double* own) {
+    shares = so3md::polarization_current(*heat_flux_, domain, species_.data(), totals, own, halo_exchange());
+  });
+  return shares;
 }
 
 // With the lists of the engine.

@@ -52,6 +52,9 @@ class Evaluator {
   /// Heat flux at `velocities` ([n][3], A per unit of time), evaluated on the CPU whatever the device. As evaluate() for all else.
   HeatFluxShares heat_flux(const System& system, const double* velocities);
 
+  /// What the atoms() bring to the current of polarization at `velocities`, [n][3], e A per unit of time. As heat_flux() for all else.
+  std::vector<double> polarization_current(const System& system, const double* velocities);
+
   /// The host's numbers of the atoms that this process evaluated, by row of the results: all in the host's order for a process alone,
   /// else this process's part in an order of its own.
   const std::vector<int>& atoms() const { return atoms_; }
@@ -69,6 +72,8 @@ class Evaluator {
  private:
   void evaluate_lists(const System& system, const Request& request);
   const DomainResults& evaluate_points(const System& system, const Request& request);
+  template <class Run>
+  void sweep(const System& system, const double* velocities, const Run& run);
   std::span<const AtomOwner> assign_owners(const System& system, const Cell& cell);
   void list_own_atoms();
   void update_lists(const System& system, const Cell& cell);

@@ -5,16 +5,11 @@
 #include <numeric>
 
 #include "heat_flux/kernels.h"
+#include "heat_flux/no_cell.h"
 
 namespace so3md::heat_flux {
 
 namespace {
-
-const Cell& no_cell() {
-  static const double none[9] = {};
-  static const Cell cell(none, {false, false, false});
-  return cell;
-}
 
 // Fractional coordinates of a position; within the cell, along periodic directions.
 Vec3 fractional(const Cell& cell, const double* position) {

@@ -30,15 +30,14 @@ std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> mod
   return model;
 }
 
-std::shared_ptr<const Model> check_pairs(std::shared_ptr<const Model> model, const EngineOptions& options) {
-  if (uses_ewald(*model, options))
+void check_pairs(const Model& model, const EngineOptions& options) {
+  if (uses_ewald(model, options))
     throw std::invalid_argument(
         "the heat flux is there for pairs of charges within a cutoff, and not for coulomb 'ewald': use coulomb 'cutoff'");
   if (options.dispersion_tail)
     throw std::invalid_argument("the heat flux is there for pairs within a cutoff, and not for dispersion_tail: leave it out");
   if (!options.electric_field.is_zero())
     throw std::invalid_argument("the heat flux is there without an electric field: leave electric_field out");
-  return model;
 }
 
 // All zero.
@@ -47,7 +46,7 @@ void clear(AlignedVector<double>& values, int rows, int stride) { values.assign(
 }  // namespace
 
 HeatFlux::HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
-    : model_(check_pairs(check_architecture(std::move(model)), options)),
+    : model_(check_architecture(std::move(model))),
       options_(options),
       pool_(pool),
       parameters_(*model_, options.radial_tables()),
@@ -61,17 +60,31 @@ HeatFlux::HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& opti
 
 void HeatFlux::evaluate(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities,
                         HaloExchange& halo) {
+  check_pairs(*model_, options_);
+  const Composition composition = evaluate_network(domain, species, totals, velocities, halo);
+  conserve_charge(composition, totals.cell, halo);
+  long_range(halo);
+}
+
+void HeatFlux::evaluate_charges(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities,
+                                HaloExchange& halo) {
+  if (!model_->hyper.charge_head)
+    throw std::invalid_argument("the current of polarization is there for models with charges, and this one has none");
+  evaluate_network(domain, species, totals, velocities, halo);
+}
+
+Composition HeatFlux::evaluate_network(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities,
+                                       HaloExchange& halo) {
   domain_ = &domain;
   species_ = species;
   share_velocities(velocities, halo);
   clear(energy_, domain.n_owned, 1);
   const std::exception_ptr failure = build_edges();
-  const Composition composition = count_species(totals, halo, failure);
+  Composition composition = count_species(totals, halo, failure);
   embed(composition);
   run_layers(halo);
   read_out();
-  conserve_charge(composition, totals.cell, halo);
-  long_range(halo);
+  return composition;
 }
 
 void HeatFlux::exchange(HaloExchange& halo, Reach reach, std::initializer_list<Rows<double>> rows) const {

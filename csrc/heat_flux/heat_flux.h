@@ -28,8 +28,11 @@ class HeatFlux {
   HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool);
 
   /// `species`: by slot; `velocities`: [n_owned][3], A per unit of time. Collective over the processes of `halo`. Throws OverlappingAtoms
-  /// where that is found, and FailedElsewhere in all other processes.
+  /// where that is found, and FailedElsewhere in all other processes; std::invalid_argument for options that have no flux.
   void evaluate(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities, HaloExchange& halo);
+
+  /// As far as raw_charge(), and with any options. Throws std::invalid_argument for a model without charges.
+  void evaluate_charges(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities, HaloExchange& halo);
 
   /// Of the last evaluation, for owned atom i: its energy U_i in eV, with half of each pair, and the rate of that, eV per unit of time.
   double energy(int i) const { return row(i)[heat_flux::kValue]; }
@@ -38,10 +41,15 @@ class HeatFlux {
   /// The atom's share of the potential part of the heat flux: sum_j (r_i - r_j) dU_i/dr_j . v_j, eV A per unit of time.
   const double* moment(int i) const { return row(i) + heat_flux::kMoment; }
 
+  /// After evaluate_charges(): of owned atom i the raw charge (eq. 27) in e, its rate, and its moments, [kParts].
+  const double* raw_charge(int i) const { return charge_.data() + heat_flux::kParts * static_cast<std::size_t>(i); }
+
  private:
   using Rows5 = AlignedVector<double>;  // rows of kParts
 
   const double* row(int i) const { return energy_.data() + heat_flux::kParts * static_cast<std::size_t>(i); }
+  Composition evaluate_network(const Domain& domain, const int* species, const SystemTotals& totals, const double* velocities,
+                               HaloExchange& halo);
   void share_velocities(const double* velocities, HaloExchange& halo);
   std::exception_ptr build_edges();
   Composition count_species(const SystemTotals& totals, HaloExchange& halo, const std::exception_ptr& failure) const;

@@ -128,6 +128,18 @@ class Engine:
     ) -> dict[str, Any]:
         """The parts potential (3,) and convective (3,), and what each of the atoms brings to them."""
 
+    def polarization_current(
+        self,
+        numbers: ArrayLike,
+        positions: ArrayLike,
+        cell: ArrayLike,
+        pbc: Sequence[bool] | NDArray[np.bool_],
+        velocities: ArrayLike,
+        charge: float = 0.0,
+        spin: float = 0.0,
+    ) -> NDArray[np.float64]:
+        """The current of polarization (3), e A per unit of time of the velocities, summed over all processes."""
+
     def info(self) -> dict[str, Any]:
         """What it is, and what it has done so far."""
 
