@@ -16,20 +16,18 @@ import argparse
 import json
 import os
 import re
-import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import turns
 from machine import describe_machine
 
-SECONDS = 0.1  # of a turn
+ATOMS = 192
 
 
 def worker(precision: str) -> None:
-    """Evaluate as often as asked for; print the CPU time of each, in microseconds per atom."""
+    """Energies and forces of water, as often as asked for."""
     from ase.io import read
 
     from so3md import So3kratesCalculator
@@ -42,56 +40,20 @@ def worker(precision: str) -> None:
         atoms.positions += 1e-6  # else the calculator remembers
         calculator.get_property("forces", atoms)
 
-    evaluate()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        begin = time.process_time()
-        for _ in range(int(line)):
-            evaluate()
-        print(1e6 * (time.process_time() - begin) / int(line) / len(atoms), flush=True)
+    turns.serve(evaluate, len(atoms))
 
 
-def start(site: str, precision: str) -> subprocess.Popen[str]:
+def start(site: str, precision: str) -> turns.Side:
     """A worker with the package of a folder."""
     path = os.path.abspath(site)
     if not os.path.isdir(os.path.join(path, "so3md")):
         sys.exit(f"{site}: expected a folder with the package so3md in it")
-    command = [sys.executable, __file__, "--worker", precision]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | {"PYTHONPATH": path})
-    process.stdout.readline()
-    return process
+    return turns.start([sys.executable, __file__, "--worker", precision], site, {"PYTHONPATH": path})
 
 
-def turn(process: subprocess.Popen[str], evaluations: int) -> float:
-    """The time of an evaluation."""
-    process.stdin.write(f"{evaluations}\n")
-    process.stdin.flush()
-    return float(process.stdout.readline())
-
-
-def compare(sites: list[str], precision: str, turns: int) -> dict[str, Any]:
-    """Both builds in one precision: medians in us per atom; of the ratios of turns median, its error, and quartiles."""
-    workers = [start(site, precision) for site in sites]
-    evaluations = max(1, round(SECONDS / (turn(workers[0], 1) * 192e-6)))
-    times: list[list[float]] = [[], []]
-    for number in range(turns):
-        for k in (0, 1) if number % 2 else (1, 0):
-            times[k].append(turn(workers[k], evaluations))
-    for process in workers:
-        process.stdin.close()
-        process.wait()
-    medians = [statistics.median(values) for values in times]
-    low, ratio, high = statistics.quantiles((b / a for a, b in zip(*times, strict=True)), n=4)
-    return {
-        "precision": precision,
-        "turns": turns,
-        "us_per_atom": medians,
-        "ratio": ratio,
-        # Of a median, with the width of a normal distribution that has these quartiles.
-        "standard_error_of_ratio": 1.253 * (high - low) / 1.349 / turns**0.5,
-        "quartiles_of_ratios": [low, high],
-    }
+def compare(sites: list[str], precision: str, number: int) -> dict[str, Any]:
+    """Both builds in one precision."""
+    return {"precision": precision, **turns.compare([start(site, precision) for site in sites], ATOMS, number)}
 
 
 def compiler(site: str) -> str:
@@ -113,13 +75,7 @@ def main() -> None:
     rows = []
     for precision in ("mixed", "double"):
         row = compare(options.sites, precision, options.turns)
-        first, second = row["us_per_atom"]
-        low, high = row["quartiles_of_ratios"]
-        print(
-            f"{precision}: {first:.0f} and {second:.0f} us per atom; second / first {row['ratio']:.3f} "
-            f"+- {row['standard_error_of_ratio']:.3f} (half of the turns {low:.2f} to {high:.2f})",
-            flush=True,
-        )
+        print(f"{precision}: {turns.line(row)}", flush=True)
         rows.append(row)
     if options.output:
         builds = [compiler(site) for site in options.sites]
