@@ -15,6 +15,7 @@ _COMMANDS = {
     "lammps": ("lammps", "Write input files for LAMMPS."),
     "eval": ("evaluate", "Compare energies and forces with a data set."),
     "info": ("info", "Say what a model is."),
+    "analyse": ("analyse", "Analyse a run or a trajectory."),
     "bench": ("bench", "Measure time and memory on this machine."),
     "train": ("train", "Train a model on reference data."),
     "finetune": ("finetune", "Go on training an existing model on other data."),
