@@ -48,7 +48,7 @@ def diffusion(work: Work) -> Section:
         try:
             quantity = coefficient(name, lags, squares)
         except Unavailable as reason:
-            section.missing[f"Diffusion coefficient of {name}"] = str(reason)
+            section.missing[f"Diffusion of {name}"] = str(reason)
             continue
         section.quantities.append(quantity)
         _add_infinite(section, quantity, work)
@@ -126,9 +126,7 @@ def coefficient(name: str, lags: np.ndarray, squares: np.ndarray) -> Quantity:
         )
     slopes = np.polyfit(lags[fitted], squares[:, fitted].T, 1)[0] / 6 * _TO_NANO
     error = float(slopes.std(ddof=1) / np.sqrt(len(slopes)))
-    return Quantity(
-        f"Diffusion coefficient of {name}", float(slopes.mean()), _UNIT, error, note=f"MSD ~ time^{power:.2f}"
-    )
+    return Quantity(f"Diffusion of {name}", float(slopes.mean()), _UNIT, error, note=f"MSD ~ time^{power:.2f}")
 
 
 def _add_infinite(section: Section, quantity: Quantity, work: Work) -> None:

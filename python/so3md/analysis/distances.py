@@ -52,9 +52,7 @@ def radial_distributions(
         curves[name] = (result.bins, result.rdf)
         highest = int(np.argmax(result.rdf))
         section.quantities.append(
-            Quantity(
-                f"Highest peak of {name}, at", float(result.bins[highest]), "Å", note=f"g = {result.rdf[highest]:.3g}"
-            )
+            Quantity(f"Peak of g(r) {name}", float(result.bins[highest]), "Å", note=f"g = {result.rdf[highest]:.3g}")
         )
     section.plots += [
         Plot(f"g(r) of {name}", "r (Å)", "g(r)", {name: curve}, y_range=_shown(curve[1]))

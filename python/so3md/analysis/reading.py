@@ -25,6 +25,8 @@ Say = Callable[[str], None]
 _PER_PS = 1e3 * units.fs  # times a velocity of ASE: Angstrom/ps
 _DUMP = "lammps-dump-text"
 _LAMMPS_LOG = "log.lammps"
+#: Relative, of times.
+_ROUNDING = 1e-6
 
 
 @dataclass
@@ -269,13 +271,14 @@ def _from(trajectory: Trajectory, begin: float) -> Trajectory:
         return trajectory
     if trajectory.times is None:
         raise ValueError("--begin needs times of frames; give the time between them with --frame-interval")
-    kept = trajectory.times >= begin
+    first = begin * (1 - _ROUNDING)
+    kept = trajectory.times >= first
     if not kept.any():
         raise ValueError(f"--begin {begin:g} ps: the last frame is at {trajectory.times[-1]:g} ps")
     for name in ("positions", "cells", "times", "velocities", "charges", "energies"):
         values = getattr(trajectory, name)
         setattr(trajectory, name, None if values is None else values[kept])
     if trajectory.log is not None and "time_ps" in trajectory.log:
-        rows = trajectory.log["time_ps"] >= begin
+        rows = trajectory.log["time_ps"] >= first
         trajectory.log = {name: values[rows] for name, values in trajectory.log.items()}
     return trajectory

@@ -139,8 +139,9 @@ def show(report: Report, console: Console) -> None:
 
     for line in report.about:
         _say(console, line)
-    right = [Column(title, justify="right") for title in ("value", "error")]
-    table = Table("quantity", *right, "unit", Column("correlation, ps", justify="right"), "", box=None, pad_edge=False)
+    right = [Column(title, justify="right", no_wrap=True) for title in ("value", "error", "correlation, ps")]
+    names, unit = Column("quantity", no_wrap=True), Column("unit", no_wrap=True)
+    table = Table(names, *right[:2], unit, right[2], "", box=None, pad_edge=False)
     for section in report.sections:
         for quantity in section.quantities:
             value, error, time = texts_of(quantity)
