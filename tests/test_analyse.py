@@ -69,7 +69,7 @@ def test_a_run_is_analysed_from_end_to_end() -> None:
     assert found["Pressure"]["value"] == pytest.approx(rows["pressure_bar"].mean(), rel=1e-12)
     assert found["Density"]["note"] == "constant"
     frames = read("run/trajectory.xyz", "::4")
-    assert found["Dipole of H2O, size"]["value"] == pytest.approx(mean_dipole(frames), rel=1e-6)
+    assert found["Dipole of H2O"]["value"] == pytest.approx(mean_dipole(frames), rel=1e-6)
     assert 60 < found["Hydrogen bonds"]["value"] < 128
     assert document["frames"] == 4
     assert "at least 100 frames, found 4" in document["missing"]["Diffusion"]
@@ -107,7 +107,7 @@ def test_langevin_dynamics_conserves_nothing_and_says_so() -> None:
         simulation.run(200)
     succeed("run", "--json", "a.json", "--frame-interval", "50")
     document = strict("a.json")
-    assert "Langevin" in document["missing"]["Drift of conserved energy"]
+    assert "Langevin" in document["missing"]["Conserved energy drift"]
     assert numbers_of(document)["Temperature"]["error"] is None or numbers_of(document)["Temperature"]["error"] > 0
 
 
@@ -207,7 +207,7 @@ def test_a_dump_of_lammps_is_read_with_its_log(system: str, step: float, pressur
     succeed("run.lammpstrj", "--json", "a.json")
     found = numbers_of(strict("a.json"))
     assert found["Temperature"]["value"] == pytest.approx(315)
-    assert found["Dipole of H2O, size"]["value"] > 1
+    assert found["Dipole of H2O"]["value"] > 1
 
 
 def test_types_of_a_dump_need_elements() -> None:
@@ -229,7 +229,12 @@ def test_types_of_a_dump_need_elements() -> None:
 def test_logs_in_other_units_are_refused() -> None:
     write_dump("run.lammpstrj", "element")
     Path("log.lammps").write_text(_LOG.format(units="lj", step=1))
-    assert "units metal or real, found lj" in run("run.lammpstrj").output
+    expected = "units metal or real, found lj"
+    assert expected in run("run.lammpstrj", "--log", "log.lammps").output
+    output = succeed("run.lammpstrj")  # it may be another's
+    assert f"Without the log beside the dump: log.lammps: expected a log in {expected}" in output
+    Path("run.log").write_text(_LOG.format(units="metal", step=0.001))  # as inputs of so3md lammps have it
+    assert "With the log run.log" in succeed("run.lammpstrj", "-o", "b.html")
 
 
 # --- trajectories of others -------------------------------------------------------------------------------------------
@@ -254,7 +259,7 @@ def test_extended_xyz_keeps_its_cell() -> None:
     assert found["Peak of g(r) H-O"]["value"] == pytest.approx(0.97, abs=0.05)
     assert found["Peak of g(r) O-O"]["value"] == pytest.approx(2.8, abs=0.2)
     assert found["Density"]["value"] == pytest.approx(1.004, abs=0.001)
-    assert found["Dipole of H2O, size"]["value"] > 1
+    assert found["Dipole of H2O"]["value"] > 1
     assert "the frames have no velocities" in output
 
 

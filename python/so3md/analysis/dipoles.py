@@ -57,7 +57,7 @@ def dipole_section(trajectory: Trajectory, dipoles: Dipoles) -> Section:
     interval = evenly_spaced(trajectory)
     for name, values in dipoles.by_species.items():
         sizes = _DEBYE * np.linalg.norm(values, axis=2).mean(axis=1)
-        section.quantities.append(averaged(f"Dipole of {name}, size", "D", sizes, interval))
+        section.quantities.append(averaged(f"Dipole of {name}", "D", sizes, interval))
     x = np.arange(len(trajectory)) if trajectory.times is None else trajectory.times
     label = "Frame" if trajectory.times is None else "Time (ps)"
     parts = {axis: (x, _DEBYE * dipoles.total[:, number]) for number, axis in enumerate("xyz")}

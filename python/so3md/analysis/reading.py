@@ -63,7 +63,7 @@ class Wanted:
 def read_trajectory(source: Path, wanted: Wanted, say: Say = lambda _: None) -> Trajectory:
     """A trajectory in memory. Raises FileNotFoundError or ValueError, naming the file and what to do."""
     path, log_path, structure = _files(source, wanted)
-    columns, lammps = _read_log(log_path)
+    columns, lammps, notes = _log_of(path, log_path)
     kind = _kind(path)
     if kind == "packed":
         example = _example(path, structure)
@@ -83,12 +83,12 @@ def read_trajectory(source: Path, wanted: Wanted, say: Say = lambda _: None) -> 
     if not collected:
         raise ValueError(f"{path}: it has no frames")
     trajectory = _trajectory(source, example, collected, wanted, lammps)
-    trajectory.log = columns
+    trajectory.log, trajectory.notes = columns, notes
     return _from(trajectory, wanted.begin)
 
 
 def _files(source: Path, wanted: Wanted) -> tuple[Path, Path | None, Path | None]:
-    """The trajectory, the log and the structure."""
+    """The trajectory, the log that was given or that the run has, and the structure."""
     log, structure = wanted.log, wanted.structure
     if source.is_dir():
         path = _existing(source / trajectory_name(read_record(source)["trajectory_format"]))
@@ -96,8 +96,6 @@ def _files(source: Path, wanted: Wanted) -> tuple[Path, Path | None, Path | None
             log = source / LOG
         return path, log, structure or source / START
     path = _existing(source)
-    if log is None and _kind(path) == _DUMP and (path.parent / _LAMMPS_LOG).exists():
-        log = path.parent / _LAMMPS_LOG
     if structure is None and (path.parent / RUN).exists():
         structure = path.parent / START
     return path, log, structure
@@ -116,9 +114,21 @@ def _kind(path: Path) -> str:
         return _DUMP if file.read(14) == b"ITEM: TIMESTEP" else "ase"
 
 
-def _read_log(path: Path | None) -> tuple[dict[str, np.ndarray] | None, LammpsLog | None]:
-    if path is None:
-        return None, None
+def _log_of(path: Path, log: Path | None) -> tuple[dict[str, np.ndarray] | None, LammpsLog | None, list[str]]:
+    """The log, and lines for the reader: one that lies beside a dump may be another's, and is left out then."""
+    if log is not None:
+        return *_read_log(log), []
+    if _kind(path) == _DUMP:
+        for beside in (path.with_suffix(".log"), path.with_name(_LAMMPS_LOG)):
+            if beside.is_file():
+                try:
+                    return *_read_log(beside), [f"With the log {beside}"]
+                except ValueError as error:
+                    return None, None, [f"Without the log beside the dump: {error}"]
+    return None, None, []
+
+
+def _read_log(path: Path) -> tuple[dict[str, np.ndarray], LammpsLog | None]:
     with _existing(path).open(encoding="utf-8", errors="replace") as file:
         ours = file.readline().startswith("step,time_ps")
     if ours:

@@ -67,7 +67,7 @@ def velocity_spectrum(work: Work) -> Section:
         curves |= {element: (waves, scale * part) for element, part in parts.items()}
     section = Section("Velocity spectrum")
     peak = int(np.argmax(total))
-    section.quantities.append(Quantity("Peak of velocity spectrum", float(waves[peak]), "1/cm"))
+    section.quantities.append(Quantity("Velocity spectrum peak", float(waves[peak]), "1/cm"))
     shown = (0.0, min(_HIGHEST_SHOWN, float(waves[-1])))
     section.plots.append(Plot("Velocity spectrum", "Wave number (1/cm)", "States per 1/cm", curves, x_range=shown))
     section.notes.append(f"{_resolution(waves)} The integral is three times the number of atoms.")
@@ -84,8 +84,8 @@ def infrared_spectrum(work: Work) -> Section:
     section = Section("Infrared spectrum")
     peak = int(np.argmax(absorption))
     section.quantities += [
-        Quantity("Peak of infrared spectrum", float(waves[peak]), "1/cm"),
-        Quantity("Integral of infrared spectrum", float(absorption.sum() * waves[1]), "km/mol"),
+        Quantity("Infrared peak", float(waves[peak]), "1/cm"),
+        Quantity("Infrared integral", float(absorption.sum() * waves[1]), "km/mol"),
     ]
     shown = (0.0, min(_HIGHEST_SHOWN, float(waves[-1])))
     curve = {"absorption": (waves, absorption)}

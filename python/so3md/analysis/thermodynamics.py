@@ -50,7 +50,7 @@ def averaged(name: str, unit: str, values: np.ndarray, interval: float | None) -
         return Quantity(name, float(values[0]), unit, note="constant")
     average = block_average(values)
     time = average.correlation_time
-    note = "" if average.error is not None else "no error: too short"
+    note = "" if average.error is not None else "too short"
     return Quantity(
         name, average.mean, unit, average.error, None if time is None or interval is None else time * interval, note
     )
@@ -107,7 +107,7 @@ _NOT_IN_FRAMES = {
 
 
 def _add_drift(section: Section, columns: dict[str, np.ndarray], times: np.ndarray, trajectory: Trajectory) -> None:
-    name = "Drift of conserved energy"
+    name = "Conserved energy drift"
     if trajectory.log is None:
         section.missing[name] = "it needs a log, and there is none"
         return
@@ -120,8 +120,8 @@ def _add_drift(section: Section, columns: dict[str, np.ndarray], times: np.ndarr
         return
     found = drift(times, values)
     scale = 1e3 / len(trajectory.numbers)
-    note = "" if found.error is not None else "no error: too short"
+    note = "" if found.error is not None else "too short"
     error = None if found.error is None else found.error * scale
-    section.quantities.append(Quantity(name, found.value * scale, "meV/ps per atom", error, None, note))
+    section.quantities.append(Quantity(name, found.value * scale, "meV/ps/atom", error, None, note))
     curves = {"conserved energy": (times, values - values[0]), "straight line": (times, found.line - values[0])}
     section.plots.append(Plot(name, "Time (ps)", "Change (eV)", curves))

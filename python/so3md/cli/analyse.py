@@ -139,9 +139,9 @@ def show(report: Report, console: Console) -> None:
 
     for line in report.about:
         _say(console, line)
-    right = [Column(title, justify="right", no_wrap=True) for title in ("value", "error", "correlation, ps")]
+    right = [Column(title, justify="right", no_wrap=True) for title in ("value", "error", "corr., ps")]
     names, unit = Column("quantity", no_wrap=True), Column("unit", no_wrap=True)
-    table = Table(names, *right[:2], unit, right[2], "", box=None, pad_edge=False)
+    table = Table(names, *right[:2], unit, right[2], Column("", no_wrap=True), box=None, pad_edge=False)
     for section in report.sections:
         for quantity in section.quantities:
             value, error, time = texts_of(quantity)
