@@ -331,15 +331,33 @@ _BROWSERS = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
 CHROMIUM = next((path for path in _BROWSERS if path), None)
 
 
+#: Drags, moves without a button, zooms and goes back, and writes into the title what each has changed. Frames are
+#: timers here: without a screen a browser draws them when it likes.
+_FRAMES = "<head><script>window.requestAnimationFrame = (draw) => setTimeout(draw, 0);</script>"
+_HANDS = """<script>(async function () {
+  const canvas = document.getElementById("viewer"), seen = [canvas.toDataURL()];
+  canvas.setPointerCapture = () => {};
+  const point = (name, x, y) => canvas.dispatchEvent(new PointerEvent(name, { pointerId: 1, clientX: x, clientY: y }));
+  const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const look = async () => { await frame(); seen.push(canvas.toDataURL()); };
+  point("pointerdown", 100, 100); point("pointermove", 200, 160); point("pointerup", 200, 160); await look();
+  point("pointermove", 300, 160); await look();
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -300, cancelable: true })); await look();
+  canvas.dispatchEvent(new Event("dblclick")); await look();
+  document.title = [seen[0] !== seen[1], seen[1] === seen[2], seen[2] !== seen[3], seen[4] === seen[0]].join(" ");
+})();</script></body>"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here, in which the page would be opened")
-def test_a_browser_draws_the_structure() -> None:
+def test_a_browser_draws_the_structure_and_turns_it() -> None:
     write("water.xyz", shaken_water(3), format="extxyz")
     succeed("water.xyz", "-o", "a.html")
-    browser = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]
-    drawn = subprocess.run(
-        [*browser, f"--user-data-dir={Path.cwd() / 'profile'}", "--enable-logging=stderr", "--dump-dom",
-         Path("a.html").resolve().as_uri()],
-        capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    assert 'data-drawn="192"' in drawn.stdout
-    assert "Uncaught" not in drawn.stderr
+    page = Path("a.html").read_text()
+    Path("a.html").write_text(page.replace("<head>", _FRAMES).replace("</body>", _HANDS))
+    browser = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=9000"]
+    options = [f"--user-data-dir={Path.cwd() / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
+    address = Path("a.html").resolve().as_uri()
+    shown = subprocess.run([*browser, *options, address], capture_output=True, text=True, timeout=300, check=True)
+    assert 'data-drawn="192"' in shown.stdout
+    assert "<title>true true true true</title>" in shown.stdout
+    assert "Uncaught" not in shown.stderr
