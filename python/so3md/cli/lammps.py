@@ -45,6 +45,7 @@ from so3md.loading import load_model
 from so3md.long_range import ChargedCellWarning, chosen_lengths, tail_text
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
+from so3md.structures.hydrogen_mass import repartition
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 _ONLY_MINIMIZE = {"fmax"}
@@ -128,6 +129,8 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
     force_field = _force_field(atoms, options)
     check_long_range(force_field, atoms.pbc)
     results = _evaluate(atoms, options)
+    if isinstance(task, Settings) and task.hydrogen_mass is not None:
+        repartition(atoms, task.hydrogen_mass)
     _set_velocities(atoms, task, options["velocities"])
     if atoms.constraints:
         warnings.warn("constraints of the structure are not written: all atoms will move", stacklevel=2)

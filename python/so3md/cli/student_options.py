@@ -1,4 +1,4 @@
-"""The options of multiple time steps, which `md` and `lammps` have in common."""
+"""The options of multiple time steps and of hydrogen masses, which `md` and `lammps` have in common."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ OUTER_TIMESTEP = 2.0
 OF_STUDENT = ("student", "outer_timestep", "max_difference")
 
 student_options = adding(
+    click.option(
+        "--hmr",
+        "--hydrogen-mass",
+        "hydrogen_mass",
+        type=float,
+        help="Mass of hydrogens (u), such as 3, taken from the atoms that they are bound to.",
+    ),
     click.option(
         "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
     ),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from so3md.limits import Limits
+from so3md.structures.hydrogen_mass import HYDROGEN_MASS
 
 ENSEMBLES = ("nve", "nvt", "npt")
 THERMOSTATS = ("langevin", "csvr")
@@ -37,6 +38,7 @@ _LIMITS = {
     "taut": Limits(1e-3, 1e9, "fs"),
     "taup": Limits(1e-3, 1e9, "fs"),
     "pressure": Limits(-1e8, 1e8, "bar"),
+    "hydrogen_mass": HYDROGEN_MASS,
     "seed": Limits(0, 2.0**64, whole=True),
 }
 
@@ -56,6 +58,9 @@ class Settings:
     a step of the run, which the intervals and the log count, is an outer one, a whole number of them. Not with "npt".
     The run is stopped where the forces of an atom by student and teacher differ by more than max_difference (eV/A;
     None: by what the student's file says, see docs/multiple_time_steps.md).
+
+    hydrogen_mass (u): that of hydrogens, at the expense of the heavier atoms that they are bound to
+    (`so3md.structures.hydrogen_mass.repartition`); None leaves masses as they are.
 
     Raises ValueError for settings that are out of range or do not go together.
 
@@ -81,6 +86,7 @@ class Settings:
     max_temperature: float | None = None
     outer_timestep: float | None = None
     max_difference: float | None = None
+    hydrogen_mass: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("ensemble", self.ensemble, ENSEMBLES)

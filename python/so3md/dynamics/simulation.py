@@ -29,6 +29,7 @@ from so3md.dynamics.trajectories import WITHOUT_ELEMENTS, check_format, open_tra
 from so3md.parallel import team_of
 from so3md.present import present
 from so3md.run_directory import DirectoryLock, refuse_other_run, replace_file
+from so3md.structures.hydrogen_mass import repartition
 
 VELOCITIES = ("auto", "file", "draw")
 #: Columns in which other programs write velocities, in units of their own; ASE reads momenta.
@@ -118,7 +119,8 @@ class Simulation:
 
         velocities: "file" keeps those of atoms, "draw" draws them from the Maxwell-Boltzmann distribution, "auto" does
         the first where there are some. Unless Langevin dynamics is to change it, the total momentum is made zero, which
-        is a change of the frame of reference. trajectory_format: one of `trajectories.FORMATS`. notes are kept in
+        is a change of the frame of reference. hydrogen_mass of the settings changes the masses of atoms, and of the
+        files. trajectory_format: one of `trajectories.FORMATS`. notes are kept in
         run.json under "notes". student: the calculator of the inner steps, where the settings have an outer_timestep.
         Writes the first row and frame, so that an output that cannot be written is noticed before the first step.
         Raises FileExistsError for a directory that has files (unless overwrite, which replaces those of a run),
@@ -131,6 +133,8 @@ class Simulation:
         columns = {"velocities": write_velocities, "forces": write_forces}
         check_format(trajectory_format, columns)
         contents = record.new_record(atoms, settings, trajectory_format, columns, notes or {}, student)
+        if settings.hydrogen_mass is not None:
+            repartition(atoms, settings.hydrogen_mass)
         set_velocities(atoms, settings, velocities, rng)
         ensembles.warn_of_constraints(atoms)
         # What cannot be run is refused while no file is there yet.
