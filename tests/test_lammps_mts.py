@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.io import write
+from ase.io import read, write
 from lammps_comparison import waters
 from lammps_runs import needs_lammps, run
 from lammps_tools import Job, failure
@@ -18,7 +18,8 @@ from toy_models import write_toy_model
 
 from so3md import So3kratesCalculator
 from so3md.dynamics import RespaVerlet
-from so3md.student import ForceLimits
+from so3md.model_file import ModelFile
+from so3md.student import REPORT, ForceLimits
 
 pytestmark = needs_lammps
 
@@ -115,13 +116,52 @@ def test_kspace_is_refused_where_it_would_not_be_scaled(tmp_path: Path, models: 
     assert "coulomb kspace does not work with hybrid/scaled" in failure(job)
 
 
+def report_errors(student: str, largest: float, rms: float) -> None:
+    """Write into the file of a student what distillation would have found (eV/A)."""
+    model = ModelFile.read(student)
+    model.provenance[REPORT] = {"errors": {"force_largest": largest, "force_rms": rms}}
+    model.write(student)
+
+
+def test_the_input_stops_where_the_student_is_wrong_by_three_times_its_errors(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("water.xyz", waters(2, 2, 1))
+    atoms = read("water.xyz")
+    forces = []
+    for path, options in zip(models, ({"lr_cutoff": 6.0}, {}), strict=True):
+        atoms.calc = So3kratesCalculator(path, precision="double", threads=1, **options)
+        forces.append(atoms.get_forces())
+    apart = np.linalg.norm(forces[0] - forces[1], axis=1)
+    largest, rms = float(apart.max()), float(np.sqrt(np.square(apart).mean()))
+    multiple = ("--mts", "--student", "student.safetensors", "--timestep", "1e-4", "--outer-timestep", "4e-4")
+    arguments = ("lammps", "water.xyz", "--model", "teacher.safetensors", "--lr-cutoff", "6", *multiple)
+    for directory, reported, stopped_by in (
+        ("good", (0.5, 0.5), None),
+        ("wrong", (0.3, 0.5), "student_fails"),
+        ("wrong-on-average", (0.5, 0.3), "student_fails_rms"),
+    ):
+        report_errors("student.safetensors", reported[0] * largest, reported[1] * rms)
+        succeed(*arguments, "--precision", "double", "--max-temperature", "1e8", "-o", directory)
+        Path(directory, "check.lammps").write_text(
+            "variable steps index 0\ninclude in.lammps\n"
+            'print "APART $(c_most_apart:%.17g) $(v_rms_apart:%.17g)"\nrun 1\n'
+        )
+        result = run(["lmp", "-in", "check.lammps"], tmp_path / directory)
+        found = re.search(r"^APART (\S+) (\S+)$", result.stdout, re.MULTILINE).groups()
+        assert [float(number) for number in found] == pytest.approx([largest, rms], rel=1e-9)
+        halted = re.findall(r"condition for fix-id (\S+) met on step 1", result.stdout)
+        assert (halted[:1], result.returncode == 0) == ([stopped_by] if stopped_by else [], stopped_by is None)
+
+
 def test_the_command_writes_an_input_that_runs(
     tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write("water.xyz", waters(2, 2, 1))
     multiple = ("--mts", "--student", "student.safetensors", "--timestep", "0.05", "--outer-timestep", "0.2")
-    wild = ("--max-temperature", "1e8")  # as random models are
+    wild = ("--max-temperature", "1e8", "--max-difference", "1e8")  # as random models are
     arguments = ("lammps", "water.xyz", "--model", "teacher.safetensors", "--lr-cutoff", "6", *multiple, *wild)
     for thermostat in ("langevin", "csvr"):
         output = succeed(*arguments, "--thermostat", thermostat, "--steps", "10", "-o", thermostat)

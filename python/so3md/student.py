@@ -31,6 +31,11 @@ class ForceLimits:
     rms: float = math.inf
     reason: str = "the limit for a student without a report of its errors"
 
+    @classmethod
+    def given(cls, max_difference: float) -> ForceLimits:
+        """A limit for the largest that the user gave."""
+        return cls(max_difference, reason="max_difference")
+
 
 def report_of(model: str) -> dict[str, Any] | None:
     """What `so3md distill` wrote into a model file, by path or name; None for other models."""
@@ -41,6 +46,11 @@ def report_of(model: str) -> dict[str, Any] | None:
 def limits_of(student: Calculator) -> ForceLimits:
     """The limits for a student: from the report in its model file, if it has one."""
     model = getattr(student, "parameters", {}).get("model") if getattr(student, "name", "") == "so3krates" else None
+    return limits_of_model(model)
+
+
+def limits_of_model(model: str | None) -> ForceLimits:
+    """The limits for a student by path or name; None: one that is no model file."""
     report = report_of(model) if model is not None else None
     try:
         errors = (report or {})["errors"]

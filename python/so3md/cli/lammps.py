@@ -46,6 +46,7 @@ from so3md.long_range import ChargedCellWarning, chosen_lengths, tail_text
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
 from so3md.structures.hydrogen_mass import repartition
+from so3md.student import ForceLimits, limits_of_model
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 _ONLY_MINIMIZE = {"fmax"}
@@ -203,7 +204,12 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         dispersion_tail=options["dispersion_tail"],
         electric_field=checked_field(options["electric_field"]),
         student=student,
+        student_limits=_student_limits(student, options["max_difference"]),
     )
+
+
+def _student_limits(student: str | None, max_difference: float | None) -> ForceLimits:
+    return limits_of_model(student) if max_difference is None else ForceLimits.given(max_difference)
 
 
 def _require_elements(atoms: Atoms, elements: Sequence[int], what: str) -> None:

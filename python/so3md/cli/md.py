@@ -79,11 +79,6 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option(
     "--max-temperature", type=float, help="Give up above it (K). Default: 10 times the target, at least 3000."
 )
-@click.option(
-    "--max-difference",
-    type=float,
-    help="Of --mts: give up where student and model differ by more on one atom (eV/A). Default: by the student's file.",
-)
 @click.option("--log-interval", type=int, help="In steps. Default: 10.")
 @click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
 @click.option("--checkpoint-interval", type=int, help="In steps. Default: 1000.")

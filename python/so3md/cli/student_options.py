@@ -26,6 +26,12 @@ student_options = adding(
     ),
     click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {OUTER_TIMESTEP:g}."),
     click.option("--student", help="Of --mts: a cheap model like that of --model; so3md distill makes one."),
+    click.option(
+        "--max-difference",
+        type=float,
+        help="Of --mts: give up where student and model differ by more on one atom (eV/A). "
+        "Default: by the student's file.",
+    ),
 )
 
 

@@ -164,7 +164,7 @@ def _student_arguments(settings: Settings, student: Calculator | None) -> dict[s
         return {}
     limits = None
     if settings.max_difference is not None:
-        limits = ForceLimits(settings.max_difference, reason="max_difference")
+        limits = ForceLimits.given(settings.max_difference)
     return {"student": student, "substeps": settings.substeps, "limits": limits}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from so3md.lammps_input.structure import LammpsStructure
 from so3md.lammps_input.text import comment, word
 from so3md.limits import Limits
 from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
+from so3md.student import ForceLimits
 
 #: Names of the two files.
 INPUT, DATA = "in.lammps", "data.lammps"
@@ -69,7 +71,7 @@ class ForceField:
     (1/Angstrom, one over the length over which the model smears charges) and the relative accuracy of the forces that
     PPPM aims at.
     electric_field: in V/Angstrom, in the frame of the original structure. student: the model of the inner steps, where
-    the settings have an outer_timestep.
+    the settings have an outer_timestep; student_limits: how far its forces and the model's may be apart.
     """
 
     model: str
@@ -88,6 +90,7 @@ class ForceField:
     dispersion_tail: bool = False
     electric_field: Sequence[float] | None = None
     student: str | None = None
+    student_limits: ForceLimits = ForceLimits()
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def script(
         _variables(task, units, steps),
         _structure(structure, task, units, atom_style, cell),
         _force_field(structure, force_field),
-        _dynamics(structure, task, units, cell) if isinstance(task, Settings) else _minimization(task),
+        _dynamics(structure, force_field, task, units, cell) if isinstance(task, Settings) else _minimization(task),
         _output(structure, task, atom_style),
         _run(task, units),
     ]
@@ -356,12 +359,15 @@ def _lengths(force_field: ForceField) -> dict[str, str]:
     }
 
 
-def _dynamics(structure: LammpsStructure, task: Settings, units: str, cell: str) -> list[str]:
+def _dynamics(
+    structure: LammpsStructure, force_field: ForceField, task: Settings, units: str, cell: str
+) -> list[str]:
     lines = ["# --- dynamics", "timestep        ${timestep}"]
     if task.outer_timestep is not None:
         lines += [
             "# The student at the inner level, the model minus the student at the outer one, whose step it is",
             f"run_style       respa 2 {task.substeps} hybrid 1 2 2",
+            *_student_guard(force_field.student_limits, units),
         ]
     if not structure.has_velocities and len(structure.atoms) > 1:  # of one atom, LAMMPS would take off all of it
         create = "velocity all create ${temperature} ${seed} mom yes rot no dist gaussian"
@@ -369,6 +375,26 @@ def _dynamics(structure: LammpsStructure, task: Settings, units: str, cell: str)
             create = "velocity all set 0 0 0"
         lines.append(f"""if "!{_GOES_ON}" then "{create}\"""")
     return lines + _ensemble(task, units, cell)
+
+
+def _student_guard(limits: ForceLimits, units: str) -> list[str]:
+    """Stop where forces of student and model are apart: those of the outer level, before any fix has added to them."""
+    per_ev = UNITS[units].per_ev
+    lines = [
+        f"# Stop where the student is wrong: {limits.reason}",
+        "fix             apart all store/force",
+        'variable        apart atom "sqrt(f_apart[1]^2+f_apart[2]^2+f_apart[3]^2)"',
+        "compute         most_apart all reduce max v_apart",
+        "variable        most_apart equal c_most_apart",
+        f"fix             student_fails all halt 1 v_most_apart > {_number(limits.largest * per_ev)} error hard",
+    ]
+    if math.isfinite(limits.rms):
+        lines += [
+            "compute         rms_apart all reduce avesq v_apart",
+            'variable        rms_apart equal "sqrt(c_rms_apart)"',
+            f"fix             student_fails_rms all halt 1 v_rms_apart > {_number(limits.rms * per_ev)} error hard",
+        ]
+    return lines
 
 
 def _ensemble(task: Settings, units: str, cell: str) -> list[str]:
