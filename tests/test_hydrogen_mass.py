@@ -48,7 +48,7 @@ def test_the_nearest_heavy_atom_pays_through_the_boundary_of_the_cell_too() -> N
 def test_hydrogens_without_a_heavy_atom_are_named_and_left() -> None:
     atoms = molecule("H2") + Atoms("H", [(0, 0, 5)])
     atoms += Atoms("OH", [(5, 0, 0), (5, 0, 0.97)])
-    with pytest.warns(UserWarning, match=r"atom 0 \(H\), atom 1 \(H\), atom 2 \(H\), without a heavier atom .* keep 1.00"):
+    with pytest.warns(UserWarning, match=r"atom 0 \(H\), atom 1 \(H\), atom 2 \(H\), without .* keep 1.00"):
         repartition(atoms, 3.0)
     np.testing.assert_allclose(atoms.get_masses(), [H, H, H, O - (3 - H), 3])
 
@@ -63,7 +63,7 @@ def test_each_atom_keeps_its_kinetic_energy() -> None:
 
 def test_what_makes_no_sense_is_refused_and_changes_nothing() -> None:
     methane, heavy = molecule("CH4"), molecule("H2O")
-    with pytest.raises(ValueError, match=r"atom 0 \(C\) with 4 hydrogens would be left with 0.043 u; .* at most 3.21 u"):
+    with pytest.raises(ValueError, match=r"atom 0 \(C\) with 4 hydrogens would be left .* 0.043 u; .* most 3.21 u"):
         repartition(methane, 4.0)
     np.testing.assert_array_equal(methane.get_masses(), atomic_masses[methane.numbers])
     repartition(methane, 3.2)
@@ -76,7 +76,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing() -> None:
     repartition(elsewhere, 3.0)  # an isotope that has no part in it
     assert elsewhere.get_masses()[3] == 13.003
     for mass in (0.5, 5.0, float("nan")):
-        with pytest.raises(ValueError, match="hydrogen_mass .*: expected a positive number from 1.008 to 4 u"):
+        with pytest.raises(ValueError, match=r"hydrogen_mass .*: expected a positive number from 1.008 to 4 u"):
             repartition(molecule("H2O"), mass)
 
 
@@ -99,7 +99,8 @@ def test_runs_record_and_keep_it(heavy_run: Path) -> None:
     succeed("md", "ethanol.xyz", "--hydrogen-mass", "3", *RUN, "--steps", "20", "-o", "whole")
     finals = [Path(name, "final.xyz").read_text() for name in ("run", "whole")]
     assert len(read("run/trajectory.xyz", ":")) == 5
-    np.testing.assert_allclose(*[read(f"{name}/final.xyz").positions for name in ("run", "whole")], atol=EXACT.component)
+    positions = [read(f"{name}/final.xyz").positions for name in ("run", "whole")]
+    np.testing.assert_allclose(*positions, atol=EXACT.component)
     assert [text.count("masses") for text in finals] == [1, 1]
     assert "hydrogen_mass" in fail("md", "--resume", "run", "--hmr", "2", "--steps", "1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import parallel_runs
@@ -10,6 +11,7 @@ import pytest
 import tolerances
 from ase import Atoms, units
 from ase.build import molecule
+from ase.calculators.calculator import Calculator, all_changes
 from ase.constraints import FixAtoms, FixBondLengths
 from ase.io import read, write
 from ase.md.bussi import Bussi
@@ -25,21 +27,43 @@ from so3md.dynamics import (
     BlowUpError,
     RespaBussi,
     RespaLangevin,
+    RespaNPT,
     RespaVerlet,
     Settings,
     Simulation,
     StudentError,
 )
+from so3md.dynamics.ensembles import BAR
 from so3md.run_directory import CheckpointError
 from so3md.student import ForceLimits
 
 STEP = 8 * units.fs  # of soft spheres, whose fastest motion takes some 500 fs
-KINDS = {"nve": {"ensemble": "nve"}, "langevin": {"friction": 20.0}, "csvr": {"thermostat": "csvr", "taut": 40.0}}
+KINDS = {
+    "nve": {"ensemble": "nve"},
+    "langevin": {"friction": 20.0},
+    "csvr": {"thermostat": "csvr", "taut": 40.0},
+    "npt": {"ensemble": "npt", "taut": 40.0, "taup": 300.0, "pressure": 2000.0},
+}
 
 
 def another(strength: float = 0.05, width: float = 1.2) -> SoftSpheres:
     """A student for soft spheres; by default the teacher itself once more."""
     return SoftSpheres(strength=strength, width=width)
+
+
+class VolumeSpring(Calculator):
+    """No forces, and an energy of the volume alone, stiffness / 2 (V - volume)^2."""
+
+    name = "volumespring"
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+    default_parameters: ClassVar[dict[str, float]] = {"stiffness": 3.5e-5, "volume": 200.0}  # eV/A^6, A^3
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        stretch = atoms.get_volume() - self.parameters["volume"]
+        stiffness = self.parameters["stiffness"]
+        stress = np.array([1, 1, 1, 0, 0, 0]) * stiffness * stretch
+        self.results = {"energy": stiffness / 2 * stretch**2, "forces": np.zeros((len(atoms), 3)), "stress": stress}
 
 
 def moving() -> Atoms:
@@ -141,7 +165,7 @@ def test_fixed_atoms_stay_and_bonds_keep_their_lengths():
 
 
 @pytest.mark.filterwarnings("ignore::so3md.dynamics.odd_states.OddStateWarning")
-@pytest.mark.parametrize("kind", ["langevin", "csvr"])
+@pytest.mark.parametrize("kind", ["langevin", "csvr", "npt"])
 def test_the_kinetic_energy_is_that_of_the_canonical_ensemble(kind: str, tmp_path: Path):
     atoms, masses = moving(), np.array([4, 20, 40, 84])
     atoms.set_masses(masses)
@@ -158,8 +182,81 @@ def test_the_kinetic_energy_is_that_of_the_canonical_ensemble(kind: str, tmp_pat
     assert log["kinetic_eV"].var() == pytest.approx(free / 2 * thermal**2, rel=4 * SAMPLING)
     if kind == "langevin":  # rescaling leaves it to rare collisions to give each atom its part
         assert np.mean(of_atoms, axis=0) == pytest.approx(3 * thermal * np.ones(4), rel=2 * SAMPLING)
+    elif kind == "npt":
+        assert log["volume_A3"].std() > 0.01 * log["volume_A3"].mean()
+        assert np.isnan(log["conserved_eV"]).all()
     else:
         assert np.std(log["conserved_eV"]) < 0.2 * np.std(log["total_eV"])
+
+
+def gas_in_a_spring(number: int, temperature: float) -> Atoms:
+    """Atoms without forces at a temperature (K), in a volume that is held by a spring."""
+    rng = np.random.default_rng(7)
+    atoms = Atoms(f"Ar{number}", cell=[5.3] * 3, pbc=True, scaled_positions=rng.random((number, 3)))
+    atoms.calc = VolumeSpring()
+    atoms.set_momenta(rng.standard_normal((number, 3)) * np.sqrt(units.kB * temperature * atoms.get_masses())[:, None])
+    atoms.set_momenta(atoms.get_momenta() - atoms.get_momenta().mean(axis=0))
+    return atoms
+
+
+def barostat(atoms: Atoms, student: Calculator, pressure: float, taup: float) -> RespaNPT:
+    """One for 100 K; pressure in bar, taup in fs."""
+    rng = np.random.default_rng(8)
+    driver = RespaNPT(
+        atoms, STEP, 100, 40 * units.fs, student, 1, pressure * BAR, taup * units.fs, limits=ForceLimits(10), rng=rng
+    )
+    driver.ndof = 3 * len(atoms) - 3
+    driver.target_kinetic_energy = driver.ndof / 2 * units.kB * 100
+    return driver
+
+
+def test_volumes_have_the_distribution_of_constant_pressure():
+    """With the centre of mass at rest, V^(N - 1) exp(-(U + P V) / kT)."""
+    number, pressure, thermal = 8, 2000.0, units.kB * 100
+    atoms = gas_in_a_spring(number, 100)
+    driver = barostat(atoms, VolumeSpring(stiffness=0.0), pressure, 100)
+    volumes, kinetic = [], []
+    for _ in range(4000):
+        driver.step()
+        volumes.append(atoms.get_volume())
+        kinetic.append(atoms.get_kinetic_energy())
+    grid = np.linspace(10, 400, 4000)
+    spring = atoms.calc.parameters
+    energy = spring["stiffness"] / 2 * (grid - spring["volume"]) ** 2 + pressure * BAR * grid
+    weight = grid ** (number - 1) * np.exp(-(energy - energy.min()) / thermal)
+    mean = np.average(grid, weights=weight)
+    deviation = np.sqrt(np.average((grid - mean) ** 2, weights=weight))
+    assert np.mean(volumes) == pytest.approx(mean, abs=SAMPLING * 5 * deviation)  # four standard errors
+    assert np.std(volumes) == pytest.approx(deviation, rel=3 * SAMPLING)
+    assert np.mean(kinetic) == pytest.approx(driver.target_kinetic_energy, rel=SAMPLING)
+
+
+def test_without_noise_the_volume_follows_the_pressure_of_the_teacher():
+    class Quiet:
+        def standard_normal(self) -> float:
+            return 0.0
+
+    atoms = moving()
+    driver = barostat(atoms, another(0.1), 100.0, 300)
+    driver.rng = Quiet()
+    stress = atoms.get_stress(include_ideal_gas=True)
+    expected = 4.6e-5 * (-stress[:3].mean() / BAR - 100.0) * 8 / 300
+    assert driver._change_of_volume() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_cell_keeps_its_shape_and_molecules_their_places_in_it():
+    atoms = moving()
+    shape, places = atoms.cell.array / np.cbrt(atoms.get_volume()), atoms.get_scaled_positions(wrap=False)
+    driver = barostat(atoms, another(0.1), 0.0, 50)
+    momenta = atoms.get_momenta()
+    driver._rescale_cell(0.03)
+    assert atoms.get_volume() == pytest.approx(5.3**3 * np.exp(0.03))
+    np.testing.assert_allclose(atoms.cell.array / np.cbrt(atoms.get_volume()), shape, atol=1e-14)
+    np.testing.assert_allclose(atoms.get_scaled_positions(wrap=False), places, atol=1e-14)
+    np.testing.assert_allclose(atoms.get_momenta(), momenta * np.exp(-0.01))
+    driver.taup = 1e-6
+    with pytest.raises(ValueError, match=r"the barostat would change the volume by .* % in one step; relax the cell"):
+        driver.run(1)
 
 
 # --- runs in directories --------------------------------------------------------------------------------------------
@@ -175,7 +272,7 @@ def test_a_resumed_run_goes_on_to_the_bit(kind: str, tmp_path: Path, toy_model):
         return So3kratesCalculator(threads=1), So3kratesCalculator(student, threads=1)
 
     for name, parts in (("whole", [10]), ("parts", [5, 5])):
-        atoms = molecule("CH3CH2OH")
+        atoms = molecule("CH3CH2OH", cell=[8, 8, 8], pbc=kind == "npt")
         atoms.calc, other = calculators()
         with Simulation.start(atoms, settings, tmp_path / name, student=other) as run:
             run.run(parts[0])
@@ -223,7 +320,7 @@ def test_a_student_that_does_not_know_the_structure_is_refused_before_there_is_a
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"ensemble": "npt"}, "npt has no multiple time steps; take npt with a single time step"),
+        ({"ensemble": "npt", "taup": 1.0}, "taup 1 fs: expected at least a time step, 2 fs"),
         (
             {"outer_timestep": 3.3},
             r"outer_timestep 3.3 fs: expected a whole number of inner steps of 0.5 fs, found 6.6",
@@ -288,7 +385,7 @@ def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
 
     assert "--student is for multiple time steps: give --mts as well" in fail(*without("--mts"), code=2)
     assert "--mts needs --student FILE" in fail(*without("--student"), code=2)
-    assert "npt has no multiple time steps" in fail(*ethanol, "--ensemble", "npt")
+    assert "npt: the structure must be periodic" in fail(*ethanol, "--ensemble", "npt")
     assert "differ by" in fail(*without("--max-difference"), "--max-difference", "0.01")
     assert "model 'nobody' is neither a file nor a name" in fail(*ethanol, "--student", "nobody")
     succeed(*without("--mts", "--student", "--outer-timestep", "--max-difference"), "--steps", "1")

@@ -18,7 +18,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.parallel import DummyMPI
 
 from so3md.dynamics.degrees_of_freedom import conserved_directions, free_directions, refuse_unfit_constraints
-from so3md.dynamics.respa import RespaBussi, RespaLangevin, RespaVerlet
+from so3md.dynamics.respa import RespaBussi, RespaLangevin, RespaNPT, RespaVerlet
 from so3md.dynamics.settings import Settings
 from so3md.present import present
 from so3md.student import ForceLimits
@@ -138,16 +138,20 @@ def _integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator, stud
             return RespaLangevin(atoms, timestep, settings.temperature, friction, rng=rng, **of_student)
         return Langevin(atoms, timestep, temperature_K=settings.temperature, friction=friction, fixcm=False, rng=rng)
     if settings.kind == "nvt-csvr":
-        return _velocity_rescaling(atoms, settings, rng, of_student)
+        return _velocity_rescaling(RespaBussi if of_student else Bussi, atoms, settings, rng, of_student)
     if not atoms.pbc.all():
         raise ValueError(f"npt: the structure must be periodic in all directions, found pbc = {atoms.pbc.tolist()}")
     if atoms.constraints:
         raise ValueError("npt: structures with constraints are not supported; remove them or use nvt")
+    pressure = present(settings.pressure) * BAR
+    if of_student:
+        of_cell = {"pressure_au": pressure, "taup": present(settings.taup) * units.fs}
+        return _velocity_rescaling(RespaNPT, atoms, settings, rng, of_student | of_cell)
     return MomentumConservingNPT(
         atoms,
         timestep,
         temperature_K=settings.temperature,
-        pressure_au=present(settings.pressure) * BAR,
+        pressure_au=pressure,
         tdamp=present(settings.taut) * units.fs,
         pdamp=present(settings.taup) * units.fs,
     )
@@ -169,27 +173,28 @@ def _student_arguments(settings: Settings, student: Calculator | None) -> dict[s
 
 
 def _velocity_rescaling(
-    atoms: Atoms, settings: Settings, rng: np.random.Generator, of_student: dict[str, Any]
+    kind: type[Bussi], atoms: Atoms, settings: Settings, rng: np.random.Generator, others: dict[str, Any]
 ) -> Bussi:
     if atoms.get_kinetic_energy() == 0:
-        raise ValueError("nvt-csvr: all velocities are zero, which rescaling cannot change; draw them or use langevin")
+        raise ValueError(
+            f"{settings.kind}: all velocities are zero, which rescaling cannot change; draw them or use langevin"
+        )
     temperature = settings.temperature
     taut = present(settings.taut) * units.fs
-    timestep = settings.step_length * units.fs
-    kind = RespaBussi if of_student else Bussi
-    driver = kind(atoms, timestep, temperature, taut=taut, rng=rng, **of_student)
+    driver = kind(atoms, settings.step_length * units.fs, temperature, taut=taut, rng=rng, **others)
     driver.ndof = degrees_of_freedom(atoms, settings)  # ASE would count the centre of mass, which rests
     driver.target_kinetic_energy = 0.5 * units.kB * temperature * driver.ndof
     return driver
 
 
 def conserved_energy(driver: MolecularDynamics) -> float | None:
-    """The energy (eV) that exact integration would conserve; None for Langevin dynamics, which has none in ASE."""
+    """The energy (eV) that exact integration would conserve; None for Langevin dynamics, which has none in ASE, and
+    for the stochastic barostat, which would need another evaluation for it."""
     if isinstance(driver, MomentumConservingNPT):
         return driver.get_conserved_energy()
-    if isinstance(driver, Bussi):
+    if isinstance(driver, Bussi) and not isinstance(driver, RespaNPT):
         return driver.atoms.get_total_energy() - driver.transferred_energy
-    return None if isinstance(driver, Langevin | RespaLangevin) else driver.atoms.get_total_energy()
+    return None if isinstance(driver, Langevin | RespaLangevin | RespaNPT) else driver.atoms.get_total_energy()
 
 
 # --- state ----------------------------------------------------------------------------------------------------------

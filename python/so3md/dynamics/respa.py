@@ -28,6 +28,9 @@ from so3md.structure_checks import atom_name
 from so3md.structures.constraints import fixed_directions
 from so3md.student import ForceLimits, limits_of
 
+#: Of liquid water, 4.6e-5 per bar, in A^3/eV.
+WATER_COMPRESSIBILITY = 4.6e-5 / (1e5 * units.Pascal)
+
 
 class StudentError(ValueError):
     """Student and teacher differ by more than can be integrated: the student does not know such structures."""
@@ -170,6 +173,70 @@ class RespaBussi(MultipleTimeSteps, Bussi):
         """Move by one outer step."""
         self.scale_velocities()
         self._outer_step(self._verlet_steps)
+
+
+class RespaNPT(RespaBussi):
+    """Multiple time steps at constant pressure, for ASE: `RespaBussi`, and a cell that changes its size.
+
+    It does so by stochastic cell rescaling (Bernetti and Bussi 2020), once for each outer step. pressure_au in eV/A^3;
+    taup, in ASE's unit of time: the time constant of the volume of a substance with this compressibility (A^3/eV).
+    The structure is periodic and has no constraints.
+
+    The pressure is that of the teacher before the step, and the cell changes after the first kick. So there is still
+    one evaluation of the teacher for each outer step (docs/theory.md, section 12).
+
+    Raises ValueError for a change of the volume by more than a fifth in one step.
+    """
+
+    #: Of the logarithm of the volume in one step: beyond it, the stochastic equation is not integrated.
+    LARGEST_CHANGE = 0.2
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        timestep: float,
+        temperature_K: float,
+        taut: float,
+        student: Calculator,
+        substeps: int,
+        pressure_au: float,
+        taup: float,
+        compressibility: float = WATER_COMPRESSIBILITY,
+        limits: ForceLimits | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(atoms, timestep, temperature_K, taut, student, substeps, limits, **kwargs)
+        self.pressure, self.compressibility, self.taup = pressure_au, compressibility, taup
+
+    def step(self, forces: None = None) -> None:  # as of RespaBussi
+        """Move by one outer step."""
+        self.scale_velocities()
+        change = self._change_of_volume()
+        self._kick()
+        self._rescale_cell(change)
+        with self._by_student():
+            self._verlet_steps()
+        self._kick()
+
+    def _change_of_volume(self) -> float:
+        """The next change of the logarithm of the volume."""
+        atoms = self.atoms
+        volume = atoms.get_volume()
+        internal = -atoms.get_stress()[:3].mean() + 2 * atoms.get_kinetic_energy() / (3 * volume)
+        mobility = self.compressibility * self.dt / self.taup
+        width = math.sqrt(2 * self.temp * mobility / volume)  # temp is an energy
+        change = mobility * (internal - self.pressure) + width * self.rng.standard_normal()
+        if not abs(change) <= self.LARGEST_CHANGE:
+            raise ValueError(
+                f"the barostat would change the volume by {100 * change:.3g} % in one step; relax the cell first, or "
+                "take a longer taup"
+            )
+        return change
+
+    def _rescale_cell(self, change: float) -> None:
+        stretch = math.exp(change / 3)
+        self.atoms.set_cell(self.atoms.cell * stretch, scale_atoms=True)
+        self.atoms.set_momenta(self.atoms.get_momenta() / stretch)
 
 
 class RespaLangevin(MultipleTimeSteps, MolecularDynamics):

@@ -55,7 +55,8 @@ class Settings:
     whichever is higher).
 
     outer_timestep (fs): multiple time steps, in which the run has a student: timestep is that of the student then, and
-    a step of the run, which the intervals and the log count, is an outer one, a whole number of them. Not with "npt".
+    a step of the run, which the intervals and the log count, is an outer one, a whole number of them. "npt" has
+    stochastic velocity and cell rescaling there (Bernetti and Bussi 2020), once in an outer step.
     The run is stopped where the forces of an atom by student and teacher differ by more than max_difference (eV/A;
     None: by what the student's file says, see docs/multiple_time_steps.md).
 
@@ -156,9 +157,9 @@ class Settings:
                 f"{self.timestep:g} fs"
             )
         for name in ("taut", "taup") if self.ensemble == "npt" else ():
-            if getattr(self, name) < self.timestep:
+            if getattr(self, name) < self.step_length:
                 raise ValueError(
-                    f"{name} {getattr(self, name):g} fs: expected at least a time step, {self.timestep:g} fs"
+                    f"{name} {getattr(self, name):g} fs: expected at least a time step, {self.step_length:g} fs"
                 )
 
     def _check_outer_timestep(self) -> None:
@@ -166,11 +167,6 @@ class Settings:
             if self.max_difference is not None:
                 raise ValueError(f"max_difference {self.max_difference:g} eV/A: a single time step has no student")
             return
-        if self.ensemble == "npt":
-            raise ValueError(
-                "outer_timestep: npt has no multiple time steps; take npt with a single time step, or find the volume "
-                "so and go on with nvt in multiple time steps"
-            )
         ratio = self.outer_timestep / self.timestep
         if round(ratio) < 1 or abs(ratio - round(ratio)) > _WHOLE * ratio:
             raise ValueError(

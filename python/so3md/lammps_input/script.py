@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -90,7 +90,7 @@ class ForceField:
     dispersion_tail: bool = False
     electric_field: Sequence[float] | None = None
     student: str | None = None
-    student_limits: ForceLimits = ForceLimits()
+    student_limits: ForceLimits = field(default_factory=ForceLimits)
 
 
 @dataclass(frozen=True)
@@ -359,9 +359,7 @@ def _lengths(force_field: ForceField) -> dict[str, str]:
     }
 
 
-def _dynamics(
-    structure: LammpsStructure, force_field: ForceField, task: Settings, units: str, cell: str
-) -> list[str]:
+def _dynamics(structure: LammpsStructure, force_field: ForceField, task: Settings, units: str, cell: str) -> list[str]:
     lines = ["# --- dynamics", "timestep        ${timestep}"]
     if task.outer_timestep is not None:
         lines += [
