@@ -6,7 +6,8 @@
 Water from the package, brought to 300 K. Speed: turns of the single step (0.5 fs) and of every pair of an inner and an
 outer step, interleaved, in NVE; ratios are taken turn by turn, so that what else the machine does affects both. Drift:
 from the same start, each moves freely, and a line through the teacher's energy has the slope that is reported, with a
-standard error from ten blocks. Written to results/mts.json.
+standard error from ten blocks. Written to results/mts.json, and the drift over outer steps is drawn beside it.
+`mts_averages.py` compares averages.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from machine import describe_machine
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from nve_drift import TEMPERATURE, drift, run_ase
 
 from so3md import So3kratesCalculator
 from so3md.distillation import Distillation, Plan
 from so3md.dynamics import RespaVerlet, Settings, StudentError
 from so3md.structures import read_structure
+from so3md.structures.hydrogen_mass import repartition
 from so3md.student import report_of
 
 RESULT = Path(__file__).parent / "results" / "mts.json"
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--inner", type=float, nargs="+", default=[0.5, 1.0], help="fs")
     parser.add_argument("--outer", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], help="fs")
+    parser.add_argument("--hydrogen-mass", type=float, help="u, for all; default: natural masses")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--femtoseconds", type=float, default=24.0, help="of a turn; a multiple of all outer steps")
     parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
@@ -55,6 +60,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         options.student = options.student or distil(Path(directory), options.threads)
         atoms = read_structure("water", supercell=options.supercell)
+        if options.hydrogen_mass is not None:
+            repartition(atoms, options.hydrogen_mass)
         atoms.calc = So3kratesCalculator(threads=options.threads)
         thermostat = Settings(thermostat="csvr", temperature=TEMPERATURE, seed=1)
         run_ase(atoms, thermostat, options.equilibration, Path(directory, "nvt"))
@@ -66,6 +73,7 @@ def main() -> None:
         result = {
             "system": f"{atoms.get_chemical_formula()}, {len(atoms)} atoms",
             "student": report_of(str(options.student)),
+            "hydrogen_mass_u": options.hydrogen_mass,
             "threads": options.threads,
             "turns": options.turns,
             "length_of_drift_ps": options.picoseconds,
@@ -79,6 +87,25 @@ def main() -> None:
         }
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
+    if options.picoseconds:
+        draw(result["steps"], options.output.with_suffix(".png"))
+
+
+def draw(steps: list[dict[str, Any]], path: Path) -> None:
+    """The drift over outer steps, a line for each inner one; those that stopped have no point."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    name = "drift_kT_per_ns_per_degree_of_freedom"
+    for inner in sorted({step["inner_fs"] for step in steps}):
+        own = [step for step in steps if step["inner_fs"] == inner and name in step]
+        errors = [step["drift_standard_error_kT_per_ns_per_degree_of_freedom"] for step in own]
+        outer, drifts = [step["outer_fs"] for step in own], [step[name] for step in own]
+        axis.errorbar(outer, drifts, errors, marker="o", label=f"inner step {inner:g} fs")
+    axis.set(xlabel="outer step, fs", ylabel="drift, kT per ns and degree of freedom")
+    axis.set_yscale("symlog", linthresh=1.0)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=150)
 
 
 def is_multiple(pair: tuple[float, float]) -> bool:
