@@ -15,7 +15,7 @@ from ase.data import atomic_masses, chemical_symbols, covalent_radii
 from so3md.limits import Limits
 from so3md.structure_checks import atom_name
 
-HYDROGEN = atomic_masses[1]
+HYDROGEN = float(atomic_masses[1])
 #: Of the mass that hydrogens get (u). More than these makes methane's carbon lighter than its hydrogens.
 HYDROGEN_MASS = Limits(HYDROGEN, 4.0, "u")
 #: The longest bond, in sums of covalent radii: that of a hot water molecule is 1.2 of them, a hydrogen bond 1.7.
