@@ -25,6 +25,12 @@ namespace {
 using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using NumberArray = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
 
+#if defined(__clang__)
+constexpr const char* kCompiler = "Clang " __clang_version__;
+#else
+constexpr const char* kCompiler = "GCC " __VERSION__;
+#endif
+
 void check_shape(const py::array& array, const char* name, std::initializer_list<py::ssize_t> expected) {
   bool same = array.ndim() == static_cast<py::ssize_t>(expected.size());
   py::ssize_t axis = 0;
@@ -402,6 +408,17 @@ void bind_engine(py::module_& module) {
              "Cores of time that the control groups of this process grant it, such as 1.5; None where they set no limit. root: what\n"
              "stands before /proc and /sys.");
   module.def("instruction_sets", &usable_instruction_sets, "Instruction sets that this build can use here, the widest last.");
+  module.def("instruction_set", &chosen_instruction_set,
+             "The instruction set that engines use here. Raises RuntimeError where SO3MD_INSTRUCTION_SET names one that is not usable.");
+  module.def(
+      "build_info",
+      [] {
+        py::dict out;
+        out["compiler"] = kCompiler;
+        out["instruction_sets"] = built_instruction_sets();
+        return out;
+      },
+      "What this module was compiled by, and the instruction sets that are in it, whatever this processor has.");
 }
 
 }  // namespace so3md

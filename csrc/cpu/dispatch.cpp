@@ -100,6 +100,14 @@ std::vector<std::string> usable_instruction_sets() {
   return names;
 }
 
+std::vector<std::string> built_instruction_sets() {
+  std::vector<std::string> names;
+  for (const InstructionSet& set : built_sets()) names.push_back(set.name);
+  return names;
+}
+
+std::string chosen_instruction_set() { return chosen_set().name; }
+
 template <>
 const KernelTable<float>& kernels<float>() {
   return chosen_set().float_kernels();

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so3md import _engine
-
 if TYPE_CHECKING:
     from so3md.parallel import Team
 
@@ -17,6 +15,8 @@ def checked_device(name: str) -> str:
 
     "cuda-emulation" stands for the kernels of the GPU, run by the processor: for tests of so3md, and very slow.
     """
+    from so3md import _engine
+
     try:
         _engine.device_name(name)
     except (TypeError, ValueError):
@@ -30,4 +30,6 @@ def device_of_rank(name: str, team: Team) -> str:
     """The device of this process: ranks of a machine take its GPUs in turn, where none was chosen by number."""
     if name == "cpu" or ":" in name or team.size == 1:
         return name
+    from so3md import _engine
+
     return f"{name}:{team.number_on_node() % _engine.count_devices(name)}"

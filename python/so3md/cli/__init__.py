@@ -6,8 +6,6 @@ from importlib import import_module
 
 import click
 
-import so3md
-
 #: Command -> module of this package that defines it under the name `command`, and its line in the help.
 _COMMANDS = {
     "md": ("md", "Run molecular dynamics."),
@@ -21,6 +19,8 @@ _COMMANDS = {
     "finetune": ("finetune", "Go on training an existing model on other data."),
     "distill": ("distill", "Train a small student of a model, for multiple time steps."),
     "convert": ("convert", "Make a model file from another format."),
+    "doctor": ("doctor", "Say what works on this machine, and what to do."),
+    "completion": ("completion", "Print what lets the shell complete names of commands and options."),
 }
 
 
@@ -42,12 +42,16 @@ class _LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"so3md {so3md.__version__}")
+        from so3md.build_facts import version_lines
+
+        click.echo("\n".join(version_lines()))
         ctx.exit()
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it and the build."
+)
 def main() -> None:
     """Molecular dynamics with So3krates force fields.
 

@@ -47,6 +47,7 @@ from so3md.cli.common import (
     structure_options,
     warn_of_many_threads,
 )
+from so3md.cli.completed_names import structure_names
 from so3md.cli.progress import ProgressBar
 from so3md.cli.signals import GracefulStop
 from so3md.loading import load_model
@@ -59,7 +60,7 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 
 
 @click.command("bench", cls=Command)
-@click.argument("structure", required=False)
+@click.argument("structure", required=False, shell_complete=structure_names)
 @structure_options
 @click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file.")
 @charge_options

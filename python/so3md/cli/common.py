@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from so3md.cli.completed_names import model_names
+from so3md.cli.printable import printable
 from so3md.devices import checked_device
 from so3md.electric_field import LARGEST_FIELD
 from so3md.limits import Limits
@@ -127,11 +129,6 @@ def refuse_control_characters(parameters: dict[str, Any]) -> None:
                 )
 
 
-def printable(text: str) -> str:
-    """The text with control characters, and bytes of file names that are no text, written out as \\x1b and such."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -204,15 +201,31 @@ _CHARGE_OPTIONS = (
     ),
 )
 _FORMAT_OPTION = click.option("--format", metavar="NAME", help="ASE's name of the file format, if not guessed.")
+_SUPERCELL_OPTION = click.option(
+    "--supercell", type=click.IntRange(1, 10_000), nargs=3, default=(1, 1, 1), help="Copies along cell vectors."
+)
 _STRUCTURE_OPTIONS = (
     click.option("--index", type=int, default=-1, help="Frame of a file that holds several. Default: the last."),
     _FORMAT_OPTION,
+    _SUPERCELL_OPTION,
+)
+_STRUCTURES_OPTIONS = (
     click.option(
-        "--supercell", type=click.IntRange(1, 10_000), nargs=3, default=(1, 1, 1), help="Copies along cell vectors."
+        "--index",
+        default="-1",
+        help="Frame of a file that holds several, or a slice as ASE writes them, such as ::10. Default: the last.",
     ),
+    _FORMAT_OPTION,
+    _SUPERCELL_OPTION,
 )
 _MODEL_OPTIONS = (
-    click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file."),
+    click.option(
+        "--model",
+        default="so3lr",
+        show_default=True,
+        shell_complete=model_names,
+        help="Name of a shipped model, or a model file.",
+    ),
     *_CHARGE_OPTIONS,
     click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
     click.option("--threads", type=THREADS, help="Threads of each process. Default: OMP_NUM_THREADS, or all cores."),
@@ -306,6 +319,8 @@ ewald_options = adding(*_EWALD_OPTIONS)
 model_options_without_coulomb = adding(*_MODEL_OPTIONS)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
 structure_options = adding(*_STRUCTURE_OPTIONS)
+#: The same for a command that takes several.
+structures_options = adding(*_STRUCTURES_OPTIONS)
 #: Add the one that names the format of an input.
 format_option = adding(_FORMAT_OPTION)
 #: Add those of charge and spin alone.

@@ -9,13 +9,15 @@ import click
 from ase.data import chemical_symbols
 from rich.table import Table
 
-from so3md.cli.common import Command, make_console, printable
+from so3md.cli.common import Command, make_console
+from so3md.cli.completed_names import model_names
+from so3md.cli.printable import printable
 from so3md.loading import known_models, load_model
 from so3md.long_range import length_text
 
 
 @click.command("info", cls=Command)
-@click.argument("model", default="so3lr")
+@click.argument("model", default="so3lr", shell_complete=model_names)
 @click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--license", "show_license", is_flag=True, help="Print the text of the model's licence.")

@@ -33,6 +33,7 @@ from so3md.cli.common import (
     read_input,
     structure_options,
 )
+from so3md.cli.completed_names import structure_names
 from so3md.cli.student_options import check_student_options, student_options
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
@@ -66,7 +67,7 @@ def _for_lammps(command: click.Command) -> click.Command:
 
 @_for_lammps
 @click.command("lammps", cls=Command)
-@click.argument("structure")
+@click.argument("structure", shell_complete=structure_names)
 @structure_options
 @model_options_without_coulomb
 @click.option(

@@ -1,0 +1,72 @@
+"""What the machine lets so3md do: instruction set, threads, GPU."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+
+from so3md.build_facts import chosen_instruction_set
+from so3md.doctor.finding import BROKEN, DOUBT, OFF, OK, Finding
+
+
+def findings() -> Iterator[Finding]:
+    """Findings on the engine, the processor and a GPU."""
+    try:
+        from so3md import _engine  # noqa: F401
+    except ImportError as error:
+        yield Finding("engine", BROKEN, f"it cannot be loaded ({error})", "install so3md again: pip install .", True)
+        return
+    yield _instruction_set()
+    yield _threads()
+    yield _gpu()
+
+
+def _instruction_set() -> Finding:
+    from so3md import _engine
+
+    usable, chosen = _engine.instruction_sets(), chosen_instruction_set()
+    if chosen is None:
+        text = f"SO3MD_INSTRUCTION_SET is {os.environ['SO3MD_INSTRUCTION_SET']!r}, and there are {', '.join(usable)}"
+        return Finding("instruction set", BROKEN, text, "unset SO3MD_INSTRUCTION_SET", needed=True)
+    built = _engine.build_info()["instruction_sets"]
+    text = f"{chosen}; built for {', '.join(built)}, of which this processor has {', '.join(usable)}"
+    if chosen != usable[-1]:
+        advice = f"unset SO3MD_INSTRUCTION_SET, with which {usable[-1]} is not used"
+        return Finding("instruction set", DOUBT, text, advice)
+    return Finding("instruction set", OK, text)
+
+
+def _threads() -> Finding:
+    """How many threads there are by default, and what decides it."""
+    from so3md import _engine
+    from so3md.benchmark.machine import available_cores
+
+    cores, threads = available_cores(), _engine.default_threads()
+    quota, wanted = _engine.cpu_quota(), _engine.threads_in_environment()
+    limits = [f"{os.cpu_count()} cores, {cores} of them for this process"]
+    if quota is not None:
+        limits.append(f"a container that grants the time of {quota:g}")
+    given = os.environ.get("OMP_NUM_THREADS")
+    limits.append("OMP_NUM_THREADS not set" if given is None else f"OMP_NUM_THREADS={given}")
+    text = f"{threads} by default: {'; '.join(limits)}"
+    useful = cores if quota is None else max(1, min(cores, math.floor(quota)))
+    if given is not None and wanted is None:
+        advice = "OMP_NUM_THREADS is no number above 0 and is not looked at: unset it"
+    elif threads > useful:
+        advice = f"more threads than the time of {useful} are slower: export OMP_NUM_THREADS={useful}, or --threads"
+    elif threads < useful:
+        advice = f"{useful} could be used: unset OMP_NUM_THREADS, or --threads {useful}"
+    else:
+        return Finding("threads", OK, text)
+    return Finding("threads", DOUBT, text, advice)
+
+
+def _gpu() -> Finding:
+    from so3md import _engine
+
+    try:
+        count = _engine.count_devices("cuda")
+    except RuntimeError as error:
+        return Finding("GPU", OFF, " ".join(str(error).split()), "none is needed; docs/gpu.md says what would be")
+    return Finding("GPU", OK, f"{count} that --device cuda can use")

@@ -1,0 +1,77 @@
+"""Python, the packages that so3md needs, and those that it can make use of."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from so3md.build_facts import installed_version
+from so3md.doctor.finding import BROKEN, OFF, OK, Finding
+
+_LOWEST_PYTHON = (3, 10)
+
+
+class Package(NamedTuple):
+    """A package: pip's name for it and its module, its versions, what it is for, what pip is told to install."""
+
+    name: str
+    module: str
+    lowest: tuple[int, ...]
+    below: tuple[int, ...] | None
+    purpose: str
+    install: str
+
+
+#: As in pyproject.toml, which a test compares.
+NEEDED = (
+    Package("ase", "ase", (3, 27), (3, 30), "structures and dynamics", "'ase>=3.27,<3.30'"),
+    Package("numpy", "numpy", (1, 23), None, "arrays", "'numpy>=1.23'"),
+    Package("safetensors", "safetensors", (0, 4), None, "model files", "'safetensors>=0.4'"),
+    Package("click", "click", (8, 1), None, "the command line", "'click>=8.1'"),
+    Package("rich", "rich", (13,), None, "the command line", "'rich>=13'"),
+)
+OPTIONAL = (
+    Package("torch", "torch", (2, 2), None, "so3md train, finetune, distill and the reference model", "'.[torch]'"),
+    Package("pyyaml", "yaml", (6, 0), None, "so3md md --config and training", "'pyyaml>=6.0'"),
+    Package("matplotlib", "matplotlib", (3, 6), None, "plots", "'matplotlib>=3.6'"),
+    Package("MDAnalysis", "MDAnalysis", (2, 7), None, "trajectories in DCD and XTC", "'.[trajectories]'"),
+    Package("h5py", "h5py", (3, 8), None, "trajectories in H5MD", "'.[trajectories]'"),
+)
+
+
+def findings() -> Iterator[Finding]:
+    """Findings on Python and packages."""
+    found = f"{platform.python_version()} in {sys.prefix}"
+    lowest = ".".join(map(str, _LOWEST_PYTHON))
+    if sys.version_info >= _LOWEST_PYTHON:
+        yield Finding("Python", OK, found, needed=True)
+    else:
+        yield Finding("Python", BROKEN, found, f"so3md needs Python {lowest} or newer", needed=True)
+    for package in NEEDED:
+        yield _package(package, needed=True)
+    for package in OPTIONAL:
+        yield _package(package, needed=False)
+
+
+def _package(package: Package, needed: bool) -> Finding:
+    """Whether it is installed, within its versions, and can be imported."""
+    install = f"pip install {package.install}"
+    if package.install.startswith("'.["):
+        install += " in a checkout of so3md"
+    version = installed_version(package.name)
+    if version is None:
+        text = f"not installed; it is for {package.purpose}"
+        return Finding(package.name, BROKEN if needed else OFF, text, install, needed)
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if numbers < package.lowest or (package.below is not None and numbers >= package.below):
+        return Finding(package.name, BROKEN, f"{version}, which so3md was not made for", install, needed)
+    try:
+        importlib.import_module(package.module)
+    except Exception as error:  # what broken installations raise has no end
+        text = f"{version}, which cannot be imported ({' '.join(str(error).split())})"
+        return Finding(package.name, BROKEN, text, f"{install} --force-reinstall", needed)
+    return Finding(package.name, OK, f"{version}, for {package.purpose}", needed=needed)
