@@ -68,9 +68,22 @@ def read_csv(path: str) -> list[dict[str, str]]:
 
 
 def test_version_and_help_answer():
-    assert succeed("--version") == f"so3md {so3md.__version__}\n"
+    assert succeed("--version").splitlines()[0] == f"so3md {so3md.__version__}"
     overview = succeed("--help")
-    for command in ("md", "relax", "eval", "info", "convert", "bench", "lammps", "train", "finetune", "distill"):
+    for command in (
+        "md",
+        "relax",
+        "eval",
+        "info",
+        "convert",
+        "bench",
+        "lammps",
+        "train",
+        "finetune",
+        "distill",
+        "doctor",
+        "completion",
+    ):
         assert f"\n  {command} " in overview
         assert f"Usage: main {command}" in succeed(command, "--help")
 
@@ -96,6 +109,7 @@ def test_md_writes_everything_to_one_directory(ethanol: str):
     names = {path.name for path in Path("run").iterdir()}
     expected = {
         "run.json",
+        "config.yaml",
         "log.csv",
         "trajectory.xyz",
         "checkpoint.npz",

@@ -5,6 +5,7 @@ Only imported where YAML is read: PyYAML comes with the extra `torch`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -51,6 +52,28 @@ def parse_yaml(text: str) -> Any:
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # numbers and dates that are none raise the latter
         raise YamlError(f"not valid YAML ({error})") from error
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """The keys and values of a file. Raises YamlError, naming it, for what has none, OSError if it cannot be read."""
+    try:
+        document = parse_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise YamlError(f"{path}: not valid YAML ({error})") from error
+    except YamlError as error:
+        raise YamlError(f"{path}: {error}") from error
+    if not isinstance(document, dict):
+        raise YamlError(f"{path}: expected keys and values, as in `key: value`, found {shown(document)}")
+    return document
+
+
+def shown(value: Any) -> str:
+    """A value in a message."""
+    try:
+        text = "null" if value is None else repr(value)
+    except ValueError:  # Python does not write out integers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _parse(text: str) -> Any:

@@ -31,6 +31,7 @@ from so3md.cli.common import (
 )
 from so3md.cli.progress import ProgressBar
 from so3md.cli.reference_table import error_table, show_found
+from so3md.cli.summary_file import json_option, write_summary
 from so3md.data_sets import (
     SPIN_CONVENTIONS,
     doubt_about_spins,
@@ -73,7 +74,7 @@ _KEY_OPTIONS = {
     "charges": ("--charges-key", "charges of atoms (e)"),
     "hirshfeld_ratios": ("--hirshfeld-ratios-key", "Hirshfeld ratios"),
 }
-#: So many structures with a value that is not finite are named one by one.
+#: So many structures with a value that is not finite, or that fail, are named one by one.
 _NAMED = 10
 
 
@@ -117,6 +118,7 @@ def _key_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after the data set.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of an evaluation that the directory holds.")
+@json_option
 def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **options: Any) -> None:
     """Compare a model with the reference values in DATASET, extended XYZ or another file that ASE reads.
 
@@ -156,9 +158,23 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     team().on_leader(lambda: _write_files(result, directory))
     written = ", ".join(sorted(path.name for path in directory.iterdir()))
     console.print(f"In {directory}: {written}", highlight=False, soft_wrap=True)
+    team().on_leader(lambda: write_summary(options["json_file"], "eval", _results(result, dataset, directory, failed)))
     if failed:
+        for error in failed[1:_NAMED]:
+            warnings.warn(f"{error} (left out)", stacklevel=2)
         more = f"; so were {len(failed) - 1} others" if len(failed) > 1 else ""
         raise ValueError(f"{failed[0]} (this structure was left out{more})")
+
+
+def _results(result: Evaluation, dataset: Path, directory: Path, failed: Sequence[ValueError]) -> dict[str, Any]:
+    return {
+        "dataset": str(dataset),
+        "directory": str(directory),
+        "structures": len(result.configurations),
+        "errors": {name: asdict(errors) for name, errors in result.summary().items()},
+        "energy_offsets_eV": {chemical_symbols[z]: value for z, value in result.offsets.items()},
+        "failed": list(map(str, failed)),
+    }
 
 
 def _parameter(option: str) -> str:

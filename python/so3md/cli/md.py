@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import prod
@@ -14,6 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+import so3md
 from so3md.cli.common import (
     ParallelCommand,
     calculator_parameters,
@@ -29,12 +32,16 @@ from so3md.cli.common import (
     structure_options,
     team,
 )
+from so3md.cli.completed_names import structure_names
+from so3md.cli.option_files import absolute_unless_name, config_option, config_text, effective_options, without_rival
 from so3md.cli.run_display import RunDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.cli.student_options import OF_STUDENT, check_student_options, student_options
+from so3md.cli.summary_file import json_option, write_summary
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.record import (
     CHECKPOINT,
+    CONFIG,
     FINAL,
     LOG,
     PLOT,
@@ -45,18 +52,27 @@ from so3md.dynamics.record import (
 )
 from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
+from so3md.dynamics.summary import summary_of
 from so3md.dynamics.trajectories import FORMATS
-from so3md.run_directory import naming
+from so3md.run_directory import naming, replace_file
 from so3md.structures import EXAMPLES, read_structure
 
 _DEFAULT_STEPS = 2000
 _SETTINGS = tuple(field.name for field in fields(Settings))
 # Say how a run begins, so that they mean nothing for one that goes on.
-_ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "write_forces", "trajectory_format")
+_ONLY_AT_START = (
+    "output",
+    "overwrite",
+    "velocities",
+    "write_velocities",
+    "write_forces",
+    "trajectory_format",
+    "replicas",
+)
 
 
 @click.command("md", cls=ParallelCommand)
-@click.argument("structure", required=False)
+@click.argument("structure", required=False, shell_complete=structure_names)
 @click.option("--example", type=click.Choice(list(EXAMPLES)), help="An example instead of a structure of your own.")
 @structure_options
 @model_options
@@ -94,6 +110,11 @@ _ONLY_AT_START = ("output", "overwrite", "velocities", "write_velocities", "writ
 @click.option("--overwrite", is_flag=True, help="Replace the run that the directory holds.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Directory of a run to go on with.")
 @click.option("--plot/--no-plot", default=True, help="Plot the log at the end. Default: yes.")
+@click.option(
+    "--replicas", type=click.IntRange(1, 10_000), help="Run so many, with other seeds, side by side on the threads."
+)
+@config_option
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context, /, structure: str | None, example: str | None, resume: Path | None, **options: Any
@@ -101,22 +122,65 @@ def command(
     """Run molecular dynamics of STRUCTURE, a file that ASE reads or the example "water" (the default).
 
     Everything goes to one directory: log.csv, trajectory.xyz (for ASE, OVITO, VMD; --trajectory-format has others),
-    log.png, final.xyz, run.json and checkpoint.npz, from which --resume goes on exactly. Ctrl-C stops after the present
-    step with everything saved.
+    log.png, final.xyz, run.json, config.yaml (for --config) and checkpoint.npz, from which --resume goes on exactly.
+    Ctrl-C stops after the present step with everything saved.
     """
+    structure, example = without_rival(ctx, "structure", "example")
     if structure and example:
         raise click.UsageError("give a STRUCTURE or --example, not both")
     structure = structure or example
+    if resume:
+        _refuse_options_of_start(given_options(ctx))
+    if options["replicas"] or (resume and (resume / "replicas.json").is_file()):
+        ctx.exit(_run_replicas(ctx, structure, resume))
     simulation = _resume(resume, structure, given_options(ctx)) if resume else _start(structure or "water", options)
     with simulation:
-        ctx.exit(_run(simulation, _steps(simulation, options["steps"], bool(resume)), options))
+        steps = _steps(simulation, options["steps"], bool(resume))
+        if not resume:
+            team().on_leader(lambda: _write_config(ctx, simulation, structure or "water", steps))
+        ctx.exit(_run(simulation, steps, options))
+
+
+def _write_config(ctx: click.Context, simulation: Simulation, structure: str, steps: int) -> None:
+    """Write all options as they are used, with which the run can be repeated."""
+    replaced: dict[str, Any] = {name: getattr(simulation.settings, name) for name in _SETTINGS}
+    replaced |= {"example": None, "steps": steps}
+    replaced["structure"] = structure if structure in EXAMPLES else os.path.abspath(structure)
+    replaced |= {name: ctx.params[name] and absolute_unless_name(ctx.params[name]) for name in ("model", "student")}
+    heading = (
+        f"Written by so3md {so3md.__version__}. This repeats the run:",
+        f"so3md md --config {CONFIG} -o DIRECTORY",
+    )
+    text = config_text(effective_options(ctx, replaced), heading)
+    replace_file(simulation.directory / CONFIG, text.encode(errors="backslashreplace"))
+
+
+def _run_replicas(ctx: click.Context, structure: str | None, directory: Path | None) -> int:
+    """Begin replicas, or go on with those in a directory; returns the exit code."""
+    from so3md.cli import replicas
+
+    if directory:
+        return replicas.resume(ctx, directory, structure)
+    read_input(structure or "water", ctx.params)  # what is wrong with it is said once, before they begin
+    steps = ctx.params["steps"]
+    return replicas.start(ctx, structure or "water", _settings(ctx.params), _DEFAULT_STEPS if steps is None else steps)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    check_student_options(options)
+    given = {key: options[key] for key in _SETTINGS if options[key] is not None}
+    return Settings(**({"seed": team().from_leader(lambda: secrets.randbits(32))} | given))
+
+
+def _refuse_options_of_start(given: Mapping[str, Any]) -> None:
+    for key in _ONLY_AT_START:
+        if key in given:
+            raise click.UsageError(f"--{key.replace('_', '-')} says how a run begins; it does not go with --resume")
 
 
 def _start(structure: str, options: dict[str, Any]) -> Simulation:
     atoms = read_input(structure, options)
-    check_student_options(options)
-    given = {key: options[key] for key in _SETTINGS if options[key] is not None}
-    settings = Settings(**({"seed": team().from_leader(lambda: secrets.randbits(32))} | given))
+    settings = _settings(options)
     atoms.calc = make_calculator(calculator_parameters(options))
     student = make_calculator(_student_parameters(options)) if options["mts"] else None
     name = f"{Path(structure).stem}-{settings.kind}"
@@ -141,9 +205,6 @@ def _student_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resume(directory: Path, structure: str | None, given: dict[str, Any]) -> Simulation:
-    for key in _ONLY_AT_START:
-        if key in given:
-            raise click.UsageError(f"--{key.replace('_', '-')} says how a run begins; it does not go with --resume")
     record = team().from_leader(lambda: read_record(directory))
     settings = recorded_settings(directory, record, {key: given[key] for key in _SETTINGS if key in given})
     cells = prod(given.get("supercell", (1, 1, 1)))  # given again to have the structure checked
@@ -182,16 +243,25 @@ def _run(simulation: Simulation, steps: int, options: dict[str, Any]) -> int:
     """Run, and tell the user about it; returns the exit code."""
     console = make_console()
     _say(console, _describe(simulation, steps, options["supercell"]))
+    first, begin = simulation.step, time.perf_counter()
     with GracefulStop(team()) as stop, RunDisplay(simulation, steps, console) as display:
         simulation.run(steps, should_stop=lambda: stop.requested, on_step=display.update)
         stop.share()
+    seconds = time.perf_counter() - begin
     if stop.requested:
         _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
     team().on_leader(lambda: _plot(simulation.directory, options["plot"]))
     names = (LOG, simulation.trajectory.name, START, FINAL, CHECKPOINT, PLOT)
     files = ", ".join(name for name in names if (simulation.directory / name).exists())
     _say(console, f"In {simulation.directory}: {files}")
+    session = {"from_step": first, "to_step": simulation.step, "seconds": seconds, "stopped": stop.requested}
+    team().on_leader(lambda: _write_summary(options["json_file"], simulation.directory, session))
     return stop.exit_code
+
+
+def _write_summary(path: Path | None, directory: Path, session: Mapping[str, Any]) -> None:
+    if path is not None:
+        write_summary(path, "md", {**summary_of(directory), "session": session})
 
 
 def _plot(directory: Path, wanted: bool) -> None:

@@ -8,11 +8,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _REFRESH = 0.2  # seconds
-_LINE_EVERY = 10.0  # seconds
+_FIRST_LINES = 10.0  # seconds between lines
+_RAREST_LINES = 600.0
+_PART = 0.1  # of the time so far, between lines: logs of long runs stay short
+
+
+def line_interval(elapsed: float, first: float = _FIRST_LINES) -> float:
+    """Seconds to the next line of a log, after so many seconds; first: between the first lines."""
+    return min(max(first, _PART * elapsed), _RAREST_LINES)
 
 
 class ProgressBar:
-    """A bar on a terminal with the time left and a text; elsewhere lines.
+    """A bar on a terminal with the time left and a text; elsewhere lines, rarer the longer it takes.
 
     passing: of what shows its results itself: the time taken, and nothing stays of the bar. remembers: seconds over
     which the speed is taken that the time left is made of.
@@ -22,7 +29,7 @@ class ProgressBar:
         self, console: Console, total: int, done: int = 0, *, passing: bool = False, remembers: float = 30.0
     ) -> None:
         self._console = console
-        self._next = 0.0
+        self._begin, self._next = time.perf_counter(), 0.0
         self._bar: Progress | None = None
         if console.is_terminal:
             clock = TimeElapsedColumn() if passing else TimeRemainingColumn()
@@ -37,7 +44,8 @@ class ProgressBar:
 
     def wait(self) -> None:
         """Be due after the usual time only."""
-        self._next = time.perf_counter() + (_REFRESH if self._bar else _LINE_EVERY)
+        now = time.perf_counter()
+        self._next = now + (_REFRESH if self._bar else line_interval(now - self._begin))
 
     def due(self) -> bool:
         """Whether it is time to show something again."""

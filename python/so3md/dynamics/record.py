@@ -24,6 +24,7 @@ from so3md.dynamics.trajectories import FORMATS, trajectory_name
 from so3md.run_directory import LOCK_FILE, DirectoryLock, previous_of, read_json, remove, write_json
 
 RUN = "run.json"
+CONFIG = "config.yaml"
 LOG = "log.csv"
 CHECKPOINT = "checkpoint.npz"
 FINAL = "final.xyz"
@@ -31,7 +32,7 @@ BLOW_UP = "blow_up.xyz"
 START = "start.xyz"
 PLOT = "log.png"
 TRAJECTORIES = tuple(trajectory_name(name) for name in FORMATS)
-FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
+FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, CONFIG, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
 
 #: Parameters of the calculator that were added, and what it did before.
 _FORMER_CHOICES = {

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from so3md import reference_values
+from so3md.bounded_yaml import shown
 from so3md.data_sets import SPIN_CONVENTIONS
 from so3md.devices import DEVICES
-from so3md.training.schema import ConfigError, build, closest, read_yaml, shown
+from so3md.nearest_name import closest
+from so3md.training.schema import ConfigError, build, read_yaml
 
 PRECISIONS = ("float32", "float64")
 SCHEDULES = ("exponential", "plateau", "cosine", "constant")

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from so3md.bounded_yaml import shown
 from so3md.charge_and_spin import charge_and_spin_of
 from so3md.data_sets import (
     doubt_about_spins,
@@ -23,6 +24,7 @@ from so3md.data_sets import (
     total_spin,
     warn_of_constrained_forces,
 )
+from so3md.nearest_name import closest
 from so3md.reference.graph import Structure
 from so3md.reference_values import (
     KEYS,
@@ -37,7 +39,7 @@ from so3md.reference_values import (
 from so3md.structure_checks import warn_of_odd_structures
 from so3md.structures import EXAMPLES, example_path
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
-from so3md.training.schema import ConfigError, closest, shown
+from so3md.training.schema import ConfigError
 from so3md.training.unit_conversion import factors
 
 #: Names under which an .npz holds what, the first that is there counting. The first are those of MD17 and of rMD17.

@@ -16,9 +16,10 @@ from so3md.architectures import (
     without_defaults,
 )
 from so3md.model_file import ModelFileError
+from so3md.nearest_name import closest
 from so3md.reference.graph import neighbours
 from so3md.training.data import Sample
-from so3md.training.schema import ConfigError, closest
+from so3md.training.schema import ConfigError
 
 _MOST_LAYERS, _MOST_PARAMETERS = 100, 10**9
 _BERNSTEIN_GAMMA = 0.9448630629184640  # 1/A, of SO3LR

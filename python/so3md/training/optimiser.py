@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from so3md.nearest_name import closest
 from so3md.present import present
 from so3md.training.config import TrainingConfig
 from so3md.training.model import TrainableModel
-from so3md.training.schema import ConfigError, closest
+from so3md.training.schema import ConfigError
 
 
 class FlatParameters:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from so3md.bounded_yaml import YamlError, parse_yaml
+from so3md.bounded_yaml import YamlError, read_mapping, shown
+from so3md.nearest_name import closest
 
 T = TypeVar("T")
 #: Numbers nearer to zero are none that anybody means, and vanish in single precision.
@@ -24,21 +24,9 @@ class ConfigError(ValueError):
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file. Raises ConfigError for what is none, OSError if it cannot be read."""
     try:
-        document = parse_yaml(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not valid YAML ({error})") from error
+        return read_mapping(path)
     except YamlError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected keys and values, such as `data:`, found {shown(document)}")
-    return document
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """A sentence that proposes the known name which was probably meant, or lists all."""
-    known = list(known)
-    found = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
-    return f"did you mean {found[0]!r}?" if found else "known are " + ", ".join(known)
+        raise ConfigError(str(error)) from error
 
 
 def build(cls: Callable[..., T], document: Any, where: str = "") -> T:
@@ -129,12 +117,3 @@ def _as_number(value: Any) -> float | None:
         except ValueError:
             return None
     return None
-
-
-def shown(value: Any) -> str:
-    """A value in a message."""
-    try:
-        text = "null" if value is None else repr(value)
-    except ValueError:  # Python does not write out integers of thousands of digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -12,12 +12,13 @@ from ase.data import atomic_numbers, chemical_symbols
 from so3md.long_range import LARGEST_LENGTH
 from so3md.model_checks import is_number
 from so3md.model_file import SAME, ModelFile
+from so3md.nearest_name import closest
 from so3md.reference.initial import new_model
 from so3md.training.checks import check_model
 from so3md.training.config import Config
 from so3md.training.data import Sample, elements_of
 from so3md.training.hyperparameters import LONG_RANGE_KEYS, check_size, complete
-from so3md.training.schema import ConfigError, closest
+from so3md.training.schema import ConfigError
 
 #: Of long-range terms in periodic structures where nothing else is asked for: that of SO3LR (A).
 DEFAULT_CUTOFF = 12.0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ase import units
 
+from so3md.nearest_name import closest
 from so3md.present import present
 from so3md.reference_values import Factors
 from so3md.training.config import Units
-from so3md.training.schema import ConfigError, closest
+from so3md.training.schema import ConfigError
 
 ENERGIES = {
     "eV": 1.0,
