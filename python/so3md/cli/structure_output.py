@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -18,9 +18,11 @@ from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 from so3md.cli.common import free_path
 from so3md.structures.constraints import in_header, lost_in
 
+Frames = Atoms | Sequence[Atoms]
+
 
 class StructureOutput:
-    """A file for one structure, in the format that ASE knows by its name.
+    """A file for one structure, or for several, in the format that ASE knows by its name.
 
     `check` is for before the work, `write` for its end; neither touches an existing file before the new one is whole.
     """
@@ -42,8 +44,8 @@ class StructureOutput:
                 "choice"
             )
 
-    def check(self, atoms: Atoms) -> None:
-        """Raise if the file cannot be replaced, or its format cannot hold such a structure, which is tried.
+    def check(self, atoms: Frames) -> None:
+        """Raise if the file cannot be replaced, or its format cannot hold such structures, which is tried.
 
         Raises ValueError for a format that does not fit, OSError if nothing can be written there.
         """
@@ -51,13 +53,13 @@ class StructureOutput:
             raise PermissionError(f"{self.path}: it may not be written to; choose another --output")
         with self._written_beside(atoms):
             pass
-        if lost := lost_in(atoms, self._format):
+        if lost := list(dict.fromkeys(name for one in _as_list(atoms) for name in lost_in(one, self._format))):
             warnings.warn(
                 f"{self.path}: files of the format {self._format} do not keep {', '.join(lost)}; .xyz and .traj do",
                 stacklevel=2,
             )
 
-    def write(self, atoms: Atoms) -> None:
+    def write(self, atoms: Frames) -> None:
         """Write the structure. If that fails, it is written as extended XYZ to the next best place, and ValueError or
         OSError says where."""
         try:
@@ -69,7 +71,7 @@ class StructureOutput:
             raise type(error)(f"{_reason(error, self.path)}; {text}") from error
 
     @contextmanager
-    def _written_beside(self, atoms: Atoms) -> Iterator[Path]:
+    def _written_beside(self, atoms: Frames) -> Iterator[Path]:
         """The structure in a file of the same name, in a folder of its own beside the real place."""
         try:
             folder = Path(tempfile.mkdtemp(prefix=".so3md-", dir=self._place.parent))
@@ -78,7 +80,9 @@ class StructureOutput:
         try:
             file = folder / self.path.name
             try:
-                with in_header(atoms, self._format):
+                with ExitStack() as stack:
+                    for one in _as_list(atoms):
+                        stack.enter_context(in_header(one, self._format))
                     write(file, atoms, format=self._format, parallel=False)
                 _sync(file)
             except OSError as error:
@@ -94,6 +98,10 @@ class StructureOutput:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _as_list(atoms: Frames) -> Sequence[Atoms]:
+    return [atoms] if isinstance(atoms, Atoms) else atoms
+
+
 def _sync(file: Path) -> None:
     """Have the file on disk before it takes the place of another, also after a power failure."""
     if file.is_file():
@@ -101,12 +109,14 @@ def _sync(file: Path) -> None:
             os.fsync(handle.fileno())
 
 
-def _save_elsewhere(atoms: Atoms, path: Path) -> Path | None:
+def _save_elsewhere(atoms: Frames, path: Path) -> Path | None:
     """Write extended XYZ beside the path, or where temporary files go; returns where, None if that failed too."""
     for folder in (path.parent, Path(tempfile.gettempdir())):
         with suppress(OSError, ValueError):
             saved = free_path(str(folder / f"{path.name}.xyz"))
-            with in_header(atoms, "extxyz"):
+            with ExitStack() as stack:
+                for one in _as_list(atoms):
+                    stack.enter_context(in_header(one, "extxyz"))
                 write(saved, atoms, format="extxyz", parallel=False)
             return saved
     return None

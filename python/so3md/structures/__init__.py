@@ -62,12 +62,16 @@ def read_structure(
             f"that ship with so3md: {', '.join(EXAMPLES)}"
         )
     (atoms,) = read_structures(path, index, format=format, charge=charge, spin=spin)
-    atoms.calc = None
-    restore_constraints(atoms)
-    if tuple(supercell) != (1, 1, 1):
-        atoms = _replicate(atoms, supercell)
+    atoms = finished(atoms, supercell)
     warn_of_odd_structures([atoms])
     return atoms
+
+
+def finished(atoms: Atoms, supercell: Sequence[int] = (1, 1, 1)) -> Atoms:
+    """A structure of `read_structures` as `read_structure` gives it: its constraints, no results, replicated."""
+    atoms.calc = None
+    restore_constraints(atoms)
+    return atoms if tuple(supercell) == (1, 1, 1) else _replicate(atoms, supercell)
 
 
 def read_structures(
