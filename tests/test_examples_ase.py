@@ -21,8 +21,13 @@ EXPECTED = {
     "liquid_infrared.py": (["80"], r"largest at (\d+) cm", [(2800, 4200)]),
     "reaction_path.py": ([], r"image 3: (\S+) eV", [(0.1, 0.4)]),
     "molecular_dynamics.py": (["20"], r"step 20: (\d+) K", [(200, 400)]),
+    "throughput.py": ([], r"H2O: (-\S+) eV after", [(-497, -495)]),
     "continue_a_run.py": ([], r"step 1000: (\d+) K", [(10, 1000)]),
 }
+
+
+#: Script -> a package that it needs and that is in no other extra.
+NEEDS = {"throughput.py": "distributed"}
 
 
 def test_every_example_is_tested():
@@ -31,6 +36,8 @@ def test_every_example_is_tested():
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_runs(name: str, tmp_path: Path):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]} (pip install '.[dask]')")
     arguments, pattern, bounds = EXPECTED[name]
     result = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments],

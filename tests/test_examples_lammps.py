@@ -26,6 +26,7 @@ TESTED = {
     "thermal_conductivity.in",
     "first_part.in",
     "second_part.in",
+    "replica_exchange.in",
 }
 #: `mixed` precision in LAMMPS and in ASE: sums in another order, 192 atoms.
 ENERGY = 2e-3  # eV
@@ -129,6 +130,22 @@ def test_thermal_conductivity(examples: Path):
     expected = trapezia.mean() * 4 * 0.0005 * 1602.1766 / (8.617333e-5 * volume * 300**2)
     found = float(output.split("Thermal conductivity: ")[-1].split()[0])
     assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_replica_exchange(examples: Path):
+    if "temper" not in lmp(examples, "-h").split():
+        pytest.skip("this LAMMPS has no command temper (package REPLICA)")
+    command = ["mpiexec", "-n", "2", "lmp", "-partition", "2x1", "-in", "replica_exchange.in"]
+    result = run([*command, "-var", "steps", "60", "-var", "exchange", "10"], examples)
+    assert result.returncode == 0, result.stdout + result.stderr
+    exchanges = (examples / "log.lammps").read_text().split("Step T0 T1\n")[1].splitlines()
+    assert [line.split()[0] for line in exchanges[:7]] == [str(step) for step in range(0, 70, 10)]
+    assert {tuple(line.split()[1:]) for line in exchanges[:7]} <= {("0", "1"), ("1", "0")}
+    for replica in ("0", "1"):
+        rows = thermo((examples / f"log.lammps.{replica}").read_text())[0]
+        assert rows[0]["PotEng"] == pytest.approx(energy_of_water(), abs=ENERGY)
+        assert rows[0]["Temp"] == pytest.approx((300, 306)[int(replica)])
+        assert rows[-1]["Step"] == 60
 
 
 def test_a_run_in_two_parts(examples: Path):
