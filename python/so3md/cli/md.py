@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 import sys
@@ -33,7 +32,14 @@ from so3md.cli.common import (
     team,
 )
 from so3md.cli.completed_names import structure_names
-from so3md.cli.option_files import absolute_unless_name, config_option, config_text, effective_options, without_rival
+from so3md.cli.option_files import (
+    absolute_structure,
+    absolute_unless_name,
+    config_option,
+    config_text,
+    effective_options,
+    without_rival,
+)
 from so3md.cli.run_display import RunDisplay
 from so3md.cli.signals import GracefulStop
 from so3md.cli.student_options import OF_STUDENT, check_student_options, student_options
@@ -54,6 +60,7 @@ from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
 from so3md.dynamics.summary import summary_of
 from so3md.dynamics.trajectories import FORMATS
+from so3md.replicas.plan import RECORD as REPLICAS
 from so3md.run_directory import naming, replace_file
 from so3md.structures import EXAMPLES, read_structure
 
@@ -131,7 +138,7 @@ def command(
     structure = structure or example
     if resume:
         _refuse_options_of_start(given_options(ctx))
-    if options["replicas"] or (resume and (resume / "replicas.json").is_file()):
+    if options["replicas"] or (resume and (resume / REPLICAS).is_file()):
         ctx.exit(_run_replicas(ctx, structure, resume))
     simulation = _resume(resume, structure, given_options(ctx)) if resume else _start(structure or "water", options)
     with simulation:
@@ -145,7 +152,7 @@ def _write_config(ctx: click.Context, simulation: Simulation, structure: str, st
     """Write all options as they are used, with which the run can be repeated."""
     replaced: dict[str, Any] = {name: getattr(simulation.settings, name) for name in _SETTINGS}
     replaced |= {"example": None, "steps": steps}
-    replaced["structure"] = structure if structure in EXAMPLES else os.path.abspath(structure)
+    replaced["structure"] = absolute_structure(structure)
     replaced |= {name: ctx.params[name] and absolute_unless_name(ctx.params[name]) for name in ("model", "student")}
     heading = (
         f"Written by so3md {so3md.__version__}. This repeats the run:",

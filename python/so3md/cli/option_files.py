@@ -97,6 +97,13 @@ def absolute_unless_name(model: str) -> str:
     return os.path.abspath(model) if os.path.exists(model) and model not in known_models() else model
 
 
+def absolute_structure(structure: str) -> str:
+    """The path of a structure in full; the name of an example stays as it is."""
+    from so3md.structures import EXAMPLES, example_path
+
+    return structure if structure in EXAMPLES else os.path.abspath(example_path(structure))
+
+
 def effective_options(ctx: click.Context, replaced: Mapping[str, Any]) -> dict[str, Any]:
     """Long name -> value of all options of a command as they are used, defaults too, for `config_text`.
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from so3md import _engine
 from so3md.benchmark.cases import threads_text
 from so3md.cli.common import given_options, make_console, output_path, team
-from so3md.cli.option_files import command_line
+from so3md.cli.option_files import absolute_structure, command_line
 from so3md.cli.progress import ProgressBar
 from so3md.cli.signals import GracefulStop
 from so3md.cli.summary_file import write_summary
@@ -24,7 +24,6 @@ from so3md.dynamics.record import LOG
 from so3md.dynamics.settings import Settings
 from so3md.dynamics.summary import summary_of
 from so3md.replicas import (
-    RECORD,
     Job,
     Plan,
     has_begun,
@@ -35,17 +34,11 @@ from so3md.replicas import (
     thread_shares,
 )
 from so3md.run_directory import DirectoryLock
-from so3md.structures import EXAMPLES
 
 #: Options that each replica gets anew, or that are of the command as a whole.
 _OWN = ("structure", "example", "replicas", "seed", "threads", "device", "output", "overwrite", "resume", "steps")
 #: Columns of the table: of the log, heading, digits after the point.
 _SHOWN = (("temperature_K", "T (K)", 1), ("potential_eV", "potential (eV)", 3), ("density_g_cm3", "g/cm^3", 4))
-
-
-def holds_replicas(directory: Path) -> bool:
-    """Whether a directory is that of replicas, and not of a single run."""
-    return (directory / RECORD).is_file()
 
 
 def start(ctx: click.Context, structure: str, settings: Settings, steps: int) -> int:
@@ -54,8 +47,7 @@ def start(ctx: click.Context, structure: str, settings: Settings, steps: int) ->
     options, count = ctx.params, ctx.params["replicas"]
     name = f"{Path(structure).stem}-{settings.kind}-replicas"
     directory = output_path(options["output"], name, options["overwrite"])
-    given = structure if structure in EXAMPLES else os.path.abspath(structure)
-    plan = Plan(command_line(ctx, _OWN), given, steps, seeds_of(settings.seed, count))
+    plan = Plan(command_line(ctx, _OWN), absolute_structure(structure), steps, seeds_of(settings.seed, count))
     lock = prepare_directory(directory, count, options["overwrite"])
     try:
         plan.write(directory)
@@ -141,6 +133,7 @@ def _run(
         jobs[number] = Job(plan.directory_of(directory, number).name, command, _output_of(plan, directory, number))
     before = {number: _last_step(plan.directory_of(directory, number)) for number in jobs}
     with GracefulStop() as stop, ProgressBar(console, sum(left.values())) as progress:
+        progress.wait()
 
         def show() -> None:
             if not progress.due():

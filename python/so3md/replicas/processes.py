@@ -22,10 +22,12 @@ class Job:
     output: Path
     exit_code: int | None = None
     process: subprocess.Popen[bytes] | None = None
+    said_before: int = 0  # bytes of the file, by earlier calls
 
     def start(self) -> None:
         """Start it, out of reach of the terminal's Ctrl-C, which `run_jobs` passes on."""
         with self.output.open("ab") as file:
+            self.said_before = file.tell()
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -45,7 +47,8 @@ class Job:
 
     def reason(self) -> str:
         """The last error that it has told of."""
-        text = self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""
+        said = self.output.read_bytes()[self.said_before :] if self.output.exists() else b""
+        text = said.decode(errors="replace")
         errors = [line for line in text.splitlines() if line.startswith("Error: ")]
         if errors:
             return errors[-1].removeprefix("Error: ")
