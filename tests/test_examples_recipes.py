@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +14,21 @@ import pytest
 from ase import Atoms, units
 from ase.build import molecule
 from ase.io import read, write
+from lammps_runs import lmp, needs_lammps, run, thermo
 from optional_programs import needs
 from sanitizers import patience
 
 from so3md import evaluate_many
+from so3md.lammps_input import LammpsStructure
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "examples" / "recipes"
 PAGES = ROOT / "docs" / "recipes"
 TESTED = {
+    "metadynamics.colvars",
+    "metadynamics.in",
     "openmm_mixed.py",
+    "path_integral.in",
     "path_integral_ipi.py",
     "phonons.py",
     "saddle.py",
@@ -128,3 +134,55 @@ def test_thermochemistry(tmp_path: Path) -> None:
     (bend, strength) = numbers(r"\n +(1\d\d\d) cm\^-1 +(\S+) km/mol", output)
     assert 1500 < bend < 1700
     assert 30 < strength < 150
+
+
+def dumped(path: Path) -> list[Atoms]:
+    """The frames of a LAMMPS dump with columns id element x y z."""
+    frames = []
+    for text in path.read_text().split("ITEM: TIMESTEP")[1:]:
+        rows = [line.split() for line in text.split("ITEM: ATOMS")[1].splitlines()[1:]]
+        frames.append(Atoms([row[1] for row in rows], np.array([row[2:] for row in rows], dtype=float)))
+    return frames
+
+
+@needs_lammps
+def test_path_integral_in_lammps(tmp_path: Path) -> None:
+    """The estimators that LAMMPS prints, from the beads that it writes."""
+    atoms = molecule("H2O")
+    atoms.center(vacuum=5.0)
+    (tmp_path / "h2o.data").write_text(LammpsStructure.of(atoms).data_file("water"))
+    shutil.copy(RECIPES / "path_integral.in", tmp_path)
+    command = ["mpiexec", "-n", "8", "lmp", "-partition", "8x1", "-in", "path_integral.in"]
+    settings = ["-var", "steps", "20", "-var", "data", "h2o.data", "-var", "edges", "m"]
+    result = run([*command, *settings], tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    last = thermo((tmp_path / "log.lammps.0").read_text())[0][-1]
+    beads = [dumped(tmp_path / f"bead_{number}.lammpstrj")[-1] for number in range(1, 9)]
+    positions = np.array([bead.positions for bead in beads])
+    forces = np.array([prediction.forces for prediction in evaluate_many(beads)])
+    heat, hbar = 300 * units.kB, units._hbar * units.J * units.s
+    masses = np.array([{"H": 1.008, "O": 15.999}[symbol] for symbol in atoms.symbols])[:, None]
+    springs = 0.5 * masses * len(beads) * (heat / hbar) ** 2 * (positions - np.roll(positions, 1, axis=0)) ** 2
+    primitive = 1.5 * positions[..., 0].size * heat - springs.sum()
+    virial = 1.5 * len(atoms) * heat - 0.5 * ((positions - positions.mean(axis=0)) * forces).sum() / len(beads)
+    # LAMMPS's constants have six digits, and terms are below 1 eV; forces are of `mixed` precision.
+    assert last["v_primitive"] == pytest.approx(primitive, abs=1e-5)
+    assert last["v_virial"] == pytest.approx(virial, abs=1e-5)
+
+
+@needs_lammps
+def test_metadynamics_in_lammps(tmp_path: Path) -> None:
+    folder = shutil.copytree(RECIPES, tmp_path / "recipes")
+    rows = thermo(lmp(folder, "-in", "metadynamics.in", "-var", "steps", "200"))[0]
+    assert rows[0]["f_bias"] == 0
+    assert 0.015 < rows[1]["f_bias"] <= 0.02  # the first hill, on a grid
+    frames = dumped(folder / "metadynamics.lammpstrj")
+    torsions = np.loadtxt(folder / "metadynamics.colvars.traj")
+    for number, frame in enumerate(frames):
+        found = torsions[torsions[:, 0] == 100 * number][0, 1:]
+        for value, atoms in zip(found, ([4, 6, 8, 14], [6, 8, 14, 16]), strict=True):
+            away = value - frame.get_dihedral(*atoms)
+            assert abs((away + 180) % 360 - 180) < 0.01  # degrees: positions in the dump have six digits
+    free_energy = np.loadtxt(folder / "metadynamics.pmf")
+    assert free_energy.shape == (72 * 72, 3)
+    assert free_energy[:, 2].min() == 0 < free_energy[:, 2].max()

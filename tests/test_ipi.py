@@ -107,7 +107,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 
 INPUT = """<simulation verbosity='low'>
   <output prefix='out'>
-    <properties stride='1' filename='log'> 
+    <properties stride='1' filename='log'>
       [step, potential{electronvolt}, potential(bead=2){electronvolt}]
     </properties>
     <trajectory stride='1' filename='positions' format='ase'> positions </trajectory>
@@ -192,18 +192,7 @@ def test_a_driver_of_its_own_by_a_socket(tmp_path: Path) -> None:
         end = time.monotonic() + patience(120)
         while not Path(f"/tmp/ipi_{name}").exists() and server.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
-        driver = [
-            "i-pi-driver-py",
-            "-u",
-            "-a",
-            name,
-            "-m",
-            "custom",
-            "-P",
-            path,
-            "-o",
-            "template=start.xyz,precision=double",
-        ]
+        options = ["-u", "-a", name, "-m", "custom", "-P", path, "-o", "template=start.xyz,precision=double"]
         result = subprocess.run(
             ["i-pi-driver-py", *options],
             cwd=tmp_path,
