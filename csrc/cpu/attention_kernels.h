@@ -439,6 +439,14 @@ inline void prepare_adjoint(const LayerStep<Real>& step, const PairBlock& block,
   clear_rim_forces<Real>(step, block);
 }
 
+/// Gradients of the projection of a slot become those before its heads were normalised, if they were.
+template <class Real>
+inline void before_head_norms(const LayerStep<Real>& step, int slot, Real* projection_gradient) {
+  if (!step.layout->normalize_query_key) return;
+  normalise_heads_adjoint<Real>(*step.layout, step.projection + static_cast<std::ptrdiff_t>(slot) * step.layout->projection_stride,
+                                projection_gradient);
+}
+
 /// gradient_x of the layer's input from what the attention gave back to up to kNodeBlock atoms of a block, starting with `begin`.
 template <class Real>
 inline void own_input_gradients(const LayerStep<Real>& step, int begin, int rows, Real* projection_gradient, AttentionBuffers<Real>& b) {
@@ -452,6 +460,7 @@ inline void own_input_gradients(const LayerStep<Real>& step, int begin, int rows
       for (int d = 0; d < layout.head_width; ++d)
         gradient_x[row * layout.feature_stride + head * layout.head_width + d] = attended[head * layout.head_padded + d];
   }
+  for (int row = 0; row < rows; ++row) before_head_norms<Real>(step, begin + row, projection_gradient + row * layout.projection_stride);
   project_adjoint<Real>(layout, *step.parameters, rows, step.projected + offset, projection_gradient, b.projection, gradient_x);
 }
 
@@ -459,13 +468,15 @@ inline void own_input_gradients(const LayerStep<Real>& step, int begin, int rows
 template <class Real>
 inline void rim_input_gradients(const LayerStep<Real>& step, int begin, int rows, Real* projection_gradient, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
-  if (layout.query_key_activation != Activation::identity || layout.normalize_query_key)  // else the input is not looked at
+  if (layout.query_key_activation != Activation::identity)  // else the input is not looked at
     for (int row = 0; row < rows; ++row)
       copy_rows<Real>(layout.feature_stride,
                       step.projected + static_cast<std::ptrdiff_t>(step.rim.slots[begin + row]) * layout.feature_stride,
                       b.x + row * layout.feature_stride);
   Real* gradient_x = step.rim.features + static_cast<std::ptrdiff_t>(begin) * layout.feature_stride;
   set_zero(rows * layout.feature_stride, gradient_x);
+  for (int row = 0; row < rows; ++row)
+    before_head_norms<Real>(step, step.rim.slots[begin + row], projection_gradient + row * layout.projection_stride);
   project_adjoint<Real>(layout, *step.parameters, rows, b.x, projection_gradient, b.projection, gradient_x);
 }
 

@@ -44,49 +44,46 @@ inline void for_queries_and_keys(const Layout& layout, int rows, Real* projectio
   }
 }
 
-/// Calls body(head, width, padded width) for the head of every query and key of every row.
-template <class Real, class Body>
-inline void for_heads(const Layout& layout, int rows, Real* projection, const Body& body) {
-  for (int row = 0; row < rows; ++row) {
-    Real* at = projection + static_cast<std::ptrdiff_t>(row) * layout.projection_stride;
-    for (int head = 0; head < 2 * layout.heads; ++head)
-      body(at + layout.query_offset + head * layout.head_padded, layout.head_width, layout.head_padded);
-    for (int head = 0; head < 2 * layout.num_degrees; ++head)
-      body(at + layout.coordinate_query_offset + head * layout.coordinate_head_padded, layout.coordinate_head_width,
-           layout.coordinate_head_padded);
-  }
+/// Calls body(number, offset, width, padded width) for the head of every query and key of a row.
+template <class Body>
+inline void for_heads(const Layout& layout, const Body& body) {
+  for (int head = 0; head < 2 * layout.heads; ++head)
+    body(head, layout.query_offset + head * layout.head_padded, layout.head_width, layout.head_padded);
+  for (int head = 0; head < 2 * layout.num_degrees; ++head)
+    body(2 * layout.heads + head, layout.coordinate_query_offset + head * layout.coordinate_head_padded, layout.coordinate_head_width,
+         layout.coordinate_head_padded);
 }
 
 /// 1 / sqrt(mean of squares + epsilon) of a head of `width` numbers, whose padding is zero (eq. 93).
 template <class Real>
-inline Real inverse_root_mean_square(const Layout& layout, int width, Real squares) {
-  return Real(1) / static_cast<Real>(__builtin_sqrt(static_cast<double>(squares / static_cast<Real>(width)) + layout.layer_norm_epsilon));
+inline Real inverse_root_mean_square(const Layout& layout, const Real* head, int width, int padded_width) {
+  Vec<Real> squares = Vec<Real>{};
+  for (int i = 0; i < padded_width; i += kWidth<Real>) squares += load<Real>(head + i) * load<Real>(head + i);
+  const double mean = static_cast<double>(sum<Real>(squares)) / width;
+  return static_cast<Real>(1.0 / __builtin_sqrt(mean + layout.layer_norm_epsilon));
 }
 
-/// Queries and keys over their root mean square, head by head.
+/// Queries and keys of a row over their root mean square, head by head. The factors stay in the row, for the adjoint.
 template <class Real>
-inline void normalise_heads(const Layout& layout, int rows, Real* projection) {
-  for_heads<Real>(layout, rows, projection, [&](Real* head, int width, int padded_width) {
-    Vec<Real> squares = Vec<Real>{};
-    for (int i = 0; i < padded_width; i += kWidth<Real>) squares += load<Real>(head + i) * load<Real>(head + i);
-    const Real factor = inverse_root_mean_square<Real>(layout, width, sum<Real>(squares));
+inline void normalise_heads(const Layout& layout, Real* row) {
+  for_heads(layout, [&](int number, int offset, int width, int padded_width) __attribute__((always_inline)) {
+    Real* head = row + offset;
+    const Real factor = inverse_root_mean_square<Real>(layout, head, width, padded_width);
     for (int i = 0; i < padded_width; i += kWidth<Real>) store<Real>(head + i, factor * load<Real>(head + i));
+    row[layout.factor_offset + number] = factor;
   });
 }
 
-/// Gradients of queries and keys become those before the norm: with y = r a, these are r (g - y mean(y g)). `activated` holds a.
+/// Gradients of queries and keys of a row become those before the norm: with y = r a, these are r (g - y mean(y g)).
 template <class Real>
-inline void normalise_heads_adjoint(const Layout& layout, int rows, Real* activated, Real* gradient) {
-  for_heads<Real>(layout, rows, activated, [&](Real* head, int width, int padded_width) {
-    Real* g = gradient + (head - activated);
-    Vec<Real> squares = Vec<Real>{}, products = Vec<Real>{};
-    for (int i = 0; i < padded_width; i += kWidth<Real>) {
-      squares += load<Real>(head + i) * load<Real>(head + i);
-      products += load<Real>(head + i) * load<Real>(g + i);
-    }
-    const Real factor = inverse_root_mean_square<Real>(layout, width, sum<Real>(squares));
-    const Real mean = factor * factor * sum<Real>(products) / static_cast<Real>(width);
-    for (int i = 0; i < padded_width; i += kWidth<Real>) store<Real>(g + i, factor * (load<Real>(g + i) - mean * load<Real>(head + i)));
+inline void normalise_heads_adjoint(const Layout& layout, const Real* row, Real* gradient) {
+  for_heads(layout, [&](int number, int offset, int width, int padded_width) __attribute__((always_inline)) {
+    const Real* y = row + offset;
+    Real* g = gradient + offset;
+    Vec<Real> products = Vec<Real>{};
+    for (int i = 0; i < padded_width; i += kWidth<Real>) products += load<Real>(y + i) * load<Real>(g + i);
+    const Real mean = sum<Real>(products) / static_cast<Real>(width), factor = row[layout.factor_offset + number];
+    for (int i = 0; i < padded_width; i += kWidth<Real>) store<Real>(g + i, factor * (load<Real>(g + i) - mean * load<Real>(y + i)));
   });
 }
 
@@ -96,19 +93,16 @@ void project(const Layout& layout, const LayerParameters<Real>& parameters, cons
   if (layout.query_key_activation != Activation::identity)
     for_queries_and_keys<Real>(layout, rows, projection,
                                [&](Real* part, int count) { activate_rows<Real>(layout.query_key_activation, count, part, part); });
-  if (layout.normalize_query_key) normalise_heads<Real>(layout, rows, projection);
+  if (layout.normalize_query_key)
+    for (int row = 0; row < rows; ++row)
+      normalise_heads<Real>(layout, projection + static_cast<std::ptrdiff_t>(row) * layout.projection_stride);
 }
 
-/// gradient: rows of dE/d[q, k, v, q', k'] of one atom block, changed; x: what was projected; x_gradient, its gradient, is added to.
+/// gradient: rows of dE/d[q, k, v, q', k'] of one atom block, before a norm of heads, changed; x: what was projected; x_gradient, its
+/// gradient, is added to.
 template <class Real>
 inline void project_adjoint(const Layout& layout, const LayerParameters<Real>& parameters, int rows, const Real* x, Real* gradient,
                             Real* scratch_projection, Real* x_gradient) {
-  if (layout.normalize_query_key) {
-    project_linear<Real>(layout, parameters, x, rows, scratch_projection);
-    for_queries_and_keys<Real>(layout, rows, scratch_projection,
-                               [&](Real* part, int count) { activate_rows<Real>(layout.query_key_activation, count, part, part); });
-    normalise_heads_adjoint<Real>(layout, rows, scratch_projection, gradient);
-  }
   if (layout.query_key_activation != Activation::identity) {
     project_linear<Real>(layout, parameters, x, rows, scratch_projection);
     for_queries_and_keys<Real>(layout, rows, scratch_projection, [&](Real* part, int count) {

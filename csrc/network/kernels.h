@@ -70,7 +70,7 @@ struct LayerStep {
   const Real* x = nullptr;           ///< owned rows: input of the layer
   Real* x_next = nullptr;            ///< owned rows: output of the layer; may be x itself where nothing needs the input later
   const Real* projected = nullptr;   ///< what the projections act on: x, or x after a norm
-  const Real* projection = nullptr;  ///< [q, k, v, q', k'] of the input
+  const Real* projection = nullptr;  ///< [q, k, v, q', k'] of the input, Layout::projection_stride
   const Real* chi = nullptr;         ///< input coordinates
   Real* x_attended = nullptr;        ///< owned rows: x + attention
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention

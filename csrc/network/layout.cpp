@@ -60,7 +60,8 @@ Layout make_layout(const Hyperparameters& hyper) {
   out.value_offset = 2 * out.features_padded;
   out.coordinate_query_offset = 3 * out.features_padded;
   out.coordinate_key_offset = 3 * out.features_padded + out.coordinates_padded;
-  out.projection_stride = 3 * out.features_padded + 2 * out.coordinates_padded;
+  out.factor_offset = 3 * out.features_padded + 2 * out.coordinates_padded;
+  out.projection_stride = out.factor_offset + (hyper.normalize_query_key ? padded<Real>(2 * (out.heads + out.num_degrees)) : 0);
 
   out.spherical_hidden = padded<Real>(hyper.spherical_hidden);
   out.kept_size = 2 * (out.features_padded + out.coordinates_padded + out.spherical_hidden);

@@ -73,7 +73,8 @@ struct Layout : NetworkOptions {
   int chi_stride = 0;
 
   int query_offset = 0, key_offset = 0, value_offset = 0, coordinate_query_offset = 0, coordinate_key_offset = 0;
-  int projection_stride = 0;  ///< of a row [q, k, v, q', k']
+  int factor_offset = 0;      ///< with normalize_query_key: of the numbers that heads of q, k, q', k' were multiplied with
+  int projection_stride = 0;  ///< of a row [q, k, v, q', k', factors]
 
   int spherical_hidden = 0;  ///< hidden width of one spherical filter, padded; the two filters lie side by side
   int radial_hidden = 0;     ///< hidden width of one radial filter, padded

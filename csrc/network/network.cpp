@@ -38,8 +38,7 @@ Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, Threa
       kernels_(kernels<Real>()),
       pool_(pool),
       harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
-      keeps_inputs_(parameters_->layout.query_key_activation != Activation::identity || parameters_->layout.normalize_query_key ||
-                    parameters_->layout.norm_input),
+      keeps_inputs_(parameters_->layout.query_key_activation != Activation::identity || parameters_->layout.norm_input),
       scratch_(index_of(pool.size())) {
   const std::size_t layers = parameters_->layers.size();
   x_.resize(layers + 1);
