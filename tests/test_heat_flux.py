@@ -14,12 +14,12 @@ from ase.build import molecule
 from lammps_comparison import waters
 from parallel_runs import run_checks
 from tolerances import EXACT, FINITE_DIFFERENCE_FLUX, FINITE_DIFFERENCE_STEP, MIXED_RELATIVE_FLUX, RANKS
-from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023
+from toy_models import ETHANOL_LIKE, VARIANTS, VARIANTS_2023, VARIANTS_SO3LR2
 
 from so3md import So3kratesCalculator
 from so3md._engine import Engine, Model, moved_charge
 
-EVERY_VARIANT = VARIANTS | VARIANTS_2023
+EVERY_VARIANT = VARIANTS | VARIANTS_2023 | VARIANTS_SO3LR2
 
 #: Without electrostatics nothing couples atoms at any distance, and everything can be unfolded.
 LOCAL = {"electrostatics": None}
@@ -123,7 +123,7 @@ def unfolded(structure: dict[str, Any], range_: float) -> tuple[dict[str, Any], 
 
 
 @pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True)], ids=["crystal", "slab"])
-@pytest.mark.parametrize("variant", ["default", "all_of_2023"])
+@pytest.mark.parametrize("variant", ["default", "all_of_2023", "c6_head"])
 def test_flux_of_a_crystal_is_that_of_its_unfolded_images(
     toy_model: Callable[..., Path], variant: str, pbc: tuple[bool, bool, bool]
 ) -> None:
@@ -133,7 +133,7 @@ def test_flux_of_a_crystal_is_that_of_its_unfolded_images(
     structure = crystal(pbc)
     v = velocities_of(structure)
     # An energy depends on atoms as far away as the network looks, and on ratios at the other end of a long-range pair.
-    cluster, atom = unfolded(structure, 2 * 2.5 + LR_CUTOFF if variant == "default" else 3 * 2.5)
+    cluster, atom = unfolded(structure, 3 * 2.5 if variant == "all_of_2023" else 2 * 2.5 + LR_CUTOFF)
     home = slice(len(v))
     energies = engine.evaluate(**cluster, forces=False)["energies"][home]
     np.testing.assert_allclose(engine.evaluate(**structure)["energies"], energies, rtol=0, atol=EXACT.component)

@@ -55,12 +55,13 @@ inline void activate(Activation type, int atoms, int parts, int count, int strid
   });
 }
 
-/// out = layer norm of x (eq. 23). With n = (x - mean) / deviation, a change t of x changes n by (t - mean(t) - n mean(t n)) / deviation.
+/// out = layer norm of x (eq. 23). With n = (x - mean) / deviation, a change t of x changes n by (t - mean(t) - n mean(t n)) / deviation;
+/// no mean is taken away of an RMS norm (eq. 92).
 inline void norm(const Layout& layout, const NormParameters<double>& parameters, int atoms, const double* x, double* out) {
   const int stride = layout.feature_stride, features = layout.features;
   for (int atom = 0; atom < atoms; ++atom, x += kParts * stride, out += kParts * stride) {
     double mean, inverse;
-    row_statistics<double>(x, features, false, layout.layer_norm_epsilon, mean, inverse);
+    row_statistics<double>(x, features, layout.rms_norm, layout.layer_norm_epsilon, mean, inverse);
     for (int part = kParts - 1; part >= 0; --part) {
       const double* t = x + part * stride;
       double mean_t = mean, mean_tn = 0.0;
@@ -70,7 +71,7 @@ inline void norm(const Layout& layout, const NormParameters<double>& parameters,
           sum_t += t[i];
           sum_tn += t[i] * (x[i] - mean) * inverse;
         }
-        mean_t = sum_t / features;
+        mean_t = layout.rms_norm ? 0.0 : sum_t / features;
         mean_tn = sum_tn / features;
       }
       double* to = out + part * stride;
@@ -80,6 +81,35 @@ inline void norm(const Layout& layout, const NormParameters<double>& parameters,
                 (part == kValue ? parameters.bias[i] : 0.0);
       }
     }
+  }
+}
+
+/// Queries and keys of atoms over their root mean square, head by head (eq. 93); of a change t of a head that is r a = y now, r (t - y
+/// mean(y t)) is left.
+inline void normalise_queries_and_keys(const Layout& layout, int atoms, double* projection) {
+  const int stride = layout.projection_stride;
+  for (int atom = 0; atom < atoms; ++atom, projection += kParts * stride)
+    for_heads(layout, [&](int, int offset, int width, int padded_width) __attribute__((always_inline)) {
+      double* y = projection + offset;
+      const double factor = inverse_root_mean_square<double>(layout, y, width, padded_width);
+      for (int i = 0; i < padded_width; i += kLanes) store<double>(y + i, factor * load<double>(y + i));
+      for (int part = 1; part < kParts; ++part) {
+        double* t = y + part * stride;
+        Vec<double> products{};
+        for (int i = 0; i < padded_width; i += kLanes) products += load<double>(y + i) * load<double>(t + i);
+        const double mean = factor * sum<double>(products) / width;
+        for (int i = 0; i < padded_width; i += kLanes) store<double>(t + i, factor * load<double>(t + i) - mean * load<double>(y + i));
+      }
+    });
+}
+
+/// What the next layer starts with (eq. 94), in place. The features after the embedding do not change.
+inline void mix_embedded(const LayerStep& step, int first, int atoms, double* x) {
+  const int stride = step.layout->feature_stride;
+  for (int atom = 0; atom < atoms; ++atom, x += kParts * stride) {
+    for (int i = 0; i < kParts * stride; ++i) x[i] *= step.parameters->next_input_scale;
+    const double* embedded = step.embedded + static_cast<std::ptrdiff_t>(step.species[first + atom]) * stride;
+    for (int i = 0; i < stride; ++i) x[i] += step.parameters->next_embedding_scale * embedded[i];
   }
 }
 
@@ -156,10 +186,11 @@ inline void node_steps(const LayerStep& step, int begin, int end, double* scratc
     if (layout.residual_mlp_2) residual(layout, parameters.mlp2, atoms, x, a, b);
     if (layout.norm_output) norm(layout, parameters.norm2, atoms, x, x);
     if (parameters.final_norm.scale != nullptr) norm(layout, parameters.final_norm, atoms, x, x);
+    if (step.embedded != nullptr) mix_embedded(step, first, atoms, x);
   }
 }
 
-/// Queries, keys and values of slots (eq. 18).
+/// Queries, keys and values of slots (eq. 18), heads normalised where the model has that (eq. 93).
 inline void project_slots(const LayerStep& step, int begin, int end, double*) {
   const Layout& layout = *step.layout;
   for (int first = begin; first < end; first += kBlock) {
@@ -176,6 +207,7 @@ inline void project_slots(const LayerStep& step, int begin, int end, double*) {
     const int stride = layout.projection_stride;
     activate(layout.query_key_activation, atoms, kParts, 2 * layout.features_padded, stride, out + layout.query_offset);
     activate(layout.query_key_activation, atoms, kParts, 2 * layout.coordinates_padded, stride, out + layout.coordinate_query_offset);
+    if (layout.normalize_query_key) normalise_queries_and_keys(layout, atoms, out);
   }
 }
 
@@ -194,11 +226,11 @@ inline void head(const HeadParameters<double>& parameters, Activation type, int 
 
 inline std::size_t readout_scratch(const Layout& layout) {
   auto larger = [](int a, int b) { return a > b ? a : b; };
-  const int hidden = larger(layout.energy_hidden, larger(layout.charge_hidden, layout.hirshfeld_hidden));
+  const int hidden = larger(layout.energy_hidden, larger(layout.charge_hidden, larger(layout.hirshfeld_hidden, layout.c6_hidden)));
   return static_cast<std::size_t>(kParts * kBlock) * static_cast<std::size_t>(hidden + larger(layout.hirshfeld_size, kPanel<double>));
 }
 
-/// Energy, raw charge and Hirshfeld ratio (eq. 26, 27, 30).
+/// Energy, raw charge, Hirshfeld ratio and ratio of C6 (eq. 26, 27, 30, 95).
 inline void readout_steps(const ReadoutStep& step, int begin, int end, double* scratch) {
   const Layout& layout = *step.layout;
   const Parameters<double>& p = *step.parameters;
@@ -216,6 +248,7 @@ inline void readout_steps(const ReadoutStep& step, int begin, int end, double* s
     };
     scalar(p.energy, layout.energy_activation, step.energy);
     if (step.charge != nullptr) scalar(p.charge, Activation::silu, step.charge);
+    if (step.c6 != nullptr) scalar(p.c6, Activation::silu, step.c6);
     if (step.hirshfeld == nullptr) continue;
     const double* out = read(p.hirshfeld, Activation::silu);
     for (int row = 0; row < kParts * atoms; ++row) {

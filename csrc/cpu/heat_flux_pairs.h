@@ -13,9 +13,10 @@ struct Neighbours {
   using Number = TwinVector<double>;
   alignas(64) double d[3][kSize], r[kSize], inverse_r[kSize];
   alignas(64) double own[kSize], other[kSize];  ///< u . v_i and u . v_j
-  alignas(64) double charge[kParts][kSize], alpha[kParts][kSize], c6_factor[kSize];
-  alignas(64) double value[kSize], slope[kSize];      ///< of a pair's function of r, and of the switch before
-  alignas(64) double by_own[kSize], by_other[kSize];  ///< its derivatives by alpha_i and alpha_j
+  alignas(64) double charge[kParts][kSize], alpha[kParts][kSize], c6_factor[kParts][kSize];
+  alignas(64) double value[kSize], slope[kSize];            ///< of a pair's function of r, and of the switch before
+  alignas(64) double by_own[kSize], by_other[kSize];        ///< its derivatives by alpha_i and alpha_j
+  alignas(64) double by_own_c6[kSize], by_other_c6[kSize];  ///< and by C6 / alpha^2 of both
   int count = 0, lanes = 0;
 
   /// Takes the next candidates within the cutoff.
@@ -38,8 +39,8 @@ struct Neighbours {
       for (int part = 0; part < kParts; ++part) {
         charge[part][k] = real && step.pairs.electrostatics ? step.charge[kParts * static_cast<std::ptrdiff_t>(slot) + part] : 0.0;
         alpha[part][k] = real && step.pairs.dispersion ? step.alpha[kParts * static_cast<std::ptrdiff_t>(slot) + part] : 0.0;
+        c6_factor[part][k] = step.pairs.dispersion ? step.c6_factor[kParts * static_cast<std::ptrdiff_t>(slot) + part] : 0.0;
       }
-      c6_factor[k] = step.pairs.dispersion ? step.pairs.c6_factor[slot] : 0.0;
     }
   }
 
@@ -58,22 +59,26 @@ struct Neighbours {
     }
   }
 
-  /// value and slope: the energy of a pair and its derivative by r (eq. 37 to 40); by_own and by_other.
+  /// value and slope: the energy of a pair and its derivative by r (eq. 37 to 40); by_own to by_other_c6.
   void dispersion(const DispersionConstants<double>& constants, double alpha_i, double c_i) {
     for (int k = 0; k < lanes; k += Number::kSize) {
       ValueAndSlope<Number> s{};
       if (constants.truncated) s = switched(constants.switch_on, constants.inverse_width, k);
-      const Number alpha_j = Number::load(alpha[kValue] + k), c_j = Number::load(c6_factor + k);
+      const Number alpha_j = Number::load(alpha[kValue] + k), c_j = Number::load(c6_factor[kValue] + k);
       const auto root = VectorMath<double>::seventh_root((alpha_j + alpha_i) * 0.5);
       const auto pair = dispersion_pair<VectorMath<double>>(constants, Number::load(r + k), alpha_i, alpha_j, c_i, c_j, root, s);
       pair.energy.store(value + k);
       pair.d_distance.store(slope + k);
       pair.d_alpha.store(by_own + k);
+      pair.d_c.store(by_own_c6 + k);
       for (int lane = k; lane < k + Number::kSize; ++lane) {
         // E = -alpha_i alpha_j c B(alpha_i + alpha_j): the derivatives differ by E / alpha alone, which is finite at alpha = 0 as
         // E / (alpha_i alpha_j) is.
         by_other[lane] =
             alpha_i == 0.0 || alpha[kValue][lane] == 0.0 ? 0.0 : by_own[lane] + value[lane] * (1.0 / alpha[kValue][lane] - 1.0 / alpha_i);
+        // c_i c_j / (c_i + c_j) has the derivatives c_j^2 and c_i^2 over (c_i + c_j)^2.
+        const double quotient = c_i / c6_factor[kValue][lane];
+        by_other_c6[lane] = by_own_c6[lane] * quotient * quotient;
       }
     }
   }
@@ -81,7 +86,7 @@ struct Neighbours {
 
 /// Sums over the neighbours of an atom, for an energy of half the pairs: whole values here.
 struct PairParts {
-  double value = 0.0, by_own = 0.0, rate = 0.0, moment[3] = {0.0, 0.0, 0.0};
+  double value = 0.0, by_own = 0.0, by_own_c6 = 0.0, rate = 0.0, moment[3] = {0.0, 0.0, 0.0};
 };
 
 /// k_e q_j F(r) of all neighbours, without q_i.
@@ -95,15 +100,16 @@ inline void add_charges(const Neighbours& n, PairParts& sums) {
   }
 }
 
-/// Dispersion of all neighbours at the polarisability of the atom; by_own says what a change of that does.
+/// Dispersion of all neighbours at the polarisability and C6 of the atom; by_own and by_own_c6 say what changes of these do.
 inline void add_dispersion_pairs(const Neighbours& n, PairParts& sums) {
   for (int k = 0; k < n.count; ++k) {
-    const double rate = n.alpha[kRate][k];
     sums.value += n.value[k];
     sums.by_own += n.by_own[k];
-    sums.rate += n.by_other[k] * rate + n.slope[k] * (n.other[k] - n.own[k]);
-    for (int a = 0; a < 3; ++a)
-      sums.moment[a] += n.by_other[k] * (n.alpha[kMoment + a][k] - n.d[a][k] * rate) - n.d[a][k] * n.slope[k] * n.other[k];
+    sums.by_own_c6 += n.by_own_c6[k];
+    const auto by_neighbour = [&](int part) { return n.by_other[k] * n.alpha[part][k] + n.by_other_c6[k] * n.c6_factor[part][k]; };
+    const double rate = by_neighbour(kRate);
+    sums.rate += rate + n.slope[k] * (n.other[k] - n.own[k]);
+    for (int a = 0; a < 3; ++a) sums.moment[a] += by_neighbour(kMoment + a) - n.d[a][k] * (rate + n.slope[k] * n.other[k]);
   }
 }
 
@@ -122,13 +128,14 @@ inline void long_range_pairs(const PairStep& step, int begin, int end) {
         add_charges(neighbours, charges);
       }
       if (step.pairs.dispersion) {
-        neighbours.dispersion(dispersion, step.alpha[at], step.pairs.c6_factor[i]);
+        neighbours.dispersion(dispersion, step.alpha[at], step.c6_factor[at]);
         add_dispersion_pairs(neighbours, attraction);
       }
     }
     double* energy = step.energy + at;
     const double* q = step.pairs.electrostatics ? step.charge + at : nullptr;
     const double* alpha = step.pairs.dispersion ? step.alpha + at : nullptr;
+    const double* c6_factor = step.pairs.dispersion ? step.c6_factor + at : nullptr;
     const double half = 0.5 * kCoulomb;
     for (int part = 0; part < kParts; ++part) {
       const double charge_part = part == kRate ? charges.rate : part == kValue ? 0.0 : charges.moment[part - kMoment];
@@ -136,7 +143,9 @@ inline void long_range_pairs(const PairStep& step, int begin, int end) {
                                      : part == kValue ? attraction.value
                                                       : attraction.moment[part - kMoment];
       if (q != nullptr) energy[part] += half * (q[part] * charges.value + q[kValue] * charge_part);
-      if (alpha != nullptr) energy[part] += 0.5 * ((part == kValue ? 0.0 : alpha[part] * attraction.by_own) + attraction_part);
+      if (alpha != nullptr) energy[part] += 0.5 * attraction_part;
+      if (alpha != nullptr && part != kValue)
+        energy[part] += 0.5 * (alpha[part] * attraction.by_own + c6_factor[part] * attraction.by_own_c6);
     }
   }
 }

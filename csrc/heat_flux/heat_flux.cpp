@@ -10,6 +10,7 @@
 #include "heat_flux/charge_shares.h"
 #include "network/embedding.h"
 #include "network/harmonics_table.h"
+#include "physics/dispersion_tail.h"
 
 namespace so3md {
 
@@ -26,7 +27,6 @@ std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> mod
   if (model->hyper.architecture != Architecture::so3krates)
     throw std::invalid_argument(
         "the heat flux is there for models of the architecture so3krates, and this one is of so3krates-2022: use another model");
-  refuse_second_generation(model->hyper, "the heat flux");
   return model;
 }
 
@@ -52,6 +52,7 @@ HeatFlux::HeatFlux(std::shared_ptr<const Model> model, const EngineOptions& opti
       parameters_(*model_, options.radial_tables()),
       kernels_(heat_flux::kernels()),
       harmonics_(make_harmonics_table<double>(model_->hyper)),
+      free_c6_factors_(dispersion_c6_factors(*model_)),
       cutoff_(model_->hyper),
       zbl_(*model_),
       scratch_(index_of(pool.size())) {
@@ -100,7 +101,7 @@ void HeatFlux::share_velocities(const double* velocities, HaloExchange& halo) {
 
 // Edges, and on the way the repulsion. Returns what went wrong.
 std::exception_ptr HeatFlux::build_edges() {
-  const double reach = model_->hyper.zbl ? zbl_.switch_off() : 0.0;
+  const double reach = model_->hyper.has_repulsion() ? zbl_.switch_off() : 0.0;
   const auto repel = [&](int i, int slot, const double* d, double r, double phi, double phi_slope) {
     if (r >= reach) return;
     double slope;
@@ -129,7 +130,7 @@ Composition HeatFlux::count_species(const SystemTotals& totals, HaloExchange& ha
   return out;
 }
 
-// The embedding x of each species (eq. 13), which positions do not change, and chi = 0.
+// The embedding x of each species (eq. 13, 94), which positions do not change, and chi = 0.
 void HeatFlux::embed(const Composition& composition) {
   const Layout& layout = parameters_.layout;
   const int slots = domain_->n_feature_slots();
@@ -138,7 +139,15 @@ void HeatFlux::embed(const Composition& composition) {
   clear(chi_next_, slots, layout.chi_stride);
   projection_.resize(kParts * index_of(slots) * index_of(layout.projection_stride));
   normalised_.resize(layout.norm_input ? x_.size() : 0);
-  const Matrix rows = species_features(*model_, composition);
+  Matrix rows = species_features(*model_, composition);
+  if (model_->hyper.residual_scalars) {
+    embedded_.assign(index_of(rows.rows) * index_of(layout.feature_stride), 0.0);
+    for (int species = 0; species < rows.rows; ++species)
+      std::copy_n(rows.data.data() + index_of(species) * index_of(layout.features), layout.features,
+                  embedded_.data() + index_of(species) * index_of(layout.feature_stride));
+    const LayerWeights& first = model_->layers.front();
+    for (double& value : rows.data) value *= first.input_scale + first.embedding_scale;
+  }
   for (int slot = 0; slot < slots; ++slot)
     std::copy_n(rows.data.data() + index_of(species_[slot]) * index_of(layout.features), layout.features,
                 x_.data() + kParts * index_of(slot) * index_of(layout.feature_stride));
@@ -152,6 +161,8 @@ heat_flux::LayerStep HeatFlux::step(std::size_t layer) {
   out.harmonics = &harmonics_;
   out.edges = edges_.view();
   out.velocities = velocities_.data();
+  out.species = species_;
+  out.embedded = embedded_.empty() || layer + 1 == parameters_.layers.size() ? nullptr : embedded_.data();
   out.radial_only = layer == 0 && parameters_.first_layer_by_species;
   out.x = x_.data();
   out.normalised = normalised_.data();
@@ -184,7 +195,7 @@ void HeatFlux::run_layers(HaloExchange& halo) {
   }
 }
 
-// Atomic energies of the network, raw charges (eq. 27), and polarisabilities of the dispersion from Hirshfeld ratios (eq. 30, 37).
+// Atomic energies of the network, raw charges (eq. 27), and ratios before the absolute value (eq. 30, 95).
 void HeatFlux::read_out() {
   const Hyperparameters& hyper = model_->hyper;
   const int owned = domain_->n_owned;
@@ -192,6 +203,7 @@ void HeatFlux::read_out() {
   clear(network, owned, 1);
   clear(charge_, hyper.charge_head ? domain_->n_slots() : 0, 1);
   clear(hirshfeld_, hyper.hirshfeld_head ? owned : 0, 1);
+  clear(c6_, hyper.c6_head ? owned : 0, 1);
   heat_flux::ReadoutStep step;
   step.layout = &parameters_.layout;
   step.parameters = &parameters_;
@@ -200,6 +212,7 @@ void HeatFlux::read_out() {
   step.energy = network.data();
   step.charge = hyper.charge_head ? charge_.data() : nullptr;
   step.hirshfeld = hyper.hirshfeld_head ? hirshfeld_.data() : nullptr;
+  step.c6 = hyper.c6_head ? c6_.data() : nullptr;
   pool_.parallel_for(owned, kAtomsPerTask,
                      [&](int begin, int end, int thread) { kernels_.readouts(step, begin, end, scratch_[index_of(thread)].data()); });
   for (int i = 0; i < owned; ++i) {
@@ -208,6 +221,7 @@ void HeatFlux::read_out() {
     energy_[at] += model_->energy_shift[species];
     if (hyper.charge_head) charge_[at] += model_->charge_element[species];
     if (hyper.hirshfeld_head) hirshfeld_[at] += model_->hirshfeld_shift[species];
+    if (hyper.c6_head) c6_[at] += model_->c6_shift[species];
   }
 }
 
@@ -230,22 +244,45 @@ void HeatFlux::conserve_charge(const Composition& composition, const Cell* cell,
   }
 }
 
+// Polarisabilities and C6 / alpha^2 of the dispersion (eq. 37, 97). Without a C6 head the latter is that of the free atom. What other
+// processes' atoms have of their own is left to the exchange.
+void HeatFlux::fill_polarisabilities() {
+  const int slots = domain_->n_slots();
+  clear(alpha_, slots, 1);
+  clear(c6_factor_, slots, 1);
+  for (int slot = 0; slot < slots; ++slot) {
+    const std::size_t at = kParts * index_of(slot), species = index_of(species_[slot]);
+    const double free_alpha = model_->dispersion_alpha[species];
+    const bool owned = slot < domain_->n_owned;
+    const double* ratio = hirshfeld_.data() + at;
+    for (std::size_t part = 0; part < kParts && owned; ++part)
+      alpha_[at + part] = free_alpha * (ratio[0] < 0.0 ? -ratio[part] : ratio[part]);
+    if (!model_->hyper.c6_head)
+      c6_factor_[at] = free_c6_factors_[species];
+    else if (owned)
+      set_c6_factor(slot);
+  }
+}
+
+// C6 / alpha^2 of an owned atom with a C6 head.
+void HeatFlux::set_c6_factor(int i) {
+  const std::size_t at = kParts * index_of(i), species = index_of(species_[i]);
+  const double *h = hirshfeld_.data() + at, *c = c6_.data() + at;
+  const double sign_h = h[0] < 0.0 ? -1.0 : 1.0, sign_c = c[0] < 0.0 ? -1.0 : 1.0;
+  const AtomC6<double> factor = atom_c6(free_c6_factors_[species], sign_h * h[0], sign_c * c[0]);
+  c6_factor_[at] = factor.value;
+  for (std::size_t part = 1; part < kParts; ++part)
+    c6_factor_[at + part] = factor.by_hirshfeld_ratio * sign_h * h[part] + factor.by_c6_ratio * sign_c * c[part];
+}
+
 void HeatFlux::long_range(HaloExchange& halo) {
   const Hyperparameters& hyper = model_->hyper;
   if (!hyper.electrostatics && !hyper.dispersion) return;
-  const int slots = domain_->n_slots();
   if (!hyper.electrostatics) charge_.clear();
-  clear(alpha_, hyper.dispersion ? slots : 0, 1);
-  c6_factor_.assign(hyper.dispersion ? index_of(slots) : 0, 0.0);
-  for (int slot = 0; slot < slots && hyper.dispersion; ++slot) {
-    const double alpha = model_->dispersion_alpha[index_of(species_[slot])];
-    c6_factor_[index_of(slot)] = model_->dispersion_c6[index_of(species_[slot])] / (alpha * alpha);
-    const double* ratio = hirshfeld_.data() + kParts * index_of(slot);
-    for (std::size_t part = 0; part < kParts && slot < domain_->n_owned; ++part)
-      alpha_[kParts * index_of(slot) + part] = alpha * (ratio[0] < 0.0 ? -ratio[part] : ratio[part]);
-  }
+  if (hyper.dispersion) fill_polarisabilities();
   if (hyper.electrostatics) exchange(halo, Reach::all, {{charge_.data(), kParts, kParts}});
   if (hyper.dispersion) exchange(halo, Reach::all, {{alpha_.data(), kParts, kParts}});
+  if (hyper.dispersion && hyper.c6_head) exchange(halo, Reach::all, {{c6_factor_.data(), kParts, kParts}});
   heat_flux::PairStep step;
   step.pairs.domain = domain_;
   step.pairs.electrostatics = hyper.electrostatics;
@@ -254,10 +291,10 @@ void HeatFlux::long_range(HaloExchange& halo) {
   step.pairs.cutoff = options_.long_range_cutoff;
   step.pairs.damping = options_.dispersion_damping;
   step.pairs.damping_scale = hyper.dispersion_damping_scale;
-  step.pairs.c6_factor = c6_factor_.data();
   step.velocities = velocities_.data();
   step.charge = charge_.data();
   step.alpha = alpha_.data();
+  step.c6_factor = c6_factor_.data();
   step.energy = energy_.data();
   pool_.parallel_for(domain_->n_owned, kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(step, begin, end); });
 }

@@ -57,6 +57,8 @@ class HeatFlux {
   void run_layers(HaloExchange& halo);
   void read_out();
   void conserve_charge(const Composition& composition, const Cell* cell, HaloExchange& halo);
+  void fill_polarisabilities();
+  void set_c6_factor(int i);
   void long_range(HaloExchange& halo);
   heat_flux::LayerStep step(std::size_t layer);
   using Kernel = void (*)(const heat_flux::LayerStep&, int, int, double*);
@@ -69,6 +71,7 @@ class HeatFlux {
   Parameters<double> parameters_;
   const heat_flux::KernelTable& kernels_;
   HarmonicsTable<double> harmonics_;
+  std::vector<double> free_c6_factors_;  // C6_0 / alpha0^2 of each species
   Cutoff cutoff_;
   Zbl zbl_;
 
@@ -77,8 +80,9 @@ class HeatFlux {
   Edges<double> edges_;
   std::vector<double> velocities_;                      // [slots][3]
   Rows5 x_, normalised_, projection_, chi_, chi_next_;  // by slot with features
-  Rows5 energy_, charge_, hirshfeld_, alpha_;           // charge_ and alpha_ by slot
-  std::vector<double> c6_factor_;                       // by slot
+  AlignedVector<double> embedded_;                      // [species] features after the embedding, if later layers need them
+  Rows5 energy_, charge_, hirshfeld_, c6_;              // charge_ by slot
+  Rows5 alpha_, c6_factor_;                             // by slot
   std::vector<AlignedVector<double>> scratch_;          // by thread
 };
 

@@ -25,7 +25,10 @@ struct LayerStep {
   const HarmonicsTable<double>* harmonics = nullptr;
   EdgeView<double> edges;
   const double* velocities = nullptr;  ///< [slots][3]
+  const int* species = nullptr;        ///< by slot
   bool radial_only = false;            ///< chi is zero, and the radial table holds the whole filter
+
+  const double* embedded = nullptr;  ///< [species][feature_stride] what nodes() mixes into x for the next layer (eq. 94); null: nothing
 
   double* x = nullptr;           ///< input of the layer; attend() and nodes() replace owned rows by its output
   double* normalised = nullptr;  ///< x after a norm, where the layer projects that
@@ -43,14 +46,16 @@ struct ReadoutStep {
   double* energy = nullptr;     ///< without scale and shift
   double* charge = nullptr;     ///< without the element's offset; null: no head
   double* hirshfeld = nullptr;  ///< before the absolute value, without the element's offset; null: no head
+  double* c6 = nullptr;         ///< likewise
 };
 
-/// Electrostatics and dispersion. `pairs` says which, and how; of its arrays only c6_factor is used.
+/// Electrostatics and dispersion. `pairs` says which, and how; its arrays are not used.
 struct PairStep {
   LongRange<double> pairs;
   const double* velocities = nullptr;  ///< [slots][3]
   const double* charge = nullptr;      ///< [slots][kParts], e
   const double* alpha = nullptr;       ///< [slots][kParts] polarisability, Bohr^3
+  const double* c6_factor = nullptr;   ///< [slots][kParts] C6 / alpha^2, Hartree
   double* energy = nullptr;            ///< [n_owned][kParts], added to, eV; half of each pair
 };
 
@@ -58,9 +63,9 @@ struct PairStep {
 struct KernelTable {
   std::size_t (*scratch_size)(const Layout&) = nullptr;
   void (*initial)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< chi_next = chi before the first layer (eq. 53)
-  void (*project)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< x to projection (eq. 18)
+  void (*project)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< x to projection, and norms of heads (eq. 18, 93)
   void (*attend)(const LayerStep&, int begin, int end, double* scratch) = nullptr;   ///< filters and attention, eq. 17, 19 to 22
-  void (*nodes)(const LayerStep&, int begin, int end, double* scratch) = nullptr;    ///< norms to exchange, in place: eq. 23 to 25
+  void (*nodes)(const LayerStep&, int begin, int end, double* scratch) = nullptr;  ///< norms to exchange, eq. 23 to 25; next layer, eq. 94
   void (*readouts)(const ReadoutStep&, int begin, int end, double* scratch) = nullptr;
   void (*long_range)(const PairStep&, int begin, int end) = nullptr;
 };

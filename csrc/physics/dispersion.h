@@ -31,6 +31,21 @@ SO3MD_FORMULA DispersionConstants<Real> dispersion_constants(double damping_scal
           truncated ? static_cast<Real>(1 / damping_length) : Real(0)};
 }
 
+/// C6 / alpha^2 of an atom with a ratio of C6 of its own, Hartree, and its derivatives by both ratios.
+template <class Real>
+struct AtomC6 {
+  Real value, by_hirshfeld_ratio, by_c6_ratio;
+};
+
+/// Equation (97): free_atom c / h^2, with the free atom's C6_0 / alpha0^2. A head may put out zero, which no atom has: then these are still
+/// numbers.
+SO3MD_FORMULA AtomC6<double> atom_c6(double free_atom, double hirshfeld_ratio, double c6_ratio) {
+  const double h = hirshfeld_ratio < 1e-9 ? 1e-9 : hirshfeld_ratio;
+  const double by_c6_ratio = free_atom / (h * h), value = by_c6_ratio * c6_ratio;
+  const double usable = value < 1e-30 ? 1e-30 : value;
+  return {usable, -2.0 * usable / h, by_c6_ratio};
+}
+
 /// Energy of a pair (eV) and its derivatives by distance (eV/A) and by alpha_i (eV/Bohr^3; the one by alpha_j is the same with i and j
 /// exchanged), both at fixed c.
 template <class Number>
@@ -84,13 +99,13 @@ SO3MD_FORMULA DispersionPair<typename Math::Number> dispersion_pair(const Disper
   const Number d_root =
       dg * g * (Real(20) * inverse8 + Real(490) * g2 * inverse10) - constants.damping * p * p4 * (weight6 + weight8 * p2 + weight10 * p4);
 
-  const Number c = c_j * (Real(2 * kHartree) * c_i) / (c_i + c_j);
+  const Number share = c_j / (c_i + c_j);
+  const Number c = share * (Real(2 * kHartree) * c_i);
   const Number alpha_c = alpha_j * c;
   const Number c6 = alpha_i * alpha_c;
   const Number energy = -c6 * bracket;
   const Number d_distance = c6 * decay * r * Real(1 / (kBohr * kBohr));
   const Number d_alpha = -alpha_c * (bracket + (Real(0.5) * alpha_i) * d_root * root.slope);
-  const Number share = c_j / (c_i + c_j);
   const Number d_c = alpha_j * (Real(-2 * kHartree) * alpha_i) * share * share * bracket;
   if (!constants.truncated) return {energy, d_distance, d_alpha, d_c};
   return {energy * s.value, d_distance * s.value + energy * s.slope, d_alpha * s.value, d_c * s.value};
