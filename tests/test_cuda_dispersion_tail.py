@@ -17,6 +17,7 @@ from cuda_comparison import (
 )
 from test_cuda import assert_same, crystal, force_scale
 from test_cuda_steps import moved
+from toy_models import VARIANTS, VARIANTS_SO3LR2
 
 from so3md._engine import Engine, Model
 
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectr
 OPTIONS: dict[str, Any] = {"lr_cutoff": 5.0, "lr_damping": 1.5, "dispersion_tail": True}
 
 
-@pytest.fixture
-def model(toy_model: Callable[..., Path]) -> Model:
-    return Model(str(toy_model(seed=1)))
+@pytest.fixture(params=["default", "all_of_so3lr2"])
+def model(request: pytest.FixtureRequest, toy_model: Callable[..., Path]) -> Model:
+    return Model(str(toy_model(seed=1, **(VARIANTS | VARIANTS_SO3LR2)[request.param])))
 
 
 @pytest.mark.parametrize("coulomb", ["cutoff", "ewald"])

@@ -20,10 +20,13 @@ from tolerances import (
     assert_within,
     rounding,
 )
+from toy_models import VARIANTS, VARIANTS_SO3LR2
 
 from so3md import So3kratesCalculator, evaluate_many
-from so3md._engine import Engine, Model
+from so3md._engine import Engine, Model, dispersion_tail
 from so3md.structures import read_structure
+
+EVERY_VARIANT = VARIANTS | VARIANTS_SO3LR2
 
 #: How far the tail of atoms with the mean polarisability of their element may be from that of all pairs: the square of
 #: the spread of polarisabilities, some 5 %, times what the bracket of eq. (40) depends on them: by a few per cent at
@@ -58,14 +61,28 @@ def urea() -> Atoms:
     return space_group("CONHH", places, spacegroup=113, cellpar=[5.565, 5.565, 4.684, 90, 90, 90])
 
 
-def tail_of_all_pairs(atoms: Atoms, model: Model, ratios: np.ndarray, cutoff: float, damping: float) -> float:
-    """Eq. (85) with the polarisabilities of both atoms of each pair."""
+def free_atoms(model: Model, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Polarisability and C6 of the free atoms of a model."""
     from so3md.model_file import ModelFile
 
     file = ModelFile.read(model.path)
-    species = np.searchsorted(file.elements, atoms.numbers)
+    species = np.searchsorted(file.elements, numbers)
     alpha, c6 = (file.tensors[f"dispersion.{name}"].astype(float)[species] for name in ("alpha", "c6"))
-    system = System(atoms.positions, np.zeros(len(atoms)), alpha * ratios, c6 / alpha**2)
+    return alpha, c6
+
+
+def tail_of_all_pairs(
+    atoms: Atoms,
+    model: Model,
+    ratios: np.ndarray,
+    cutoff: float,
+    damping: float,
+    c6_ratios: np.ndarray | None = None,
+) -> float:
+    """Eq. (85) with the polarisabilities, and C6, of both atoms of each pair."""
+    alpha, c6 = free_atoms(model, atoms.numbers)
+    quotients = 1.0 if c6_ratios is None else c6_ratios / ratios**2
+    system = System(atoms.positions, np.zeros(len(atoms)), alpha * ratios, c6 / alpha**2 * quotients)
     x, w = np.polynomial.legendre.leggauss(120)
     x, w = (x + 1) / 2, w / 2
     near, far = cutoff - damping * x, cutoff / x
@@ -84,12 +101,17 @@ def tail_of_all_pairs(atoms: Atoms, model: Model, ratios: np.ndarray, cutoff: fl
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_same_as_the_reference(toy_model: Callable[..., Path], seed: int) -> None:
+@pytest.mark.parametrize(
+    ("variant", "seed"), [("default", 3), ("default", 4), ("c6_head", 3), ("linear_ratios", 3), ("all_of_so3lr2", 4)]
+)
+def test_same_as_the_reference(toy_model: Callable[..., Path], variant: str, seed: int) -> None:
     pytest.importorskip("torch", reason="the reference model needs torch (extra 'torch')")
     from so3md.reference import ReferenceModel
 
-    path, options = toy_model(seed=seed), {"lr_cutoff": 7.0, "lr_damping": 1.5, "dispersion_tail": True}
+    path, options = (
+        toy_model(seed=seed, **EVERY_VARIANT[variant]),
+        {"lr_cutoff": 7.0, "lr_damping": 1.5, "dispersion_tail": True},
+    )
     expected = ReferenceModel.from_file(path).evaluate(**crystal(), **options)
     found = Engine(Model(str(path)), precision="double", **options).evaluate(**crystal())
     assert found["energy"] == pytest.approx(expected["energy"], rel=0, abs=EXACT.component)
@@ -123,6 +145,38 @@ def test_energy_is_that_of_all_pairs(
         assert calculator.get_dispersion_tail(atoms) == pytest.approx(found, rel=1e-9)
 
 
+def means_and_variance(weights: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    mean = np.average(values, weights=weights)
+    return float(mean), float(np.average((values - mean) ** 2, weights=weights))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.1, 0.3])
+def test_mean_c6_is_as_near_as_was_proven(toy_model: Callable[..., Path], spread: float) -> None:
+    """Eq. (99): never too little, and too much by no more than the variances say. Polarisabilities do not vary."""
+    path, atoms, cutoff, damping = toy_model(seed=1, **VARIANTS_SO3LR2["c6_head"]), waters(2, 2, 2), 6.0, 2.0
+    rng = np.random.default_rng(3)
+    ratios = np.where(atoms.numbers == 1, 0.7, 0.9)
+    c6_ratios = np.where(atoms.numbers == 1, 0.5, 0.8) * (1 + spread * rng.uniform(-1, 1, len(atoms)))
+    structure_ = atoms.numbers, ratios, atoms.cell.array, atoms.pbc
+    model = Model(str(path))
+    found = dispersion_tail(model, *structure_, lr_cutoff=cutoff, lr_damping=damping, c6_ratios=c6_ratios)
+    of_pairs = tail_of_all_pairs(atoms, model, ratios, cutoff, damping, c6_ratios)
+    alpha, c6 = free_atoms(model, atoms.numbers)
+    kappa = c6 * c6_ratios / (alpha * ratios) ** 2
+    largest = 0.0
+    for s, t in ((1, 1), (1, 8), (8, 8)):
+        (a, var_a), (b, var_b) = (
+            means_and_variance(ratios[atoms.numbers == z], kappa[atoms.numbers == z]) for z in (s, t)
+        )
+        smallest = kappa[atoms.numbers == s].min() + kappa[atoms.numbers == t].min()
+        excess = 2 * (b**2 * var_a + a**2 * var_b) / ((a + b) ** 2 * smallest)
+        largest = max(largest, excess / (2 * a * b / (a + b) - excess))
+    too_much = found / of_pairs - 1
+    assert -1e-12 < too_much < largest + 1e-12
+    if spread >= 0.1:
+        assert too_much > 0.1 * largest  # the bound is of the size of what it bounds
+
+
 @pytest.mark.parametrize(
     ("make", "energy", "pressure"),
     [(lambda: read_structure("water"), 2e-3, 5e-2), (urea, 5e-3, 5e-2)],
@@ -145,24 +199,32 @@ def test_what_a_larger_cutoff_adds(make: Callable[[], Atoms], energy: float, pre
     assert left[1] < pressure * added[1]
 
 
-def test_forces_are_derivatives() -> None:
-    assert_forces_are_derivatives(evaluated(skewed_waters(), lr_cutoff=5.0), (0, 5, 23))
+@pytest.fixture(params=["first generation", "second generation"])
+def model(request: pytest.FixtureRequest, toy_model: Callable[..., Path]) -> str | Path:
+    """SO3LR, and a model with ratios of C6 of its own."""
+    return "so3lr" if request.param == "first generation" else toy_model(seed=1, **VARIANTS_SO3LR2["all_of_so3lr2"])
 
 
-def test_stress_is_a_derivative() -> None:
+def test_forces_are_derivatives(model: str | Path) -> None:
+    assert_forces_are_derivatives(evaluated(skewed_waters(), model=model, lr_cutoff=5.0), (0, 5, 23))
+
+
+def test_stress_is_a_derivative(model: str | Path) -> None:
     def of(atoms: Atoms) -> Atoms:
-        return evaluated(atoms, lr_cutoff=5.0)
+        return evaluated(atoms, model=model, lr_cutoff=5.0)
 
     assert_stress_is_a_derivative(of(skewed_waters()), of)
 
 
-def test_energies_and_stresses_of_atoms_add_up() -> None:
-    assert_atoms_add_up(evaluated(skewed_waters()))
+def test_energies_and_stresses_of_atoms_add_up(model: str | Path) -> None:
+    assert_atoms_add_up(evaluated(skewed_waters(), model=model))
 
 
-def test_a_supercell_has_as_much_of_it() -> None:
-    atoms = evaluated(skewed_waters())
-    repeated = evaluated(atoms.repeat((1, 3, 2)))
+def test_a_supercell_has_as_much_of_it(toy_model: Callable[..., Path], model: str | Path) -> None:
+    if model != "so3lr":  # what its embedding makes of the total charge depends on the number of atoms
+        model = toy_model(seed=1, **VARIANTS_SO3LR2["all_of_so3lr2"], charge_embedding=False, spin_embedding=False)
+    atoms = evaluated(skewed_waters(), model=model)
+    repeated = evaluated(atoms.repeat((1, 3, 2)), model=model)
     assert repeated.get_potential_energy() == pytest.approx(6 * atoms.get_potential_energy(), rel=0, abs=1e-8)
     np.testing.assert_allclose(repeated.get_forces()[: len(atoms)], atoms.get_forces(), rtol=0, atol=EXACT.forces)
 

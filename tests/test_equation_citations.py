@@ -87,8 +87,9 @@ SUBJECTS = {
     (95, 95): "ratio",
     (96, 96): "repulsion|nlh|pair terms",
     (97, 97): "c6",
-    (98, 99): "current",
-    (100, 100): "dielectric",
+    (98, 100): "c6|tail|beyond",
+    (101, 102): "current",
+    (103, 103): "dielectric",
 }
 
 _NUMBER = r"\(?\d+\)?"

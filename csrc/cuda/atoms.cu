@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "cuda/atoms.h"
+#include "physics/dispersion_tail.h"
 
 namespace so3md::cuda {
 
@@ -30,12 +31,9 @@ __global__ void conserve_charge_kernel(int n_owned, SystemView systems, double t
   charges[i] += (total_charge - sums[s]) / systems.num_atoms[s];
 }
 
-/// The Hirshfeld ratio by which C6 is divided. A head may put out zero, which no atom has: then this is still a number.
-__device__ double divisor(const AtomArrays& atoms, std::int64_t i) { return fmax(atoms.hirshfeld_ratios[i], 1e-9); }
-
-/// C6 / alpha^2 of an atom with a C6 head (eq. 97), Hartree.
-__device__ double own_c6_factor(const SpeciesTables& tables, const AtomArrays& atoms, int species, std::int64_t i) {
-  return fmax(tables.dispersion_c6_factor[species] * atoms.c6_ratios[i] / (divisor(atoms, i) * divisor(atoms, i)), 1e-30);
+/// C6 / alpha^2 of an atom with a C6 head (eq. 97).
+__device__ AtomC6<double> own_c6_factor(const SpeciesTables& tables, const AtomArrays& atoms, int species, std::int64_t i) {
+  return atom_c6(tables.dispersion_c6_factor[species], atoms.hirshfeld_ratios[i], atoms.c6_ratios[i]);
 }
 
 template <class Real>
@@ -51,7 +49,7 @@ __global__ void fill_pair_numbers_kernel(DeviceDomain domain, SpeciesTables tabl
     if (tables.c6_shift == nullptr)
       out.c6_factor = static_cast<Real>(tables.dispersion_c6_factor[species]);
     else if (owned)
-      out.c6_factor = static_cast<Real>(own_c6_factor(tables, atoms, species, slot));
+      out.c6_factor = static_cast<Real>(own_c6_factor(tables, atoms, species, slot).value);
   }
   numbers[slot] = out;
 }
@@ -70,10 +68,10 @@ __global__ void readout_gradients_kernel(DeviceDomain domain, SpeciesTables tabl
     const double sign = readouts.hirshfeld[i] + tables.hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
     double gradient = atoms.alpha_gradient[i] * tables.dispersion_alpha[species];
     if (gradients.c6 != nullptr) {
-      const double h = divisor(atoms, i);
+      const AtomC6<double> factor = own_c6_factor(tables, atoms, species, i);
       const double c6_sign = readouts.c6[i] + tables.c6_shift[species] < 0.0 ? -1.0 : 1.0;
-      gradients.c6[i] = c6_sign * atoms.c6_gradient[i] * tables.dispersion_c6_factor[species] / (h * h);
-      gradient -= 2.0 * atoms.c6_gradient[i] * own_c6_factor(tables, atoms, species, i) / h;
+      gradients.c6[i] = c6_sign * atoms.c6_gradient[i] * factor.by_c6_ratio;
+      gradient += atoms.c6_gradient[i] * factor.by_hirshfeld_ratio;
     }
     gradients.hirshfeld[i] = sign * gradient;
   }
@@ -93,9 +91,7 @@ __global__ void sum_atomic_energies_kernel(int n_owned, AtomArrays atoms) {
 SpeciesTablesOnDevice::SpeciesTablesOnDevice(const Model& model, const Stream& stream) {
   std::vector<double> numbers;
   const std::size_t species = model.elements.size();
-  std::vector<double> factors;
-  for (std::size_t s = 0; s < model.dispersion_alpha.size(); ++s)
-    factors.push_back(model.dispersion_c6[s] / (model.dispersion_alpha[s] * model.dispersion_alpha[s]));
+  const std::vector<double> factors = dispersion_c6_factors(model);
   const std::vector<double>* tables[] = {&model.energy_scale,    &model.energy_shift,     &model.charge_element,
                                          &model.hirshfeld_shift, &model.dispersion_alpha, &factors,
                                          &model.c6_shift};

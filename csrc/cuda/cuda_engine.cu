@@ -356,9 +356,10 @@ class CudaEngine final : public Engine {
 
   // Beyond the cutoff.
   void dispersion_tail() {
-    DeviceArray<double>& ratios = tail_->sum_ratios(*domain_, atoms_.hirshfeld_ratios, sums_, stream_);
+    TailRows rows{atoms_.hirshfeld_ratios, hyper().c6_head ? atoms_.c6_ratios : nullptr, atoms_.dispersion_energy, atoms_.alpha_gradient,
+                  atoms_.c6_gradient};
+    DeviceArray<double>& ratios = tail_->sum_ratios(*domain_, tables_.view(), rows, sums_, stream_);
     if (!halo_.alone()) sum_over_processes(ratios);
-    TailRows rows{atoms_.hirshfeld_ratios, atoms_.dispersion_energy, atoms_.alpha_gradient};
     if (request_.forces) rows.virials = result(layout_.virials());
     tail_->add(*domain_, tables_.view(), sums_.system(), rows, stream_);
   }

@@ -37,7 +37,8 @@ class EngineOf final : public Engine {
         network_(std::move(network)),
         kernels_(kernels<Real>()),
         cutoff_(model_->hyper),
-        zbl_(*model_) {
+        zbl_(*model_),
+        free_c6_factors_(dispersion_c6_factors(*model_)) {
     if (uses_ewald(*model_, options_)) ewald_ = std::make_unique<AllImages<Real>>(kernels_.ewald, ewald_settings(*model_, options_), pool_);
     // Without a cutoff, there are no systems that have one.
     if (options_.dispersion_tail && std::isfinite(options_.long_range_cutoff))
@@ -223,14 +224,9 @@ class EngineOf final : public Engine {
 
   void host_electrostatics() { request_.coulomb->evaluate(results_.charges.data(), charge_gradient_.data()); }
 
-  // The Hirshfeld ratio by which C6 is divided. A head may put out zero, which no atom has: then this is still a number.
-  double divisor(std::size_t i) const { return std::max(results_.hirshfeld_ratios[i], 1e-9); }
-
-  // C6 / alpha^2 of an owned atom with a C6 head (eq. 97), Hartree.
-  double own_c6_factor(std::size_t i) const {
-    const auto species = index_of(species_of(static_cast<int>(i)));
-    const double alpha = model_->dispersion_alpha[species] * divisor(i);
-    return std::max(model_->dispersion_c6[species] * results_.c6_ratios[i] / (alpha * alpha), 1e-30);
+  // C6 / alpha^2 of an owned atom with a C6 head (eq. 97).
+  AtomC6<double> own_c6_factor(std::size_t i) const {
+    return atom_c6(free_c6_factors_[index_of(species_of(static_cast<int>(i)))], results_.hirshfeld_ratios[i], results_.c6_ratios[i]);
   }
 
   // Charges, polarisabilities alpha_i = alpha0 h_i and C6 / alpha^2 by slot, which without a C6 head is that of the free atom; those of
@@ -246,13 +242,10 @@ class EngineOf final : public Engine {
     }
     if (!terms_.dispersion) return;
     if (model_->hyper.c6_head) {
-      for (int i = 0; i < owned(); ++i) c6_factor_[index_of(i)] = static_cast<Real>(own_c6_factor(index_of(i)));
+      for (int i = 0; i < owned(); ++i) c6_factor_[index_of(i)] = static_cast<Real>(own_c6_factor(index_of(i)).value);
       return;
     }
-    for (int slot = 0; slot < slots; ++slot) {
-      const double alpha = model_->dispersion_alpha[index_of(species_of(slot))];
-      c6_factor_[index_of(slot)] = static_cast<Real>(model_->dispersion_c6[index_of(species_of(slot))] / (alpha * alpha));
-    }
+    for (int slot = 0; slot < slots; ++slot) c6_factor_[index_of(slot)] = static_cast<Real>(free_c6_factors_[index_of(species_of(slot))]);
   }
 
   std::vector<Rows<Real>> pair_rows() {
@@ -293,6 +286,8 @@ class EngineOf final : public Engine {
       atoms.n = systems_.first[index_of(s) + 1] - systems_.first[index_of(s)];
       atoms.species = species_ + first;
       atoms.ratios = results_.hirshfeld_ratios.data() + first;
+      if (model_->hyper.c6_head) atoms.c6_ratios = results_.c6_ratios.data() + first;
+      atoms.c6_gradient = c6_gradient_.data() + first;
       atoms.energies = dispersion_energy_.data() + first;
       atoms.alpha_gradient = alpha_gradient_.data() + first;
       atoms.virials = results_.virials.data() + 9 * first;
@@ -327,10 +322,10 @@ class EngineOf final : public Engine {
       const double sign = readouts_.hirshfeld[at] + model_->hirshfeld_shift[species] < 0.0 ? -1.0 : 1.0;
       double gradient = alpha_gradient_[at] * model_->dispersion_alpha[species];
       if (model_->hyper.c6_head) {
-        const double alpha = model_->dispersion_alpha[species] * divisor(at);
+        const AtomC6<double> factor = own_c6_factor(at);
         const double c6_sign = readouts_.c6[at] + model_->c6_shift[species] < 0.0 ? -1.0 : 1.0;
-        gradients_.c6.push_back(c6_sign * c6_gradient_[at] * model_->dispersion_c6[species] / (alpha * alpha));
-        gradient -= 2.0 * c6_gradient_[at] * own_c6_factor(at) / divisor(at);
+        gradients_.c6.push_back(c6_sign * c6_gradient_[at] * factor.by_c6_ratio);
+        gradient += c6_gradient_[at] * factor.by_hirshfeld_ratio;
       }
       gradients_.hirshfeld.push_back(sign * gradient);
     }
@@ -382,6 +377,7 @@ class EngineOf final : public Engine {
   const KernelTable<Real>& kernels_;
   Cutoff cutoff_;
   Zbl zbl_;
+  std::vector<double> free_c6_factors_;     // C6_0 / alpha0^2 of each species
   std::optional<DispersionTail> tail_;      // if it counts
   std::unique_ptr<AllImages<Real>> ewald_;  // null: charges interact in pairs
   Stopwatch watch_;

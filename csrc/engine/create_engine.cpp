@@ -15,8 +15,6 @@ std::unique_ptr<Engine> create_engine(std::shared_ptr<const Model> model, const 
     throw std::invalid_argument("dispersion_tail: this model has no dispersion; leave it out");
   if (!options.electric_field.is_zero() && !model->hyper.charge_head)
     throw std::invalid_argument("electric_field: this model predicts no charges; leave it out, or use a model that does, such as so3lr");
-  if (options.dispersion_tail && model->hyper.c6_head)
-    throw std::invalid_argument("dispersion_tail: not for models with ratios of C6 of their own (c6_head); leave it out");
   if (options.device.kind == DeviceKind::cpu) return create_cpu_engine(std::move(model), options, pool);
   return create_device_engine(std::move(model), options, pool);
 }

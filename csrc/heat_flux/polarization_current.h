@@ -7,7 +7,7 @@
 
 namespace so3md {
 
-/// What each owned atom brings to the current (eq. 98), [n_owned][3], e A per unit of time. Arguments as of HeatFlux::evaluate_charges(),
+/// What each owned atom brings to the current (eq. 101), [n_owned][3], e A per unit of time. Arguments as of HeatFlux::evaluate_charges(),
 /// which throws what this throws. Collective.
 std::vector<double> polarization_current(HeatFlux& sweep, const Domain& domain, const int* species, const SystemTotals& totals,
                                          const double* velocities, HaloExchange& halo);

@@ -74,54 +74,77 @@ DispersionTail::DispersionTail(const Model& model, double cutoff, double damping
       alphas_(model.dispersion_alpha),
       c6_factors_(dispersion_c6_factors(model)) {}
 
-void DispersionTail::evaluate(const TailAtoms& atoms, double volume, HaloExchange& halo) const {
+// C6 / alpha^2 of an atom.
+double DispersionTail::c6_factor(const TailAtoms& atoms, int i) const {
+  const double free_atom = c6_factors_[index_of(atoms.species[i])];
+  return atoms.c6_ratios == nullptr ? free_atom : atom_c6(free_atom, atoms.ratios[i], atoms.c6_ratios[i]).value;
+}
+
+// [3][species] numbers of atoms, ratios, and ratios times C6 / alpha^2.
+std::vector<double> DispersionTail::sum(const TailAtoms& atoms) const {
   const std::size_t species = alphas_.size();
-  std::vector<double> sums(2 * species, 0.0);  // numbers of atoms, ratios
+  std::vector<double> sums(3 * species, 0.0);
   for (int i = 0; i < atoms.n; ++i) {
     const auto s = index_of(atoms.species[i]);
     sums[s] += 1.0;
     sums[species + s] += atoms.ratios[i];
+    sums[2 * species + s] += atoms.ratios[i] * c6_factor(atoms, i);
   }
+  return sums;
+}
+
+void DispersionTail::evaluate(const TailAtoms& atoms, double volume, HaloExchange& halo) const {
+  std::vector<double> sums = sum(atoms);
   halo.sum(sums.data(), static_cast<int>(sums.size()));
-  const std::vector<Share> each = shares(sums.data(), sums.data() + species, volume);
+  const std::vector<Share> each = shares(sums, volume);
   for (int i = 0; i < atoms.n; ++i) {
     const auto s = index_of(atoms.species[i]);
-    const double energy = alphas_[s] * atoms.ratios[i] * each[s].energy;
+    const double alpha = alphas_[s] * atoms.ratios[i], energy = alpha * each[s].energy;
     atoms.energies[i] += energy;
     atoms.alpha_gradient[i] += each[s].gradient;
+    if (atoms.c6_ratios != nullptr) {
+      atoms.alpha_gradient[i] += each[s].c6_gradient * (c6_factor(atoms, i) - each[s].mean_c6);
+      atoms.c6_gradient[i] += each[s].c6_gradient * alpha;
+    }
     if (atoms.virials == nullptr) continue;
     for (std::size_t c = 0; c < 9; c += 4) atoms.virials[9 * index_of(i) + c] -= energy;  // as the energy falls with the volume
   }
 }
 
-// Equations (86) and (87): the pair energies of atoms with the mean polarisabilities of their elements.
-std::vector<DispersionTail::Share> DispersionTail::shares(const double* counts, const double* ratios, double volume) const {
-  std::vector<Share> out(alphas_.size());
-  for (std::size_t s = 0; s < out.size(); ++s) {
+// Equations (86), (87) and (100): the pair energies of atoms with the mean polarisabilities and C6 / alpha^2 of their elements.
+std::vector<DispersionTail::Share> DispersionTail::shares(const std::vector<double>& sums, double volume) const {
+  const std::size_t species = alphas_.size();
+  const double *counts = sums.data(), *ratios = counts + species, *products = ratios + species;
+  const auto mean_alpha = [&](std::size_t s) { return alphas_[s] * ratios[s] / counts[s]; };
+  const auto mean_c6 = [&](std::size_t s) { return ratios[s] > 0.0 ? products[s] / ratios[s] : c6_factors_[s]; };
+  std::vector<Share> out(species);
+  for (std::size_t s = 0; s < species; ++s) {
     if (counts[s] == 0.0) continue;
-    const double mean = alphas_[s] * ratios[s] / counts[s];
-    double energy = 0.0, gradient = 0.0;
-    for (std::size_t t = 0; t < out.size(); ++t) {
+    const double mean = mean_alpha(s);
+    double energy = 0.0, gradient = 0.0, c6_gradient = 0.0;
+    for (std::size_t t = 0; t < species; ++t) {
       if (counts[t] == 0.0) continue;
-      const double other = alphas_[t] * ratios[t] / counts[t];
-      const auto root = ScalarMath::seventh_root(0.5 * (mean + other));
+      const auto root = ScalarMath::seventh_root(0.5 * (mean + mean_alpha(t)));
       for (std::size_t k = 0; k < nodes_.distances.size(); ++k) {
-        const auto pair = dispersion_pair<ScalarMath>(constants_, nodes_.distances[k], mean, other, c6_factors_[s], c6_factors_[t], root,
+        const auto pair = dispersion_pair<ScalarMath>(constants_, nodes_.distances[k], mean, mean_alpha(t), mean_c6(s), mean_c6(t), root,
                                                       ValueAndSlope<double>{1.0, 0.0});
         energy += counts[t] * nodes_.weights[k] * pair.energy;
         gradient += counts[t] * nodes_.weights[k] * pair.d_alpha;
+        c6_gradient += counts[t] * nodes_.weights[k] * pair.d_c;
       }
     }
-    out[s] = {mean > 0.0 ? 0.5 * energy / (volume * mean) : 0.0, gradient / volume};
+    const double by_alpha = mean > 0.0 ? 1.0 / (volume * mean) : 0.0;
+    out[s] = {0.5 * energy * by_alpha, gradient / volume, mean_c6(s), c6_gradient * by_alpha};
   }
   return out;
 }
 
-double DispersionTail::energy(const double* counts, const double* ratios, double volume) const {
-  const std::vector<Share> each = shares(counts, ratios, volume);
-  double sum = 0.0;
-  for (std::size_t s = 0; s < each.size(); ++s) sum += alphas_[s] * ratios[s] * each[s].energy;
-  return sum;
+double DispersionTail::energy(const TailAtoms& atoms, double volume) const {
+  const std::vector<double> sums = sum(atoms);
+  const std::vector<Share> each = shares(sums, volume);
+  double energy = 0.0;
+  for (std::size_t s = 0; s < each.size(); ++s) energy += alphas_[s] * sums[each.size() + s] * each[s].energy;
+  return energy;
 }
 
 }  // namespace so3md

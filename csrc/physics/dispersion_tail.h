@@ -1,7 +1,7 @@
 // Dispersion beyond its cutoff in a periodic system, as if atoms were spread evenly there (docs/theory.md, section 13).
 //
-// A pair's energy depends on both polarisabilities by more than their product. The tail is that of atoms with the mean polarisability of
-// their element, so that it needs no more of the atoms than the sums of their polarisabilities.
+// A pair's energy depends on both polarisabilities by more than their product, and with a C6 head on both C6. The tail is that of atoms
+// with the means of their element, so that it needs no more of the atoms than a few sums.
 #pragma once
 
 #include <vector>
@@ -29,11 +29,13 @@ std::vector<double> dispersion_c6_factors(const Model& model);
 /// Rows of the atoms of one system that this process owns. Results are added.
 struct TailAtoms {
   int n = 0;
-  const int* species = nullptr;      ///< [n] positions in Model::elements
-  const double* ratios = nullptr;    ///< [n] Hirshfeld ratios
-  double* energies = nullptr;        ///< [n], eV
-  double* alpha_gradient = nullptr;  ///< [n] dE/dalpha_i, eV/Bohr^3
-  double* virials = nullptr;         ///< [n][9] whose sum is dE/dstrain at fixed ratios, eV; null: not wanted
+  const int* species = nullptr;       ///< [n] positions in Model::elements
+  const double* ratios = nullptr;     ///< [n] Hirshfeld ratios
+  const double* c6_ratios = nullptr;  ///< [n] of C6; null: C6 follows from the polarisability
+  double* energies = nullptr;         ///< [n], eV
+  double* alpha_gradient = nullptr;   ///< [n] dE/dalpha_i at fixed C6 / alpha^2, eV/Bohr^3
+  double* c6_gradient = nullptr;      ///< [n] dE/d(C6 / alpha^2), eV/Hartree; not looked at where c6_ratios is null
+  double* virials = nullptr;          ///< [n][9] whose sum is dE/dstrain at fixed ratios, eV; null: not wanted
 };
 
 class DispersionTail {
@@ -44,17 +46,21 @@ class DispersionTail {
   /// Of a system in a cell of this volume (A^3). Collective over the processes of `halo`.
   void evaluate(const TailAtoms& atoms, double volume, HaloExchange& halo) const;
 
-  /// The energy alone (eV), from the numbers of atoms of each species, and the sums of their ratios.
-  double energy(const double* counts, const double* ratios, double volume) const;
+  /// The energy alone (eV), of all atoms of a system.
+  double energy(const TailAtoms& atoms, double volume) const;
 
  private:
   /// What the tail brings to each atom of a species.
   struct Share {
-    double energy = 0.0;    ///< an atom's energy by its polarisability, eV/Bohr^3
-    double gradient = 0.0;  ///< dE/dalpha_i, eV/Bohr^3
+    double energy = 0.0;       ///< an atom's energy by its polarisability, eV/Bohr^3
+    double gradient = 0.0;     ///< dE/dalpha_i of atoms with the mean C6 / alpha^2, eV/Bohr^3
+    double mean_c6 = 0.0;      ///< mean C6 / alpha^2, weighted with the polarisability, Hartree
+    double c6_gradient = 0.0;  ///< dE/d(C6 / alpha^2) by the atom's polarisability
   };
 
-  std::vector<Share> shares(const double* counts, const double* ratios, double volume) const;
+  double c6_factor(const TailAtoms& atoms, int i) const;
+  std::vector<double> sum(const TailAtoms& atoms) const;
+  std::vector<Share> shares(const std::vector<double>& sums, double volume) const;
 
   TailNodes nodes_;
   DispersionConstants<double> constants_;

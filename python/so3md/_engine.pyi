@@ -100,8 +100,8 @@ class Engine:
         virials: bool = False,
     ) -> dict[str, Any]:
         """Energy, energies (n,), energy_components, forces (n, 3), virial (3, 3), virials (n, 3, 3), charges (n,),
-        hirshfeld_ratios (n,): what is asked and what the model has. With a transport also the atoms (m,) of this
-        process, whose rows these are, and neighbour_rebuilds.
+        hirshfeld_ratios and c6_ratios (n,): what is asked and what the model has. With a transport also the atoms (m,)
+        of this process, whose rows these are, and neighbour_rebuilds.
         """
 
     def intermediates(
@@ -209,6 +209,7 @@ def dispersion_tail(
     pbc: Sequence[bool],
     lr_cutoff: float | None,
     lr_damping: float,
+    c6_ratios: ArrayLike | None = None,
 ) -> float: ...
 def count_devices(device: str) -> int: ...
 def measure_speed(device: str) -> dict[str, float]: ...

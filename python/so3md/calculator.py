@@ -108,8 +108,8 @@ class So3kratesCalculator(Calculator):
     evaluate, or ranks that give different structures or parameters, raise the same error on all. From then on, an
     exception that nothing catches on a rank ends the program on all of them (`so3md.parallel.stop_all_on_errors`).
 
-    Properties: energy, free_energy (the same) and energies (eV), forces (eV/Angstrom), charges (e),
-    hirshfeld_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
+    Properties: energy, free_energy (the same) and energies (eV), forces (eV/Angstrom), charges (e), hirshfeld_ratios
+    and c6_ratios (1); stress (eV/Angstrom^3, Voigt order xx yy zz yz xz xy, ASE's sign: positive under tension) for
     structures that are periodic along at least one direction and have three cell vectors, with their volume; stresses
     (n, 6) of atoms, which add up to it: of each pair's virial half for either atom, the symmetric part, in the same
     unit and order, over the volume of the cell (a heat flux cannot be made of them); dipole (e Angstrom), the sum of
@@ -139,6 +139,7 @@ class So3kratesCalculator(Calculator):
         "charges",
         "dipole",
         "hirshfeld_ratios",
+        "c6_ratios",
     ]
     default_parameters: dict[str, Any] = {  # noqa: RUF012 - as ASE declares it
         "model": "so3lr",
@@ -516,7 +517,7 @@ class So3kratesCalculator(Calculator):
             forces=request.forces,
             virials=request.stresses,
         )
-        of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios")
+        of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios", "c6_ratios")
         results: dict[str, Any] = {key: output[key] for key in of_atoms if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
         if request.forces and has_volume(atoms):
@@ -567,6 +568,13 @@ class So3kratesCalculator(Calculator):
         """
         return self.get_property("hirshfeld_ratios", atoms)
 
+    def get_c6_ratios(self, atoms: Atoms | None = None) -> np.ndarray:
+        """C6 of each atom over that of the free atom, (n,), of models that predict it: those of SO3LR-2.
+
+        Raises PropertyNotImplementedError for others, whose C6 ratio is the square of the Hirshfeld ratio.
+        """
+        return self.get_property("c6_ratios", atoms)
+
     def get_energy_components(self, atoms: Atoms | None = None) -> dict[str, float]:
         """The terms of the energy (eV): nn, nn_noshift, zbl, electrostatics, dispersion.
 
@@ -603,8 +611,13 @@ class So3kratesCalculator(Calculator):
             ratios = self.get_property("hirshfeld_ratios", atoms)
             of = present(self.atoms if atoms is None else atoms)
             lengths = self._lengths(bool(of.pbc.any()))
-            structure = of.numbers, ratios, of.cell.array, of.pbc
-            return dispersion_tail(self._own_model(), *structure, lr_cutoff=lengths.cutoff, lr_damping=lengths.damping)
+            return dispersion_tail(
+                self._own_model(),
+                *(of.numbers, ratios, of.cell.array, of.pbc),
+                lr_cutoff=lengths.cutoff,
+                lr_damping=lengths.damping,
+                c6_ratios=self.results.get("c6_ratios"),
+            )
 
     def get_heat_flux(self, atoms: Atoms, shifts: bool = True) -> np.ndarray:
         """Heat flux (3,) of the structure at its velocities: the sum of both get_heat_flux_parts."""

@@ -94,8 +94,11 @@ class ReferenceModel(nn.Module, ABC):
         c6_ratios (n) where the model has these heads. `note(name, value)` is called with every intermediate quantity.
         """
 
-    def tail(self, graph: Graph, ratios: Tensor, volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
-        """Energies (n) of the dispersion beyond its cutoff, in the cell of the only structure of a graph (A^3)."""
+    def tail(self, graph: Graph, result: dict[str, Any], volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
+        """Energies (n) of the dispersion beyond its cutoff, in the cell of the only structure of a graph (A^3).
+
+        result: what `forward` returned.
+        """
         raise ValueError("dispersion_tail: this model has no dispersion")
 
     def evaluate(
@@ -134,7 +137,7 @@ class ReferenceModel(nn.Module, ABC):
                 raise ValueError("dispersion_tail: expected a cutoff, found lr_cutoff=None")
             vectors = torch.tensor(structure.cell).to(like) @ (torch.eye(3).to(like) + strain[0])
             volume = torch.linalg.det(vectors).abs()
-            tail = self.tail(graph, out["hirshfeld_ratios"], volume, lr_cutoff, lr_damping)
+            tail = self.tail(graph, out, volume, lr_cutoff, lr_damping)
             out["energy_components"]["dispersion"] = out["energy_components"]["dispersion"] + tail
             out["energies"] = out["energies"] + tail
             out["energy"] = out["energy"] + tail.sum()

@@ -105,16 +105,26 @@ class Dispersion(nn.Module):
         energy = 0.5 * self._pair(edges.distance, species[i], species[j], ratios[i], ratios[j], squares[i], squares[j])
         return energy if cutoff is None else energy * switch(edges.distance, cutoff - damping, cutoff)
 
-    def tail(self, species: Tensor, ratios: Tensor, volume: Tensor, cutoff: float, damping: float) -> Tensor:
-        """Energies (n) of the atoms of one periodic structure, eq. (86); volume in A^3."""
+    def tail(
+        self,
+        species: Tensor,
+        ratios: Tensor,
+        volume: Tensor,
+        cutoff: float,
+        damping: float,
+        c6_ratios: Tensor | None = None,
+    ) -> Tensor:
+        """Energies (n) of the atoms of one periodic structure, eqs. (86) and (98); volume in A^3."""
         distances, weights = (ratios.new_tensor(values) for values in _beyond(cutoff, damping))
         energies = torch.zeros_like(ratios)
         kinds = species.unique()
-        means = [ratios[species == kind].mean() for kind in kinds]
-        for s, mean in zip(kinds, means, strict=True):
+        # C6 over the square of the polarisability is averaged with the polarisability as weight.
+        quotients = ratios if c6_ratios is None else c6_ratios / ratios
+        means = [(ratios[species == kind].mean(), quotients[species == kind].mean()) for kind in kinds]
+        for s, (mean, quotient) in zip(kinds, means, strict=True):
             others = [
-                (species == t).sum() * (weights @ self._pair(distances, s, t, mean, other, mean**2, other**2))
-                for t, other in zip(kinds, means, strict=True)
+                (species == t).sum() * (weights @ self._pair(distances, s, t, mean, h, mean * quotient, h * q))
+                for t, (h, q) in zip(kinds, means, strict=True)
             ]
             share = torch.stack(others).sum() / (2 * volume)
             energies = energies + torch.where(species == s, ratios / mean, torch.zeros_like(ratios)) * share

@@ -116,12 +116,11 @@ class So3kratesModel(ReferenceModel, architecture=SO3KRATES):
         """Atomic numbers (n)."""
         return torch.tensor(self.elements, dtype=like.dtype, device=like.device)[graph.species]
 
-    def tail(self, graph: Graph, ratios: Tensor, volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
+    def tail(self, graph: Graph, result: dict[str, Any], volume: Tensor, lr_cutoff: float, lr_damping: float) -> Tensor:
         if self.dispersion is None:
-            return super().tail(graph, ratios, volume, lr_cutoff, lr_damping)
-        if self.c6 is not None:
-            raise ValueError("dispersion_tail: not for models with a C6 head (hyperparameters.c6_head)")
-        return self.dispersion.tail(graph.species, ratios, volume, lr_cutoff, lr_damping)
+            return super().tail(graph, result, volume, lr_cutoff, lr_damping)
+        ratios, c6_ratios = result["hirshfeld_ratios"], result.get("c6_ratios")
+        return self.dispersion.tail(graph.species, ratios, volume, lr_cutoff, lr_damping, c6_ratios)
 
 
 def _hirshfeld_head(hyper: dict[str, Any], num_elements: int) -> HirshfeldHead | SimpleRatioHead | None:
