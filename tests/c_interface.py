@@ -36,6 +36,8 @@ class ModelInfo(ctypes.Structure):
         ("has_hirshfeld_ratios", c_int32),
         ("reserved", c_int32),
         ("metadata", c_char_p),
+        ("has_c6_ratios", c_int32),
+        ("reserved2", c_int32),
     ]
 
 
@@ -90,6 +92,7 @@ class Results(ctypes.Structure):
         ("volume", c_double),
         ("has_stress", c_int32),
         ("reserved", c_int32),
+        ("c6_ratios", POINTER(c_double)),
     ]
 
     def array(self, name: str, *shape: int) -> np.ndarray | None:

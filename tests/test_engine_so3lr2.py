@@ -23,8 +23,10 @@ from paper_models import (
     structure_of,
     water,
 )
+from parallel_runs import run_checks
 from so3lr2_models import CASES, Case, load_case, odd_signs, parity_model
 from test_engine_paper2022_parallel import write_lammps
+from test_lammps_heat_flux import CONSTANTS_OF_OTHER_YEARS, FLUX, flux_of, printed
 from toy_models import VARIANTS_SO3LR2, write_toy_model
 
 from so3md import So3kratesCalculator, evaluate_many
@@ -165,14 +167,30 @@ def test_calculator_and_batches(tmp_path: Path) -> None:
         single = atoms.copy()
         single.calc = So3kratesCalculator(path, precision="double")
         assert_close(found.forces, single.get_forces(), EXACT.forces)
+        assert_close(found.c6_ratios, single.calc.get_c6_ratios(single), EXACT.charges)
+        reference = Engine(Model(path), precision="double").evaluate(**structure_of(single))
+        assert_close(found.c6_ratios, reference["c6_ratios"], EXACT.charges)
         assert abs(found.energy - single.get_potential_energy()) < EXACT.component
 
 
-def test_what_does_not_take_such_models_says_so(tmp_path: Path) -> None:
-    path, atoms = toy_path(tmp_path), STRUCTURES["water"].copy()
-    with pytest.raises(ValueError, match=r"dispersion_tail: not for models with ratios of C6 of their own \(c6_head\)"):
-        Engine(Model(path), dispersion_tail=True)
-    atoms.calc = So3kratesCalculator(path)
-    atoms.set_velocities(np.ones((len(atoms), 3)))
-    with pytest.raises(ValueError, match=r"the heat flux is there .* of the second \(hyperparameters: rms_norm\)"):
-        atoms.calc.get_heat_flux(atoms)
+@needs_mpi4py
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_heat_flux_on_several_processes(ranks: int, tmp_path: Path) -> None:
+    model = write_toy_model(tmp_path / "toy.safetensors", 1, (1, 6, 7, 8), **VARIANTS_SO3LR2[ALL])
+    for key, difference in run_checks("parallel_heat_flux.py", ranks, tmp_path, model).items():
+        assert difference < RANKS.component, key
+
+
+@needs_lammps
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_heat_flux_in_lammps(ranks: int, tmp_path: Path) -> None:
+    model, atoms = toy_path(tmp_path), waters(2, 2, 3)
+    job = Job(tmp_path, atoms, f"{model} precision double lr_cutoff 6.0")
+    job.commands(f"{FLUX}\nthermo_style custom step c_flux[1]")
+    printed(job)
+    job.run(ranks)
+    parts = So3kratesCalculator(model, precision="double", lr_cutoff=6.0).get_heat_flux_parts(atoms)
+    total, convective = flux_of(job)
+    size = CONSTANTS_OF_OTHER_YEARS * max(np.abs(part).max() for part in parts.values())
+    assert_close(convective, parts["convective"], size + RANKS.component)
+    assert_close(total - convective, parts["potential"], size + RANKS.component)

@@ -22,6 +22,7 @@ import pytest
 import tolerances
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 from c_interface import (
     ATOMIC_VIRIALS,
     DOUBLE,
@@ -45,6 +46,7 @@ from c_interface import (
     declared_functions,
 )
 from reference_data import load_system
+from toy_models import VARIANTS_SO3LR2
 
 import so3md
 from so3md import So3kratesCalculator, _engine, config
@@ -493,6 +495,31 @@ def test_a_model_without_heads_has_no_charges(
     results = c.evaluate(engine, c.system(molecule("H2O")))
     assert results.array("charges") is None
     assert results.array("hirshfeld_ratios") is None
+
+
+def test_ratios_of_c6(c: Interface, make_engine: Callable[..., c_void_p], toy_model: Callable[..., Path]) -> None:
+    path, atoms = toy_model(seed=1, **VARIANTS_SO3LR2["all_of_so3lr2"]), molecule("CH3CH2OH")
+    model, info = c.model(str(path)), ModelInfo()
+    c.call("model_get_info", model, byref(info), ctypes.sizeof(info))
+    assert (info.has_hirshfeld_ratios, info.has_c6_ratios) == (1, 1)
+    results = c.evaluate(make_engine(model), c.system(atoms))
+    c.library.so3md_model_destroy(model)
+    atoms.calc = So3kratesCalculator(path, precision="double", threads=1)
+    expected = atoms.calc.get_c6_ratios(atoms)
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(results.array("c6_ratios"), expected, rtol=0, atol=tolerances.EXACT.charges)
+
+
+def test_models_without_ratios_of_c6_have_none(c: Interface, make_engine: Callable[..., c_void_p]) -> None:
+    model, info = c.model(), ModelInfo()
+    c.call("model_get_info", model, byref(info), ctypes.sizeof(info))
+    assert info.has_c6_ratios == 0
+    atoms = molecule("H2O")
+    assert c.evaluate(make_engine(model), c.system(atoms)).array("c6_ratios") is None
+    c.library.so3md_model_destroy(model)
+    atoms.calc = So3kratesCalculator(threads=1)
+    with pytest.raises(PropertyNotImplementedError, match="c6_ratios"):
+        atoms.calc.get_c6_ratios(atoms)
 
 
 def test_no_atoms_have_no_energy(c: Interface, make_engine: Callable[..., c_void_p]) -> None:

@@ -140,6 +140,7 @@ class BatchEvaluator::Worker {
         to.energies[atom] = from.energies[i];
         if (!from.charges.empty()) to.charges[atom] = from.charges[i];
         if (!from.hirshfeld_ratios.empty()) to.hirshfeld_ratios[atom] = from.hirshfeld_ratios[i];
+        if (!from.c6_ratios.empty()) to.c6_ratios[atom] = from.c6_ratios[i];
       }
       to.errors[number] = no_numbers(to.energy[number], virial);
     }
@@ -216,6 +217,7 @@ BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forc
   results.forces.resize(3 * atoms);
   if (model_->hyper.charge_head) results.charges.resize(atoms);
   if (model_->hyper.hirshfeld_head) results.hirshfeld_ratios.resize(atoms);
+  if (model_->hyper.c6_head) results.c6_ratios.resize(atoms);
 
   std::vector<Batch> large;
   const std::vector<Batch> batches = group(systems, large);

@@ -22,6 +22,7 @@ struct BatchResults {
   std::vector<double> forces;            ///< [atoms][3], eV/A
   std::vector<double> charges;           ///< [atoms], e; empty without a charge head
   std::vector<double> hirshfeld_ratios;  ///< [atoms]; empty without that head
+  std::vector<double> c6_ratios;         ///< [atoms]; likewise
 };
 
 class BatchEvaluator {

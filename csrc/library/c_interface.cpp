@@ -84,6 +84,7 @@ so3md_model_info info_of(const Model& model) {
   info.has_long_range = model.hyper.has_long_range() ? 1 : 0;
   info.has_charges = model.hyper.charge_head ? 1 : 0;
   info.has_hirshfeld_ratios = model.hyper.hirshfeld_head ? 1 : 0;
+  info.has_c6_ratios = model.hyper.c6_head ? 1 : 0;
   info.metadata = model.metadata.c_str();
   return info;
 }

@@ -153,6 +153,7 @@ so3md_results LibraryEngine::evaluate(const so3md_system& from, int what) {
   results.atomic_virials = (what & SO3MD_ATOMIC_VIRIALS) != 0 ? data_or_null(found.virials) : nullptr;
   results.charges = data_or_null(found.charges);
   results.hirshfeld_ratios = data_or_null(found.hirshfeld_ratios);
+  results.c6_ratios = data_or_null(found.c6_ratios);
   return results;
 }
 

@@ -78,6 +78,8 @@ typedef struct so3md_model_info {
   int32_t has_hirshfeld_ratios; /* 1 if it predicts Hirshfeld ratios, else 0 */
   int32_t reserved;             /* 0 */
   const char* metadata;         /* the JSON document of the file: hyperparameters, provenance, citation, licence; UTF-8 */
+  int32_t has_c6_ratios;        /* 1 if it predicts ratios of C6, else 0 */
+  int32_t reserved2;            /* 0 */
 } so3md_model_info;
 
 /* Reads a model file (docs/model_file.md), or the model that ships with so3md under this name ("so3lr"). Names are looked up in the
@@ -196,6 +198,7 @@ typedef struct so3md_results {
   double volume;                  /* of the cell, Angstrom^3; 0 if it has none */
   int32_t has_stress;             /* 1 if stress was evaluated, which needs a periodic direction, three lattice vectors and SO3MD_FORCES */
   int32_t reserved;               /* 0 */
+  const double* c6_ratios;        /* [n] dispersion coefficient C6 of each atom over that of the free atom */
 } so3md_results;
 
 /* `size`: sizeof(so3md_results). */

@@ -76,6 +76,7 @@ struct Results : so3md_results {
   Array atomic_virials() const { return view(so3md_results::atomic_virials, 9); }      ///< [n][3][3], eV
   Array charges() const { return view(so3md_results::charges, 1); }                    ///< [n], elementary charges
   Array hirshfeld_ratios() const { return view(so3md_results::hirshfeld_ratios, 1); }  ///< [n]
+  Array c6_ratios() const { return view(so3md_results::c6_ratios, 1); }                ///< [n]
 
  private:
   Array view(const double* data, std::size_t width) const {

@@ -39,8 +39,9 @@ class Prediction:
     """What a model says of one structure of n atoms; None for what was not asked for or is not defined.
 
     Energies are in eV, forces (n, 3) in eV/Angstrom, stress (6, Voigt order xx yy zz yz xz xy, ASE's sign) in
-    eV/Angstrom^3, stresses (n, 6) those of atoms, which add up to it, charges (n) in e, Hirshfeld ratios (n) have no
-    unit, the dipole (3) is in e Angstrom, of the positions as they are given: see `So3kratesCalculator`.
+    eV/Angstrom^3, stresses (n, 6) those of atoms, which add up to it, charges (n) in e, Hirshfeld ratios (n) and ratios
+    of C6 (n) have no unit, the dipole (3) is in e Angstrom, of the positions as they are given: see
+    `So3kratesCalculator`.
     """
 
     energy: float
@@ -52,6 +53,7 @@ class Prediction:
     charges: np.ndarray | None = None
     hirshfeld_ratios: np.ndarray | None = None
     dipole: np.ndarray | None = None
+    c6_ratios: np.ndarray | None = None
 
 
 def evaluate_many(
@@ -266,7 +268,8 @@ def _evaluate(
         forces=forces,
         virials=stresses,
     )
-    by_atom = {key: output[key] for key in ("energies", "forces", "charges", "hirshfeld_ratios") if key in output}
+    of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios", "c6_ratios")
+    by_atom = {key: output[key] for key in of_atoms if key in output}
     bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     for number, (begin, end) in enumerate(pairwise(bounds)):
         if output["errors"][number]:
