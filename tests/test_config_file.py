@@ -153,6 +153,8 @@ def test_md_writes_its_results_for_programs() -> None:
     assert found["mean"]["temperature_K"] == pytest.approx(sum(temperatures) / 2)
     assert "density_g_cm3" not in found["mean"]
     assert found["session"]["to_step"] == 8
+    succeed("md", "--resume", "run", "--steps", "1", "--no-plot", "--json", "r.json")
+    assert json.loads(Path("r.json").read_text())["steps"] == 9  # which is no row of the log
 
 
 def test_relax_and_eval_write_their_results_for_programs() -> None:
