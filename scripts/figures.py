@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "electrostatics.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("performance", "electrostatics", "trust")))
 RESULTS = ROOT / "benchmarks" / "results"
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
@@ -278,6 +278,33 @@ def _drift(report: Record, command: str) -> str:
     return f"{paragraph(text)}\n\n{table(['', 'whole box, 10⁻⁴ eV/ps', 'kT per ns and degree of freedom'], rows)}"
 
 
+# --- the ladder of proof ----------------------------------------------------------------------------------------------
+
+
+def ladder() -> str:
+    """docs/trust.md: every figure with its bound."""
+    report = read("trust")
+    machine = report["machine"]
+    command = "python benchmarks/trust.py" + (" --quick" if report["quick"] else "")
+    broken = sum(not rung["holds"] for rung in report["rungs"])
+    verdict = "every figure is within its bound" if not broken else f"{broken} figures are above their bounds"
+    text = (
+        f"`{command}` on {hardware(machine)}, {report['date']}, commit `{machine['commit']}`: {verdict}. Deviations "
+        "are in standard errors where a figure is a mean over dynamics."
+    )
+    if report["not_yet"]:
+        text += f" The run was stopped before the parts {', '.join(report['not_yet'])}."
+    rows = [
+        [rung["name"], scientific(rung["value"]), scientific(rung["bound"]), rung["unit"]] for rung in report["rungs"]
+    ]
+    return f"{paragraph(text)}\n\n{table(['what', 'found', 'bound', 'unit'], rows)}"
+
+
+def scientific(value: float) -> str:
+    """Plain between a hundredth and a thousand; 0 is exact."""
+    return f"{value:.2g}" if value == 0 or 0.01 <= value < 1000 else short(value)
+
+
 # --- electrostatics ---------------------------------------------------------------------------------------------------
 
 
@@ -443,7 +470,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
-        *(energy_first, nonlocal_before),
+        *(energy_first, nonlocal_before, ladder),
     )
 }
 

@@ -350,3 +350,20 @@ def test_memory_does_not_grow(toy_model: ToyModel, monkeypatch: pytest.MonkeyPat
 
     before = resident_bytes(4000)
     assert resident_bytes(20_000) - before < 10e6
+
+
+def test_structures_without_atoms_are_checked_like_others(toy_model: ToyModel) -> None:
+    """A periodic direction without a vector, and vectors that span no volume."""
+    flat = [[9, 0, 0], [9, 0, 0], [0, 0, 9]]
+    bad = [Atoms(pbc=[False, False, True]), Atoms(cell=flat, pbc=True)]
+    messages: list[str] = []
+    found = list(
+        evaluate_many(
+            [Atoms(), *bad, Atoms(cell=[9, 9, 9], pbc=True)],
+            toy_model(),
+            on_error=lambda index, error: messages.append(str(error)),
+        )
+    )
+    assert [prediction is None for prediction in found] == [False, True, True, False]
+    assert "has zero length" in messages[0]
+    assert "linearly dependent" in messages[1]

@@ -181,7 +181,7 @@ std::vector<BatchEvaluator::Batch> BatchEvaluator::group(std::span<const System>
   std::map<Key, Open> open;
   for (int number = 0; number < static_cast<int>(systems.size()); ++number) {
     const System& system = systems[index_of(number)];
-    if (system.n == 0) continue;
+    if (system.n == 0) continue;  // check_empty
     // Totals that are no numbers cannot be sorted; the check of the system says so.
     if (system.n >= (on_device() ? kDeviceBatchAtoms : kLargeSystem) || std::isnan(system.totals.charge) ||
         std::isnan(system.totals.spin)) {
@@ -198,6 +198,19 @@ std::vector<BatchEvaluator::Batch> BatchEvaluator::group(std::span<const System>
     batches[batch.batch].push_back(number);
   }
   return batches;
+}
+
+// Systems without atoms are in no batch; what is wrong with their cells or totals is said as of any other.
+void BatchEvaluator::check_empty(std::span<const System> systems, BatchResults& results) const {
+  for (std::size_t number = 0; number < systems.size(); ++number) {
+    const System& system = systems[number];
+    if (system.n > 0) continue;
+    try {
+      check_system(*model_, options_, system, system.make_cell());
+    } catch (const std::invalid_argument& error) {
+      results.errors[number] = error.what();
+    }
+  }
 }
 
 BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forces, bool atom_virials) {
@@ -219,6 +232,7 @@ BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forc
   if (model_->hyper.hirshfeld_head) results.hirshfeld_ratios.resize(atoms);
   if (model_->hyper.c6_head) results.c6_ratios.resize(atoms);
 
+  check_empty(systems, results);
   std::vector<Batch> large;
   const std::vector<Batch> batches = group(systems, large);
   for (const Batch& batch : large) together_->evaluate(task, batch);

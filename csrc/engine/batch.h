@@ -47,6 +47,7 @@ class BatchEvaluator {
   // One device evaluates one batch after the other, large ones.
   bool on_device() const { return options_.device.kind != DeviceKind::cpu; }
   std::vector<Batch> group(std::span<const System> systems, std::vector<Batch>& large) const;
+  void check_empty(std::span<const System> systems, BatchResults& results) const;
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
