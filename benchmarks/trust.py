@@ -51,7 +51,8 @@ def main() -> int:
             "rungs": [asdict(rung) | {"holds": rung.holds} for rung in rungs],
         }
         # After every part, for what is there if the run is stopped.
-        options.output.write_text(json.dumps(result, indent=2, ensure_ascii=False, default=float) + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=2, ensure_ascii=False, default=float)
+        options.output.write_text(f"{text}\n", encoding="utf-8")
     return 0 if all(rung.holds for rung in rungs) else 1
 
 
