@@ -118,7 +118,4 @@ struct Hyperparameters {
 /// The first hyperparameter, by name, that only models of the second generation of SO3LR have (docs/so3lr2.md); empty for all others.
 std::string second_generation(const Hyperparameters& hyper);
 
-/// Throws ModelError, naming that hyperparameter, if a model has any: `what` does not take such models.
-void refuse_second_generation(const Hyperparameters& hyper, const std::string& what);
-
 }  // namespace so3md

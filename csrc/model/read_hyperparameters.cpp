@@ -278,13 +278,6 @@ std::string second_generation(const Hyperparameters& hyper) {
   return std::adjacent_find(degrees.begin(), degrees.end()) == degrees.end() ? "" : "repeated degrees";
 }
 
-void refuse_second_generation(const Hyperparameters& hyper, const std::string& what) {
-  const std::string found = second_generation(hyper);
-  if (found.empty()) return;
-  throw ModelError(what + " is there for models of the first generation of SO3LR, and this one is of the second (hyperparameters: " +
-                   found + "): use another model");
-}
-
 ModelDocument read_document(const std::string& text) {
   const Json json = parse_json(text, "the model document");
   ObjectReader document(json, "");
