@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("performance", "electrostatics", "trust")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("performance", "electrostatics", "so3lr2", "trust")),
+)
 RESULTS = ROOT / "benchmarks" / "results"
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
@@ -427,6 +430,20 @@ def compilers() -> str:
     )
 
 
+def generations() -> str:
+    """docs/so3lr2.md: a step of the second generation beside one of the first."""
+    report = read("generations")
+    more = " and ".join(
+        f"{100 * (row['ratio'] - 1):+.1f} ± {100 * row['standard_error_of_ratio']:.1f} % in `{row['precision']}`"
+        for row in report["rows"]
+    ).replace("-", MINUS)
+    return paragraph(
+        "A step of a model of the size of SO3LR, with everything in the table but repeated degrees and another cutoff, "
+        f"beside a step of SO3LR: {more} (`python benchmarks/generations.py`: {report['atoms']} atoms of water, "
+        f"1 thread, {report['rows'][0]['turns']} pairs of turns, {hardware(report['machine'])})."
+    )
+
+
 # --- energy first, and attention between all atoms --------------------------------------------------------------------
 
 
@@ -470,7 +487,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
-        *(energy_first, nonlocal_before, ladder),
+        *(energy_first, nonlocal_before, ladder, generations),
     )
 }
 
