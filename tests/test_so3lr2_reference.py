@@ -62,10 +62,3 @@ def test_every_level_of_theory() -> None:
     ]
     assert_close([one["energy"] for one in energies], case.expected["energy_all_levels"], PARITY.energy_per_atom)
     assert_close(energies[0]["forces"], case.expected["forces_level_0"], PARITY.forces)
-
-
-def test_no_tail_beyond_the_cutoff_with_ratios_of_c6() -> None:
-    case = load_case("all", "water8_lr12")
-    model = reference_model(parity_model("all", case.theory_level))
-    with pytest.raises(ValueError, match="dispersion_tail: not for models with a C6 head"):
-        model.evaluate(**case.structure, lr_cutoff=12.0, dispersion_tail=True)
