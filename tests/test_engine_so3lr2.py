@@ -130,7 +130,7 @@ STRUCTURES: dict[str, Atoms] = {
 
 
 @needs_mpi4py
-@pytest.mark.parametrize("ranks", RANK_COUNTS)
+@pytest.mark.parametrize("ranks", [*RANK_COUNTS, 8])
 def test_ase_on_several_processes(ranks: int, tmp_path: Path) -> None:
     assert_same_on_ranks(tmp_path, toy_path(tmp_path), STRUCTURES, ranks)
 
