@@ -298,7 +298,7 @@ void PairSo3krates::finish() {
   if (halo_ == nullptr || cost_.evaluations == 0) return;
   const double steps = static_cast<double>(cost_.evaluations);
   const HaloTraffic& all = halo_->traffic();
-  const HaloTraffic& other = cost_.of_heat_fluxes;
+  const HaloTraffic& other = cost_.of_sweeps;
   std::array<double, 4> mean{static_cast<double>(all.messages - other.messages) / steps,
                              static_cast<double>(all.bytes - other.bytes) / steps, kspace_ ? kspace_->seconds() / cost_.seconds : 0.0,
                              (all.wait_seconds - other.wait_seconds) / cost_.seconds};

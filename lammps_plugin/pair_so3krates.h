@@ -25,7 +25,7 @@ namespace so3md {
 struct RunCost {
   long evaluations = 0;
   double seconds = 0.0;
-  HaloTraffic of_heat_fluxes;  // which are no part of the pair time
+  HaloTraffic of_sweeps;  // heat fluxes and currents, which are no part of the pair time
 };
 
 /// Thin: it hands the atoms of each process to the engine and the engine's results to LAMMPS. docs/lammps.md is its manual.

@@ -68,9 +68,9 @@ void PairSo3krates::sweep(const Run& run) {
     stop_alone(unexpected);
   }
   const HaloTraffic& after = halo_->traffic();
-  cost_.of_heat_fluxes.messages += after.messages - before.messages;
-  cost_.of_heat_fluxes.bytes += after.bytes - before.bytes;
-  cost_.of_heat_fluxes.wait_seconds += after.wait_seconds - before.wait_seconds;
+  cost_.of_sweeps.messages += after.messages - before.messages;
+  cost_.of_sweeps.bytes += after.bytes - before.bytes;
+  cost_.of_sweeps.wait_seconds += after.wait_seconds - before.wait_seconds;
 }
 
 const HeatFlux& PairSo3krates::heat_flux() {

@@ -27,7 +27,7 @@ ONLY_SPEAK = {
     "csrc/physics/dispersion_tail.cpp": "the tail beyond the cutoff",
     "csrc/physics/dispersion_tail.h": "the tail beyond the cutoff",
     "lammps_plugin/pair_checks.cpp": "the tail beyond the cutoff",
-    "lammps_plugin/pair_heat_flux.cpp": "the tail beyond the cutoff",
+    "lammps_plugin/pair_sweeps.cpp": "the tail beyond the cutoff",
     "lammps_plugin/pair_settings.cpp": "the tail beyond the cutoff",
     "python/so3md/calculator_parameters.py": "the tail beyond the cutoff",
     "python/so3md/cli/lammps.py": "the tail beyond the cutoff",
