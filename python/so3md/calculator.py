@@ -46,13 +46,13 @@ from so3md.parallel import ALONE, MPITeam, Team, stop_all_on_errors
 from so3md.parallel.agreement import Request, agree
 from so3md.parallel.gather import Gatherer
 from so3md.present import present
+from so3md.velocities import born_charges, check_velocities, velocities_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from so3md._engine import Engine, Model
 
-LARGEST_VELOCITY = 1e8  # of a heat flux, in ASE's unit; the engine's bound (csrc/heat_flux/heat_flux.cpp)
 
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
@@ -633,7 +633,7 @@ class So3kratesCalculator(Calculator):
         shifts: whether e_i has the model's atomic shift, as `energies` do. Those of SO3LR are -164 eV for every atom;
         what they add to the flux carries no heat as long as molecules stay together, and much noise.
 
-        Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
+        Takes several times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. Raises ValueError for a structure without velocities, and for
         models of the architecture so3krates-2022, and with coulomb="ewald", dispersion_tail or electric_field.
 
@@ -643,7 +643,7 @@ class So3kratesCalculator(Calculator):
         >>> So3kratesCalculator().get_heat_flux_parts(atoms, shifts=False)["potential"].shape
         (3,)
         """
-        flux = self._sweep(atoms, _velocities_of(atoms, "a heat flux"), lambda engine, *s: engine.heat_flux(*s, shifts))
+        flux = self._sweep(atoms, velocities_of(atoms, "a heat flux"), lambda engine, *s: engine.heat_flux(*s, shifts))
         velocities = atoms.get_velocities()
         kinetic = 0.5 * atoms.get_masses() * (velocities**2).sum(axis=1)
         return {"convective": flux["convective"] + kinetic @ velocities, "potential": flux["potential"]}
@@ -656,7 +656,7 @@ class So3kratesCalculator(Calculator):
         that moves and those whose charges change (docs/theory.md, section 16). Its spectrum is that of infrared
         absorption; its integral over time is the change of the dipole.
 
-        Takes some seven times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
+        Takes several times as long as a step in `mixed`, and always uses the CPU. With comm, collective. Results
         that the calculator keeps stay as they are. How charges are summed, a field and dispersion_tail do not matter.
         Raises ValueError for a structure without velocities, for models without charges, and for models of the
         architecture so3krates-2022.
@@ -667,7 +667,7 @@ class So3kratesCalculator(Calculator):
         >>> So3kratesCalculator().get_polarization_current(atoms).shape
         (3,)
         """
-        return self._current(atoms, _velocities_of(atoms, "a current of polarization"))
+        return self._current(atoms, velocities_of(atoms, "a current of polarization"))
 
     def get_born_charges(self, atoms: Atoms) -> np.ndarray:
         """Born effective charges (n, 3, 3), e: the change of the dipole, along the second axis, by each position.
@@ -680,12 +680,7 @@ class So3kratesCalculator(Calculator):
         >>> bool(abs(born.sum(axis=0)).max() < 1e-6)
         True
         """
-        born = np.empty((len(atoms), 3, 3))
-        for atom, axis in np.ndindex(len(atoms), 3):
-            velocities = np.zeros((len(atoms), 3))
-            velocities[atom, axis] = 1.0
-            born[atom, :, axis] = self._current(atoms, velocities.copy)
-        return born
+        return born_charges(len(atoms), lambda velocities: self._current(atoms, lambda: velocities))
 
     def _current(self, atoms: Atoms, velocities: Callable[[], np.ndarray]) -> np.ndarray:
         return np.asarray(self._sweep(atoms, velocities, lambda engine, *system: engine.polarization_current(*system)))
@@ -701,23 +696,8 @@ class So3kratesCalculator(Calculator):
             return self._on_all_ranks(lambda: run(engine, *structure, charge, spin))
 
     def _prepare_sweep(self, atoms: Atoms, velocities: np.ndarray) -> Request:
-        usable = (np.abs(velocities) < LARGEST_VELOCITY).all(axis=1)  # not so for nan
-        if not usable.all():
-            atom = np.argmin(usable)
-            raise ValueError(
-                f"the velocity of atom {atom} is {velocities[atom].tolist()}: expected finite numbers below "
-                f"{LARGEST_VELOCITY:g}, in ASE's unit (some 10 A/ps)"
-            )
+        check_velocities(velocities)
         return self._request(atoms, self.check_state(atoms), properties=(), velocities=velocities)
-
-
-def _velocities_of(atoms: Atoms, what: str) -> Callable[[], np.ndarray]:
-    def velocities() -> np.ndarray:
-        if not atoms.has("momenta"):
-            raise ValueError(f"{what} needs velocities, and this structure has none: set them, or run dynamics")
-        return np.ascontiguousarray(atoms.get_velocities(), dtype=float)
-
-    return velocities
 
 
 def _is_used(evaluator: _Evaluator) -> bool:
