@@ -16,6 +16,7 @@ from so3md.loading import model_path
 #: The numerical part of the tests, which .ci/run repeats under every instruction set of the machine: modules in which
 #: kernels meet reference data, other precisions, other divisions of the work, and derivatives.
 NUMERICAL = (
+    "test_dispersion_tail.py",
     "test_elementary_functions.py",
     "test_engine.py",
     "test_engine_local2023.py",
@@ -28,8 +29,10 @@ NUMERICAL = (
     "test_ewald.py",
     "test_ewald_mesh.py",
     "test_forces_after_energy.py",
+    "test_heat_flux.py",
     "test_local_domain.py",
     "test_pair_physics.py",
+    "test_polarization_current.py",
     "test_small_systems.py",
     "test_tables.py",
     "test_tolerances.py",

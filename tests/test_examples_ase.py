@@ -18,7 +18,7 @@ EXPECTED = {
     "charge_and_spin.py": ([], r"water with (\S+) eV\n.*triplet is (\S+) eV", [(0.3, 1.0), (0.2, 1.5)]),
     "relax_and_vibrate.py": ([], r"Zero-point energy: (\S+) eV", [(0.5, 0.65)]),
     "infrared.py": ([], r"(\d+) cm\^-1 +(\S+) km/mol", [(1500, 1700), (30, 150)]),
-    "liquid_infrared.py": (["80"], r"largest at (\d+) cm", [(2800, 4200)]),
+    "liquid_infrared.py": (["80"], r"stretches: largest at (\d+) cm", [(2800, 4200)]),
     "reaction_path.py": ([], r"image 3: (\S+) eV", [(0.1, 0.4)]),
     "molecular_dynamics.py": (["20"], r"step 20: (\d+) K", [(200, 400)]),
     "throughput.py": ([], r"H2O: (-\S+) eV after", [(-497, -495)]),

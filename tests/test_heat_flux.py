@@ -56,14 +56,16 @@ def engine_of(path: Path, lr_cutoff: float | None = 7.0, **options: Any) -> Engi
     )
 
 
-def derivative(engine: Engine, structure: dict[str, Any], displacements: np.ndarray) -> np.ndarray:
-    """Of the energies of atoms along a displacement of all, by central differences over five points."""
+def derivative(
+    engine: Engine, structure: dict[str, Any], displacements: np.ndarray, of: str = "energies"
+) -> np.ndarray:
+    """Of the energies or charges of atoms along a displacement of all, by central differences over five points."""
 
-    def energies(steps: float) -> np.ndarray:
+    def values(steps: float) -> np.ndarray:
         moved = structure["positions"] + steps * FINITE_DIFFERENCE_STEP * displacements
-        return engine.evaluate(**structure | {"positions": moved}, forces=False)["energies"]
+        return engine.evaluate(**structure | {"positions": moved}, forces=False)[of]
 
-    differences = [energies(steps) - energies(-steps) for steps in (1.0, 2.0)]
+    differences = [values(steps) - values(-steps) for steps in (1.0, 2.0)]
     return (8 * differences[0] - differences[1]) / (12 * FINITE_DIFFERENCE_STEP)
 
 

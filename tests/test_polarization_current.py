@@ -12,31 +12,19 @@ import pytest
 from ase.build import molecule
 from lammps_comparison import waters
 from parallel_runs import run_checks
-from test_heat_flux import EVERY_VARIANT, LOCAL, crystal, engine_of, ethanol_like, unfolded, velocities_of
-from tolerances import EXACT, FINITE_DIFFERENCE_FLUX, FINITE_DIFFERENCE_STEP, RANKS
+from test_heat_flux import EVERY_VARIANT, LOCAL, crystal, derivative, engine_of, ethanol_like, unfolded, velocities_of
+from tolerances import EXACT, FINITE_DIFFERENCE_FLUX, RANKS
 
 from so3md import So3kratesCalculator
-from so3md._engine import Engine
 
 WITH_CHARGES = {name: options for name, options in EVERY_VARIANT.items() if options.get("charge_head", True)}
-
-
-def rates_of_charges(engine: Engine, structure: dict[str, Any], displacements: np.ndarray) -> np.ndarray:
-    """Of the charges of atoms along a displacement of all, by central differences over five points."""
-
-    def charges(steps: float) -> np.ndarray:
-        moved = structure["positions"] + steps * FINITE_DIFFERENCE_STEP * displacements
-        return engine.evaluate(**structure | {"positions": moved}, forces=False)["charges"]
-
-    differences = [charges(steps) - charges(-steps) for steps in (1.0, 2.0)]
-    return (8 * differences[0] - differences[1]) / (12 * FINITE_DIFFERENCE_STEP)
 
 
 @pytest.mark.parametrize("variant", WITH_CHARGES)
 def test_current_of_a_molecule(toy_model: Callable[..., Path], variant: str) -> None:
     engine, structure = engine_of(toy_model(seed=1, **WITH_CHARGES[variant])), ethanol_like()
     v = velocities_of(structure)
-    flow = rates_of_charges(engine, structure, v) @ structure["positions"]
+    flow = derivative(engine, structure, v, "charges") @ structure["positions"]
     expected = engine.evaluate(**structure)["charges"] @ v + flow
     current = engine.polarization_current(**structure, velocities=v)
     np.testing.assert_allclose(current, expected, rtol=0, atol=FINITE_DIFFERENCE_FLUX)
@@ -60,7 +48,7 @@ def test_current_of_a_crystal_is_that_of_its_unfolded_images(
     home = slice(len(v))
 
     def raw_rates(displacements: np.ndarray) -> np.ndarray:
-        rates = rates_of_charges(engine, cluster, np.vstack([displacements, np.zeros(3)]))
+        rates = derivative(engine, cluster, np.vstack([displacements, np.zeros(3)]), "charges")
         return rates[home] - rates[-1]
 
     along = raw_rates(relative[atom])
