@@ -1,4 +1,5 @@
-"""Heat fluxes: the time of one beside that of a step (energy and forces) of the same water, on one thread.
+"""Heat fluxes and currents of polarization: their time beside that of a step (energy and forces) of the same water, on
+one thread.
 
     python benchmarks/heat_flux.py
 
@@ -45,6 +46,7 @@ def measure(copies: int) -> dict[str, float]:
         engine = _engine.Engine(load_model("so3lr"), precision=precision, threads=1)
         work[f"step_{precision}"] = lambda engine=engine: engine.evaluate(*structure)
         work[f"flux_{precision}"] = lambda engine=engine: engine.heat_flux(*structure, velocities)
+        work[f"current_{precision}"] = lambda engine=engine: engine.polarization_current(*structure, velocities)
     for once in work.values():
         once()  # lists, tables and memory
     found: dict[str, list[float]] = {name: [] for name in work}
@@ -57,11 +59,13 @@ def measure(copies: int) -> dict[str, float]:
 def main() -> None:
     """Measure all, print and write it."""
     sizes = [measure(copies) for copies in COPIES]
-    table = Table("atoms", "step, mixed", "step, double", "flux, mixed", "flux, double", title="us per atom, 1 thread")
+    timed = [f"{what}_{precision}" for what in ("flux", "current") for precision in ("mixed", "double")]
+    header = [name.replace("_", ", ") for name in ("step_mixed", "step_double", *timed)]
+    table = Table("atoms", *header, title="us per atom, 1 thread")
     for size in sizes:
         step = size["step_mixed"]
-        fluxes = (f"{size[name]:.0f} ({size[name] / step:.1f} steps)" for name in ("flux_mixed", "flux_double"))
-        table.add_row(str(size["atoms"]), f"{step:.0f}", f"{size['step_double']:.0f}", *fluxes)
+        cells = (f"{size[name]:.0f} ({size[name] / step:.1f} steps)" for name in timed)
+        table.add_row(str(size["atoms"]), f"{step:.0f}", f"{size['step_double']:.0f}", *cells)
     Console().print(table)
     contents = {
         "date": datetime.date.today().isoformat(),

@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("performance", "electrostatics", "so3lr2", "trust")),
-)
+_DOCS = ("performance", "electrostatics", "so3lr2", "trust", "user_guide", "multiple_time_steps")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
 RESULTS = ROOT / "benchmarks" / "results"
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
@@ -444,6 +442,66 @@ def generations() -> str:
     )
 
 
+# --- heat fluxes, currents of polarization, hydrogen masses -----------------------------------------------------------
+
+
+def steps_of(what: str) -> str:
+    """What takes the time of how many steps, for whom."""
+    report = read("heat_flux")
+    sizes = report["microseconds_per_atom"]
+    steps = {
+        precision: " and ".join(f"{size[f'{what}_{precision}'] / size['step_mixed']:.1f}" for size in sizes)
+        for precision in ("mixed", "double")
+    }
+    atoms = " and ".join(str(size["atoms"]) for size in sizes)
+    return (
+        f'takes the time of {steps["mixed"]} steps in `mixed`, and with `precision="double"` of {steps["double"]} such '
+        f"steps ({atoms} atoms of water, 1 thread, {hardware(report['machine'])}; `python benchmarks/heat_flux.py`)"
+    )
+
+
+def time_of_a_flux() -> str:
+    """docs/user_guide.md."""
+    return paragraph(f"One flux {steps_of('flux')}.")
+
+
+def time_of_a_current() -> str:
+    """docs/electrostatics.md."""
+    return paragraph(f"One current {steps_of('current')}.")
+
+
+def born_charges() -> str:
+    """docs/electrostatics.md: what flows in liquid water, and molecules in a box."""
+    report = read("born_charges")
+    water = report["liquid_water"]
+    flows = ", and ".join(
+        f"{signed(water[element]['born'])} e for {name}, whose charge is {signed(water[element]['charge'])} e"
+        for element, name in (("O", "oxygen"), ("H", "hydrogen"))
+    )
+    changes = ", ".join(
+        f"{100 * found['change'] / found['born']:.1g} % for {name}" for name, found in report["molecules"].items()
+    )
+    return paragraph(
+        f"In liquid water, Born charges are on the average {flows}; the rest is charge that flows. In a periodic box "
+        f"of {report['box']:.0f} Å, Born charges of a molecule change by {changes} (root mean squares; "
+        "`python benchmarks/born_charges.py`)."
+    )
+
+
+def hydrogen_mass() -> str:
+    """docs/multiple_time_steps.md: fluctuation of the energy, by molecule, mass and step."""
+    runs = read("hydrogen_mass")["runs"]
+    steps = sorted({run["timestep_fs"] for run in runs})
+    names = {"CH3CH2OH": "ethanol", "CH3CONH2": "acetamide"}
+    rows: dict[tuple[str, str], list[str]] = {}
+    for run in sorted(runs, key=lambda run: run["timestep_fs"]):
+        mass = run["hydrogen_mass_u"]
+        key = (names[run["molecule"]], "natural" if mass is None else f"{mass:g} u")
+        found = run["fluctuation_meV"]
+        rows.setdefault(key, []).append("\N{EN DASH} (1)" if found is None else f"{found:.2g}")
+    return table(["molecule", "hydrogens", *(f"{step:g} fs" for step in steps)], [[*k, *v] for k, v in rows.items()])
+
+
 # --- energy first, and attention between all atoms --------------------------------------------------------------------
 
 
@@ -488,6 +546,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
         *(energy_first, nonlocal_before, ladder, generations),
+        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass),
     )
 }
 

@@ -40,5 +40,7 @@ lines = np.exp(-4 * np.log(2) * ((wavenumbers[:, None] - wavenumbers) / width) *
 spectrum = lines @ power / lines.sum(axis=1)
 
 np.savetxt("infrared.txt", np.column_stack([wavenumbers, spectrum / spectrum.max()]), header="cm^-1, absorption")
-stretches = (wavenumbers > 2800) & (wavenumbers < 4200)
-print(f"O-H stretches: largest at {wavenumbers[stretches][np.argmax(spectrum[stretches])]:.0f} cm^-1, in infrared.txt")
+for name, low, high in (("librations", 300, 1000), ("bend", 1500, 1800), ("O-H stretches", 2800, 4200)):
+    band = (wavenumbers > low) & (wavenumbers < high)
+    print(f"{name}: largest at {wavenumbers[band][np.argmax(spectrum[band])]:.0f} cm^-1")
+print("the spectrum is in infrared.txt")
