@@ -19,10 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 ROOT = Path(__file__).parents[1]
 _DOCS = ("performance", "electrostatics", "so3lr2", "trust", "user_guide", "multiple_time_steps")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
 RESULTS = ROOT / "benchmarks" / "results"
+MODELS = ROOT / "python" / "so3md" / "models"
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
 
@@ -502,6 +505,25 @@ def hydrogen_mass() -> str:
     return table(["molecule", "hydrogens", *(f"{step:g} fs" for step in steps)], [[*k, *v] for k, v in rows.items()])
 
 
+def general_student() -> str:
+    """docs/multiple_time_steps.md: the errors of so3lr-fast, by kind of structure, from the report in its file."""
+    with safe_open(MODELS / "so3lr-fast.safetensors", "numpy") as file:
+        report = json.loads(file.metadata()["so3md"])["provenance"]["distill"]
+    rows = [
+        [
+            kind,
+            str(errors["frames"]),
+            *(f"{1e3 * errors[f'{key}']:.0f}" for key in ("force_mae", "force_rms", "teacher_force_rms")),
+        ]
+        for kind, errors in report["kept_aside"].items()
+    ]
+    header = ["structures", "frames", "mean difference of components", "rms difference of atoms", "rms force of SO3LR"]
+    costs = report["cost"]
+    times = costs["teacher"] / costs["student"]
+    text = f"An evaluation of {costs['atoms']} atoms by the student takes 1/{times:.0f} of the time of one by SO3LR."
+    return f"{table(header, rows)}\n\n{paragraph(text)}"
+
+
 # --- energy first, and attention between all atoms --------------------------------------------------------------------
 
 
@@ -546,7 +568,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
         *(energy_first, nonlocal_before, ladder, generations),
-        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass),
+        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student),
     )
 }
 

@@ -176,4 +176,7 @@ def test_the_command_writes_an_input_that_runs(
     assert "--mts does not go with --ensemble minimize" in fail(
         "lammps", "water.xyz", *multiple, "--ensemble", "minimize", code=2
     )
-    assert "--mts needs --student FILE" in fail("lammps", "water.xyz", "--mts", code=2)
+    own = ("--model", "teacher.safetensors", "--lr-cutoff", "6")
+    assert "--mts needs --student FILE" in fail("lammps", "water.xyz", "--mts", *own, code=2)
+    succeed("lammps", "water", "--mts", "-o", "general")
+    assert "so3krates so3lr-fast" in Path("general", "in.lammps").read_text()

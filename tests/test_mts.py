@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,8 +35,10 @@ from so3md.dynamics import (
     StudentError,
 )
 from so3md.dynamics.ensembles import BAR
+from so3md.loading import model_path
 from so3md.run_directory import CheckpointError
-from so3md.student import ForceLimits
+from so3md.structures import read_structure
+from so3md.student import ForceLimits, report_of
 
 STEP = 8 * units.fs  # of soft spheres, whose fastest motion takes some 500 fs
 KINDS = {
@@ -384,12 +387,35 @@ def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
         return tuple(left)
 
     assert "--student is for multiple time steps: give --mts as well" in fail(*without("--mts"), code=2)
-    assert "--mts needs --student FILE" in fail(*without("--student"), code=2)
+    own = ("--model", ethanol[ethanol.index("--student") + 1])
+    assert "only so3lr has a student that is shipped" in fail(*without("--student"), *own, code=2)
     assert "npt: the structure must be periodic" in fail(*ethanol, "--ensemble", "npt")
     assert "differ by" in fail(*without("--max-difference"), "--max-difference", "0.01")
     assert "model 'nobody' is neither a file nor a name" in fail(*ethanol, "--student", "nobody")
     succeed(*without("--mts", "--student", "--outer-timestep", "--max-difference"), "--steps", "1")
     assert "the run has a single time step" in fail("md", "--resume", "run", "--mts", code=2)
+
+
+def test_so3lr_has_a_student_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    output = succeed("md", "--mts", "--steps", "5", "--log-interval", "1", "--no-plot", "--output", "run")
+    assert "so3lr-fast every 0.5 fs, so3lr every 2 fs, which is a step" in output
+    assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2e-3)
+    assert "model: so3lr-fast" not in fail("md", "--resume", "run", "--student", "nobody")
+
+
+def test_the_general_student_is_like_its_teacher():
+    """It was made from this very model, and its report is true for liquid water."""
+    report, file = report_of("so3lr-fast"), model_path("so3lr-fast")
+    assert report is not None
+    assert report["teacher"] == "so3lr"
+    assert report["teacher_checksum"] == hashlib.sha256(model_path("so3lr").read_bytes()).hexdigest()[:16]
+    assert file.stat().st_size < 1_000_000
+    atoms = read_structure("water")
+    forces = [So3kratesCalculator(name, threads=1).get_property("forces", atoms) for name in ("so3lr-fast", "so3lr")]
+    difference = np.sqrt(np.square(forces[0] - forces[1]).sum(axis=1).mean())
+    # A structure at rest: smaller differences than in dynamics at 300 and 600 K.
+    assert difference < report["kept_aside"]["water"]["force_rms"]
 
 
 def test_two_processes_make_the_same_steps_as_one(ethanol: tuple[str, ...], tmp_path: Path):

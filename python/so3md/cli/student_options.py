@@ -10,6 +10,8 @@ from so3md.cli.common import adding
 
 #: With --mts (fs): docs/multiple_time_steps.md says what it was chosen by.
 OUTER_TIMESTEP = 2.0
+#: Students that are shipped, for the models that they are like.
+GENERAL_STUDENTS = {"so3lr": "so3lr-fast"}
 #: Options that mean something with --mts only.
 OF_STUDENT = ("student", "outer_timestep", "max_difference")
 
@@ -25,7 +27,11 @@ student_options = adding(
         "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
     ),
     click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {OUTER_TIMESTEP:g}."),
-    click.option("--student", help="Of --mts: a cheap model like that of --model; so3md distill makes one."),
+    click.option(
+        "--student",
+        help="Of --mts: a cheap model like that of --model, as so3md distill makes one. "
+        + "".join(f"Default for {teacher}: {student}." for teacher, student in GENERAL_STUDENTS.items()),
+    ),
     click.option(
         "--max-difference",
         type=float,
@@ -36,13 +42,23 @@ student_options = adding(
 
 
 def check_student_options(options: dict[str, Any]) -> None:
-    """Fill in the outer time step of --mts. Raises UsageError for options that need it, or that it needs."""
+    """Fill in student and outer time step of --mts. Raises UsageError for options that need it, or that it needs."""
     if not options["mts"]:
         given = [key for key in OF_STUDENT if options.get(key) is not None]
         if given:
             raise click.UsageError(f"--{given[0].replace('_', '-')} is for multiple time steps: give --mts as well")
         return
     if options["student"] is None:
-        raise click.UsageError("--mts needs --student FILE, a model that so3md distill makes of your structure")
+        options["student"] = _general_student(options["model"])
     if options["outer_timestep"] is None:
         options["outer_timestep"] = OUTER_TIMESTEP
+
+
+def _general_student(teacher: str) -> str:
+    if teacher not in GENERAL_STUDENTS:
+        known = " and ".join(GENERAL_STUDENTS)
+        raise click.UsageError(
+            f"--mts needs --student FILE, a model that so3md distill --teacher {teacher} makes of your structure: "
+            f"only {known} has a student that is shipped"
+        )
+    return GENERAL_STUDENTS[teacher]
