@@ -36,8 +36,8 @@ def completed(words: str, folder: Path) -> list[str]:
         ("so3md md --thermo", ["plain,--thermostat"]),
         ("so3md md --ensemble n", ["plain,nve", "plain,nvt", "plain,npt"]),
         ("so3md relax wa", ["plain,water", "file,wa"]),
-        ("so3md info so", ["plain,so3lr", "file,so"]),
-        ("so3md md water --model so3", ["plain,so3lr", "file,so3"]),
+        ("so3md info so", ["plain,so3lr", "plain,so3lr-fast", "file,so"]),
+        ("so3md md water --model so3", ["plain,so3lr", "plain,so3lr-fast", "file,so3"]),
         ("so3md completion z", ["plain,zsh"]),
     ],
 )

@@ -28,11 +28,11 @@ def known_models() -> dict[str, Path]:
     """The models that have a name: name -> path of the model file.
 
     >>> list(known_models())
-    ['so3lr']
+    ['so3lr', 'so3lr-fast']
     """
     found: dict[str, Path] = {}
     for directory in model_directories():
-        for path in sorted(directory.glob("*" + MODEL_SUFFIX)):
+        for path in sorted(directory.glob("*" + MODEL_SUFFIX), key=lambda path: path.stem):
             if path.is_file():
                 found.setdefault(path.stem, path)
     return found
