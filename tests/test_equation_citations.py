@@ -90,6 +90,8 @@ SUBJECTS = {
     (98, 100): "c6|tail|beyond",
     (101, 102): "current",
     (103, 103): "dielectric",
+    (104, 105): "potential",
+    (106, 106): "point charges",
 }
 
 _NUMBER = r"\(?\d+\)?"

@@ -68,8 +68,16 @@ class PythonEngine {
   }
 
   py::dict evaluate(const NumberArray& numbers, const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& pbc,
-                    double charge, double spin, bool forces, bool virials) {
-    const System system = make_system(numbers, positions, cell, pbc, charge, spin);
+                    double charge, double spin, bool forces, bool virials, const std::optional<DoubleArray>& potentials,
+                    const std::optional<DoubleArray>& fields) {
+    System system = make_system(numbers, positions, cell, pbc, charge, spin);
+    if (potentials.has_value() != fields.has_value())
+      throw py::value_error("expected potentials and fields of the atoms, or neither of them");
+    if (potentials) {
+      check_shape(*potentials, "potentials", {numbers.shape(0)});
+      check_shape(*fields, "fields", {numbers.shape(0), 3});
+      system.external = {potentials->data(), fields->data()};
+    }
     if (!told_of_ewald_ && leads()) warn_of_ewald(system);
     const DomainResults* results;
     Totals totals;
@@ -359,7 +367,8 @@ void bind_engine(py::module_& module) {
            py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false,
            py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"), py::arg("ewald_method") = "auto")
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
-           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false)
+           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false, py::arg("potentials") = py::none(),
+           py::arg("fields") = py::none())
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0)
       .def("heat_flux", &PythonEngine::heat_flux, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

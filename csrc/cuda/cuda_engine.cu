@@ -383,6 +383,9 @@ class CudaEngine final : public Engine {
     stream_.synchronize();
   }
 
+  // Evaluator refuses it.
+  void external_potential() { throw std::logic_error("an external potential is for CPUs"); }
+
   void electric_field() {
     const AtomPaths paths = points_ != nullptr ? points_->paths() : AtomPaths{host_domain_.unwrapped(), nullptr};
     if (owned() > 0 && paths.positions == nullptr) throw std::logic_error("an electric field needs the unwrapped positions");

@@ -56,6 +56,7 @@ class EngineOf final : public Engine {
     halo_ = &halo;
     request_ = request;
     terms_ = long_range_terms(*model_, options_, request.coulomb != nullptr);
+    terms_.external_potential = !request.external.is_none();
     keeps_forward_ = false;
     set_systems();
     clear();
@@ -63,7 +64,7 @@ class EngineOf final : public Engine {
     count_species(failure);
     StageOrder::run(*this, terms_, request, halo, watch_);
     // An Ewald sum without forces takes a fraction of the time of one with them, and leaves nothing of use.
-    keeps_forward_ = !request.forces && request.coulomb == nullptr && !terms_.ewald;
+    keeps_forward_ = !request.forces && request.coulomb == nullptr && request.external.is_none() && !terms_.ewald;
     return results_;
   }
 
@@ -295,11 +296,21 @@ class EngineOf final : public Engine {
     }
   }
 
-  void electric_field() {
-    if (owned() > 0 && domain_->unwrapped == nullptr) throw std::logic_error("an electric field needs the unwrapped positions");
+  FieldRows field_rows() {
     FieldRows rows{results_.charges.data(), electrostatics_energy_.data(), charge_gradient_.data()};
     rows.forces = results_.forces.data();  // also where the adjoint may come later
     rows.virials = results_.virials.data();
+    return rows;
+  }
+
+  void external_potential() {
+    const FieldRows rows = field_rows();
+    for (int i = 0; i < owned(); ++i) add_external_potential(request_.external, i, rows);
+  }
+
+  void electric_field() {
+    if (owned() > 0 && domain_->unwrapped == nullptr) throw std::logic_error("an electric field needs the unwrapped positions");
+    const FieldRows rows = field_rows();
     for (int i = 0; i < owned(); ++i) add_field(options_.electric_field, domain_->unwrapped + 3 * index_of(i), i, rows);
   }
 

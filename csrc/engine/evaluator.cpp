@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/elements.h"
+#include "common/index.h"
 #include "common/number_text.h"
 #include "common/resources.h"
 #include "engine/create_engine.h"
@@ -37,6 +38,13 @@ void scatter(const std::vector<int>& order, std::size_t width, const std::vector
     for (std::size_t c = 0; c < width; ++c) to[static_cast<std::size_t>(order[k]) * width + c] = from[k * width + c];
 }
 
+void check_external_potential(const Model& model, const EngineOptions& options) {
+  if (!model.hyper.charge_head)
+    throw std::invalid_argument("an external potential acts on charges, and this model predicts none: use one that does, such as so3lr");
+  if (options.device.kind != DeviceKind::cpu)
+    throw std::invalid_argument("an external potential is for the CPU, and the device is a GPU: use device 'cpu'");
+}
+
 }  // namespace
 
 void check_system(const Model& model, const EngineOptions& options, const System& system, const Cell& cell) {
@@ -50,6 +58,7 @@ void check_system(const Model& model, const EngineOptions& options, const System
     throw std::invalid_argument(
         "a periodic system needs a long-range cutoff: give lr_cutoff in A (12 is that of SO3LR), or switch periodic boundaries off");
   if (uses_ewald(model, options)) check_electrostatics(model, options, cell, system.n);
+  if (!system.external.is_none()) check_external_potential(model, options);
   check_dispersion_tail(options, cell);
   check_nonlocal_cell(model, cell);
   for (int i = 0; i < system.n; ++i) {
@@ -151,6 +160,19 @@ Domain Evaluator::domain(const System& system) {
   return domain;
 }
 
+// In the order of the lists.
+ExternalPotential Evaluator::own_external(const ExternalPotential& external) {
+  if (external.is_none()) return {};
+  external_potentials_.clear();
+  external_fields_.clear();
+  for (int atom : neighbours_.order()) {
+    const auto at = index_of(atom);
+    external_potentials_.push_back(external.potentials[at]);
+    external_fields_.insert(external_fields_.end(), external.fields + 3 * at, external.fields + 3 * at + 3);
+  }
+  return {external_potentials_.data(), external_fields_.data()};
+}
+
 const DomainResults& Evaluator::evaluate(const System& system, bool forces, bool atomic_virials, std::vector<LayerFeatures>* features) {
   const bool evaluated = forces && features == nullptr && without_forces_.is(system);
   without_forces_.forget();
@@ -173,14 +195,15 @@ const DomainResults& Evaluator::evaluate(const System& system, bool forces, bool
       return results_;
     }
   evaluate_lists(system, request);
-  if (!forces && features == nullptr) without_forces_.set(system);
+  if (!forces && features == nullptr && system.external.is_none()) without_forces_.set(system);
   return results_;
 }
 
 // With the lists of the host.
-void Evaluator::evaluate_lists(const System& system, const Request& request) {
+void Evaluator::evaluate_lists(const System& system, Request request) {
   update_lists(system, *request.totals.cell);
   set_species(system);
+  request.external = own_external(system.external);
   try {
     to_host_order(engine_->evaluate(domain(system), species_.data(), halo_exchange(), request));
   } catch (const OverlappingAtoms& overlap) {

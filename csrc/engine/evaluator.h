@@ -70,7 +70,7 @@ class Evaluator {
   std::int64_t neighbour_rebuilds() const { return neighbours_.rebuilds() + engine_->list_rebuilds(); }
 
  private:
-  void evaluate_lists(const System& system, const Request& request);
+  void evaluate_lists(const System& system, Request request);
   const DomainResults& evaluate_points(const System& system, const Request& request);
   template <class Run>
   void sweep(const System& system, const double* velocities, const Run& run);
@@ -80,6 +80,7 @@ class Evaluator {
   void update_shared_lists(const System& system, const Cell& cell);
   void set_species(const System& system);
   Domain domain(const System& system);
+  ExternalPotential own_external(const ExternalPotential& external);
   void to_host_order(const DomainResults& from);
   void features_to_host_order(std::vector<LayerFeatures>& features) const;
   bool alone() const { return transport_ == nullptr; }
@@ -96,6 +97,7 @@ class Evaluator {
   SerialHalo serial_halo_;
   std::vector<int> species_;
   std::vector<double> unwrapped_;  // positions of the own atoms, for a field
+  std::vector<double> external_potentials_, external_fields_;  // at the own atoms
   std::vector<int> atoms_;
   std::vector<AtomOwner> owners_;  // of the lists of the engine
   bool engine_lists_ = false;      // the last evaluation was with them

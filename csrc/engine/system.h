@@ -16,6 +16,7 @@ struct System {
   const double* cell = nullptr;       ///< [3][3], lattice vectors as rows
   std::array<bool, 3> periodic{};
   SystemTotals totals;
+  ExternalPotential external{};  ///< at the atoms
 
   /// Which inverts the lattice vectors. Throws std::invalid_argument with a finished message where they are no cell.
   Cell make_cell() const { return {cell, periodic}; }
@@ -27,7 +28,7 @@ class SystemCopy {
   void set(const System& system);
   void forget() { known_ = false; }
 
-  /// Whether it is this system, to the last bit.
+  /// Whether it is this system, to the last bit, and without an external potential.
   bool is(const System& system) const;
 
  private:

@@ -24,6 +24,7 @@
 #include "network/any_network.h"
 #include "physics/electric_field.h"
 #include "physics/ewald_plan.h"
+#include "physics/external_potential.h"
 
 namespace so3md {
 
@@ -123,6 +124,7 @@ struct Request {
   std::vector<LayerFeatures>* features = nullptr;  ///< filled with the features of every layer; not with evaluate_points()
   ChargePotential* coulomb = nullptr;              ///< takes the place of the engine's sum over charges
   const SystemRanges* systems = nullptr;           ///< of several in the domain; null: it is one; not with evaluate_points()
+  ExternalPotential external{};  ///< at the owned atoms, in the order of the domain; on CPUs
   bool atomic_virials = true;  ///< without, only the sum of virials has a meaning, which a particle mesh gives in less time
 };
 
@@ -135,9 +137,10 @@ struct LongRangeTerms {
   bool dispersion = false;
   bool dispersion_tail = false;  ///< what lies beyond the cutoff
   bool electric_field = false;
+  bool external_potential = false;  ///< which the host knows at the atoms
   bool own_electrostatics() const { return ewald || pair_electrostatics; }
   bool electrostatics() const { return host_electrostatics || own_electrostatics(); }
-  bool act_on_charges() const { return electrostatics() || electric_field; }
+  bool act_on_charges() const { return electrostatics() || electric_field || external_potential; }
   bool pairs() const { return pair_electrostatics || dispersion; }
 };
 

@@ -20,7 +20,8 @@ namespace so3md {
 /// - fill_pairs, pair_rows, evaluate_pairs: electrostatics and dispersion over the long list (eq. 34 to 40). Other processes need
 ///   `pair_rows` in between;
 /// - dispersion_tail: dispersion beyond the cutoff of those pairs (eq. 85 to 87);
-/// - electric_field: charges in a uniform field (eq. 89 to 91), the last of the terms that give gradients of charges;
+/// - electric_field: charges in a uniform field (eq. 89 to 91);
+/// - external_potential: charges in the potential that the host gives (eq. 104, 105), the last of the terms that give gradients of charges;
 /// - sum_energies: atomic energies, and the sums of their parts.
 struct StageOrder {
   template <class AnyEngine, class Halo, class Timer>
@@ -44,6 +45,10 @@ struct StageOrder {
     }
     if (terms.electric_field) {
       engine.electric_field();
+      timer.lap("long range");
+    }
+    if (terms.external_potential) {
+      engine.external_potential();
       timer.lap("long range");
     }
     finish(engine, terms, request.forces, timer);

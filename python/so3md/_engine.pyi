@@ -98,10 +98,13 @@ class Engine:
         spin: float = 0.0,
         forces: bool = True,
         virials: bool = False,
+        potentials: ArrayLike | None = None,
+        fields: ArrayLike | None = None,
     ) -> dict[str, Any]:
         """Energy, energies (n,), energy_components, forces (n, 3), virial (3, 3), virials (n, 3, 3), charges (n,),
         hirshfeld_ratios and c6_ratios (n,): what is asked and what the model has. With a transport also the atoms (m,)
-        of this process, whose rows these are, and neighbour_rebuilds.
+        of this process, whose rows these are, and neighbour_rebuilds. potentials (n,) in V and fields (n, 3) in V/A:
+        external ones at the atoms, of which virials have no part.
         """
 
     def intermediates(
@@ -211,6 +214,16 @@ def dispersion_tail(
     lr_damping: float,
     c6_ratios: ArrayLike | None = None,
 ) -> float: ...
+def point_charge_potentials(
+    positions: ArrayLike,
+    charges: ArrayLike,
+    points: ArrayLike,
+    cell: ArrayLike,
+    pbc: Sequence[bool] | NDArray[np.bool_],
+    width: float = 0.0,
+    cutoff: float | None = None,
+    threads: int = 1,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def count_devices(device: str) -> int: ...
 def measure_speed(device: str) -> dict[str, float]: ...
 def default_threads() -> int: ...

@@ -9,6 +9,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from so3md.charge_and_spin import (
 )
 from so3md.defined_properties import check_defined, has_volume
 from so3md.devices import device_of_rank
-from so3md.electric_field import warn_of_periodic_field
+from so3md.electric_field import checked_external, warn_of_periodic_field
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of, load_model, model_path
 from so3md.long_range import (
@@ -647,6 +648,40 @@ class So3kratesCalculator(Calculator):
         velocities = atoms.get_velocities()
         kinetic = 0.5 * atoms.get_masses() * (velocities**2).sum(axis=1)
         return {"convective": flux["convective"] + kinetic @ velocities, "potential": flux["potential"]}
+
+    def get_embedded(self, atoms: Atoms, potentials: np.ndarray, fields: np.ndarray) -> dict[str, Any]:
+        """Energy, forces (n, 3), charges (n,) and energies (n,) of the structure in an external potential.
+
+        potentials: (n,) in V at the atoms. fields: (n, 3) in V/Angstrom, minus its gradients there, which must be those
+        of the same potential, or forces are no derivatives. The model's charges are in it: the energy has the sum of
+        charges times potentials, and forces have all its derivatives. `so3md.embedding` makes both of point charges.
+
+        On the CPU. With comm, collective. Results that the calculator keeps stay as they are. Raises ValueError for
+        arrays of other shapes or with numbers that are not finite, for models without charges, and on GPUs.
+
+        >>> from ase.build import molecule
+        >>> atoms, calc = molecule("H2O"), So3kratesCalculator()
+        >>> found = calc.get_embedded(atoms, -0.1 * atoms.positions[:, 2], np.tile([0, 0, 0.1], (3, 1)))
+        >>> by_field = So3kratesCalculator(electric_field=(0, 0, 0.1)).get_potential_energy(atoms)
+        >>> bool(abs(found["energy"] - by_field) < 1e-6)
+        True
+        """
+        with self._lock:
+            request = self._agreed(lambda: self._prepare_embedded(atoms, potentials, fields))
+            self._last = self._lengths(bool(request.pbc.any()))
+            external = present(request.external)
+            output = self._evaluate_engine(
+                self._evaluator(self._last),
+                *(request.numbers, request.positions, request.cell, request.pbc),
+                **request.state,
+                potentials=external[:, 0],
+                fields=external[:, 1:],
+            )
+        return {key: output[key] for key in ("energy", "forces", "charges", "energies")}
+
+    def _prepare_embedded(self, atoms: Atoms, potentials: np.ndarray, fields: np.ndarray) -> Request:
+        external = checked_external(len(atoms), potentials, fields)
+        return replace(self._request(atoms, self.check_state(atoms), properties=("forces",)), external=external)
 
     def get_polarization_current(self, atoms: Atoms) -> np.ndarray:
         """The current of polarization (3,) at the structure's velocities, e Angstrom per ASE's unit of time.

@@ -1,4 +1,4 @@
-"""Uniform electric fields: what the parameter may be, and what to know of them in periodic systems."""
+"""Electric fields: what may be given, and what to know of uniform ones in periodic systems."""
 
 from __future__ import annotations
 
@@ -37,6 +37,22 @@ def checked_field(value: Any) -> Field | None:
             f"found {value!r}"
         )
     return (x, y, z) if x or y or z else None
+
+
+def checked_external(count: int, potentials: Any, fields: Any) -> np.ndarray:
+    """The potentials and fields at `count` atoms, (n, 4); raises ValueError for what they cannot be."""
+    columns = []
+    for name, values, shape, unit in (
+        ("potentials", potentials, (count,), "V"),
+        ("fields", fields, (count, 3), "V/Angstrom"),
+    ):
+        array = np.asarray(values, dtype=float)
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected {shape} in {unit}, for {count} atoms, found an array of {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: expected finite numbers in {unit}, found others")
+        columns.append(array.reshape(count, -1))
+    return np.hstack(columns)
 
 
 def warn_of_periodic_field(field: Field | None, pbc: np.ndarray) -> None:

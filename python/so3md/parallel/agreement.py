@@ -23,7 +23,8 @@ class Request:
 
     settings: the model and parameters of the calculator, by name; state: total charge and spin; forces, stresses:
     whether forces, and the stresses of atoms, are wanted. Arrays as in ASE: numbers (n,), positions (n, 3) and cell
-    (3, 3) in Angstrom, pbc (3,); velocities (n, 3) where they count.
+    (3, 3) in Angstrom, pbc (3,); velocities (n, 3) where they count; external (n, 4), a potential (V) and its field
+    (V/Angstrom) at the atoms, likewise.
     """
 
     settings: dict[str, Any]
@@ -35,6 +36,7 @@ class Request:
     pbc: np.ndarray
     positions: np.ndarray
     velocities: np.ndarray | None = None
+    external: np.ndarray | None = None
 
     def digests(self) -> np.ndarray:
         """A 64-bit number for each part: equal for equal parts, and else practically never."""
@@ -42,16 +44,16 @@ class Request:
             repr((sorted(self.settings.items()), sorted(self.state.items()), self.forces, self.stresses)).encode(),
             np.ascontiguousarray(self.numbers).tobytes(),
             self.cell.tobytes() + self.pbc.tobytes(),
-            np.ascontiguousarray(self.positions).data
-            if self.velocities is None
-            else _motion(self.positions, self.velocities),
+            self._by_position(),
         )
         hashes = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in parts)
         return np.frombuffer(hashes, dtype=np.uint64)
 
-
-def _motion(positions: np.ndarray, velocities: np.ndarray) -> bytes:
-    return positions.tobytes() + velocities.tobytes()
+    def _by_position(self) -> bytes | memoryview:
+        others = [array for array in (self.velocities, self.external) if array is not None]
+        if not others:
+            return np.ascontiguousarray(self.positions).data
+        return b"".join(array.tobytes() for array in (self.positions, *others))
 
 
 def agree(team: MPITeam, prepare: Callable[[], Request]) -> Request:
@@ -124,14 +126,17 @@ def _structure_differences(own: Request, leader: Request) -> str:
         return f"atom {i} is {_symbol(own.numbers[i])} on rank {{rank}} and {_symbol(leader.numbers[i])} on rank 0"
     if not np.array_equal(own.pbc, leader.pbc):
         return f"pbc is {own.pbc.tolist()} on rank {{rank}} and {leader.pbc.tolist()} on rank 0"
-    if (own.velocities is None) != (leader.velocities is None):
-        return "rank {rank} asks for an energy or a heat flux and rank 0 for the other"
+    for key, text in (("velocities", "a heat flux"), ("external", "an energy in an external potential")):
+        if (getattr(own, key) is None) != (getattr(leader, key) is None):
+            return f"rank {{rank}} asks for an energy or {text} and rank 0 for the other"
     vectors = [
         ("cell vector", "cell", "A", own.cell, leader.cell),
         ("atom", "positions", "A", own.positions, leader.positions),
     ]
     if own.velocities is not None and leader.velocities is not None:
         vectors.append(("atom", "velocities", "in ASE's units", own.velocities, leader.velocities))
+    if own.external is not None and leader.external is not None:
+        vectors.append(("atom", "external potential and field", "V and V/A", own.external, leader.external))
     for name, what, unit, here, there in vectors:
         changed = np.flatnonzero((here.view(np.uint64) != there.view(np.uint64)).any(axis=1))  # also where both are NaN
         if changed.size:
