@@ -34,6 +34,7 @@ def evaluated(system: Any, positions: np.ndarray, cell: np.ndarray | None = None
     if cell is not None:
         context.setPeriodicBoxVectors(*(cell / 10))
     context.setPositions(positions / 10)
+    context.computeVirtualSites()
     for name, value in parameters.items():
         context.setParameter(name, value)
     state = context.getState(energy=True, forces=True)

@@ -1,6 +1,8 @@
-"""A peptide by SO3LR in water by TIP3P, with OpenMM: mechanical embedding, and dynamics of the whole.
+"""A peptide by SO3LR in water by TIP3P, with OpenMM, and dynamics of the whole.
 
-python openmm_mixed.py [STEPS]
+python openmm_mixed.py [STEPS] [EMBEDDING]
+
+EMBEDDING: mechanical, by the charges of the force field, or electrostatic, by those of SO3LR.
 
 It needs OpenMM and openmmml (pip install openmm openmmml).
 """
@@ -13,6 +15,7 @@ from openmm.app import PME, ForceField, HBonds, Modeller, PDBFile, Simulation, S
 from openmmml import MLPotential
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+embedding = sys.argv[2] if len(sys.argv) > 2 else "mechanical"
 
 pdb = PDBFile(str(Path(__file__).parent / "data" / "alanine_dipeptide.pdb"))
 field = ForceField("amber14-all.xml", "amber14/tip3p.xml")
@@ -23,7 +26,13 @@ classical = field.createSystem(
 )
 
 peptide = [atom.index for atom in whole.topology.atoms() if atom.residue.name != "HOH"]
-system = MLPotential("so3lr").createMixedSystem(whole.topology, classical, peptide)  # charge=..., if it has one
+system = MLPotential("so3lr").createMixedSystem(
+    whole.topology,
+    classical,
+    peptide,
+    embedding=embedding,
+    # charge=..., if it has one
+)
 
 integrator = LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.0005 * unit.picosecond)
 simulation = Simulation(whole.topology, system, integrator)

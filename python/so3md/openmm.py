@@ -7,7 +7,7 @@ With the package openmmml, `MLPotential("so3lr")` makes whole systems, mixed one
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ase import Atoms, units
 
 from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import charge_and_spin_of, check_charge_and_spin
+from so3md.embedding import PointCharges
 
 if TYPE_CHECKING:
     import openmm
@@ -33,15 +34,46 @@ class Computation:
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy and forces (n, 3), from one evaluation."""
-        from openmm import unit
-
         atoms = self._atoms
-        atoms.positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
-        if atoms.pbc.any():
-            atoms.cell = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
+        _place(atoms, state)
         forces = self._calculator.get_property("forces", atoms)  # the energy comes with them
         energy = self._calculator.get_property("energy", atoms)
         return energy / _KJ_PER_MOL, forces * (10.0 / _KJ_PER_MOL)
+
+
+class EmbeddedComputation:
+    """The same among charges: the State has the atoms of the model first, and then the particles with these charges.
+
+    charges: (m,) in e; width, cutoff: in Angstrom, as those of PointCharges.
+    """
+
+    def __init__(
+        self, atoms: Atoms, calculator: So3kratesCalculator, charges: np.ndarray, width: float, cutoff: float | None
+    ) -> None:
+        self._atoms, self._calculator, self._charges = atoms, calculator, charges
+        self._lengths = {"width": width, "cutoff": cutoff}
+
+    def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
+        """Energy, and forces (n + m, 3) on the atoms and the charges."""
+        atoms = self._atoms
+        positions = _place(atoms, state)
+        threads = self._calculator.parameters["threads"] or 0
+        around = PointCharges(positions[len(atoms) :], self._charges, **self._lengths, threads=threads)
+        box = atoms.cell.array, atoms.pbc
+        found = self._calculator.get_embedded(atoms, *around.at(atoms.positions, *box))
+        others = around.forces(atoms.positions, found["charges"], *box)
+        return found["energy"] / _KJ_PER_MOL, np.concatenate([found["forces"], others]) * (10.0 / _KJ_PER_MOL)
+
+
+def _place(atoms: Atoms, state: openmm.State) -> np.ndarray:
+    """Positions (Angstrom) of all particles of a State, the first of which are those of the atoms; and its box."""
+    from openmm import unit
+
+    positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+    atoms.positions = positions[: len(atoms)]
+    if atoms.pbc.any():
+        atoms.cell = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
+    return positions
 
 
 def create_force(
@@ -53,6 +85,9 @@ def create_force(
     spin: float | None = None,
     multiplicity: int | None = None,
     calculator: So3kratesCalculator | None = None,
+    charges: Mapping[int, float] | None = None,
+    width: float = 0.0,
+    cutoff: float | None = None,
 ) -> openmm.PythonForce:
     """An openmm.PythonForce, to be added to a System.
 
@@ -61,8 +96,13 @@ def create_force(
     calculator: with the parameters that are wanted, of which the force has a copy; None: SO3LR's. charge (e) and spin S
     (or multiplicity, 2 S + 1) are those of these atoms; None: those of the calculator, else zero.
 
+    charges: of particles around these (by index, in e), which act on the charges of the model and feel them, with a
+    width and a cutoff (Angstrom) as those of `so3md.embedding.PointCharges`; in a periodic box a cutoff is needed, of
+    at most half the box. The interactions of these particles with the atoms of the model by another force are not
+    taken away.
+
     Raises ImportError without OpenMM, and ValueError for what cannot be: numbers of particles, charges and
-    spins, a cutoff that the model has not.
+    spins, a cutoff that the model has not, charges of atoms of the model.
     """
     try:
         import openmm
@@ -82,12 +122,24 @@ def create_force(
     state = charge_and_spin_of(atoms, calculator.parameters["charge"], calculator.parameters["spin"])
     check_charge_and_spin(int(atoms.numbers.sum()), state)
     calculator.long_range(atoms)  # raises for a model that has no cutoff for them
-    force = openmm.PythonForce(Computation(atoms, calculator))
+    computation: Any = Computation(atoms, calculator)
+    if charges is not None:
+        particles = [*_embedded(particles, charges), *charges]
+        computation = EmbeddedComputation(atoms, calculator, np.array([*charges.values()]), width, cutoff)
+    force = openmm.PythonForce(computation)
     force.setName("So3krates")
     force.setUsesPeriodicBoundaryConditions(periodic)
     if particles is not None:
         force.setParticles(particles)
     return force
+
+
+def _embedded(particles: list[int] | None, charges: Mapping[int, float]) -> list[int]:
+    if particles is None:
+        raise ValueError("charges: expected particles too, which tell the atoms of the model from those around them")
+    if both := sorted(set(particles) & set(charges)):
+        raise ValueError(f"charges: expected those of particles around the model, found that of its atom {both[0]}")
+    return particles
 
 
 def elements_of(atoms: Sequence[Any]) -> list[int]:

@@ -51,6 +51,16 @@ class Potential(MLPotentialImpl):  # type: ignore[misc]
 
         others: options of embeddings, which are not for the force.
         """
+        self._add_force(topology, system, atoms, forceGroup, charge=charge, spin=spin, multiplicity=multiplicity)
+
+    def _add_force(
+        self,
+        topology: Topology,
+        system: openmm.System,
+        atoms: Iterable[int] | None,
+        group: int,
+        **options: Any,
+    ) -> None:
         from so3md.openmm import create_force, elements_of
 
         particles = None if atoms is None else list(atoms)
@@ -59,15 +69,61 @@ class Potential(MLPotentialImpl):  # type: ignore[misc]
             elements_of(all_atoms if particles is None else [all_atoms[index] for index in particles]),
             periodic=topology.getPeriodicBoxVectors() is not None or system.usesPeriodicBoundaryConditions(),
             particles=particles,
-            charge=charge,
-            spin=spin,
-            multiplicity=multiplicity,
             calculator=self._calculator,
+            **options,
         )
-        force.setForceGroup(forceGroup)
+        force.setForceGroup(group)
         system.addForce(force)
+
+    def getSupportedEmbeddings(self) -> list[str]:
+        """Those of its own, beside those of openmmml."""
+        return ["electrostatic"]
+
+    def createMixedSystem(
+        self,
+        topology: Topology,
+        system: openmm.System,
+        atoms: list[int],
+        forceGroup: int,
+        interpolate: bool,
+        embedding: str,
+        returnInfo: bool = False,
+        embeddingWidth: Any = 0.0,
+        embeddingCutoff: Any = None,
+        **options: Any,
+    ) -> openmm.System | dict[str, Any]:
+        """A mixed system in which the classical charges act on those of the model, and back.
+
+        embeddingWidth: of Gaussians that stand for the classical charges; embeddingCutoff: of this interaction; both in
+        nanometres or with a unit. None: the cutoff of the NonbondedForce, none where it has none. Raises ValueError for
+        what cannot be told apart: see so3md.openmm_charges.
+        """
+        from openmmml.embeddings.mechanicalembedding import MechanicalEmbedding
+
+        from so3md.openmm import elements_of
+        from so3md.openmm_charges import Surroundings
+
+        elements_of(list(topology.atoms()))  # openmmml asks for all of them
+        if interpolate:
+            raise ValueError("embedding='electrostatic' has no interpolate=True: leave it out, or embed mechanically")
+        around = Surroundings(topology, system, atoms)
+        inner = _Embedded(self, around.options(embeddingWidth, embeddingCutoff))
+        without = around.without_charges_of_the_part()
+        mixed = MechanicalEmbedding().createMixedSystem
+        return mixed(inner, topology, without, atoms, forceGroup, False, returnInfo=returnInfo, **options)
 
     def getMLLongRange(self) -> bool:
         """Whether charges of the model interact with all periodic images, so that those of the other force field are
         not to stand in for them."""
         return self._calculator.parameters["coulomb"] == "ewald"
+
+
+class _Embedded(Potential):
+    """The potential whose forces know the charges around the part."""
+
+    def __init__(self, potential: Potential, options: dict[str, Any]) -> None:
+        super().__init__(potential._calculator)
+        self._options = options
+
+    def _add_force(self, *arguments: Any, **options: Any) -> None:
+        super()._add_force(*arguments, **options, **self._options)
