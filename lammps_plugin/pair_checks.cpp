@@ -144,6 +144,7 @@ void PairSo3krates::check_electrons(Moment moment) {
   }
   MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
   const bool first = protons_ < 0.0, changed = sums[0] != protons_ || sums[1] != seen_;
+  if (moment == Moment::in_a_run && !first) check_monte_carlo(std::abs(sums[0] - protons_));
   protons_ = sums[0];
   seen_ = sums[1];
   if (moment == Moment::in_a_run && !changed) return;
@@ -156,6 +157,18 @@ void PairSo3krates::check_electrons(Moment moment) {
   told_of_change_ = true;
   warn("atoms came, went or changed: charge " + number_text(settings_.totals.charge) + " and spin " + number_text(settings_.totals.spin) +
        " are those of all atoms that are left; give pair_style again if they are to be others");
+}
+
+// Neutral molecules without unpaired electrons have an even number of protons; with others, the total charge, or spin, changes. `protons`:
+// those that came or went. Collective.
+void PairSo3krates::check_monte_carlo(double protons) const {
+  if (std::fmod(protons, 2.0) == 0.0) return;
+  for (const char* style : {"gcmc", "widom"})
+    if (!modify->get_fix_by_style(std::string("^") + style + "$").empty())
+      stop("fix " + std::string(style) + " inserts or deletes particles with an odd number of protons (" + number_text(protons) +
+           "), ions or radicals: the charge and spin of the pair_style line are those of all atoms and would not change with them, so that "
+           "energies would be those of other particles. Insert and delete neutral molecules with an even number of electrons, or a pair of "
+           "ions as one molecule");
 }
 
 void PairSo3krates::warn_of_charged_cell() const {

@@ -89,6 +89,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void look_at_exclusions();  ///< collective, also whenever lists are made
   void check_computes();
   void check_electrons(Moment moment);  ///< collective, also whenever lists are made
+  void check_monte_carlo(double protons) const;
   void warn_of_charged_cell() const;
   void warn_of_field() const;
   void warn_of_settings() const;

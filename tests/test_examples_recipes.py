@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "examples" / "recipes"
 PAGES = ROOT / "docs" / "recipes"
 TESTED = {
+    "gcmc_water.in",
     "metadynamics.colvars",
     "metadynamics.in",
     "openmm_mixed.py",
@@ -69,9 +70,10 @@ def test_every_recipe_is_tested_and_has_its_page() -> None:
 
 
 @needs("openmm", "openmmml")
-def test_openmm_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("embedding", ["mechanical", "electrostatic"])
+def test_openmm_mixed(embedding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENMM_CPU_THREADS", "1")
-    output = python("openmm_mixed.py", tmp_path, "4")
+    output = python("openmm_mixed.py", tmp_path, "4", embedding)
     assert numbers(r"(\d+) atoms by SO3LR, (\d+) by TIP3P", output)[0] == 22
     rows = [row.split(",") for row in output.splitlines() if re.match(r"\d+,", row)]
     assert int(rows[-1][0]) == 4
@@ -168,6 +170,34 @@ def test_path_integral_in_lammps(tmp_path: Path) -> None:
     # LAMMPS's constants have six digits, and terms are below 1 eV; forces are of `mixed` precision.
     assert last["v_primitive"] == pytest.approx(primitive, abs=1e-5)
     assert last["v_virial"] == pytest.approx(virial, abs=1e-5)
+
+
+@needs_lammps
+def test_gcmc_water(tmp_path: Path) -> None:
+    """Nearly an ideal gas; and the energy at the end, after all insertions, is that of the molecules that are there."""
+    folder = shutil.copytree(RECIPES, tmp_path / "recipes")
+    output = lmp(folder, "-in", "gcmc_water.in", "-var", "steps", "150")
+    row = thermo(output)[-1][-1]
+    assert row["f_gas[4]"] > 100  # insertions
+    assert row["f_gas[6]"] > 100
+    energy, count, alone = numbers(r"energy (\S+) eV, of (\S+) molecules, of which one alone has (\S+) eV", output)
+    lines = (folder / "gcmc_water.dump").read_text().splitlines()[9:]
+    assert len(lines) == 3 * count
+    atoms = Atoms(
+        [line.split()[1] for line in lines],
+        [[float(text) for text in line.split()[2:]] for line in lines],
+        cell=[30] * 3,
+        pbc=True,
+    )
+    # Both in `mixed`, with sums in another order.
+    assert energy == pytest.approx(next(evaluate_many([atoms])).energy, abs=1e-5 * len(atoms))
+    molecule_alone = next(evaluate_many([atoms[:3]])).energy
+    assert alone == pytest.approx(molecule_alone, abs=1e-4)  # whose template has four digits
+    # A Poisson distribution with mean pV/kT, of which each step with ten attempts is about one sample; and 5 % for what
+    # is not ideal.
+    ideal = 20e5 * 27e-27 / (1000 * 1.380649e-23)
+    (mean,) = np.loadtxt(folder / "gcmc_water.mean", ndmin=2)[:, 1]
+    assert mean == pytest.approx(ideal, abs=5 * np.sqrt(ideal / 75) + 0.05 * ideal)
 
 
 @needs_lammps

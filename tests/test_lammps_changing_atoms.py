@@ -143,6 +143,30 @@ def test_gcmc_sees_what_a_deletion_costs(ranks: int, coulomb: str, tmp_path: Pat
     assert energy == pytest.approx(again.numbers("ENERGY")[0], rel=0, abs=1e-8)  # what the data file rounds
 
 
+@pytest.mark.parametrize("fix", ["gcmc 1 8 0 1 12345 300 -5.0 0.1 full_energy", "widom 1 4 1 29494 300 full_energy"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_monte_carlo_of_ions_is_refused(ranks: int, fix: str, tmp_path: Path) -> None:
+    """Protons: their charge would not be in the total charge."""
+    job = Job(tmp_path, waters(2, 2, 1, spacing=5.0), STYLE)  # types: H 1, O 2
+    job.commands(f"fix f all {fix}\nrun 2")
+    assert "inserts or deletes particles with an odd number of protons (1), ions or radicals" in failure(job, ranks)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_gcmc_of_a_neutral_pair_of_ions(ranks: int, tmp_path: Path) -> None:
+    """As one molecule; and with a charge of all, which stays: what is there has the energy of ASE."""
+    atoms = waters(2, 2, 2, spacing=5.0)
+    job = water_job(tmp_path, atoms, f"{STYLE} charge 2")
+    rows = "1 0 0 0\n2 0.98 0 0\n3 -0.3 0.93 0\n4 -0.3 -0.4 0.84\n5 3 0 0\n6 3.97 0 0"  # H3O+ and OH-
+    types = "1 2\n2 1\n3 1\n4 1\n5 2\n6 1"
+    (tmp_path / "ions").write_text(f"ions\n\n6 atoms\n\nCoords\n\n{rows}\n\nTypes\n\n{types}\n")
+    job.commands("molecule ions ions\nfix g all gcmc 1 8 0 0 12345 300 -5.0 0.1 mol ions full_energy\nrun 2\nunfix g")
+    dump_the_end(job)
+    job.run(ranks)
+    end = assert_end_is_that_of_ase(job, atoms, charge=2)
+    assert len(end) > len(atoms)
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_widom_inserts_and_leaves_no_trace(ranks: int, tmp_path: Path) -> None:
     atoms = waters(2, 2, 1, spacing=5.0)
