@@ -1,0 +1,67 @@
+"""What a run of scripts/fuzz did, as JSON, from the logs of libFuzzer. Called by scripts/fuzz.
+
+    python tests/fuzz/record.py begin FOLDER SEED       machine and source, before the first input
+    python tests/fuzz/record.py end FOLDER FILE         inputs, time, coverage and findings of every campaign
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from machine import describe_machine
+
+#: In the order in which they run.
+CAMPAIGNS = ("tables", "documents", "models")
+
+_PROGRESS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+) corp: (\d+)/", re.MULTILINE)
+_SECONDS = re.compile(r"^Done \d+ runs in (\d+) second", re.MULTILINE)
+_FINDING = re.compile(r"^SUMMARY: (.*)$", re.MULTILINE)
+
+
+def campaign(log: str) -> dict[str, Any]:
+    """What the log of one campaign says; `at_half` is what a run of half as many inputs would have reached."""
+    progress = [[int(number) for number in match.groups()] for match in _PROGRESS.finditer(log)]
+    if not progress:
+        return {"inputs": 0, "findings": _FINDING.findall(log)}
+    inputs, edges, features, kept = progress[-1]
+    half = [line for line in progress if line[0] <= inputs / 2] or progress[:1]
+    seconds = _SECONDS.search(log)
+    return {
+        "inputs": inputs,
+        "seconds": int(seconds[1]) if seconds else None,
+        "edges": edges,
+        "features": features,
+        "kept_inputs": kept,
+        "at_half": {"edges": half[-1][1], "features": half[-1][2]},
+        "findings": _FINDING.findall(log),
+    }
+
+
+def begin(folder: Path, seed: int) -> None:
+    """Before the first input, because the source may change while the fuzzer runs."""
+    started = {"date": date.today().isoformat(), "machine": describe_machine(), "seed": seed}
+    (folder / "started.json").write_text(json.dumps(started), encoding="utf-8")
+
+
+def end(folder: Path, file: Path) -> None:
+    """Also of a run that was interrupted or found something."""
+    logs = {name: folder / f"{name}.log" for name in CAMPAIGNS}
+    found = {name: campaign(log.read_text(encoding="utf-8", errors="replace")) for name, log in logs.items() if log.exists()}
+    started = json.loads((folder / "started.json").read_text(encoding="utf-8"))
+    record = {**started, "inputs": sum(one["inputs"] for one in found.values()), "campaigns": found}
+    file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "begin":
+        begin(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        end(Path(sys.argv[2]), Path(sys.argv[3]))
