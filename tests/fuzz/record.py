@@ -1,7 +1,7 @@
 """What a run of scripts/fuzz did, as JSON, from the logs of libFuzzer. Called by scripts/fuzz.
 
-    python tests/fuzz/record.py begin FOLDER SEED       machine and source, before the first input
-    python tests/fuzz/record.py end FOLDER FILE         inputs, time, coverage and findings of every campaign
+python tests/fuzz/record.py begin FOLDER SEED       machine and source, before the first input
+python tests/fuzz/record.py end FOLDER FILE         inputs, time, coverage and findings of every campaign
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def begin(folder: Path, seed: int) -> None:
 def end(folder: Path, file: Path) -> None:
     """Also of a run that was interrupted or found something."""
     logs = {name: folder / f"{name}.log" for name in CAMPAIGNS}
-    found = {name: campaign(log.read_text(encoding="utf-8", errors="replace")) for name, log in logs.items() if log.exists()}
+    found = {
+        name: campaign(log.read_text(encoding="utf-8", errors="replace")) for name, log in logs.items() if log.exists()
+    }
     started = json.loads((folder / "started.json").read_text(encoding="utf-8"))
     record = {**started, "inputs": sum(one["inputs"] for one in found.values()), "campaigns": found}
     file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
