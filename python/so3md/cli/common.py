@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from so3md.cli.completed_names import model_names
-from so3md.cli.printable import printable
 from so3md.devices import checked_device
 from so3md.electric_field import LARGEST_FIELD
 from so3md.limits import Limits
@@ -31,6 +30,7 @@ from so3md.long_range import (
 )
 from so3md.mpi_exit import launched_ranks
 from so3md.parallel import ALONE, MPITeam, Team, launched_team, stop_all_on_errors
+from so3md.printable import printable
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,9 +12,9 @@ from dataclasses import asdict
 
 import click
 
-from so3md.cli.printable import printable
 from so3md.doctor import Finding, examine
 from so3md.doctor.finding import BROKEN, DOUBT, OFF, OK
+from so3md.printable import printable
 
 _MARKS = {OK: "ok", OFF: "--", DOUBT: "??", BROKEN: "!!"}
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from so3md.cli.common import Command, make_console
 from so3md.cli.completed_names import model_names
-from so3md.cli.printable import printable
 from so3md.loading import known_models, load_model
 from so3md.long_range import length_text
+from so3md.printable import printable
 
 
 @click.command("info", cls=Command)

@@ -1,8 +1,20 @@
 """The error of the converter."""
 
+from so3md.printable import printable
+
+#: What a message may say of a source, which is anybody's.
+_LONGEST = 2000
+
 
 class ConversionError(ValueError):
-    """A source that cannot be converted; the message says what was found and what to do."""
+    """A source that cannot be converted; the message says what was found and what to do.
+
+    It is one line that can be shown to anybody, whatever the source has in it: control characters are written out.
+    """
+
+    def __init__(self, message: str) -> None:
+        text = printable(message)
+        super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 class TheoryLevelMissing(ConversionError):
