@@ -4,7 +4,8 @@
     python benchmarks/trust.py --quick    # some minutes: fewer systems, shorter dynamics
 
 Parity with the original definitions; derivatives; symmetries; precision; threads and processes; conservation of the
-energy; equipartition; the canonical distribution with every thermostat. Written to results/trust.json with the commit
+energy; equipartition; the canonical distribution with every thermostat; pressure and volume beside a free energy that is
+known. Written to results/trust.json with the commit
 and the machine; docs/trust.md shows it. The exit status is 1 if a figure is above its bound.
 """
 
@@ -21,11 +22,12 @@ from pathlib import Path
 import tests_folder  # noqa: F401
 from machine import describe_machine
 from trust_dynamics import canonical, conservation, equipartition
+from trust_pressure import pressure
 from trust_rungs import Rung
 from trust_static import derivatives, division, reference, symmetries
 
 RESULT = Path(__file__).parent / "results" / "trust.json"
-LADDER = (reference, derivatives, symmetries, division, canonical, conservation, equipartition)
+LADDER = (reference, derivatives, symmetries, division, canonical, pressure, conservation, equipartition)
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
-"""A disk that fills up, a kill at any moment, a folder that may not be written: nothing is lost but what came after the
-last checkpoint, and one line says what is wrong. Each for every command that works for long (docs/trust.md has a table).
+"""A disk that fills up, a kill at any moment, a folder that may not be written, for every command that works for long.
+
+Nothing is lost but what came after the last checkpoint, and one line says what is wrong (docs/trust.md has a table).
 
 A kill and a full disk come at a moment when a file is handed to the disk (os.fsync), because what else happens between
 two of these is lost in either case.
@@ -106,14 +107,14 @@ WORK = {
         ("md", "--resume", "run", "--no-plot"),
         "run/checkpoint.npz",
         lambda: files(*(f"run/{name}" for name in RUN)),
-        (0.1, 0.4, 0.6, 0.9, 1.0),
+        (0.1, 0.4, 0.7, 0.965, 1.0),
     ),
     "train": Work(
         ("train", "config.yaml"),
         ("train", "--resume", "run"),
         "run/run.json",
         lambda: tensors("run/model.safetensors") | training_log("run/log.csv"),
-        (0.1, 0.5, 0.9),
+        (0.1, 0.5, 1.0),
         training_data,
     ),
     "distill": Work(
@@ -175,14 +176,13 @@ def moments_of(work: Work, count: int) -> list[int]:
 def assert_goes_on_as_if_nothing_had_happened(work: Work, expected: dict[str, Any], when: str) -> None:
     # What is done is done: then the files are there and there is nothing to go on with.
     result = run(*work.again())
-    assert result.exit_code == 0 or "have done all" in result.output, f"{when}: {result.output}"
+    assert result.exit_code == 0 or "has done all" in result.output, f"{when}: {result.output}"
     assert "Traceback" not in result.output, when
     found = work.results()
     assert found.keys() == expected.keys(), when
     for name, value in expected.items():
         assert found[name] == value, f"{when}: {name}"
-    half = [path for path in Path().rglob("*.partial")]
-    assert not half, when
+    assert not list(Path().rglob("*.partial")), when
 
 
 def start_anew(keep: set[str]) -> None:
@@ -268,7 +268,7 @@ def test_a_command_that_is_killed_while_it_relaxes_leaves_the_file_that_was_ther
 
 # --- replicas -------------------------------------------------------------------------------------------------------
 
-REPLICAS = ("md", "ethanol.xyz", "--replicas", "2", "--steps", "400", "--seed", "3", "--threads", "2", "--no-plot")
+REPLICAS = ("md", "ethanol.xyz", "--replicas", "2", "--steps", "200", "--seed", "3", "--threads", "2", "--no-plot")
 REPLICAS = (*REPLICAS, "--log-interval", "1", "--trajectory-interval", "5", "--checkpoint-interval", "20", "-o", "all")
 
 
@@ -313,7 +313,7 @@ def test_a_replica_whose_disk_is_full_is_named_and_goes_on() -> None:
     import resource
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     command = [sys.executable, "-m", "so3md", *REPLICAS]
     stopped = subprocess.run(command, capture_output=True, text=True, preexec_fn=little_room, timeout=patience(300))
@@ -323,13 +323,11 @@ def test_a_replica_whose_disk_is_full_is_named_and_goes_on() -> None:
     assert "File too large" in stopped.stderr
     result = run("md", "--resume", "all", "--threads", "2", "--no-plot")
     assert result.exit_code == 0, result.output
-    found = replica_results()
-    assert [frame.info["step"] for frame in read("all/replica-2/trajectory.xyz", ":")] == list(range(0, 401, 5))
-    subprocess.run(["rm", "-r", "all"], check=True)
-    succeed(*REPLICAS)
-    # The run stopped between checkpoints, so that it is the same up to the step where it stopped.
-    steps = np.loadtxt("all/replica-2/log.csv", delimiter=",", skiprows=1, usecols=0)
-    assert len(found["all/replica-2/log.csv"].splitlines()) == len(steps) + 1
+    for number in (1, 2):
+        rows = np.loadtxt(f"all/replica-{number}/log.csv", delimiter=",", skiprows=1, usecols=0)
+        np.testing.assert_array_equal(rows, np.arange(201))
+        frames = read(f"all/replica-{number}/trajectory.xyz", ":")
+        assert [frame.info["step"] for frame in frames] == list(range(0, 201, 5))
 
 
 # --- a folder that may not be written -------------------------------------------------------------------------------
@@ -382,7 +380,6 @@ NEW = {
     "relax": ("relax", "ethanol.xyz", "-o", "locked/ethanol.xyz"),
     "relax --all": ("relax", "ethanol.xyz", "--all", "-o", "locked/ethanol.xyz"),
     "lammps": ("lammps", "ethanol.xyz", "-o", "locked/run"),
-    "eval": ("eval", "ethanol.xyz", "-o", "locked/errors"),
 }
 
 

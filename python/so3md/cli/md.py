@@ -52,6 +52,7 @@ from so3md.dynamics.record import (
     LOG,
     PLOT,
     START,
+    has_final,
     read_record,
     recorded_parameters,
     recorded_settings,
@@ -240,8 +241,9 @@ def _steps(simulation: Simulation, steps: int | None, resumed: bool) -> int:
         return steps
     if not resumed:
         return _DEFAULT_STEPS
-    left = simulation.planned_steps - simulation.step
-    if left <= 0:
+    left = max(0, simulation.planned_steps - simulation.step)
+    done = not left and team().from_leader(lambda: has_final(simulation.directory, simulation.step))
+    if done:
         raise click.UsageError(f"the run has done all of its {simulation.planned_steps} steps; --steps N does N more")
     return left
 

@@ -27,6 +27,7 @@ from so3md.replicas import (
     Job,
     Plan,
     has_begun,
+    is_done,
     prepare_directory,
     run_jobs,
     seeds_of,
@@ -75,10 +76,9 @@ def resume(ctx: click.Context, directory: Path, structure: str | None) -> int:
                 left[number] = ctx.params["steps"] if "steps" in given else plan.steps
                 commands[number] = _begin(plan, directory, number, left[number])
                 continue
-            remaining = steps_left(own)
-            if "steps" not in given and remaining is not None and remaining <= 0:
+            if "steps" not in given and is_done(own):
                 continue
-            left[number] = ctx.params["steps"] if "steps" in given else remaining or 0
+            left[number] = ctx.params["steps"] if "steps" in given else steps_left(own) or 0
             commands[number] = _go_on(ctx, own, structure, given)
         if not commands:
             raise click.UsageError(f"the replicas in {directory} have done all of their steps; --steps N does N more")

@@ -108,6 +108,16 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
+def has_final(directory: Path, step: int) -> bool:
+    """Whether the last structure is that of a step. It is an older one, or missing, where a run was ended between its
+    last checkpoint and this file."""
+    try:
+        with (directory / FINAL).open(encoding="utf-8") as file:
+            return f"step={step}" in [file.readline() for _ in range(2)][1].split()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def recorded_settings(directory: Path, record: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Settings:
     """The settings of a run, with changes. Raises ValueError if they cannot be those of a run."""
     unknown = sorted(record["settings"].keys() - {field.name for field in fields(Settings)})

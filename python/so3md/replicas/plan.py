@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from so3md.dynamics.checkpoint import Checkpoint
-from so3md.dynamics.record import CHECKPOINT, read_record
+from so3md.dynamics.record import CHECKPOINT, has_final, read_record
 from so3md.run_directory import LOCK_FILE, DirectoryLock, previous_of, read_json, write_json
 
 RECORD = "replicas.json"
@@ -95,6 +95,11 @@ def has_begun(directory: Path) -> bool:
 def steps_left(directory: Path) -> int | None:
     """How many steps a replica that has begun was meant to do and has not done; None if its files do not tell."""
     try:
-        return int(read_record(directory)["planned_steps"]) - Checkpoint.read(directory / CHECKPOINT).step
+        return max(0, int(read_record(directory)["planned_steps"]) - Checkpoint.read(directory / CHECKPOINT).step)
     except (OSError, ValueError):
         return None
+
+
+def is_done(directory: Path) -> bool:
+    """Whether a replica that has begun has done all of its steps, and written its last structure."""
+    return steps_left(directory) == 0 and has_final(directory, Checkpoint.read(directory / CHECKPOINT).step)
