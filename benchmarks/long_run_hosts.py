@@ -104,11 +104,11 @@ class AseRun(Host):
 
     name = "ASE"
 
-    def begin(self, directory, kill_at, delay):  # noqa: D102
+    def begin(self, directory, kill_at, delay):
         command = [*SO3MD, "md", *self.arguments(directory), "--threads", str(self.threads), "--no-plot"]
         return self._watch(command, directory, kill_at, delay)
 
-    def go_on(self, directory, step, kill_at, delay):  # noqa: D102
+    def go_on(self, directory, step, kill_at, delay):
         command = [*SO3MD, "md", "--resume", "run", "--threads", str(self.threads), "--no-plot"]
         return self._watch(command, directory, kill_at, delay)
 
@@ -116,18 +116,18 @@ class AseRun(Host):
         log = directory / "run" / "log.csv"
         return watch(command, directory, log, environment=self.environment(), kill_at=kill_at, delay=delay)
 
-    def step_to_go_on_from(self, directory):  # noqa: D102
+    def step_to_go_on_from(self, directory):
         file = directory / "run" / "checkpoint.npz"
         return Checkpoint.read(file).step if file.exists() else None
 
-    def ended(self, directory):  # noqa: D102
+    def ended(self, directory):
         return (directory / "run" / "final.xyz").exists()
 
-    def after_kill(self, directory):  # noqa: D102
+    def after_kill(self, directory):
         step = self.step_to_go_on_from(directory)
         return {"checkpoint": step, "lost_steps": last_step(directory / "run" / "log.csv") - step}
 
-    def checks(self):  # noqa: D102
+    def checks(self):
         one, other = self.whole / "run", self.parts / "run"
         rows, frames = (_steps_of(other / name) for name in ("log.csv", "trajectory.xyz"))
         leftover = [path.name for path in other.iterdir() if path.name.startswith(".")]
@@ -142,7 +142,7 @@ class AseRun(Host):
             "nothing half written is left": not leftover,
         }
 
-    def files(self):  # noqa: D102
+    def files(self):
         run = self.whole / "run"
         return {
             **_bytes_of_records("row", run / "log.csv", rb"(?m)^\d"),
@@ -182,7 +182,7 @@ class LammpsRun(Host):
 
     name = "LAMMPS"
 
-    def environment(self):  # noqa: D102
+    def environment(self):
         environment = super().environment()
         if not any(entry.value.startswith("so3md.") for entry in entry_points(group="lammps.plugins")):
             from so3md.lammps import plugin_directory
@@ -190,13 +190,13 @@ class LammpsRun(Host):
             environment["LAMMPS_PLUGIN_PATH"] = plugin_directory()
         return environment
 
-    def begin(self, directory, kill_at, delay):  # noqa: D102
+    def begin(self, directory, kill_at, delay):
         if not (directory / "run").exists():
             command = [*SO3MD, "lammps", *self.arguments(directory)]
             subprocess.run(command, cwd=directory, env=self.environment(), check=True, stdout=subprocess.DEVNULL)
         return self._watch(directory, 1, [], kill_at, delay)
 
-    def go_on(self, directory, step, kill_at, delay):  # noqa: D102
+    def go_on(self, directory, step, kill_at, delay):
         restart = self._latest_restart(directory)
         words = ["-var", "restart", restart.name, "-var", "steps", str(self.steps - step)]
         return self._watch(directory, self._number_of_parts(directory) + 1, words, kill_at, delay)
@@ -228,19 +228,19 @@ class LammpsRun(Host):
     def _latest_restart(self, directory: Path) -> Path:
         return next(file for file in self._restarts(directory) if self._step_of_restart(file) is not None)
 
-    def step_to_go_on_from(self, directory):  # noqa: D102
+    def step_to_go_on_from(self, directory):
         steps = map(self._step_of_restart, self._restarts(directory))
         return next((step for step in steps if step is not None), None)
 
-    def ended(self, directory):  # noqa: D102
+    def ended(self, directory):
         return bool(list((directory / "run").glob("run*.data")))
 
-    def after_kill(self, directory):  # noqa: D102
+    def after_kill(self, directory):
         step = self.step_to_go_on_from(directory) or 0
         log = directory / "run" / f"run{self._number_of_parts(directory)}.log"
         return {"checkpoint": step, "lost_steps": max(0, last_step(log) - step)}
 
-    def checks(self):  # noqa: D102
+    def checks(self):
         rows, agreement = _joined_rows(self.parts / "run")
         alone, _ = _joined_rows(self.whole / "run")
         frames = _joined_frames(self.parts / "run")
@@ -257,7 +257,7 @@ class LammpsRun(Host):
             ),
         }
 
-    def files(self):  # noqa: D102
+    def files(self):
         run = self.whole / "run"
         return {
             **_bytes_of_records("row", run / "run1.log", rb"(?m)^ +\d+( +[-+.\deE]+)+ *$"),
@@ -272,7 +272,7 @@ Row = tuple[float, ...]
 #: Columns of the thermo output of `so3md lammps`.
 TEMPERATURE, POTENTIAL, VOLUME = 2, 3, 7
 
-#: What the energy of a box may differ by that is evaluated again after a restart: rounding of `mixed`, and eight digits.
+#: What the energy of a box may differ by when it is evaluated again after a restart: rounding of `mixed`, eight digits.
 SAME_ENERGY = 1e-3  # eV
 
 

@@ -50,9 +50,9 @@ def watch(
     kill_at: int | None = None,
     delay: float = 0.0,
 ) -> Watched:
-    """Run a command to its end, or kill it `delay` seconds after the log has step kill_at. Raises RuntimeError if it fails.
+    """Run a command to its end, or kill it `delay` seconds after the log has step kill_at.
 
-    Memory is sampled once for each of at most some thousand different steps.
+    Raises RuntimeError if it fails. Memory is sampled once for each of at most some thousand different steps.
     """
     seen, last = Watched(), -1
     output = directory / "output.txt"

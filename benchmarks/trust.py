@@ -4,9 +4,9 @@
     python benchmarks/trust.py --quick    # some minutes: fewer systems, shorter dynamics
 
 Parity with the original definitions; derivatives; symmetries; precision; threads and processes; conservation of the
-energy; equipartition; the canonical distribution with every thermostat; pressure and volume beside a free energy that is
-known. Written to results/trust.json with the commit
-and the machine; docs/trust.md shows it. The exit status is 1 if a figure is above its bound.
+energy; equipartition; the canonical distribution with every thermostat; pressure and volume beside a known free
+energy. Written to results/trust.json with the commit and the machine; docs/trust.md shows it. The exit status is 1 if
+a figure is above its bound.
 """
 
 from __future__ import annotations

@@ -504,6 +504,12 @@ class TestNothingIsExecuted:
         with pytest.raises(ConversionError, match="data type 'O8'"):
             read_pickle(pickle.dumps(np.array([os.system], dtype=object)), array_globals())
 
+    def test_control_characters_of_a_source_are_written_out(self) -> None:
+        with pytest.raises(ConversionError) as caught:
+            read_pickle(b"cnumpy\nnd\x1b[2Jarray\n.", array_globals())
+        assert str(caught.value).isprintable()
+        assert r"nd\x1b[2Jarray" in str(caught.value)
+
     def test_a_huge_shape_is_refused_before_anything_is_allocated(self, tmp_path: Path) -> None:
         root = torch_model(foreign_toy_model())
         pickler = TorchPickler()
@@ -542,6 +548,35 @@ class TestNothingIsExecuted:
             file.writestr("toy/data.pkl", data)
         with zipfile.ZipFile(archive) as file, pytest.raises(ConversionError):
             read_archive(file, frozenset(), {})
+
+    def test_altered_sources_are_converted_or_refused_with_one_line(self, tmp_path: Path) -> None:
+        """In a process of its own, whose audit hook sees what the interpreter does."""
+        program = Path(__file__).parent / "converter_fuzzing.py"
+        options = ("--runs", "300", "--seconds", "600", "--seed", "1", "--folder", str(tmp_path))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        result = subprocess.run([sys.executable, program, *options], capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "Done 300 runs" in result.stdout
+        assert "'converted': " in result.stdout  # some alterations change nothing that is read
+
+    def test_the_audit_hook_sees_what_a_pickle_would_do(self, tmp_path: Path) -> None:
+        program = (
+            "import os, pickle, sys\n"
+            "from pathlib import Path\n"
+            "from converter_fuzzing import Faults, Watch\n"
+            "class Attack:\n"
+            "    def __reduce__(self): return os.system, ('true',)\n"
+            "data, watch = pickle.dumps(Attack()), Watch()\n"
+            "for act in (lambda: pickle.loads(data), lambda: open('/etc/hostname'), lambda: exec('1')):\n"
+            "    try:\n"
+            "        with watch.over(Path(sys.argv[1])): act()\n"
+            "    except Faults as fault: print(fault)\n"
+        )
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        output = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+        assert len(output.splitlines()) == 3, output
+        assert "os.system" in output
 
     def test_neither_torch_nor_jax_is_imported(self, tmp_path: Path) -> None:
         write_torch_model(tmp_path / "toy.model", foreign_toy_model())

@@ -16,27 +16,28 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from machine import describe_machine
+from machine import describe_machine  # noqa: E402
 
 #: In the order in which they run.
-CAMPAIGNS = ("tables", "documents", "models")
+CAMPAIGNS = ("tables", "documents", "models", "converter")
 
 _PROGRESS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+) corp: (\d+)/", re.MULTILINE)
-_SECONDS = re.compile(r"^Done \d+ runs in (\d+) second", re.MULTILINE)
+_DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.MULTILINE)
 _FINDING = re.compile(r"^SUMMARY: (.*)$", re.MULTILINE)
 
 
 def campaign(log: str) -> dict[str, Any]:
     """What the log of one campaign says; `at_half` is what a run of half as many inputs would have reached."""
     progress = [[int(number) for number in match.groups()] for match in _PROGRESS.finditer(log)]
-    if not progress:
-        return {"inputs": 0, "findings": _FINDING.findall(log)}
+    done = _DONE.search(log)
+    seconds = int(done[2]) if done else None
+    if not progress:  # the converter's program knows no coverage
+        return {"inputs": int(done[1]) if done else 0, "seconds": seconds, "findings": _FINDING.findall(log)}
     inputs, edges, features, kept = progress[-1]
     half = [line for line in progress if line[0] <= inputs / 2] or progress[:1]
-    seconds = _SECONDS.search(log)
     return {
         "inputs": inputs,
-        "seconds": int(seconds[1]) if seconds else None,
+        "seconds": seconds,
         "edges": edges,
         "features": features,
         "kept_inputs": kept,
