@@ -1,0 +1,114 @@
+"""Lattice energies and cells of molecular crystals, relaxed with all images of the charges and the tail of dispersion.
+
+python crystals.py [NAME ...] [--data crystals.json] [--output FILE]    (minutes)
+
+A crystal that the results have already is not calculated again. Crystals of your own go into a file like crystals.json:
+space group (and setting), cell, one atom of each kind by fractional coordinates. The lattice energy is that of a
+molecule in the crystal, less that of the free molecule, both at their minima; vibrations are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.filters import FrechetCellFilter
+from ase.neighborlist import build_neighbor_list, natural_cutoffs
+from ase.optimize import BFGS
+from ase.spacegroup import crystal
+from outcome import RESULTS, write_result
+from scipy.sparse.csgraph import connected_components
+
+from so3md import So3kratesCalculator
+
+KJ = units.kJ / units.mol
+
+
+def build(entry: dict[str, Any]) -> Atoms:
+    """The crystal of an entry of the data file."""
+    symbols = [name.rstrip("0123456789") for name in entry["atoms"]]
+    return crystal(
+        symbols,
+        list(entry["atoms"].values()),
+        spacegroup=entry["spacegroup"],
+        setting=entry.get("setting", 1),
+        cellpar=entry["cell"],
+        symprec=5e-3,
+    )
+
+
+def molecules(atoms: Atoms) -> tuple[int, Atoms]:
+    """How many molecules the cell has, and one of them, not symmetric, so that it finds its minimum."""
+    bonds = build_neighbor_list(atoms, natural_cutoffs(atoms, mult=1.1), self_interaction=False, bothways=True)
+    number, which = connected_components(bonds.get_connectivity_matrix())
+    formulas = {str(atoms[which == k].symbols.formula.reduce()[0]) for k in range(number)}
+    if len(formulas) > 1 or len({int(count) for count in np.bincount(which)}) > 1:
+        raise SystemExit(f"expected molecules that are alike, found {', '.join(sorted(formulas))}")
+    places = {0: atoms.positions[0]}  # in one piece: from bond to bond
+    waiting = [0]
+    while waiting:
+        here = waiting.pop()
+        for there, offset in zip(*bonds.get_neighbors(here), strict=True):
+            if int(there) not in places:
+                bond = atoms.positions[there] + offset @ atoms.cell.array - atoms.positions[here]
+                places[int(there)] = places[here] + bond
+                waiting.append(int(there))
+    free = Atoms(atoms.symbols[list(places)], list(places.values()))
+    free.rattle(0.02, seed=1)
+    return number, free
+
+
+def relaxed(atoms: Atoms, fmax: float) -> Atoms:
+    """The structure at its minimum: a crystal with its cell."""
+    periodic = atoms.pbc.all()
+    whole = {"coulomb": "ewald", "dispersion_tail": True} if periodic else {}
+    atoms.calc = So3kratesCalculator(precision="double", **whole)
+    target = FrechetCellFilter(atoms) if periodic else atoms
+    if not BFGS(target, logfile=None).run(fmax=fmax, steps=1000):
+        raise SystemExit(f"{atoms.get_chemical_formula()} did not relax")
+    return atoms
+
+
+def result_of(entry: dict[str, Any], fmax: float) -> dict[str, Any]:
+    """Lattice energy (kJ/mol), volume (Angstrom^3, per molecule) and cell of a crystal."""
+    atoms = build(entry)
+    number, free = molecules(atoms)
+    measured = atoms.get_volume() / number
+    energy = relaxed(atoms, fmax).get_potential_energy() / number
+    return {
+        "molecules": number,
+        "lattice_energy_kJ_per_mol": (energy - relaxed(free, fmax / 10).get_potential_energy()) / KJ,
+        "volume_A3": atoms.get_volume() / number,
+        "volume_at_the_start_A3": measured,
+        "cell": atoms.cell.cellpar().tolist(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of the data file")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "crystals.json")
+    parser.add_argument("--fmax", type=float, default=2e-3, help="largest force left, eV/A")
+    parser.add_argument("--output", type=Path, default=RESULTS / "crystals.json")
+    options = parser.parse_args()
+    entries = json.loads(options.data.read_text(encoding="utf-8"))
+    done = json.loads(options.output.read_text(encoding="utf-8"))["crystals"] if options.output.exists() else {}
+    names = options.names or list(entries)
+    for number, name in enumerate(names, start=1):
+        if name not in done:
+            done[name] = result_of(entries[name], options.fmax)
+        found = done[name]
+        print(
+            f"{number} of {len(names)}, {name}: {found['lattice_energy_kJ_per_mol']:.1f} kJ/mol, "
+            f"{found['volume_A3']:.2f} A^3 per molecule",
+            flush=True,
+        )
+        write_result(options.output, {"crystals": done})
+
+
+if __name__ == "__main__":
+    main()
