@@ -22,10 +22,11 @@ from typing import Any
 from safetensors import safe_open
 
 ROOT = Path(__file__).parents[1]
-_DOCS = ("performance", "electrostatics", "so3lr2", "trust", "user_guide", "multiple_time_steps")
+_DOCS = ("performance", "electrostatics", "so3lr2", "trust", "user_guide", "multiple_time_steps", "validation")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = ROOT / "python" / "so3md" / "models"
+VALIDATION = ROOT / "examples" / "validation"
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
 
@@ -562,6 +563,146 @@ def nonlocal_before() -> str:
     return f"{paragraph(text)}\n\n{table(header, rows)}"
 
 
+# --- validation: examples/validation, beside references ---------------------------------------------------------------
+
+
+def validated(name: str) -> Record:
+    return json.loads((VALIDATION / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def references() -> Record:
+    """Quantity -> value and source, by the case that it belongs to."""
+    return json.loads((VALIDATION / "references.json").read_text(encoding="utf-8"))
+
+
+def source(name: str) -> str:
+    """The number of a source, as in the list of the page."""
+    return f"[{list(references()['sources']).index(name) + 1}]"
+
+
+def validation_sources() -> str:
+    """docs/validation.md: the list of sources."""
+    lines = (f"{number}. {text}" for number, text in enumerate(references()["sources"].values(), start=1))
+    return "\n".join(lines)
+
+
+def beside(names: dict[str, tuple[str, int]], found: Record, known: Record, title: str) -> list[list[str]]:
+    """Rows of a table: what a quantity is called, found, and known, with its source. names: key -> text, digits."""
+    rows = []
+    for key, (text, digits) in names.items():
+        value, where = known[key]
+        rows.append([f"{title}{text}", signed(found[key], digits), signed(value, digits), source(where)])
+    return rows
+
+
+def validation_molecules() -> str:
+    """docs/validation.md: the molecule of water, and its dimer."""
+    found, known = validated("water_molecules"), references()
+    molecule = {
+        "bond_A": ("O-H, Å", 4),
+        "angle_degrees": ("angle, °", 1),
+        "dipole_D": ("dipole, D", 2),
+        "bend_per_cm": ("bend, 1/cm", 0),
+        "symmetric_stretch_per_cm": ("symmetric stretch, 1/cm", 0),
+        "antisymmetric_stretch_per_cm": ("antisymmetric stretch, 1/cm", 0),
+    }
+    dimer = {
+        "binding_kcal_per_mol": ("binding energy, kcal/mol", 2),
+        "dissociation_kcal_per_mol": ("with zero-point energies, kcal/mol", 2),
+        "oxygen_distance_A": ("O-O, Å", 3),
+        "dipole_D": ("dipole, D", 2),
+    }
+    rows = beside(molecule, found["molecule"], known["molecule"], "molecule: ")
+    rows += beside(dimer, found["dimer"], known["dimer"], "dimer: ")
+    return table(["", "SO3LR", "reference", "source"], rows)
+
+
+def validation_liquid() -> str:
+    """docs/validation.md: liquid water."""
+    found, known = validated("liquid_water"), references()["liquid"]
+    npt, dynamics, radial, infrared = (found[key] for key in ("npt", "dynamics", "radial", "infrared"))
+
+    def with_error(one: Record | None, digits: int) -> str:
+        if one is None:
+            return "too short a run"
+        return f"{one['value']:.{digits}f}" + (f" ± {one['error']:.{digits}f}" if one["error"] else "")
+
+    def peak(name: str) -> str:
+        peaks = infrared["largest_per_cm"][name]
+        return f"{peaks['all']:.0f} ({peaks['first_half']:.0f}, {peaks['second_half']:.0f})"
+
+    features = {
+        f"g(r) of {shown}: {text}": f"{radial[pair][f'{name}_A']:.2f} ({radial[pair][f'{name}_height']:.2f})"
+        for pair, shown, names in (("O-O", "O-O", 3), ("H-O", "O-H, between molecules", 2))
+        for name, text in list(zip(_EXTREMA, _EXTREMA_TEXT, strict=True))[:names]
+    }
+    rows = [["density, g/cm³", with_error(npt["density"], 3), *given(known["density"], 4)]]
+    for text, value in features.items():
+        measured = ["", ""]
+        if text.startswith("g(r) of O-O: first max"):
+            place, height = known["O-O_first_maximum_A"], known["O-O_first_maximum_height"]
+            measured = [f"{place[0]:.2f} ({height[0]:.2f})", source(place[1])]
+        rows.append([f"{text}, Å (height)", value, *measured])
+    rows += [
+        ["diffusion in the box, 10⁻⁹ m²/s", with_error(dynamics["diffusion_in_the_box"], 2), "", ""],
+        ["diffusion, infinite box, 10⁻⁹ m²/s", with_error(dynamics["diffusion"], 2), *given(known["diffusion"], 2)],
+        ["dipole of a molecule, D", with_error(npt["dipole"], 2), *given(known["dipole"], 1)],
+        *(
+            [f"infrared: {name}, 1/cm", peak(name), *given(known[name], 0)]
+            for name in ("librations", "bend", "stretches")
+        ),
+    ]
+    about = (
+        f"{found['picoseconds']['npt']:.0f} ps at constant pressure, {found['picoseconds']['dynamics']:.0f} ps at "
+        f"constant volume ({dynamics['density']['value']:.3f} g/cm³), {infrared['picoseconds']:.1f} ps of currents for "
+        "the infrared spectrum, in brackets from both halves of these:"
+    )
+    return f"{paragraph(about)}\n\n{table(['', 'SO3LR', 'measured', 'source'], rows)}"
+
+
+_EXTREMA = ("first_maximum", "first_minimum", "second_maximum")
+_EXTREMA_TEXT = ("first maximum", "first minimum", "second maximum")
+
+
+def given(value: list[Any], digits: int) -> list[str]:
+    return [f"{value[0]:.{digits}f}", source(value[1])]
+
+
+def validation_peptide() -> str:
+    """docs/validation.md: the minima of alanine dipeptide."""
+    names = {"C7eq": "C7eq", "C5": "C5", "C7ax": "C7ax", "beta2": "β2", "alpha_L": "αL", "alpha'": "α′", "": ""}
+    rows = [
+        [
+            names[one["name"]] or "\N{EN DASH}",
+            *(f"{one[key]:.0f}".replace("-", MINUS) for key in ("phi_degrees", "psi_degrees")),
+            f"{one['energy_kcal_per_mol']:.2f}",
+        ]
+        for one in validated("peptide")["minima"]
+        if one["lowest_per_cm"] > 0
+    ]
+    return table(["minimum", "φ, °", "ψ, °", "energy, kcal/mol"], rows)
+
+
+def validation_crystals() -> str:
+    """docs/validation.md: lattice energies and volumes of crystals."""
+    known, rows = references(), []
+    for name, found in validated("crystals")["crystals"].items():
+        energy, where = known["lattice_energy_kJ_per_mol"][name]
+        volume, of_volume = known["volume_A3"].get(name, (found["volume_at_the_start_A3"], ""))
+        rows.append(
+            [
+                name,
+                signed(found["lattice_energy_kJ_per_mol"], 1),
+                f"{signed(energy, 1)} {source(where)}",
+                f"{found['volume_A3']:.1f}",
+                f"{volume:.1f} {source(of_volume)}" if of_volume else f"{volume:.1f}",
+                f"{signed(100 * (found['volume_A3'] / volume - 1), 1)} %",
+            ]
+        )
+    header = ["crystal", "lattice energy, kJ/mol", "from experiment", "volume, Å³", "measured", "difference"]
+    return table(header, rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
@@ -569,6 +710,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
         *(energy_first, nonlocal_before, ladder, generations),
         *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student),
+        *(validation_molecules, validation_liquid, validation_peptide, validation_crystals, validation_sources),
     )
 }
 

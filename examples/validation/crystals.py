@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.filters import FrechetCellFilter
-from ase.neighborlist import build_neighbor_list, natural_cutoffs
+from ase.neighborlist import NeighborList, build_neighbor_list, natural_cutoffs
 from ase.optimize import BFGS
 from ase.spacegroup import crystal
 from outcome import RESULTS, write_result
@@ -26,6 +26,8 @@ from scipy.sparse.csgraph import connected_components
 from so3md import So3kratesCalculator
 
 KJ = units.kJ / units.mol
+#: Of crystals: all images of the charges, and dispersion beyond its cutoff.
+WHOLE = {"coulomb": "ewald", "dispersion_tail": True}
 
 
 def build(entry: dict[str, Any]) -> Atoms:
@@ -41,10 +43,16 @@ def build(entry: dict[str, Any]) -> Atoms:
     )
 
 
+def pieces(atoms: Atoms) -> tuple[NeighborList, np.ndarray]:
+    """Bonds, and for each atom the number of the molecule that they make."""
+    bonds = build_neighbor_list(atoms, natural_cutoffs(atoms, mult=1.1), self_interaction=False, bothways=True)
+    return bonds, connected_components(bonds.get_connectivity_matrix())[1]
+
+
 def molecules(atoms: Atoms) -> tuple[int, Atoms]:
     """How many molecules the cell has, and one of them, not symmetric, so that it finds its minimum."""
-    bonds = build_neighbor_list(atoms, natural_cutoffs(atoms, mult=1.1), self_interaction=False, bothways=True)
-    number, which = connected_components(bonds.get_connectivity_matrix())
+    bonds, which = pieces(atoms)
+    number = int(which.max()) + 1
     formulas = {str(atoms[which == k].symbols.formula.reduce()[0]) for k in range(number)}
     if len(formulas) > 1 or len({int(count) for count in np.bincount(which)}) > 1:
         raise SystemExit(f"expected molecules that are alike, found {', '.join(sorted(formulas))}")
@@ -65,8 +73,7 @@ def molecules(atoms: Atoms) -> tuple[int, Atoms]:
 def relaxed(atoms: Atoms, fmax: float) -> Atoms:
     """The structure at its minimum: a crystal with its cell."""
     periodic = atoms.pbc.all()
-    whole = {"coulomb": "ewald", "dispersion_tail": True} if periodic else {}
-    atoms.calc = So3kratesCalculator(precision="double", **whole)
+    atoms.calc = So3kratesCalculator(precision="double", **(WHOLE if periodic else {}))
     target = FrechetCellFilter(atoms) if periodic else atoms
     if not BFGS(target, logfile=None).run(fmax=fmax, steps=1000):
         raise SystemExit(f"{atoms.get_chemical_formula()} did not relax")
@@ -77,13 +84,19 @@ def result_of(entry: dict[str, Any], fmax: float) -> dict[str, Any]:
     """Lattice energy (kJ/mol), volume (Angstrom^3, per molecule) and cell of a crystal."""
     atoms = build(entry)
     number, free = molecules(atoms)
-    measured = atoms.get_volume() / number
+    alone = relaxed(free, fmax / 10).get_potential_energy()
+    atoms.calc = So3kratesCalculator(precision="double", **WHOLE)
+    start = {
+        "volume_at_the_start_A3": atoms.get_volume() / number,
+        "energy_at_the_start_kJ_per_mol": (atoms.get_potential_energy() / number - alone) / KJ,
+    }
     energy = relaxed(atoms, fmax).get_potential_energy() / number
     return {
         "molecules": number,
-        "lattice_energy_kJ_per_mol": (energy - relaxed(free, fmax / 10).get_potential_energy()) / KJ,
+        "lattice_energy_kJ_per_mol": (energy - alone) / KJ,
         "volume_A3": atoms.get_volume() / number,
-        "volume_at_the_start_A3": measured,
+        "molecules_at_the_end": int(pieces(atoms)[1].max()) + 1,
+        **start,
         "cell": atoms.cell.cellpar().tolist(),
     }
 

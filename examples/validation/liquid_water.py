@@ -31,11 +31,13 @@ from so3md.dynamics.outputs import read_log
 BOTH = "--coulomb ewald --dispersion-tail"
 #: Name of a run -> steps.
 STEPS = {"equilibration": 10_000, "npt": 12_500, "dynamics": 25_000}
+#: Where the first maxima between molecules are looked for (A).
+RADIAL = {"O-O": (2.4, 3.4), "H-O": (1.5, 2.4)}
 #: mPa s at 300 K, of the measured liquid: M. L. Huber et al., J. Phys. Chem. Ref. Data 38, 101 (2009).
 VISCOSITY = 0.854
 
 
-def runs_of(student: Path, scale: float) -> dict[str, list[str]]:
+def runs_of(student: str, scale: float) -> dict[str, list[str]]:
     """Name of a run -> the arguments of `so3md md`; scale: of lengths, 1 for 50 ps of npt and of dynamics."""
     npt, mts = f"--ensemble npt {BOTH}", f"{BOTH} --mts --student"
     # The masses of the second come with the file of the first.
@@ -47,7 +49,7 @@ def runs_of(student: Path, scale: float) -> dict[str, list[str]]:
         f"--write-velocities {mts}",
     }
     return {
-        name: [*text.split(), *([str(student)] if "--mts" in text else []), "--steps", str(round(scale * STEPS[name]))]
+        name: [*text.split(), *([student] if "--mts" in text else []), "--steps", str(round(scale * STEPS[name]))]
         for name, text in texts.items()
     }
 
@@ -138,7 +140,8 @@ def analysis_of(folder: Path, begin: float) -> dict[str, Any]:
     record["picoseconds"] = {
         name: read_log(folder / name / "log.csv")["time_ps"][-1] - begin for name in ("npt", "dynamics")
     }
-    for pair, bounds in {"O-O": (2.4, 3.4), "H-O": (1.5, 2.4)}.items():
+    record["radial_at_constant_volume"] = features(*curve_of(dynamics, "g(r) of O-O"), RADIAL["O-O"])
+    for pair, bounds in RADIAL.items():
         r, g = curve_of(npt, f"g(r) of {pair}")
         record["radial"][pair] = {
             "r_A": np.round(r, 4).tolist(),
@@ -150,7 +153,7 @@ def analysis_of(folder: Path, begin: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--student", type=Path, help="model for the inner steps; needed for the runs")
+    parser.add_argument("--student", help="model for the inner steps; needed for the runs")
     parser.add_argument("--folder", type=Path, default=Path("liquid_water"), help="of the runs")
     parser.add_argument("--scale", type=float, default=1.0, help="of the lengths of the runs")
     parser.add_argument("--begin", type=float, default=2.0, help="ps of each run that are left out")
@@ -161,7 +164,10 @@ def main() -> None:
     if not options.analyse:
         if options.student is None:
             parser.error("--student FILE is needed; so3md distill water makes one")
-        simulate(options.folder, runs_of(options.student.resolve(), options.scale))
+        student = Path(options.student)
+        simulate(
+            options.folder, runs_of(str(student.resolve()) if student.exists() else options.student, options.scale)
+        )
     record = analysis_of(options.folder, options.begin)
     record["infrared"] = spectrum_of(options.folder / "dynamics" / "trajectory.traj", options.begin, options.currents)
     write_result(options.output, record)

@@ -35,7 +35,7 @@ def currents_of(trajectory: Path, begin: float, number: int) -> tuple[np.ndarray
     calculator = So3kratesCalculator(coulomb="ewald", dispersion_tail=True)
     for count, index in enumerate(which[len(found) :], start=len(found) + 1):
         found.append(calculator.get_polarization_current(frames[index]))
-        if count % 50 == 0 or count == len(which):
+        if count % 20 == 0 or count == len(which):
             np.savez(cache, currents=np.array(found), place=place)
             print(f"\rcurrent {count} of {len(which)}", end="\n" if count == len(which) else "", flush=True)
     return np.array(found), every * interval
@@ -52,19 +52,22 @@ def spectrum(currents: np.ndarray, interval: float) -> tuple[np.ndarray, np.ndar
 
 
 def spectrum_of(trajectory: Path, begin: float, number: int) -> dict[str, Any]:
-    """The spectrum as plain data, with the wavenumbers where bands are largest, of all and of both halves."""
+    """The spectrum as plain data, with the wavenumbers where bands are largest, of all and of both halves.
+
+    None: the spectrum is too short to have points there.
+    """
     currents, interval = currents_of(trajectory, begin, number)
     parts = {
         "all": currents,
         "first_half": currents[: len(currents) // 2],
         "second_half": currents[len(currents) // 2 :],
     }
-    peaks: dict[str, dict[str, float]] = {name: {} for name in BANDS}
+    peaks: dict[str, dict[str, float | None]] = {name: {} for name in BANDS}
     for part, values in parts.items():
         wavenumbers, absorption = spectrum(values, interval)
         for name, (low, high) in BANDS.items():
             here = (wavenumbers > low) & (wavenumbers < high)
-            peaks[name][part] = float(wavenumbers[here][np.argmax(absorption[here])])
+            peaks[name][part] = float(wavenumbers[here][np.argmax(absorption[here])]) if here.any() else None
     wavenumbers, absorption = spectrum(currents, interval)
     shown = np.arange(0, 4201, 10.0)
     return {
@@ -82,7 +85,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=2500)
     options = parser.parse_args()
     for name, peaks in spectrum_of(options.trajectory, options.begin, options.number)["largest_per_cm"].items():
-        print(f"{name}: largest at {peaks['all']:.0f} per cm")
+        print(f"{name}: largest at {peaks['all'] or float('nan'):.0f} per cm")
 
 
 if __name__ == "__main__":
