@@ -16,10 +16,11 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from so3md.calculator_parameters import checked_parameter
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
+from so3md.committee import checked_models, combined, load_members
 from so3md.defined_properties import has_volume
 from so3md.electric_field import warn_of_periodic_field
 from so3md.ignored_states import StateWatch
-from so3md.loading import hyperparameters_of, load_model
+from so3md.loading import hyperparameters_of
 from so3md.long_range import OF_MODEL, LongRange, chosen_lengths, warn_of_charged_cell
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Prediction:
 
     Energies are in eV, forces (n, 3) in eV/Angstrom, stress (6, Voigt order xx yy zz yz xz xy, ASE's sign) in
     eV/Angstrom^3, stresses (n, 6) those of atoms, which add up to it, charges (n) in e, Hirshfeld ratios (n) and ratios
-    of C6 (n) have no unit, the dipole (3) is in e Angstrom, of the positions as they are given: see
-    `So3kratesCalculator`.
+    of C6 (n) have no unit, the dipole (3) is in e Angstrom, of the positions as they are given, forces_uncertainty (n)
+    and the largest of it, uncertainty, are in eV/Angstrom: see `So3kratesCalculator`.
     """
 
     energy: float
@@ -54,11 +55,13 @@ class Prediction:
     hirshfeld_ratios: np.ndarray | None = None
     dipole: np.ndarray | None = None
     c6_ratios: np.ndarray | None = None
+    uncertainty: float | None = None
+    forces_uncertainty: np.ndarray | None = None
 
 
 def evaluate_many(
     structures: Iterable[Atoms],
-    model: str | os.PathLike[str] = "so3lr",
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "so3lr",
     *,
     charge: float | None = None,
     spin: float | None = None,
@@ -133,14 +136,18 @@ class ManyEvaluator:
     """What evaluates many structures: engines of its own, for parameters of `evaluate_many`."""
 
     def __init__(
-        self, model: str | os.PathLike[str], charge: float | None, spin: float | None, **parameters: Any
+        self,
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        charge: float | None,
+        spin: float | None,
+        **parameters: Any,
     ) -> None:
         checked = {key: checked_parameter(key, value) for key, value in parameters.items()}
         self._uses_ewald = checked.get("coulomb") == "ewald"
         self._field = checked.pop("electric_field", None)
         self._totals = checked_parameter("charge", charge), checked_parameter("spin", spin)
-        opened = load_model(model)
-        self._watch = StateWatch(hyperparameters_of(opened))
+        opened = load_members(checked_models(model))
+        self._watch = StateWatch(hyperparameters_of(opened[0]))
         self._engines = _Engines(opened, electric_field=self._field or (0.0, 0.0, 0.0), **checked)
 
     def outcomes(
@@ -178,26 +185,28 @@ class _Engines:
 
     def __init__(
         self,
-        model: Model,
+        models: Sequence[Model],
         lr_cutoff: float | str | None,
         lr_damping: float | str,
         threads: int | None,
         **options: Any,
     ) -> None:
-        self._model, self._lengths, self._options = model, (lr_cutoff, lr_damping), {"threads": threads or 0} | options
-        self._made: dict[LongRange, BatchEngine] = {}
+        self._models, self._lengths = models, (lr_cutoff, lr_damping)
+        self._options = {"threads": threads or 0} | options
+        self._made: dict[LongRange, list[BatchEngine]] = {}
         self._of(self.lengths(periodic=False))  # bad parameters are refused at once
 
     def lengths(self, periodic: bool) -> LongRange:
-        return chosen_lengths(self._model, *self._lengths, periodic)
+        return chosen_lengths(self._models[0], *self._lengths, periodic)
 
-    def _of(self, lengths: LongRange) -> BatchEngine:
+    def _of(self, lengths: LongRange) -> list[BatchEngine]:
         from so3md import _engine
 
         if lengths not in self._made:
-            self._made[lengths] = _engine.BatchEngine(
-                self._model, lr_cutoff=lengths.cutoff, lr_damping=lengths.damping, **self._options
-            )
+            self._made[lengths] = [
+                _engine.BatchEngine(model, lr_cutoff=lengths.cutoff, lr_damping=lengths.damping, **self._options)
+                for model in self._models
+            ]
         return self._made[lengths]
 
     def evaluate(
@@ -252,23 +261,17 @@ def _state_of(atoms: Atoms, charge: float | None, spin: float | None) -> ChargeA
 
 
 def _evaluate(
-    engine: BatchEngine, structures: list[Atoms], states: list[ChargeAndSpin], forces: bool, stresses: bool
+    engines: Sequence[BatchEngine],
+    structures: list[Atoms],
+    states: list[ChargeAndSpin],
+    forces: bool,
+    stresses: bool,
 ) -> Iterator[Prediction | ValueError]:
     if not structures:
         return
     sizes = [len(atoms) for atoms in structures]
-    output = engine.evaluate(
-        sizes=sizes,
-        numbers=np.concatenate([atoms.numbers for atoms in structures]),
-        positions=np.concatenate([atoms.positions for atoms in structures]),
-        cells=np.array([atoms.cell.array for atoms in structures]),
-        pbc=np.array([atoms.pbc for atoms in structures]),
-        charges=[state.charge for state in states],
-        spins=[state.spin for state in states],
-        forces=forces,
-        virials=stresses,
-    )
-    of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios", "c6_ratios")
+    output = _output(engines, structures, states, forces, stresses)
+    of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios", "c6_ratios", "forces_uncertainty")
     by_atom = {key: output[key] for key in of_atoms if key in output}
     bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     for number, (begin, end) in enumerate(pairwise(bounds)):
@@ -286,4 +289,30 @@ def _evaluate(
                 prediction.stresses = full_3x3_to_voigt_6_stress(output["virials"][begin:end]) / atoms.get_volume()
         if prediction.charges is not None:
             prediction.dipole = prediction.charges @ atoms.positions
+        if prediction.forces_uncertainty is not None:
+            prediction.uncertainty = float(prediction.forces_uncertainty.max(initial=0.0))
         yield prediction
+
+
+def _output(
+    engines: Sequence[BatchEngine],
+    structures: list[Atoms],
+    states: list[ChargeAndSpin],
+    forces: bool,
+    stresses: bool,
+) -> dict[str, Any]:
+    """What the engine says of all structures; of several, what the committee says."""
+    joined: dict[str, Any] = {
+        "sizes": [len(atoms) for atoms in structures],
+        "numbers": np.concatenate([atoms.numbers for atoms in structures]),
+        "positions": np.concatenate([atoms.positions for atoms in structures]),
+        "cells": np.array([atoms.cell.array for atoms in structures]),
+        "pbc": np.array([atoms.pbc for atoms in structures]),
+        "charges": [state.charge for state in states],
+        "spins": [state.spin for state in states],
+    }
+    outputs = [engine.evaluate(**joined, forces=forces, virials=stresses) for engine in engines]
+    if len(outputs) == 1:
+        return outputs[0]
+    errors = [next(filter(None, of_one), "") for of_one in zip(*(output["errors"] for output in outputs), strict=True)]
+    return combined(outputs, forces) | {"errors": errors}

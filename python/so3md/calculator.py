@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,11 +31,12 @@ from so3md.charge_and_spin import (
     charge_and_spin_of,
     check_charge_and_spin,
 )
+from so3md.committee import combined, identity_of_files, load_members, mean_of
 from so3md.defined_properties import check_defined, has_volume
 from so3md.devices import device_of_rank
 from so3md.electric_field import checked_external, warn_of_periodic_field
 from so3md.ignored_states import StateWatch
-from so3md.loading import hyperparameters_of, load_model, model_path
+from so3md.loading import hyperparameters_of
 from so3md.long_range import (
     OF_MODEL,
     LongRange,
@@ -55,14 +56,28 @@ if TYPE_CHECKING:
     from so3md._engine import Engine, Model
 
 
+#: Results that tell how far the others can be trusted (docs/uncertainty.md).
+UNCERTAINTIES = ("uncertainty", "forces_uncertainty")
+
 _CALCULATORS: weakref.WeakSet[So3kratesCalculator] = weakref.WeakSet()
 
 
-class _Evaluator(NamedTuple):
-    """An engine for a long-range cutoff; with several ranks, what gathers its results."""
+class _Member(NamedTuple):
+    """The engine of a model; with several ranks, what gathers its results."""
 
     engine: Engine
     gatherer: Gatherer | None
+
+
+class _Evaluator(NamedTuple):
+    """What evaluates each of the models for a long-range cutoff."""
+
+    members: list[_Member]
+
+    @property
+    def engine(self) -> Engine:
+        """That of the first model."""
+        return self.members[0].engine
 
 
 class So3kratesCalculator(Calculator):
@@ -79,7 +94,9 @@ class So3kratesCalculator(Calculator):
     `set` takes these parameters too, and `todict` returns those that are not default.
 
     Parameters:
-        model: name of a model that ships with so3md or has a name in SO3MD_MODEL_PATH, or path of a model file.
+        model: name of a model that ships with so3md or has a name in SO3MD_MODEL_PATH, or path of a model file. A list
+            of several: a committee, whose results are the means of its members'; they have the same elements, heads and
+            long-range terms.
         charge: total charge (e), an integer. None: atoms.info["charge"] (or "total_charge"), else 0.
         spin: total spin S, half the number of unpaired electrons. None: atoms.info["spin"] (or "total_spin"), else 0.
         lr_cutoff: cutoff of electrostatics and dispersion (Angstrom). None: no cutoff, for molecules in vacuum.
@@ -116,7 +133,10 @@ class So3kratesCalculator(Calculator):
     unit and order, over the volume of the cell (a heat flux cannot be made of them); dipole (e Angstrom), the sum of
     charges times positions as they are given, about the origin of the coordinates, which matters only for charged
     structures. Of periodic ones only its changes along a path mean something, while molecules stay whole on it
-    (docs/electrostatics.md). Other cases raise PropertyNotImplementedError, as do charges of models that have none.
+    (docs/electrostatics.md). forces_uncertainty (n,), the error of each atom's force that is to be expected, and
+    uncertainty, the largest of them (eV/Angstrom): of a committee, the deviation of its members (with forces, as these
+    cost most), else of models whose file has what it takes, on CPUs (docs/uncertainty.md). Other cases raise
+    PropertyNotImplementedError, as do charges of models that have none.
 
     The neighbour list is kept between calls and shared by all structures that this calculator serves, which may be
     any; only one of them is evaluated at a time, also when several threads ask. Copies (copy.deepcopy, pickle) and
@@ -141,6 +161,7 @@ class So3kratesCalculator(Calculator):
         "dipole",
         "hirshfeld_ratios",
         "c6_ratios",
+        *UNCERTAINTIES,
     ]
     default_parameters: dict[str, Any] = {  # noqa: RUF012 - as ASE declares it
         "model": "so3lr",
@@ -160,7 +181,7 @@ class So3kratesCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] = "so3lr",
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "so3lr",
         charge: float | None = None,
         spin: float | None = None,
         lr_cutoff: float | str | None = OF_MODEL,
@@ -235,7 +256,7 @@ class So3kratesCalculator(Calculator):
         _CALCULATORS.add(self)
 
     def _forget_evaluators(self) -> None:
-        self._model: Model | None = None
+        self._models: list[Model] = []
         self._evaluators: dict[LongRange, _Evaluator] = {}
         self._last: LongRange | None = None  # of the last evaluation
 
@@ -248,7 +269,7 @@ class So3kratesCalculator(Calculator):
         return self._state_of_copies()
 
     def _state_of_copies(self) -> dict[str, Any]:
-        own = ("team", "_model", "_evaluators", "_last", "_lock")
+        own = ("team", "_models", "_evaluators", "_last", "_lock")
         return {key: value for key, value in self.__dict__.items() if key not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,13 +288,17 @@ class So3kratesCalculator(Calculator):
         result.team = self.team
         return result
 
-    def _own_model(self) -> Model:
-        if self._model is None:
-            self._model = load_model(self.parameters["model"])
-            self._watch = StateWatch(hyperparameters_of(self._model))
+    def _members(self) -> list[Model]:
+        if not self._models:
+            self._models = load_members(self.parameters["model"])
+            self._watch = StateWatch(hyperparameters_of(self._models[0]))
             if self.team.size > 1:
                 self._settings = self._identity_of_settings()
-        return self._model
+        return self._models
+
+    def _own_model(self) -> Model:
+        """The model; of several, the first, whose elements, cutoffs and terms are those of all."""
+        return self._members()[0]
 
     def _lengths(self, periodic: bool) -> LongRange:
         """The long-range cutoff and damping for structures with, or without, a periodic direction."""
@@ -289,22 +314,23 @@ class So3kratesCalculator(Calculator):
                 # One that was never used, such as that of a new calculator, is not worth its memory.
                 self._evaluators = {key: value for key, value in self._evaluators.items() if _is_used(value)}
             parameters = self.parameters
-            transport, gatherer = self._shared_work()
-            engine = _engine.Engine(
-                self._own_model(),
-                precision=parameters["precision"],
-                threads=parameters["threads"] or self.team.threads(),
-                lr_cutoff=lengths.cutoff,
-                lr_damping=lengths.damping,
-                coulomb=parameters["coulomb"],
-                ewald_accuracy=parameters["ewald_accuracy"],
-                ewald_method=parameters["ewald_method"],
-                dispersion_tail=parameters["dispersion_tail"],
-                electric_field=parameters["electric_field"] or (0.0, 0.0, 0.0),
-                device=device_of_rank(parameters["device"], self.team),
-                **transport,
-            )
-            self._evaluators[lengths] = _Evaluator(engine, gatherer)
+            options = {
+                "precision": parameters["precision"],
+                "threads": parameters["threads"] or self.team.threads(),
+                "lr_cutoff": lengths.cutoff,
+                "lr_damping": lengths.damping,
+                "coulomb": parameters["coulomb"],
+                "ewald_accuracy": parameters["ewald_accuracy"],
+                "ewald_method": parameters["ewald_method"],
+                "dispersion_tail": parameters["dispersion_tail"],
+                "electric_field": parameters["electric_field"] or (0.0, 0.0, 0.0),
+                "device": device_of_rank(parameters["device"], self.team),
+            }
+            members = []
+            for model in self._members():
+                transport, gatherer = self._shared_work()
+                members.append(_Member(_engine.Engine(model, **options, **transport), gatherer))
+            self._evaluators[lengths] = _Evaluator(members)
         return self._evaluators[lengths]
 
     def _shared_work(self) -> tuple[dict[str, Any], Gatherer | None]:
@@ -363,11 +389,9 @@ class So3kratesCalculator(Calculator):
             return describe_long_range(self._own_model(), self._lengths(periodic), periodic, self.parameters["coulomb"])
 
     def _identity_of_settings(self) -> dict[str, Any]:
-        path = model_path(self.parameters["model"])
         field = self.parameters["electric_field"]
         return {
-            "model": path.stem,
-            "model_checksum": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+            **identity_of_files(self.parameters["model"]),
             **{
                 key: self.parameters[key]
                 for key in (
@@ -486,7 +510,7 @@ class So3kratesCalculator(Calculator):
         return Request(
             settings=self._settings if self.team.size > 1 else {},
             state=state._asdict(),
-            forces=not {"forces", "stress", "stresses"}.isdisjoint(properties),
+            forces=not {"forces", "stress", "stresses", *UNCERTAINTIES}.isdisjoint(properties),
             stresses="stresses" in properties,
             numbers=atoms.numbers,
             cell=atoms.cell.array,
@@ -518,9 +542,11 @@ class So3kratesCalculator(Calculator):
             forces=request.forces,
             virials=request.stresses,
         )
-        of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios", "c6_ratios")
+        of_atoms = ("energies", "forces", "charges", "hirshfeld_ratios", "c6_ratios", "forces_uncertainty")
         results: dict[str, Any] = {key: output[key] for key in of_atoms if key in output}
         results["energy"] = results["free_energy"] = output["energy"]
+        if "forces_uncertainty" in output:
+            results["uncertainty"] = float(output["forces_uncertainty"].max(initial=0.0))
         if request.forces and has_volume(atoms):
             results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
         if request.stresses:
@@ -533,8 +559,12 @@ class So3kratesCalculator(Calculator):
     def _evaluate_engine(
         self, evaluator: _Evaluator, numbers: np.ndarray, *structure: Any, **options: Any
     ) -> dict[str, Any]:
-        """The engine's results for the whole structure, on every rank."""
-        engine, gatherer = evaluator
+        """The engine's results for the whole structure, on every rank; of several models, those of the committee."""
+        outputs = [self._evaluate_member(member, numbers, *structure, **options) for member in evaluator.members]
+        return outputs[0] if len(outputs) == 1 else combined(outputs, options["forces"])
+
+    def _evaluate_member(self, member: _Member, numbers: np.ndarray, *structure: Any, **options: Any) -> dict[str, Any]:
+        engine, gatherer = member
         part = self._on_all_ranks(lambda: engine.evaluate(numbers, *structure, **options))
         if gatherer is None or (team := self.team.several) is None:
             return part
@@ -727,8 +757,11 @@ class So3kratesCalculator(Calculator):
             structure = request.numbers, request.positions, request.cell, request.pbc, np.asarray(request.velocities)
             charge, spin = request.state["charge"], request.state["spin"]
             self._last = self._lengths(bool(request.pbc.any()))
-            engine = self._evaluator(self._last).engine
-            return self._on_all_ranks(lambda: run(engine, *structure, charge, spin))
+            found = [
+                self._on_all_ranks(partial(run, member.engine, *structure, charge, spin))
+                for member in self._evaluator(self._last).members
+            ]
+            return found[0] if len(found) == 1 else mean_of(found)
 
     def _prepare_sweep(self, atoms: Atoms, velocities: np.ndarray) -> Request:
         check_velocities(velocities)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
 from so3md.charge_and_spin import checked_number
+from so3md.committee import checked_models
 from so3md.devices import checked_device
 from so3md.electric_field import checked_field
-from so3md.loading import model_path
 from so3md.long_range import (
     LARGEST_LENGTH,
     OF_MODEL,
@@ -27,10 +26,7 @@ MOST_THREADS = 1024  # of the engine (csrc/common/resources.h)
 def checked_parameter(key: str, value: Any) -> Any:
     """The value of a parameter in the form that is kept; raises FileNotFoundError or ValueError for a bad one."""
     if key == "model":
-        if not isinstance(value, str | os.PathLike):
-            raise ValueError(f"model: expected a name, or the path of a model file, found {value!r}")
-        model_path(value)  # raises for an unknown one
-        return os.fspath(value)
+        return checked_models(value)
     if key == "device":
         return checked_device(value)
     if key == "precision":

@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from so3md.batch import ManyEvaluator, Prediction, chunks
-from so3md.calculator import So3kratesCalculator
+from so3md.calculator import UNCERTAINTIES, So3kratesCalculator
 from so3md.defined_properties import has_volume
 from so3md.devices import device_of_rank
 from so3md.parallel import Team
@@ -54,7 +54,7 @@ class Configuration:
     """One structure of the data set: what the reference says and what the model says.
 
     number: by which the structure is called. model: quantity -> prediction, in the shapes and units of `Reference`, for
-    the quantities that the model gives.
+    the quantities that the model gives, with its uncertainties.
     """
 
     number: int
@@ -261,7 +261,7 @@ def _of_all_ranks(structures: Sequence[Atoms], evaluator: ManyEvaluator, team: T
 
 
 def _as_model(atoms: Atoms, prediction: Prediction) -> dict[str, Any]:
-    found = {name: getattr(prediction, name) for name in QUANTITIES}
+    found = {name: getattr(prediction, name) for name in (*QUANTITIES, *UNCERTAINTIES)}
     if atoms.pbc.any():
         found["dipole"] = None  # another choice of images has another one
     if prediction.stress is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,16 @@ def model_path(name_or_path: str | os.PathLike[str]) -> Path:
         "Give one of them, or the path of a model file (so3md convert makes one from other formats), or add a "
         f"directory to the environment variable {MODEL_PATH}"
     )
+
+
+def names_of_models(value: str | Sequence[str]) -> list[str]:
+    """The names or paths in a parameter `model`, which has one or several."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def models_text(value: str | Sequence[str]) -> str:
+    """A parameter `model` in a line for people."""
+    return ", ".join(names_of_models(value))
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> Model:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from so3md.cli.completed_names import model_names
+from so3md.cli.option_files import absolute_unless_name
+from so3md.cli.printable import printable
 from so3md.devices import checked_device
 from so3md.electric_field import LARGEST_FIELD
 from so3md.limits import Limits
-from so3md.loading import known_models
+from so3md.loading import names_of_models
 from so3md.long_range import (
     COULOMB,
     EWALD_ACCURACIES,
@@ -218,14 +220,22 @@ _STRUCTURES_OPTIONS = (
     _FORMAT_OPTION,
     _SUPERCELL_OPTION,
 )
-_MODEL_OPTIONS = (
-    click.option(
-        "--model",
-        default="so3lr",
-        show_default=True,
-        shell_complete=model_names,
-        help="Name of a shipped model, or a model file.",
-    ),
+_ONE_MODEL: dict[str, Any] = {"default": "so3lr", "show_default": True, "shell_complete": model_names}
+
+
+def _one_or_several(_: click.Context, __: click.Parameter, models: tuple[str, ...]) -> str | tuple[str, ...]:
+    return models[0] if len(models) == 1 else models
+
+
+_MODEL_OPTION = click.option("--model", **_ONE_MODEL, help="Name of a shipped model, or a model file.")
+_SEVERAL_MODELS_OPTION = click.option(
+    "--model",
+    **_ONE_MODEL | {"default": ("so3lr",)},
+    multiple=True,
+    callback=_one_or_several,
+    help="Name of a shipped model, or a model file; several (--model A --model B): a committee.",
+)
+_OPTIONS_OF_MODELS = (
     *_CHARGE_OPTIONS,
     click.option("--precision", type=click.Choice(["mixed", "double"]), default="mixed", show_default=True),
     click.option("--threads", type=THREADS, help="Threads of each process. Default: OMP_NUM_THREADS, or all cores."),
@@ -313,10 +323,10 @@ def adding(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: Add the options that choose a model and how it is evaluated, with charge and spin.
-model_options = adding(*_MODEL_OPTIONS, *_COULOMB_OPTIONS)
+model_options = adding(_SEVERAL_MODELS_OPTION, *_OPTIONS_OF_MODELS, *_COULOMB_OPTIONS)
 ewald_options = adding(*_EWALD_OPTIONS)
 #: The same for hosts with options of their own for electrostatics.
-model_options_without_coulomb = adding(*_MODEL_OPTIONS)
+model_options_without_coulomb = adding(_MODEL_OPTION, *_OPTIONS_OF_MODELS)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
 structure_options = adding(*_STRUCTURE_OPTIONS)
 #: The same for a command that takes several.
@@ -391,8 +401,9 @@ def calculator_parameters(options: dict[str, Any]) -> dict[str, Any]:
     for key in ("lr_cutoff", "lr_damping"):
         if key in parameters:
             parameters[key] = length_parameter(parameters[key])
-    if os.path.exists(parameters.get("model", "")) and parameters["model"] not in known_models():
-        parameters["model"] = os.path.abspath(parameters["model"])
+    if "model" in parameters:
+        found = [absolute_unless_name(name) for name in names_of_models(parameters["model"])]
+        parameters["model"] = found[0] if len(found) == 1 else found
     return parameters
 
 

@@ -60,6 +60,7 @@ _COLUMNS = (
     "dipole_mae_eA",
     "charges_mae_e",
     "hirshfeld_ratios_mae",
+    "uncertainty_eV_per_A",
 )
 _MORE = ("stress", "dipole", "charges", "hirshfeld_ratios")  # quantities of the last columns
 
@@ -238,7 +239,7 @@ def _row(result: Evaluation, item: Configuration) -> list[Any]:
     row: list[Any] = [item.number, item.formula, len(item.numbers), reference, energy]
     row.append(None if reference is None else (energy - reference) / len(item.numbers))
     row += _errors(item, "forces")
-    return row + [_errors(item, name)[0] for name in _MORE]
+    return [*row, *(_errors(item, name)[0] for name in _MORE), item.model.get("uncertainty")]
 
 
 def _errors(item: Configuration, quantity: str) -> list[float | None]:

@@ -61,6 +61,7 @@ from so3md.dynamics.settings import ENSEMBLES, STEPS, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES
 from so3md.dynamics.summary import summary_of
 from so3md.dynamics.trajectories import FORMATS
+from so3md.loading import models_text, names_of_models
 from so3md.replicas.plan import RECORD as REPLICAS
 from so3md.run_directory import naming, replace_file
 from so3md.structures import EXAMPLES, read_structure
@@ -154,7 +155,8 @@ def _write_config(ctx: click.Context, simulation: Simulation, structure: str, st
     replaced: dict[str, Any] = {name: getattr(simulation.settings, name) for name in _SETTINGS}
     replaced |= {"example": None, "steps": steps}
     replaced["structure"] = absolute_structure(structure)
-    replaced |= {name: ctx.params[name] and absolute_unless_name(ctx.params[name]) for name in ("model", "student")}
+    replaced["model"] = [absolute_unless_name(name) for name in names_of_models(ctx.params["model"])]
+    replaced["student"] = ctx.params["student"] and absolute_unless_name(ctx.params["student"])
     heading = (
         f"Written by so3md {so3md.__version__}. This repeats the run:",
         f"so3md md --config {CONFIG} -o DIRECTORY",
@@ -291,10 +293,10 @@ def _describe(simulation: Simulation, steps: int, supercell: Sequence[int]) -> s
     if student is not None:
         by_student = (
             f"Multiple time steps: {student.parameters['model']} every {settings.timestep:g} fs, "
-            f"{atoms.calc.parameters['model']} every {settings.step_length:g} fs, which is a step\n"
+            f"{models_text(atoms.calc.parameters['model'])} every {settings.step_length:g} fs, which is a step\n"
         )
     return (
-        f"{describe_structure(atoms, supercell)}; {atoms.calc.parameters['model']}, "
+        f"{describe_structure(atoms, supercell)}; {models_text(atoms.calc.parameters['model'])}, "
         f"{info['precision']} precision, {threads}, {info['instruction_set']}\n"
         f"{long_range_lines(atoms.calc, [atoms], evaluate=True)}"
         f"{settings.kind}: {details}\n{by_student}"

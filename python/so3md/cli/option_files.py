@@ -76,13 +76,22 @@ def _checked(ctx: click.Context, item: click.Parameter, value: Any, where: str) 
             raise click.UsageError(f"{where}: expected true or false, found {shown(value)}", ctx)
         return value
     count = item.nargs
+    if item.multiple:
+        value = value if isinstance(value, list) else [value]
+        return [_checked_value(ctx, item, part, where, count) for part in value]
+    return _checked_value(ctx, item, value, where, count)
+
+
+def _checked_value(ctx: click.Context, item: click.Parameter, value: Any, where: str, count: int) -> Any:
+    from so3md.bounded_yaml import shown
+
     parts = value if isinstance(value, list) else [value]
     if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
         raise click.UsageError(f"{where}: expected {_expected(count)}, found {shown(value)}", ctx)
     if isinstance(value, list) != (count != 1) or (count != 1 and len(parts) != count):
         raise click.UsageError(f"{where}: expected {_expected(count)}, found {shown(value)}", ctx)
     try:
-        item.type_cast_value(ctx, value)
+        item.type_cast_value(ctx, (value,) if item.multiple else value)
     except click.BadParameter as error:
         raise click.UsageError(f"{where}: {error.message}", ctx) from error
     return value
@@ -113,7 +122,9 @@ def effective_options(ctx: click.Context, replaced: Mapping[str, Any]) -> dict[s
     for item in ctx.command.params:
         value = replaced.get(str(item.name), ctx.params.get(str(item.name)))
         if item.name not in _OF_ONE_RUN and value is not None:
-            found[_long_name(item)] = list(value) if isinstance(value, tuple) else value
+            parts = list(value) if isinstance(value, tuple | list) else value
+            one = isinstance(parts, list) and item.multiple and len(parts) == 1
+            found[_long_name(item)] = parts[0] if one else parts
     return found
 
 
@@ -132,7 +143,8 @@ def command_line(ctx: click.Context, without: Iterable[str]) -> list[str]:
         parts = value if isinstance(value, tuple) else (value,)
         if item.name in _MODELS:
             parts = tuple(absolute_unless_name(part) for part in parts)
-        found += [max(item.opts, key=len), *map(str, parts)]
+        name = max(item.opts, key=len)
+        found += [text for part in parts for text in (name, part)] if item.multiple else [name, *map(str, parts)]
     return found
 
 

@@ -34,6 +34,7 @@ from so3md.cli.progress import line_interval
 from so3md.cli.signals import GracefulStop
 from so3md.cli.structure_output import StructureOutput, refuse_existing
 from so3md.cli.summary_file import json_option, write_summary
+from so3md.loading import models_text
 from so3md.relaxation import CELLS, OPTIMIZERS, Relaxation, largest_force
 from so3md.run_directory import naming
 from so3md.run_directory.files import partial_name
@@ -97,7 +98,7 @@ def command(ctx: click.Context, /, structure: str, output: Path | None, **option
     team().on_leader(lambda: _check_outputs(file, atoms, options["trajectory"], options["overwrite"]))
     atoms.calc = make_calculator(calculator_parameters(options))
     system = describe_structure(atoms, options["supercell"])
-    click.echo(f"{system}; {options['model']}, {options['precision']} precision")
+    click.echo(f"{system}; {models_text(options['model'])}, {options['precision']} precision")
     click.echo(long_range_lines(atoms.calc, [atoms], evaluate=True), nl=False)
     outcome, stopped = _relax(atoms, relaxation, options["trajectory"])
     converged = outcome["converged"]

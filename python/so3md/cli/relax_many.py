@@ -21,6 +21,7 @@ from so3md.cli.signals import GracefulStop
 from so3md.cli.structure_output import StructureOutput, refuse_existing
 from so3md.cli.summary_file import write_summary
 from so3md.data_sets import read_frames
+from so3md.loading import models_text
 from so3md.relaxation import CONVERGED, FAILED, Outcome, Relaxation, relax_many
 from so3md.replicas import thread_shares
 from so3md.run_directory import replace_file
@@ -92,8 +93,8 @@ def _relax(
     threads = options["threads"] or _engine.default_threads()
     processes, each = thread_shares(threads if options["device"] == "cpu" else 1, len(numbered))
     click.echo(
-        f"{len(numbered)} structures of {structure}; {options['model']}, {options['precision']} precision; "
-        f"{processes} at once with {threads_text(each)} each\n{lines}",
+        f"{len(numbered)} structures of {structure}; {models_text(options['model'])}, "
+        f"{options['precision']} precision; {processes} at once with {threads_text(each)} each\n{lines}",
         nl=False,
     )
     outcomes: list[Outcome] = []
