@@ -16,7 +16,6 @@ import click
 
 from so3md.cli.completed_names import model_names
 from so3md.cli.option_files import absolute_unless_name
-from so3md.cli.printable import printable
 from so3md.devices import checked_device
 from so3md.electric_field import LARGEST_FIELD
 from so3md.limits import Limits

@@ -53,6 +53,7 @@ from so3md.dynamics.record import (
     PLOT,
     START,
     has_final,
+    UNCERTAIN,
     read_record,
     recorded_parameters,
     recorded_settings,
@@ -67,6 +68,7 @@ from so3md.run_directory import naming, replace_file
 from so3md.structures import EXAMPLES, read_structure
 
 _DEFAULT_STEPS = 2000
+_UNCERTAIN_EXIT = 3  # of a run that --stop-uncertainty ended
 _SETTINGS = tuple(field.name for field in fields(Settings))
 # Say how a run begins, so that they mean nothing for one that goes on.
 _ONLY_AT_START = (
@@ -103,6 +105,14 @@ _ONLY_AT_START = (
 @click.option("--velocities", type=click.Choice(VELOCITIES), default="auto", help="Default: the file's, else drawn.")
 @click.option(
     "--max-temperature", type=float, help="Give up above it (K). Default: 10 times the target, at least 3000."
+)
+@click.option(
+    "--stop-uncertainty", type=float, help="Stop where the uncertainty of a force is above it (eV/A); exit code 3."
+)
+@click.option(
+    "--uncertainty-threshold",
+    type=float,
+    help="Keep structures with more uncertainty (eV/A) in uncertain.xyz, at most one per --trajectory-interval.",
 )
 @click.option("--log-interval", type=int, help="In steps. Default: 10.")
 @click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
@@ -262,12 +272,18 @@ def _run(simulation: Simulation, steps: int, options: dict[str, Any]) -> int:
     if stop.requested:
         _say(console, f"Stopped after step {simulation.step}. Go on with: so3md md --resume {simulation.directory}")
     team().on_leader(lambda: _plot(simulation.directory, options["plot"]))
-    names = (LOG, simulation.trajectory.name, START, FINAL, CHECKPOINT, PLOT)
+    if simulation.stop_reason:
+        _say(
+            console,
+            f"Stopped after step {simulation.step}, everything is saved: {simulation.stop_reason}. Go on with: "
+            f"so3md md --resume {simulation.directory} --stop-uncertainty HIGHER",
+        )
+    names = (LOG, simulation.trajectory.name, START, FINAL, CHECKPOINT, PLOT, UNCERTAIN)
     files = ", ".join(name for name in names if (simulation.directory / name).exists())
     _say(console, f"In {simulation.directory}: {files}")
     session = {"from_step": first, "to_step": simulation.step, "seconds": seconds, "stopped": stop.requested}
     team().on_leader(lambda: _write_summary(options["json_file"], simulation.directory, session))
-    return stop.exit_code
+    return _UNCERTAIN_EXIT if simulation.stop_reason else stop.exit_code
 
 
 def _write_summary(path: Path | None, directory: Path, session: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
@@ -22,6 +23,9 @@ from so3md.dynamics.record import LOG
 from so3md.dynamics.trajectories import TrajectoryWriter
 from so3md.run_directory import GrowingFile, whole_frames, whole_rows
 from so3md.structures.constraints import has_own_masses, header_entries
+
+if TYPE_CHECKING:
+    from so3md.dynamics.uncertain import UncertainStructures
 
 _GRAM_PER_CM3 = 1e24 / units.mol  # of amu/Angstrom^3
 
@@ -135,10 +139,18 @@ class XyzWriter(GrowingFile):
 
 
 class Outputs:
-    """The files of a run that grow: log and trajectory."""
+    """The files of a run that grow: log, trajectory, and the uncertain structures where they are kept."""
 
-    def __init__(self, directory: Path, positions: Mapping[str, int], trajectory: TrajectoryWriter, name: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        positions: Mapping[str, int],
+        trajectory: TrajectoryWriter,
+        name: str,
+        uncertain: UncertainStructures | None = None,
+    ) -> None:
         """positions: name -> where to go on with existing files, see `sync`; name: that of the trajectory."""
+        self.uncertain = uncertain
         self._log = LogWriter(directory / LOG, positions.get(LOG))
         self._trajectory, self._name = trajectory, name
 
@@ -151,12 +163,15 @@ class Outputs:
 
     def sync(self) -> dict[str, int]:
         """Wait until everything is safely on disk; returns name -> where to go on: bytes, or frames."""
-        return {LOG: self._log.sync(), self._name: self._trajectory.sync()}
+        kept = {} if self.uncertain is None else {self.uncertain.path.name: self.uncertain.sync()}
+        return {LOG: self._log.sync(), self._name: self._trajectory.sync()} | kept
 
     def close(self) -> None:
         """Close the files."""
         self._log.close()
         self._trajectory.close()
+        if self.uncertain is not None:
+            self.uncertain.close()
 
 
 def frame_text(
@@ -165,6 +180,7 @@ def frame_text(
     velocities: bool,
     forces: np.ndarray | None = None,
     all_constraints: bool = False,
+    uncertainties: np.ndarray | None = None,
 ) -> str:
     """One frame of extended XYZ; its header has the entries of info, and the charge and spin of the structure.
 
@@ -185,6 +201,9 @@ def frame_text(
     if forces is not None:
         frame.new_array("forces", forces)
         columns.append("forces")
+    if uncertainties is not None:
+        frame.new_array("forces_uncertainty", uncertainties)
+        columns.append("forces_uncertainty")
     text = io.StringIO()
     write_xyz(text, frame, columns=columns, write_results=False)
     return text.getvalue()

@@ -31,8 +31,21 @@ FINAL = "final.xyz"
 BLOW_UP = "blow_up.xyz"
 START = "start.xyz"
 PLOT = "log.png"
+UNCERTAIN = "uncertain.xyz"
 TRAJECTORIES = tuple(trajectory_name(name) for name in FORMATS)
-FILES = (CHECKPOINT, previous_of(Path(CHECKPOINT)).name, RUN, CONFIG, LOG, *TRAJECTORIES, START, FINAL, BLOW_UP, PLOT)
+FILES = (
+    CHECKPOINT,
+    previous_of(Path(CHECKPOINT)).name,
+    RUN,
+    CONFIG,
+    LOG,
+    *TRAJECTORIES,
+    START,
+    FINAL,
+    BLOW_UP,
+    PLOT,
+    UNCERTAIN,
+)
 
 #: Parameters of the calculator that were added, and what it did before.
 _FORMER_CHOICES = {

@@ -17,7 +17,10 @@ _RESCALING = {"thermostat": "csvr", "taut": 100.0}
 _NPT = {"taut": 100.0, "taup": 1000.0, "pressure": 1.01325}
 
 #: Say how much is written and where to give up, and may change when a run is continued.
-BOOKKEEPING = ("log_interval", "trajectory_interval", "checkpoint_interval", "max_temperature", "max_difference")
+BOOKKEEPING = (
+    *("log_interval", "trajectory_interval", "checkpoint_interval", "max_temperature", "max_difference"),
+    *("stop_uncertainty", "uncertainty_threshold"),
+)
 
 
 _TEXTS = ("ensemble", "thermostat")
@@ -34,6 +37,8 @@ _LIMITS = {
     "timestep": Limits(1e-6, 1e3, "fs"),
     "outer_timestep": Limits(1e-6, 1e3, "fs"),
     "max_difference": Limits(1e-6, 1e9, "eV/A"),
+    "stop_uncertainty": Limits(1e-9, 1e9, "eV/A"),
+    "uncertainty_threshold": Limits(1e-9, 1e9, "eV/A"),
     "friction": Limits(0, 1e9, "/ps"),
     "taut": Limits(1e-3, 1e9, "fs"),
     "taup": Limits(1e-3, 1e9, "fs"),
@@ -63,6 +68,11 @@ class Settings:
     hydrogen_mass (u): that of hydrogens, at the expense of the heavier atoms that they are bound to
     (`so3md.structures.hydrogen_mass.repartition`); None leaves masses as they are.
 
+    stop_uncertainty: the run stops, with everything saved, after a step at which the uncertainty of the force of an
+    atom is above it; uncertainty_threshold: structures above it go to uncertain.xyz, at most one in trajectory_interval
+    steps (docs/uncertainty.md; both in the unit of the calculator's uncertainty, mostly eV/A). None: uncertainties are
+    not looked at.
+
     Raises ValueError for settings that are out of range or do not go together.
 
     >>> Settings(temperature=350).friction, Settings(ensemble="npt").pressure
@@ -88,6 +98,8 @@ class Settings:
     outer_timestep: float | None = None
     max_difference: float | None = None
     hydrogen_mass: float | None = None
+    stop_uncertainty: float | None = None
+    uncertainty_threshold: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("ensemble", self.ensemble, ENSEMBLES)

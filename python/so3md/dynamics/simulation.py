@@ -26,6 +26,7 @@ from so3md.dynamics.odd_states import OddStates
 from so3md.dynamics.respa import MultipleTimeSteps
 from so3md.dynamics.settings import STEPS, Settings
 from so3md.dynamics.trajectories import WITHOUT_ELEMENTS, check_format, open_trajectory, trajectory_name
+from so3md.dynamics.uncertain import UncertainStructures, looks_at_uncertainty, uncertainty_of
 from so3md.parallel import team_of
 from so3md.present import present
 from so3md.run_directory import DirectoryLock, refuse_other_run, replace_file
@@ -89,6 +90,8 @@ class Simulation:
         #: True from the beginning of a step until all of its output is written: in between, nothing can be saved.
         self._within_step = False
         self._odd_states = OddStates()
+        #: What a run said when it stopped before its end without being told to; else None.
+        self.stop_reason: str | None = None
         sizes: Mapping[str, int] = state.file_sizes if state else {}
         self._outputs = self.team.on_leader(lambda: self._open_outputs(sizes))
 
@@ -96,7 +99,10 @@ class Simulation:
         kind, columns = self._record["trajectory_format"], self._record["trajectory_columns"]
         name = trajectory_name(kind)
         writer = open_trajectory(self.directory, kind, positions.get(name), self.atoms, self.settings, columns)
-        return outputs.Outputs(self.directory, positions, writer, name)
+        kept = None
+        if self.settings.uncertainty_threshold is not None:
+            kept = UncertainStructures(self.directory, self.settings, positions)
+        return outputs.Outputs(self.directory, positions, writer, name, kept)
 
     # --- beginning --------------------------------------------------------------------------------------------------
 
@@ -140,6 +146,8 @@ class Simulation:
         # What cannot be run is refused while no file is there yet.
         driver = ensembles.make_driver(atoms, settings, rng, student)
         atoms.get_forces()
+        if looks_at_uncertainty(settings):
+            uncertainty_of(atoms)
         if isinstance(driver, MultipleTimeSteps):
             driver.difference()
         lock = team.on_leader(lambda: record.prepare_directory(directory, overwrite))
@@ -234,14 +242,16 @@ class Simulation:
         """Do steps more, calling on_step after each; whenever should_stop is true, stop after a whole step.
 
         Of several ranks, all stop when should_stop is true on one of them.
-        All is saved at the end, however it comes. Returns whether all the steps were done. Raises BlowUpError if the
-        dynamics fails, with the structure of that step in blow_up.xyz and the checkpoint before it intact.
+        All is saved at the end, however it comes. Returns whether all the steps were done; where stop_uncertainty of
+        the settings ended it, stop_reason says so. Raises BlowUpError if the dynamics fails, with the structure of that
+        step in blow_up.xyz and the checkpoint before it intact.
         """
         last = self.step + STEPS.checked("steps", steps)
+        self.stop_reason = None
         session = {"from_step": self.step, "to_step": last, "ranks": self.team.size}
         self._record = self.team.from_leader(lambda: record.write_session(self.directory, self._record, session))
         try:
-            while self.step < last and not self.team.highest(should_stop()):
+            while self.step < last and not self.stop_reason and not self.team.highest(should_stop()):
                 self._advance()
                 on_step(self)
         except BlowUpError:
@@ -270,8 +280,23 @@ class Simulation:
         if self.team.leads:
             self._odd_states.look_at_forces(self.atoms, step)
         self._write_due()
+        if looks_at_uncertainty(self.settings):
+            self._look_at_uncertainty()
         self._within_step = False
         self._save_due()
+
+    def _look_at_uncertainty(self) -> None:
+        largest, of_atoms = uncertainty_of(self.atoms)
+        threshold, limit = self.settings.uncertainty_threshold, self.settings.stop_uncertainty
+        if threshold is not None and largest > threshold:
+            kept = present(self._outputs).uncertain if self.team.leads else None
+            self.team.on_leader(lambda: present(kept).write(self.atoms, self.step, largest, of_atoms))
+        if limit is not None and largest > limit:
+            atom = int(of_atoms.argmax())
+            self.stop_reason = (
+                f"the uncertainty of the force on atom {atom} ({self.atoms.symbols[atom]}) is {largest:.3g}, above the "
+                f"limit of {limit:g}"
+            )
 
     def _reason_to_give_up(self) -> str | None:
         kinetic = self.atoms.get_kinetic_energy()
