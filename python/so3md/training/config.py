@@ -73,14 +73,17 @@ class Split:
     """How `data.files` is divided: numbers of structures, fractions, a slice such as "0:1000", or lists of indices.
 
     file: an .npz with one array of indices for each part (idx_train, idx_val, idx_test or the names of the parts).
+    seed: by which numbers and fractions are drawn; None: that of the run.
     """
 
     train: Part | None = None
     validation: Part | None = None
     test: Part | None = None
     file: str | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
+        _require(self.seed is None or 0 <= self.seed < 1 << 63, "seed", "an integer that is not negative", self.seed)
         for name in PARTS:
             value = getattr(self, name)
             if self.file is not None and value is not None:
@@ -106,6 +109,7 @@ class DataConfig:
     keys: dict[str, str] = field(default_factory=dict)
     split: Split = field(default_factory=Split)
     spin_convention: str | None = None
+    check_labels: bool = True
 
     def __post_init__(self) -> None:
         _check_spin_convention(self.spin_convention)

@@ -32,6 +32,7 @@ from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.checks import check_loss
 from so3md.training.config import Config
 from so3md.training.data import Sample, checksum
+from so3md.training.label_checks import check_labels
 from so3md.training.log import Log
 from so3md.training.model import TrainableModel, make_model
 from so3md.training.schema import ConfigError, build
@@ -116,6 +117,8 @@ class Run:
         parts = read_data(config.data, data_directory, config.seed)
         on_data(parts)
         check_loss(config.loss, parts)
+        if config.data.check_labels:
+            check_labels(parts)
         file = start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
         record: dict[str, Any] = {
             "kind": "train" if model is None else "finetune",
@@ -254,6 +257,7 @@ class Run:
         """The model with its present parameters."""
         file = copy.copy(self._start)
         file.tensors = self.model.tensors()
+        file.uncertainty = None  # of a model to go on with: that of its own tensors
         file.provenance = dict(self._start.provenance) | {
             self.record["kind"]: {
                 "program": f"so3md {so3md.__version__}, torch {torch.__version__}",

@@ -41,13 +41,21 @@ def read_data(config: DataConfig, directory: Path, seed: int) -> dict[str, list[
         wanted = {name: getattr(config.split, name) for name in PARTS}
         if config.split.file is None and not any(value is not None for value in wanted.values()):
             wanted = _default_split(own, pool_files is None)
-        chosen = split_indices(wanted, len(pool), seed, _split_file(config, directory))
+        own_seed = seed if config.split.seed is None else config.split.seed
+        chosen = split_indices(wanted, len(pool), own_seed, _split_file(config, directory))
         for name in PARTS:
             parts[name] += [pool[index] for index in chosen[name]]
     for name, need in (("train", "to train on"), ("validation", "to validate with")):
         if not parts[name]:
-            raise ConfigError(f"data: there are no structures {need}; see data.split and data.{name}_files")
+            raise ConfigError(
+                f"data: there are no structures {need} ({_sizes(parts)}); training needs one, and validation another: "
+                f"see data.split and data.{name}_files"
+            )
     return parts
+
+
+def _sizes(parts: dict[str, list[Sample]]) -> str:
+    return ", ".join(f"{name}: {len(samples)}" for name, samples in parts.items())
 
 
 def _default_split(own: dict[str, object], from_training_files: bool) -> dict[str, Part | None]:
