@@ -17,6 +17,8 @@ _COMMANDS = {
     "bench": ("bench", "Measure time and memory on this machine."),
     "train": ("train", "Train a model on reference data."),
     "finetune": ("finetune", "Go on training an existing model on other data."),
+    "select": ("select", "Choose structures that say most."),
+    "label": ("label", "Compute reference values with a calculator of ASE."),
     "distill": ("distill", "Train a small student of a model, for multiple time steps."),
     "convert": ("convert", "Make a model file from another format."),
     "doctor": ("doctor", "Say what works on this machine, and what to do."),
