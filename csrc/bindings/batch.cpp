@@ -106,6 +106,7 @@ py::dict evaluate_batch(BatchEvaluator& evaluator, const Array<int>& sizes, cons
   if (evaluator.model().hyper.charge_head) out["charges"] = copy(results.charges, {atoms});
   if (evaluator.model().hyper.hirshfeld_head) out["hirshfeld_ratios"] = copy(results.hirshfeld_ratios, {atoms});
   if (evaluator.model().hyper.c6_head) out["c6_ratios"] = copy(results.c6_ratios, {atoms});
+  if (!results.force_uncertainties.empty()) out["forces_uncertainty"] = copy(results.force_uncertainties, {atoms});
   return out;
 }
 

@@ -324,6 +324,8 @@ class PythonEngine {
     if (hyper.charge_head) out["charges"] = to_array(results.charges, {rows()});
     if (hyper.hirshfeld_head) out["hirshfeld_ratios"] = to_array(results.hirshfeld_ratios, {rows()});
     if (hyper.c6_head) out["c6_ratios"] = to_array(results.c6_ratios, {rows()});
+    if (predicts_uncertainty(evaluator_.model(), evaluator_.options()))
+      out["forces_uncertainty"] = to_array(results.force_uncertainties, {rows()});
     components["nn"] = energy.network + energy.shifts;
     components["nn_noshift"] = energy.network;
     components["zbl"] = energy.zbl;

@@ -1,16 +1,19 @@
 // Python binding of model files.
 #include "model/model.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bindings/bindings.h"
 
@@ -26,6 +29,22 @@ std::shared_ptr<Model> load(const std::filesystem::path& path) {
 // Paths are bytes: names that are not UTF-8 come back as os.fsdecode would give them.
 py::str decode(const std::string& text) {
   return py::reinterpret_steal<py::str>(PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size())));
+}
+
+std::shared_ptr<Model> with_uncertainty(const Model& model, const py::array_t<double, py::array::c_style | py::array::forcecast>& factor,
+                                        double scale, double exponent) {
+  const int hidden = model.hyper.architecture == Architecture::so3krates ? model.hyper.energy_hidden : 0;
+  if (hidden == 0) throw ModelError("uncertainty: needs the architecture so3krates and an energy head with a hidden layer");
+  if (factor.ndim() != 2 || factor.shape(0) != hidden || factor.shape(1) != hidden)
+    throw ModelError("uncertainty: expected a factor of shape (" + std::to_string(hidden) + ", " + std::to_string(hidden) +
+                     "), as the energy head has so many hidden values");
+  const std::vector<double> values(factor.data(), factor.data() + factor.size());
+  const bool finite = std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
+  if (!finite || !(scale > 0.0) || !std::isfinite(scale) || !(exponent >= 0.0) || !std::isfinite(exponent))
+    throw ModelError("uncertainty: expected finite numbers, a positive scale and an exponent that is not negative");
+  auto out = std::make_shared<Model>(model);
+  out->uncertainty = {{hidden, hidden, values}, scale, exponent};
+  return out;
 }
 
 std::optional<double> finite(double length) { return std::isinf(length) ? std::nullopt : std::optional(length); }
@@ -67,6 +86,11 @@ Raises ModelError (a ValueError) for a file that is missing, truncated, altered,
       .def_property_readonly(
           "long_range_damping", [](const Model& self) { return self.long_range.damping; },
           "The width (A) over which dispersion is switched off before the cutoff.")
+      .def_property_readonly(
+          "has_uncertainty", [](const Model& self) { return self.uncertainty.given(); },
+          "Whether it has what uncertainties of forces are made of (docs/uncertainty.md).")
+      .def("with_uncertainty", &with_uncertainty, py::arg("factor"), py::arg("scale"), py::arg("exponent"),
+           "The same model with this uncertainty (docs/model_file.md): factor (h, h) as tensor uncertainty.factor, scale in eV/A.")
       .def_readonly("num_parameters", &Model::num_parameters, "Number of trained numbers.")
       .def("__repr__", [](const Model& self) {
         return py::str("<so3md Model {!r}: {} elements, {} parameters>")

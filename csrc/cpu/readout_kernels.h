@@ -9,7 +9,7 @@ namespace SO3MD_CPU_NAMESPACE {
 /// Buffers of one block of atoms for one head.
 template <class Real>
 struct ReadoutBuffers {
-  Real *hidden, *slope, *output;
+  Real *hidden, *slope, *output, *projected;
   int hidden_stride, output_stride;
 
   ReadoutBuffers(const HeadParameters<Real>& head, Real* scratch) {
@@ -18,12 +18,13 @@ struct ReadoutBuffers {
     hidden = scratch;
     slope = hidden + kNodeBlock * hidden_stride;
     output = slope + kNodeBlock * hidden_stride;
+    projected = output + kNodeBlock * output_stride;
   }
   static std::size_t size(const Layout& layout) {
     auto larger = [](int a, int b) { return a > b ? a : b; };
     const int hidden = larger(layout.energy_hidden, larger(layout.charge_hidden, larger(layout.hirshfeld_hidden, layout.c6_hidden)));
     const int output = larger(layout.hirshfeld_size, kPanel<Real>);
-    return static_cast<std::size_t>(kNodeBlock) * static_cast<std::size_t>(2 * hidden + output);
+    return static_cast<std::size_t>(kNodeBlock) * static_cast<std::size_t>(3 * hidden + output);
   }
 };
 
@@ -51,11 +52,11 @@ inline void head_adjoint(const HeadParameters<Real>& head, int rows, ReadoutBuff
   add_product<Real>(head.dense1.adjoint, rows, b.hidden, b.hidden_stride, x_gradient, stride);
 }
 
-/// A head with one output: value_r = w . act(dense1 x_r) + b, in place of the padded product of head_forward, and its gradient with respect
-/// to x_r; `gradient` null: not wanted.
+/// A head with one output: value_r = w . act(dense1 x_r) + b, in place of the padded product of head_forward; b.hidden and b.slope keep act
+/// and act'.
 template <class Real>
-inline void scalar_head(const HeadParameters<Real>& head, Activation type, int rows, const Real* x, int stride, ReadoutBuffers<Real>& b,
-                        double* value, Real* gradient, int gradient_stride) {
+inline void scalar_head_value(const HeadParameters<Real>& head, Activation type, int rows, const Real* x, int stride,
+                              ReadoutBuffers<Real>& b, double* value) {
   const Real* w = head.dense2.adjoint.weight;  // of depth 1: one row
   const int width = head.dense2.adjoint.columns;
   const Real bias = head.dense2.forward.bias != nullptr ? head.dense2.forward.bias[0] : Real(0);
@@ -66,7 +67,13 @@ inline void scalar_head(const HeadParameters<Real>& head, Activation type, int r
   const Real* in = head.hidden ? b.hidden : x;
   const int in_stride = head.hidden ? b.hidden_stride : stride;
   for (int row = 0; row < rows; ++row) value[row] = static_cast<double>(dot<Real>(width, in + row * in_stride, w) + bias);
-  if (gradient == nullptr) return;
+}
+
+/// After scalar_head_value: its gradient with respect to x_r. Takes the place of b.hidden.
+template <class Real>
+inline void scalar_head_gradient(const HeadParameters<Real>& head, int rows, ReadoutBuffers<Real>& b, Real* gradient, int gradient_stride) {
+  const Real* w = head.dense2.adjoint.weight;
+  const int width = head.dense2.adjoint.columns;
   for (int row = 0; row < rows; ++row) {
     if (head.hidden)
       for (int k = 0; k < width; k += kWidth<Real>)
@@ -75,6 +82,32 @@ inline void scalar_head(const HeadParameters<Real>& head, Activation type, int r
       copy_rows<Real>(width, w, gradient + row * gradient_stride);
   }
   if (head.hidden) apply<Real>(head.dense1.adjoint, rows, b.hidden, b.hidden_stride, gradient, gradient_stride);
+}
+
+/// Both; `gradient` null: not wanted.
+template <class Real>
+inline void scalar_head(const HeadParameters<Real>& head, Activation type, int rows, const Real* x, int stride, ReadoutBuffers<Real>& b,
+                        double* value, Real* gradient, int gradient_stride) {
+  scalar_head_value<Real>(head, type, rows, x, stride, b, value);
+  if (gradient != nullptr) scalar_head_gradient<Real>(head, rows, b, gradient, gradient_stride);
+}
+
+/// The energy head; between value and gradient, while b.hidden has the hidden values h: d^2 = |factor h|^2 (eq. 104).
+template <class Real>
+inline void energy_head(const ReadoutStep<Real>& step, int first, int rows, const Real* x, Real* scratch) {
+  const Parameters<Real>& p = *step.parameters;
+  const int stride = step.layout->feature_stride;
+  ReadoutBuffers<Real> b(p.energy, scratch);
+  scalar_head_value<Real>(p.energy, step.layout->energy_activation, rows, x, stride, b, step.energy + first);
+  if (step.distance != nullptr) {
+    apply<Real>(p.uncertainty_factor, rows, b.hidden, b.hidden_stride, b.projected, b.hidden_stride);
+    for (int row = 0; row < rows; ++row) {
+      const Real* projected = b.projected + row * b.hidden_stride;
+      step.distance[first + row] = static_cast<double>(dot<Real>(b.hidden_stride, projected, projected));
+    }
+  }
+  if (step.energy_row != nullptr)
+    scalar_head_gradient<Real>(p.energy, rows, b, step.energy_row + static_cast<std::ptrdiff_t>(first) * stride, stride);
 }
 
 /// h_r = dense2 act(dense1 x_r) . q of the element (eq. 30), and its gradient, which may take the place of x.
@@ -106,9 +139,7 @@ void readout_forward(const ReadoutStep<Real>& step, int begin, int end, Real* sc
     const int rows = end - first < kNodeBlock ? end - first : kNodeBlock;
     const auto place = static_cast<std::ptrdiff_t>(first);
     const Real* x = step.x + place * stride;
-    ReadoutBuffers<Real> energy(p.energy, scratch);
-    scalar_head<Real>(p.energy, layout.energy_activation, rows, x, stride, energy, step.energy + first,
-                      step.energy_row == nullptr ? nullptr : step.energy_row + place * stride, stride);
+    energy_head<Real>(step, first, rows, x, scratch);
     if (step.charge != nullptr) {
       ReadoutBuffers<Real> charge(p.charge, scratch);
       scalar_head<Real>(p.charge, Activation::silu, rows, x, stride, charge, step.charge + first,

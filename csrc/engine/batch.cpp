@@ -141,6 +141,7 @@ class BatchEvaluator::Worker {
         if (!from.charges.empty()) to.charges[atom] = from.charges[i];
         if (!from.hirshfeld_ratios.empty()) to.hirshfeld_ratios[atom] = from.hirshfeld_ratios[i];
         if (!from.c6_ratios.empty()) to.c6_ratios[atom] = from.c6_ratios[i];
+        if (!from.force_uncertainties.empty()) to.force_uncertainties[atom] = from.force_uncertainties[i];
       }
       to.errors[number] = no_numbers(to.energy[number], virial);
     }
@@ -231,6 +232,7 @@ BatchResults BatchEvaluator::evaluate(std::span<const System> systems, bool forc
   if (model_->hyper.charge_head) results.charges.resize(atoms);
   if (model_->hyper.hirshfeld_head) results.hirshfeld_ratios.resize(atoms);
   if (model_->hyper.c6_head) results.c6_ratios.resize(atoms);
+  if (predicts_uncertainty(*model_, options_)) results.force_uncertainties.resize(atoms);
 
   check_empty(systems, results);
   std::vector<Batch> large;

@@ -14,15 +14,16 @@ namespace so3md {
 
 /// Results of systems 0, 1, ...; rows of atoms in the host's order, those of one system after those of the other.
 struct BatchResults {
-  std::vector<std::string> errors;       ///< [systems] why a system could not be evaluated: its numbers mean nothing then; empty: it was
-  std::vector<EnergyComponents> energy;  ///< [systems]
-  std::vector<double> virials;           ///< [systems][9] dE/dstrain, eV
-  std::vector<double> atom_virials;      ///< [atoms][9] that sum up to it, eV; empty unless asked for
-  std::vector<double> energies;          ///< [atoms], eV
-  std::vector<double> forces;            ///< [atoms][3], eV/A
-  std::vector<double> charges;           ///< [atoms], e; empty without a charge head
-  std::vector<double> hirshfeld_ratios;  ///< [atoms]; empty without that head
-  std::vector<double> c6_ratios;         ///< [atoms]; likewise
+  std::vector<std::string> errors;          ///< [systems] why a system could not be evaluated: its numbers mean nothing then; empty: it was
+  std::vector<EnergyComponents> energy;     ///< [systems]
+  std::vector<double> virials;              ///< [systems][9] dE/dstrain, eV
+  std::vector<double> atom_virials;         ///< [atoms][9] that sum up to it, eV; empty unless asked for
+  std::vector<double> energies;             ///< [atoms], eV
+  std::vector<double> forces;               ///< [atoms][3], eV/A
+  std::vector<double> charges;              ///< [atoms], e; empty without a charge head
+  std::vector<double> hirshfeld_ratios;     ///< [atoms]; empty without that head
+  std::vector<double> c6_ratios;            ///< [atoms]; likewise
+  std::vector<double> force_uncertainties;  ///< [atoms], eV/A; empty unless predicts_uncertainty()
 };
 
 class BatchEvaluator {

@@ -182,9 +182,17 @@ class EngineOf final : public Engine {
       results_.charges = readouts_.charge;
       for (int i = 0; i < owned(); ++i) results_.charges[index_of(i)] += model_->charge_element[index_of(species_of(i))];
     }
+    set_uncertainties();
     if (!model_->hyper.hirshfeld_head) return;
     set_ratios(readouts_.hirshfeld, model_->hirshfeld_shift, results_.hirshfeld_ratios);
     if (model_->hyper.c6_head) set_ratios(readouts_.c6, model_->c6_shift, results_.c6_ratios);
+  }
+
+  // scale d^exponent (eq. 105).
+  void set_uncertainties() {
+    const UncertaintyWeights& weights = model_->uncertainty;
+    results_.force_uncertainties = readouts_.distance;
+    for (double& value : results_.force_uncertainties) value = weights.scale * std::pow(value, 0.5 * weights.exponent);
   }
 
   void set_ratios(const std::vector<double>& outputs, const std::vector<double>& shifts, std::vector<double>& ratios) const {

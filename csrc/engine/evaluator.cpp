@@ -309,6 +309,7 @@ void Evaluator::to_host_order(const DomainResults& from) {
   scatter(order, 1, from.charges, results_.charges);
   scatter(order, 1, from.hirshfeld_ratios, results_.hirshfeld_ratios);
   scatter(order, 1, from.c6_ratios, results_.c6_ratios);
+  scatter(order, 1, from.force_uncertainties, results_.force_uncertainties);
   std::iota(atoms_.begin(), atoms_.end(), 0);
 }
 

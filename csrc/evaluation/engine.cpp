@@ -82,6 +82,10 @@ double long_range_cutoff(const Model& model, const EngineOptions& options) {
   return long_range_terms(model, options, false).pairs() ? options.long_range_cutoff : 0.0;
 }
 
+bool predicts_uncertainty(const Model& model, const EngineOptions& options) {
+  return model.uncertainty.given() && options.device.kind == DeviceKind::cpu;
+}
+
 bool uses_ewald(const Model& model, const EngineOptions& options) {
   return model.hyper.electrostatics && options.coulomb == Coulomb::ewald;
 }

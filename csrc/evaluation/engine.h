@@ -160,6 +160,7 @@ struct DomainResults {
   std::vector<double> charges;                    ///< [n_owned], e; empty without a charge head
   std::vector<double> hirshfeld_ratios;           ///< [n_owned]; empty without that head
   std::vector<double> c6_ratios;                  ///< [n_owned]; likewise
+  std::vector<double> force_uncertainties;  ///< [n_owned] error of the force to be expected, eV/A; empty unless predicts_uncertainty()
 };
 
 /// Sizes of a domain (csrc/geometry/domain.h).
@@ -226,6 +227,9 @@ double long_range_cutoff(const Model& model, const EngineOptions& options);
 /// Attention in the space of chi sees one image of every atom, the nearest. Throws std::invalid_argument with a finished message where the
 /// cell is so small that others are within the short cutoff.
 void check_nonlocal_cell(const Model& model, const Cell& cell);
+
+/// Whether results have force_uncertainties: the model file has what they are made of, and the device does it.
+bool predicts_uncertainty(const Model& model, const EngineOptions& options);
 
 /// Whether the charges of the model interact with all periodic images.
 bool uses_ewald(const Model& model, const EngineOptions& options);

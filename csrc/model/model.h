@@ -81,6 +81,15 @@ struct ZblWeights {
   double d_raw = 0.0;
 };
 
+/// Last-layer uncertainty (docs/theory.md, section 18): d^2 = |factor h|^2 of the hidden values h of the energy head, and the force error
+/// scale d^exponent that is to be expected of an atom.
+struct UncertaintyWeights {
+  Matrix factor;          ///< (energy_hidden, energy_hidden); empty: the model has none
+  double scale = 0.0;     ///< eV/A
+  double exponent = 0.0;  ///< not negative
+  bool given() const { return factor.rows > 0; }
+};
+
 /// Everything that a model file holds. Tables are indexed by position in `elements`, not by atomic number.
 struct Model {
   Hyperparameters hyper;
@@ -99,6 +108,7 @@ struct Model {
 
   Dense energy_dense1, energy_dense2;
   std::vector<double> energy_scale, energy_shift;  ///< per element, eV
+  UncertaintyWeights uncertainty;
 
   Dense charge_dense1, charge_dense2;
   std::vector<double> charge_element;  ///< per element, e

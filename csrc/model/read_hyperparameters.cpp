@@ -265,6 +265,20 @@ LongRangeSettings read_long_range(ObjectReader& document) {
   return out;
 }
 
+std::optional<UncertaintyCalibration> read_uncertainty(ObjectReader& document, const Hyperparameters& hyper) {
+  if (!document.has("uncertainty")) return std::nullopt;
+  UncertaintyCalibration out;
+  document.object("uncertainty", [&](ObjectReader& object) {
+    require(object, "type", "last_layer");
+    out.scale = object.positive("scale");
+    out.exponent = object.not_negative("exponent");
+    object.any_object("origin");
+  });
+  if (hyper.architecture != Architecture::so3krates || hyper.energy_hidden == 0)
+    document.refuse("uncertainty", "no such key: it needs the architecture so3krates and an energy head with a hidden layer");
+  return out;
+}
+
 }  // namespace
 
 std::string second_generation(const Hyperparameters& hyper) {
@@ -310,6 +324,7 @@ ModelDocument read_document(const std::string& text) {
   if (!newer.empty() && version < kSecondGenerationFormat) document.refuse("format_version", "2 (hyperparameters: " + newer + ")");
   out.elements = read_increasing(document, "elements", 1, kLargestAtomicNumber);
   out.long_range = read_long_range(document);
+  out.uncertainty = read_uncertainty(document, out.hyper);
   check_description(document);
   document.finish();
   return out;

@@ -38,6 +38,8 @@ class TensorReader {
   // Numbers that were never trained.
   std::vector<double> constants(const std::string& name, int size) { return take(name, {size}); }
 
+  Matrix constant_matrix(const std::string& name, int rows, int columns) { return {rows, columns, take(name, {rows, columns})}; }
+
   std::vector<double> constant_cube(const std::string& name, int rows, int columns, int size) { return take(name, {rows, columns, size}); }
 
   std::vector<double> positive_constants(const std::string& name, int size) { return require_positive(name, constants(name, size)); }
@@ -290,6 +292,11 @@ Model read_checked(const std::string& path) {
   for (int t = 0; t < model.hyper.num_layers; ++t) model.layers.push_back(read_layer(read, "layers." + std::to_string(t), model.hyper));
   if (model.hyper.final_layer_norm) model.final_norm = read_norm(read, "final_norm", model.hyper.num_features);
   read_heads(read, model);
+  if (description.uncertainty) {
+    const int hidden = model.hyper.energy_hidden;
+    model.uncertainty = {read.constant_matrix("uncertainty.factor", hidden, hidden), description.uncertainty->scale,
+                         description.uncertainty->exponent};
+  }
   read_physics(read, model);
   read.finish();
   model.num_parameters = read.num_trained();

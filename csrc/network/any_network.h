@@ -28,6 +28,7 @@ struct Systems {
 /// Outputs of the readouts for owned atoms, before element-wise scales and offsets.
 struct Readouts {
   std::vector<double> energy, charge, hirshfeld, c6;
+  std::vector<double> distance;  ///< |factor h|^2 of UncertaintyWeights; empty: the model has none
 };
 
 /// Features of every layer, for tests; rows of owned atoms without padding.

@@ -102,6 +102,7 @@ struct ReadoutStep {
   double* charge = nullptr;     ///< raw output of the charge head, without the element's offset; null: no head
   double* hirshfeld = nullptr;  ///< ratio before the absolute value, without the element's offset; null: no head
   double* c6 = nullptr;         ///< likewise for C6
+  double* distance = nullptr;   ///< |factor h|^2 of UncertaintyWeights; null: the model has none
 
   // Gradients of each readout with respect to x: rows that forward sets and adjoint combines, so that no product is done again.
   Real* energy_row = nullptr;     ///< rows of feature_stride; null: no gradients are wanted

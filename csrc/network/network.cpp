@@ -286,6 +286,7 @@ ReadoutStep<Real> Network<Real>::readout_step(Readouts& out) {
   step.charge = out.charge.empty() ? nullptr : out.charge.data();
   step.hirshfeld = out.hirshfeld.empty() ? nullptr : out.hirshfeld.data();
   step.c6 = out.c6.empty() ? nullptr : out.c6.data();
+  step.distance = out.distance.empty() ? nullptr : out.distance.data();
   return step;
 }
 
@@ -308,6 +309,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
   out.charge.resize(parameters_->model().hyper.charge_head ? owned : 0);
   out.hirshfeld.resize(parameters_->model().hyper.hirshfeld_head ? owned : 0);
   out.c6.resize(parameters_->model().hyper.c6_head ? owned : 0);
+  out.distance.resize(parameters_->model().uncertainty.given() ? owned : 0);
   const ReadoutStep<Real> readout = readout_step(out);
   pool_.parallel_for(owned_, kAtomsPerTask, [&](int begin, int end, int thread) {
     kernels_.readout_forward(readout, begin, end, scratch_[index_of(thread)].data());

@@ -319,6 +319,11 @@ Parameters<Real>::Parameters(const Model& model, RadialTables tables)
   }
   if (model.hyper.final_layer_norm) layers.back().final_norm = store(model.final_norm);
   energy = pack_readout(model.energy_dense1, model.energy_dense2);
+  if (model.uncertainty.given()) {
+    Placed factor(model.uncertainty.factor.cols, model.uncertainty.factor.rows, false);
+    factor.put({model.uncertainty.factor, {}});
+    uncertainty_factor = pack(factor).forward;
+  }
   if (model.hyper.charge_head) charge = pack_readout(model.charge_dense1, model.charge_dense2);
   if (model.hyper.c6_head) c6 = pack_readout(model.c6_dense1, model.c6_dense2);
   if (model.hyper.hirshfeld_head) {

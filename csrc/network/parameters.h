@@ -126,6 +126,7 @@ class Parameters {
   Layout layout;
   std::vector<LayerParameters<Real>> layers;
   HeadParameters<Real> energy, charge, hirshfeld, c6;
+  Linear<Real> uncertainty_factor;        ///< of depth 0 where the model has none
   const Real* hirshfeld_query = nullptr;  ///< [elements][hirshfeld_size padded], divided by the square root of its length
   RadialFunctions radial_functions;
   bool tabulated = false;               ///< what came of the wish for tables

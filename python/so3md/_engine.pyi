@@ -54,6 +54,12 @@ class Model:
 
     @property
     def num_parameters(self) -> int: ...
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether it has what uncertainties of forces are made of."""
+
+    def with_uncertainty(self, factor: ArrayLike, scale: float, exponent: float) -> Model:
+        """The same model with this uncertainty, of a factor (h, h). Raises ModelError."""
 
 class _Transport(Protocol):
     """What so3md.parallel.transport gives the engine."""
@@ -102,9 +108,9 @@ class Engine:
         fields: ArrayLike | None = None,
     ) -> dict[str, Any]:
         """Energy, energies (n,), energy_components, forces (n, 3), virial (3, 3), virials (n, 3, 3), charges (n,),
-        hirshfeld_ratios and c6_ratios (n,): what is asked and what the model has. With a transport also the atoms (m,)
-        of this process, whose rows these are, and neighbour_rebuilds. potentials (n,) in V and fields (n, 3) in V/A:
-        external ones at the atoms, of which virials have no part.
+        hirshfeld_ratios, c6_ratios and forces_uncertainty (n,): what is asked and what the model has. With a transport
+        also the atoms (m,) of this process, whose rows these are, and neighbour_rebuilds. potentials (n,) in V and
+        fields (n, 3) in V/A: external ones at the atoms, of which virials have no part.
         """
 
     def intermediates(

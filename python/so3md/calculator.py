@@ -507,10 +507,11 @@ class So3kratesCalculator(Calculator):
         self._evaluator(self._lengths(bool(atoms.pbc.any())))
         if self.team.leads:
             self._watch.look_at([state])
+        of_forces = {"forces", "stress", "stresses", *(UNCERTAINTIES if len(self._members()) > 1 else ())}
         return Request(
             settings=self._settings if self.team.size > 1 else {},
             state=state._asdict(),
-            forces=not {"forces", "stress", "stresses", *UNCERTAINTIES}.isdisjoint(properties),
+            forces=not of_forces.isdisjoint(properties),
             stresses="stresses" in properties,
             numbers=atoms.numbers,
             cell=atoms.cell.array,

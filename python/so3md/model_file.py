@@ -27,6 +27,7 @@ from so3md.architectures import (
     with_defaults,
     without_defaults,
 )
+from so3md.last_layer import LastLayer, has_last_layer
 from so3md.model_checks import (
     UNSUPPORTED_FEATURES,
     Check,
@@ -37,9 +38,11 @@ from so3md.model_checks import (
     fail,
     increasing_integers,
     list_of_texts,
+    not_negative,
     one_of,
     one_of_integers,
     or_null,
+    positive,
     positive_to,
     record,
 )
@@ -88,11 +91,16 @@ _DOCUMENT: dict[str, Check] = {
 _OPTIONAL: dict[str, Check] = {
     "long_range_cutoff_molecules": or_null(positive_to(MAX_LENGTH)),
     "long_range_damping": positive_to(MAX_LENGTH),
+    "uncertainty": record(
+        {"type": one_of(("last_layer",)), "scale": positive, "exponent": not_negative, "origin": any_object}
+    ),
 }
 _check_document = record(_DOCUMENT, _OPTIONAL)
 SAME = "same"
 LONG_RANGE_DAMPING = 2.0
 
+
+FACTOR = "uncertainty.factor"
 
 _CONSTANTS = ("radial_basis.", "dispersion.", "nlh.")  # tensors that are not trained
 
@@ -114,6 +122,8 @@ class ModelFile:
     long_range_cutoff: that of electrostatics and dispersion in periodic systems, as the model was made for; None: it
     was not made for these. long_range_cutoff_molecules: the same in systems without a periodic direction; None: none
     there; "same": no other. long_range_damping: the width over which dispersion is switched off before the cutoff.
+
+    uncertainty: of forces, for these tensors and no others (docs/uncertainty.md); None: there is none.
 
     >>> from so3md.loading import model_path
     >>> from so3md.model_file import ModelFile
@@ -137,6 +147,7 @@ class ModelFile:
     license: str = ""
     license_text: str = ""
     architecture: str = SO3KRATES
+    uncertainty: LastLayer | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -152,6 +163,9 @@ class ModelFile:
             own["long_range_cutoff_molecules"] = self.long_range_cutoff_molecules
         if self.long_range_damping != LONG_RANGE_DAMPING:
             own["long_range_damping"] = self.long_range_damping
+        if (found := self.uncertainty) is not None:
+            numbers = {"scale": found.scale, "exponent": found.exponent}
+            own["uncertainty"] = {"type": "last_layer", **numbers, "origin": found.origin}
         return {"format_version": self.format_version, "units": dict(UNITS)} | own
 
     @property
@@ -178,6 +192,14 @@ class ModelFile:
                 f"tensor {unknown[0]}: not one of a model with these hyperparameters "
                 f"({len(unknown)} such tensors in all)"
             )
+        if self.uncertainty is not None:
+            if not has_last_layer(self):
+                raise ModelFileError(
+                    "uncertainty: expected no such key: it needs the architecture so3krates and an energy head with a "
+                    "hidden layer"
+                )
+            hidden = self.hyperparameters["energy_head"]["hidden"]
+            _check_tensor(FACTOR, self.uncertainty.factor, (hidden, hidden))
         for name, shape in expected.items():
             _check_tensor(name, self.tensors[name], shape)
         if "nlh.coefficients" in expected:
@@ -188,7 +210,8 @@ class ModelFile:
         self.check()
         path = Path(path)
         text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, sort_keys=True)
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors.items()}
+        stored = self.tensors if self.uncertainty is None else self.tensors | {FACTOR: self.uncertainty.factor}
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in stored.items()}
         replace_file(path, save(tensors, metadata={METADATA_KEY: text}))
 
     @classmethod
@@ -203,6 +226,7 @@ class ModelFile:
                 check_hyperparameters(document["hyperparameters"], document["architecture"])
                 _check_version(document)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            document["uncertainty"] = _take_uncertainty(document, tensors)
             fixed = {"format_version", "units"}
             model = cls(tensors=tensors, **{key: value for key, value in document.items() if key not in fixed})
             model.check()
@@ -225,6 +249,16 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
 def write(path: str | os.PathLike[str], model: ModelFile) -> None:
     """Check and write a model, see `ModelFile.write`."""
     model.write(path)
+
+
+def _take_uncertainty(document: dict[str, Any], tensors: dict[str, np.ndarray]) -> LastLayer | None:
+    """Take it out of the tensors of a file. A factor without its key is one tensor too many, as `check` says."""
+    if "uncertainty" not in document:
+        return None
+    found = {key: value for key, value in document["uncertainty"].items() if key != "type"}
+    if FACTOR not in tensors:
+        raise ModelFileError(f'tensor {FACTOR}: missing, which the key "uncertainty" needs')
+    return LastLayer(tensors.pop(FACTOR), **found)
 
 
 def _check_header(path: Path) -> None:

@@ -55,6 +55,7 @@ def _sections(opened: Any, document: dict[str, Any], engine: dict[str, Any]) -> 
         "elements": " ".join(chemical_symbols[z] for z in opened.elements),
         "parameters": f"{opened.num_parameters:,} trained numbers, for its {len(opened.elements)} elements",
         **_long_range(opened),
+        "uncertainty": _uncertainty(document.get("uncertainty")),
         "licence": document["license"],
         **{f"citation {number}": text for number, text in enumerate(document["citation"], start=1)},
     }
@@ -94,6 +95,14 @@ def _value_text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_value_text, value))
     return f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def _uncertainty(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "none of its own; several models are a committee"
+    if not found["origin"].get("calibrated"):
+        return "a distance from structures, not calibrated and without a unit; 1 is what they have"
+    return f"of forces, {found['scale']:.3g} eV/A at the mean distance of its training set"
 
 
 def _long_range(opened: Any) -> dict[str, str]:

@@ -37,7 +37,7 @@ from so3md.run_directory import GrowingFile, whole_frames
 @click.option("--resume", is_flag=True, help="Go on with an output that has the first structures already.")
 @click.pass_context
 def command(
-    ctx: click.Context, file: Path, calculator: str, given: tuple[str, ...], output: Path | None, **options: Any
+    ctx: click.Context, /, file: Path, calculator: str, given: tuple[str, ...], output: Path | None, **options: Any
 ) -> None:
     """Compute energies and forces of the structures in FILE, for so3md train and finetune.
 

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 #: Results with a row for each atom, and the numbers in a row.
-_ROWS = {"energies": 1, "forces": 3, "charges": 1, "hirshfeld_ratios": 1, "c6_ratios": 1, "virials": 9}
+_ROWS = {
+    "energies": 1,
+    "forces": 3,
+    "charges": 1,
+    "hirshfeld_ratios": 1,
+    "c6_ratios": 1,
+    "virials": 9,
+    "forces_uncertainty": 1,
+}
 
 
 class Gatherer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from so3md.batch import evaluate_many
 from so3md.calculator import So3kratesCalculator
 from so3md.evaluation import Evaluation, evaluate
 from so3md.ignored_states import IgnoredStateWarning
+from so3md.last_layer import fit, has_last_layer
 from so3md.model_file import ModelFile
 from so3md.present import present
 from so3md.run_directory import write_json
@@ -27,6 +28,7 @@ from so3md.training.run import MODEL, SUMMARY, Run, make_model_items
 #: Largest difference between engine and PyTorch, both in double precision: eV for each atom, eV/A.
 TOLERANCE = 1e-7
 _COMPARED = 20  # structures
+_CALIBRATED = 2000  # structures of the validation set, of which more change nothing
 
 
 @dataclass
@@ -67,6 +69,7 @@ def _assess(run: Run) -> Assessment:
     path = run.directory / MODEL
     run.write_model()
     file = ModelFile.read(path)
+    write_uncertainty(path, file, run.parts)
     samples = run.parts[part]
     calculator = So3kratesCalculator(str(path), precision="double")
     evaluation = evaluate([sample.atoms() for sample in samples], calculator, references=samples, offset="none")
@@ -85,6 +88,22 @@ def _assess(run: Run) -> Assessment:
         },
     )
     return result
+
+
+def write_uncertainty(path: Path, file: ModelFile, parts: Mapping[str, Sequence[Sample]]) -> None:
+    """Add the last-layer uncertainty to a model file, where there are validation structures with forces."""
+    samples = [sample for sample in parts["validation"] if sample.forces is not None][:_CALIBRATED]
+    if not samples or not has_last_layer(file):
+        return
+    structures = [sample.atoms() for sample in samples]
+    found = evaluate_many(structures, str(path), precision="double")
+    errors = [
+        present(present(prediction).forces) - present(sample.forces)
+        for sample, prediction in zip(samples, found, strict=True)
+    ]
+    training = [sample.atoms() for sample in parts["train"]]
+    file.uncertainty = fit(file, training, list(zip(structures, errors, strict=True)))
+    file.write(path)
 
 
 def _differences(path: Path, file: ModelFile, samples: Sequence[Sample]) -> tuple[float, float]:

@@ -277,8 +277,9 @@ def _differs(one: Sample, other: Sample) -> bool:
     atoms = len(one.structure.numbers)
     if one.energy is not None and other.energy is not None and abs(one.energy - other.energy) > _SAME_ENERGY * atoms:
         return True
-    both = one.forces is not None and other.forces is not None
-    return both and bool(np.abs(np.subtract(one.forces, other.forces)).max() > _SAME_FORCES)
+    if one.forces is None or other.forces is None:
+        return False
+    return bool(np.abs(one.forces - other.forces).max() > _SAME_FORCES)
 
 
 def _warn(found: Sequence[str], what: str) -> None:
