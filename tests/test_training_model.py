@@ -19,7 +19,7 @@ from so3md.reference.initial import new_model  # noqa: E402
 from so3md.training import native_steps  # noqa: E402
 from so3md.training.batches import cache_geometry, join  # noqa: E402
 from so3md.training.data import Sample  # noqa: E402
-from so3md.training.layer_steps import NetworkSteps  # noqa: E402
+from so3md.training.layer_steps import NetworkSteps, Steps  # noqa: E402
 from so3md.training.model import FastSo3krates, Prediction, ReferenceNetwork, TrainableModel, make_model  # noqa: E402
 from so3md.training.run import make_model_items  # noqa: E402
 from so3md.training.smooth import silu  # noqa: E402
@@ -53,7 +53,7 @@ def predict(
     return model.predict(batch, forces=True, virial=True, create_graph=create_graph)
 
 
-def predict_steps(model: FastSo3krates) -> NetworkSteps:
+def predict_steps(model: FastSo3krates) -> Steps:
     """The steps that a prediction goes through."""
     batch = join(make_model_items(model, samples()), model.hyper, torch.device("cpu"), torch.float64)
     return model.energies(batch, track=False)[1].steps
@@ -89,16 +89,19 @@ def random_model(overrides: dict[str, Any]) -> ModelFile:
     return model
 
 
-#: Options that the kernels of `native_steps` know of; those of PyTorch, for other devices, are tested with them too.
-OPTIONS_OF_KERNELS = {name: VARIANTS[name] for name in ("default", "cosine_gaussian", "one_degree", "other_widths")}
-
-
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_steps, "enabled", False)
 
 
-@pytest.mark.parametrize("overrides", OPTIONS_OF_KERNELS.values(), ids=OPTIONS_OF_KERNELS.keys())
+#: Options of both forms of the sweeps, by kernels and in operations of PyTorch.
+OPTIONS = VARIANTS | OPTIONS_OF_2023 | {
+    "pre_three_layers": OPTIONS_OF_2023["pre"] | OPTIONS_OF_2023["three_layers"] | {"query_key_activation": "silu"},
+    "all_of_2023": {key: value for options in OPTIONS_OF_2023.values() for key, value in options.items()},
+}
+
+
+@pytest.mark.parametrize("overrides", OPTIONS.values(), ids=OPTIONS.keys())
 def test_the_same_in_operations_of_pytorch(overrides: dict[str, Any], without_kernels: None) -> None:
     test_the_fast_model_is_the_reference_model(overrides)
 
@@ -120,12 +123,10 @@ def test_kernels_and_pytorch_agree_in_single_precision(name: str, monkeypatch: p
 
 def test_kernels_are_used_where_they_can_be() -> None:
     model = make_model(make_toy_model(3, dtype=np.float64), LR_CUTOFF)
-    layers = predict_steps(model).layers
-    assert all(type(layer.attention.sums) is native_steps.NativeEdgeSums for layer in layers)
-    assert all(type(layer.attention.filters.radial) is native_steps.NativeRadialFilters for layer in layers)
+    assert type(predict_steps(model)) is native_steps.NativeSteps
 
 
-@pytest.mark.parametrize("overrides", (VARIANTS | OPTIONS_OF_2023).values(), ids=(VARIANTS | OPTIONS_OF_2023).keys())
+@pytest.mark.parametrize("overrides", OPTIONS.values(), ids=OPTIONS.keys())
 def test_the_fast_model_is_the_reference_model(overrides: dict[str, Any]) -> None:
     file = random_model(overrides)
     fast, plain = FastSo3krates(file, LR_CUTOFF).double(), ReferenceNetwork(file, LR_CUTOFF).double()
@@ -241,9 +242,10 @@ def test_the_written_derivatives_of_silu_are_its_own() -> None:
 
 def test_a_step_leaves_no_memory_behind() -> None:
     model = make_model(make_toy_model(3, dtype=np.float64), None)
+    kinds = NetworkSteps, native_steps.NativeSteps
     gc.collect()
-    before = sum(type(item) is NetworkSteps for item in gc.get_objects())
+    before = sum(type(item) in kinds for item in gc.get_objects())
     for _ in range(2):
         loss_gradients(model, predict(model, samples()[:1], create_graph=True))
     predict(model, samples()[:1])
-    assert sum(type(item) is NetworkSteps for item in gc.get_objects()) == before
+    assert sum(type(item) in kinds for item in gc.get_objects()) == before

@@ -20,6 +20,7 @@ void bind_batch(py::module_& module);
 void bind_neighbour_list(py::module_& module);
 void bind_dispersion_tail(py::module_& module);
 void bind_point_charges(py::module_& module);
+void bind_training(py::module_& module);
 
 // What only tests and timings use (testing_*.cpp).
 void bind_domain(py::module_& module);

@@ -41,6 +41,7 @@ PYBIND11_MODULE(_engine, module) {
   so3md::bind_neighbour_list(module);
   so3md::bind_dispersion_tail(module);
   so3md::bind_point_charges(module);
+  so3md::bind_training(module);
   so3md::bind_domain(module);
   so3md::bind_physics(module);
   so3md::bind_ewald(module);

@@ -1,124 +1,140 @@
-// The kernels of training as C functions, which python/so3md/training/native_steps.py calls with the addresses of PyTorch's arrays:
-// the structs of training/kernels.h, filled field by field as so3md_training_fields() says.
-#include <cstddef>
-#include <iterator>
+// Python bindings of the sweeps of training. Arrays are those of PyTorch, which come as addresses: what lies there is checked by
+// python/so3md/training/native_steps.py.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
 #include <string>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
-#include "training/kernels.h"
+#include "bindings/bindings.h"
+#include "training/sweeps.h"
+
+namespace so3md {
 
 namespace {
 
-template <class Real>
-Real* scratch(const so3md::training::RadialFilterStep<Real>& step) {
-  // Kept for the next step: fresh memory costs more than what is done with it.
-  thread_local std::vector<Real> memory;
-  const std::size_t size = so3md::training::kernels<Real>().scratch_size(step);
-  if (memory.size() < size) memory.resize(size);
-  return memory.data();
+using training::BatchAddresses;
+using training::Network;
+using training::Shape;
+using training::Sweeps;
+using training::TensorAddress;
+using Address = std::uintptr_t;
+
+void* pointer(Address address) { return reinterpret_cast<void*>(address); }
+
+Activation parse_activation(const std::string& name) {
+  constexpr std::pair<const char*, Activation> known[] = {{"identity", Activation::identity},
+                                                          {"silu", Activation::silu},
+                                                          {"tanh", Activation::tanh},
+                                                          {"gelu", Activation::gelu},
+                                                          {"relu", Activation::relu}};
+  for (const auto& [other, activation] : known)
+    if (name == other) return activation;
+  throw py::value_error("there is no activation '" + name + "': expected identity, silu, tanh, gelu or relu");
 }
 
-struct Field {
-  const char* name;
-  std::size_t offset;
-  bool pointer;
-};
-
-// Sizes and addresses do not depend on the type of number.
-using so3md::training::EdgeSumStep;
-using so3md::training::RadialFilterStep;
-#define SO3MD_FIELD(field) {#field, offsetof(Step, field), std::is_pointer_v<decltype(Step::field)>}
-
-// A line "name offset kind" for each field: an address, or a number.
-template <std::size_t n>
-std::string lines(const Field (&fields)[n]) {
-  std::string text;
-  for (const Field& field : fields)
-    text += std::string(field.name) + " " + std::to_string(field.offset) + (field.pointer ? " address\n" : " number\n");
-  return text;
+/// Of degrees in the order of the coordinates.
+void set_degrees(Shape& shape, const std::vector<int>& degrees) {
+  const bool fits = std::all_of(degrees.begin(), degrees.end(), [](int degree) { return degree >= 0 && degree <= kMaxDegree; });
+  if (!fits || degrees.empty() || degrees.size() > static_cast<std::size_t>(kMaxDegrees))
+    throw py::value_error("degrees: expected different numbers from 0 to " + std::to_string(kMaxDegree));
+  for (const int degree : degrees) {
+    for (int m = 0; m < 2 * degree + 1; ++m) {
+      shape.degree_of[shape.coordinates] = shape.degrees;
+      shape.invariant_norm[shape.coordinates] = 1 / std::sqrt(2.0 * degree + 1);
+      shape.sign[shape.coordinates] = degree % 2 == 0 ? 1 : -1;
+      ++shape.coordinates;
+    }
+    ++shape.degrees;
+  }
 }
 
-std::string radial_filter_fields() {
-  using Step = RadialFilterStep<float>;
-  static constexpr Field fields[] = {SO3MD_FIELD(pairs),      SO3MD_FIELD(basis_size), SO3MD_FIELD(hidden),     SO3MD_FIELD(features),
-                                     SO3MD_FIELD(basis),      SO3MD_FIELD(weight1),    SO3MD_FIELD(bias1),      SO3MD_FIELD(weight2),
-                                     SO3MD_FIELD(bias2),      SO3MD_FIELD(values),     SO3MD_FIELD(slope),      SO3MD_FIELD(bend),
-                                     SO3MD_FIELD(result),     SO3MD_FIELD(gradient),   SO3MD_FIELD(adjoints),   SO3MD_FIELD(distances),
-                                     SO3MD_FIELD(by_weight1), SO3MD_FIELD(by_bias1),   SO3MD_FIELD(by_weight2), SO3MD_FIELD(by_basis)};
-  static_assert(sizeof(Step) == std::size(fields) * sizeof(void*) && sizeof(Step) == sizeof(RadialFilterStep<double>),
-                "a field is missing");
-  return lines(fields);
+std::vector<std::string> tensor_names() { return {std::begin(training::kTensorNames), std::end(training::kTensorNames)}; }
+
+std::unique_ptr<Network> make_network(const py::dict& options) {
+  const auto number = [&](const char* name) { return options[name].cast<std::int64_t>(); };
+  const auto flag = [&](const char* name) { return options[name].cast<bool>(); };
+  const auto real = [&](const char* name) { return options[name].cast<double>(); };
+  Shape shape;
+  shape.features = number("features");
+  shape.heads = number("heads");
+  set_degrees(shape, options["degrees"].cast<std::vector<int>>());
+  shape.basis = number("basis");
+  shape.radial_hidden = number("radial_hidden");
+  shape.spherical_hidden = number("spherical_hidden");
+  shape.layers = number("layers");
+  shape.activation = parse_activation(options["activation"].cast<std::string>());
+  shape.query_key_activation = parse_activation(options["query_key_activation"].cast<std::string>());
+  shape.norm[0] = flag("norm_1");
+  shape.norm[1] = flag("norm_2");
+  shape.residual[0] = flag("residual_1");
+  shape.residual[1] = flag("residual_2");
+  shape.three_layers = flag("three_layers");
+  shape.pre_norm = flag("pre_norm");
+  shape.final_norm = flag("final_norm");
+  shape.neighbour_sum = flag("neighbour_sum");
+  shape.norm_epsilon = real("norm_epsilon");
+  shape.score_factor = real("score_factor");
+  shape.coordinate_score_factor = real("coordinate_score_factor");
+  shape.start_factor = real("start_factor");
+  return std::make_unique<Network>(shape, flag("double_precision"));
 }
 
-std::string edge_sum_fields() {
-  using Step = EdgeSumStep<float>;
-  static constexpr Field fields[] = {SO3MD_FIELD(pairs),
-                                     SO3MD_FIELD(atoms),
-                                     SO3MD_FIELD(features),
-                                     SO3MD_FIELD(heads),
-                                     SO3MD_FIELD(coordinate_heads),
-                                     SO3MD_FIELD(filter_stride),
-                                     SO3MD_FIELD(first),
-                                     SO3MD_FIELD(second),
-                                     SO3MD_FIELD(projections),
-                                     SO3MD_FIELD(filters),
-                                     SO3MD_FIELD(factor),
-                                     SO3MD_FIELD(scores),
-                                     SO3MD_FIELD(coordinate_scores),
-                                     SO3MD_FIELD(sums),
-                                     SO3MD_FIELD(by_sums),
-                                     SO3MD_FIELD(by_coordinate_scores),
-                                     SO3MD_FIELD(by_alpha),
-                                     SO3MD_FIELD(by_projections),
-                                     SO3MD_FIELD(by_filters),
-                                     SO3MD_FIELD(projection_tangents),
-                                     SO3MD_FIELD(filter_tangents),
-                                     SO3MD_FIELD(factor_tangents),
-                                     SO3MD_FIELD(alpha_tangents),
-                                     SO3MD_FIELD(coordinate_score_tangents),
-                                     SO3MD_FIELD(sum_tangents),
-                                     SO3MD_FIELD(gradient),
-                                     SO3MD_FIELD(coordinate_gradient),
-                                     SO3MD_FIELD(projection_gradient),
-                                     SO3MD_FIELD(filter_gradient)};
-  static_assert(sizeof(Step) == std::size(fields) * sizeof(void*) && sizeof(Step) == sizeof(EdgeSumStep<double>), "a field is missing");
-  return lines(fields);
+std::unique_ptr<Sweeps> begin(Network& network, const py::dict& batch, const std::vector<std::pair<Address, std::int64_t>>& tensors,
+                              std::int64_t gradient_size, int threads) {
+  const auto number = [&](const char* name) { return batch[name].cast<std::int64_t>(); };
+  const auto address = [&](const char* name) { return pointer(batch[name].cast<Address>()); };
+  BatchAddresses addresses;
+  addresses.structures = number("structures");
+  addresses.atoms = number("atoms");
+  addresses.pairs = number("pairs");
+  addresses.counts = static_cast<const std::int64_t*>(address("counts"));
+  addresses.first = static_cast<const std::int64_t*>(address("first"));
+  addresses.second = static_cast<const std::int64_t*>(address("second"));
+  addresses.basis = address("basis");
+  addresses.phi = address("phi");
+  addresses.harmonics = address("harmonics");
+  const auto expected = static_cast<std::size_t>(network.shape().layers) * training::kTensors + 2;
+  if (tensors.size() != expected)
+    throw py::value_error("expected " + std::to_string(expected) + " tensors, found " + std::to_string(tensors.size()));
+  std::vector<TensorAddress> list;
+  for (const auto& [value, gradient] : tensors) list.push_back({pointer(value), gradient});
+  const py::gil_scoped_release release;
+  return network.begin(addresses, list, gradient_size, threads);
 }
-#undef SO3MD_FIELD
 
 }  // namespace
 
-#define SO3MD_EXPORT extern "C" __attribute__((visibility("default")))
-
-#define SO3MD_DEFINE_TRAINING(Real)                                                                     \
-  SO3MD_EXPORT void so3md_filter_forward_##Real(const so3md::training::RadialFilterStep<Real>* step) {  \
-    so3md::training::kernels<Real>().filter_forward(*step, scratch(*step));                             \
-  }                                                                                                     \
-  SO3MD_EXPORT void so3md_filter_gradient_##Real(const so3md::training::RadialFilterStep<Real>* step) { \
-    so3md::training::kernels<Real>().filter_gradient(*step, scratch(*step));                            \
-  }                                                                                                     \
-  SO3MD_EXPORT void so3md_sums_forward_##Real(const so3md::training::EdgeSumStep<Real>* step) {         \
-    so3md::training::kernels<Real>().sums_forward(*step);                                               \
-  }                                                                                                     \
-  SO3MD_EXPORT void so3md_sums_adjoint_##Real(const so3md::training::EdgeSumStep<Real>* step) {         \
-    so3md::training::kernels<Real>().sums_adjoint(*step);                                               \
-  }                                                                                                     \
-  SO3MD_EXPORT void so3md_sums_tangent_##Real(const so3md::training::EdgeSumStep<Real>* step) {         \
-    so3md::training::kernels<Real>().sums_tangent(*step);                                               \
-  }                                                                                                     \
-  SO3MD_EXPORT void so3md_sums_gradient_##Real(const so3md::training::EdgeSumStep<Real>* step) {        \
-    so3md::training::kernels<Real>().sums_gradient(*step);                                              \
-  }
-
-SO3MD_DEFINE_TRAINING(float)
-SO3MD_DEFINE_TRAINING(double)
-
-/// The fields of RadialFilterStep or EdgeSumStep, a line for each: its name, its offset in bytes, and "address" or "number" (int64). Null
-/// for another name.
-SO3MD_EXPORT const char* so3md_training_fields(const char* name) {
-  static const std::string radial_filter = radial_filter_fields(), edge_sum = edge_sum_fields();
-  if (name == std::string("RadialFilterStep")) return radial_filter.c_str();
-  if (name == std::string("EdgeSumStep")) return edge_sum.c_str();
-  return nullptr;
+void bind_training(py::module_& module) {
+  module.def("training_tensor_names", &tensor_names, "Names of the tensors of a layer, in the order in which a network is given them.");
+  using NoGil = py::call_guard<py::gil_scoped_release>;
+  py::class_<Sweeps>(module, "TrainingSweeps", "A batch in the four sweeps of a training step; arguments are addresses of arrays.")
+      .def("forward", [](Sweeps& s, Address x, Address out) { s.forward(pointer(x), pointer(out)); }, NoGil())
+      .def(
+          "adjoint",
+          [](Sweeps& s, Address by_out, Address distance, Address phi, Address harmonics) {
+            s.adjoint(pointer(by_out), pointer(distance), pointer(phi), pointer(harmonics));
+          },
+          NoGil())
+      .def(
+          "tangent",
+          [](Sweeps& s, Address distance, Address phi, Address harmonics, Address out) {
+            s.tangent(pointer(distance), pointer(phi), pointer(harmonics), pointer(out));
+          },
+          NoGil())
+      .def(
+          "gradient",
+          [](Sweeps& s, Address by_out, Address by_x, Address by_basis, Address gradients) {
+            s.gradient(pointer(by_out), pointer(by_x), pointer(by_basis), pointer(gradients));
+          },
+          NoGil());
+  py::class_<Network>(module, "TrainingNetwork", "A network of architecture so3krates in training, see csrc/training/sweeps.h.")
+      .def(py::init(&make_network), py::arg("options"))
+      .def("begin", &begin, py::arg("batch"), py::arg("tensors"), py::arg("gradient_size"), py::arg("threads"), py::keep_alive<0, 1>());
 }
+
+}  // namespace so3md

@@ -1,6 +1,5 @@
 // The kernels of training for one instruction set; compiled once for each, with SO3MD_ISA naming it.
-#include "cpu/training_edge_sums.h"
-#include "cpu/training_filters.h"
+#include "cpu/training_network.h"
 
 namespace SO3MD_CPU_NAMESPACE {
 
@@ -8,13 +7,13 @@ namespace {
 
 template <class Real>
 so3md::training::KernelTable<Real> make_training_table() {
-  return {.scratch_size = training::filter_scratch_size<Real>,
-          .filter_forward = training::filter_forward<Real>,
-          .filter_gradient = training::filter_gradient<Real>,
-          .sums_forward = training::sums_forward<Real>,
-          .sums_adjoint = training::sums_adjoint<Real>,
-          .sums_tangent = training::sums_tangent<Real>,
-          .sums_gradient = training::sums_gradient<Real>};
+  return {.pack = training::pack<Real>,
+          .memory = training::network_memory<Real>,
+          .forward = training::network_forward<Real>,
+          .adjoint = training::network_adjoint<Real>,
+          .tangent = training::network_tangent<Real>,
+          .gradient = training::network_gradient<Real>,
+          .add = training::add<Real>};
 }
 
 }  // namespace

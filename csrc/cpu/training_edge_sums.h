@@ -1,10 +1,41 @@
-// Scores and sums of messages in a training step, see training::EdgeSumStep.
+// Scores and sums of messages in a training step.
 #pragma once
 
 #include "cpu/training_channels.h"
-#include "training/kernels.h"
 
 namespace SO3MD_CPU_NAMESPACE::training {
+
+/// Eqs. (19) to (21): scores of both blocks and the sums of messages.
+template <class Real>
+struct EdgeSumStep {
+  std::int64_t pairs, atoms, features, heads, coordinate_heads;
+  const std::int64_t* first;  ///< (pairs), and so `second`
+  const std::int64_t* second;
+  const Real* projections = nullptr;   ///< (5, atoms, features): queries, keys, values; queries, keys of the coordinates
+  const Real* filters = nullptr;       ///< (2, pairs, features)
+  const Real* factor = nullptr;        ///< (pairs), cutoff function over the normaliser
+  Real* scores = nullptr;              ///< (2, pairs, heads), direction first
+  Real* coordinate_scores = nullptr;   ///< (2, pairs, coordinate_heads)
+  Real* sums = nullptr;                ///< (atoms, features), added to
+  // The way back.
+  const Real* by_sums = nullptr;               ///< dE/d(sums)
+  const Real* by_coordinate_scores = nullptr;  ///< (2, pairs, coordinate_heads)
+  Real* by_alpha = nullptr;                    ///< (2, pairs, heads), derivatives with respect to scores times factor
+  Real* by_projections = nullptr;              ///< added to; null where projections do not depend on positions
+  Real* by_filters = nullptr;                  ///< (2, pairs, features)
+  // Derivatives along the direction.
+  const Real* projection_tangents = nullptr;  ///< null where projections do not depend on positions
+  const Real* filter_tangents = nullptr;      ///< (2, pairs, features)
+  const Real* factor_tangents = nullptr;      ///< (pairs)
+  Real* alpha_tangents = nullptr;             ///< (2, pairs, heads)
+  Real* coordinate_score_tangents = nullptr;  ///< (2, pairs, coordinate_heads)
+  Real* sum_tangents = nullptr;               ///< (atoms, features), added to
+  // The last sweep.
+  const Real* gradient = nullptr;             ///< dL/d(sums)
+  const Real* coordinate_gradient = nullptr;  ///< (2, pairs, coordinate_heads)
+  Real* projection_gradient = nullptr;        ///< (5, atoms, features), added to
+  Real* filter_gradient = nullptr;            ///< (2, pairs, features)
+};
 
 /// One direction of a pair: rows of the atoms c (centre) and b (neighbour).
 struct Edge {
@@ -13,7 +44,7 @@ struct Edge {
 
 /// Calls body for each edge. The two directions of a pair follow each other; they may share an atom, if it is its own image.
 template <class Real, class Body>
-inline __attribute__((always_inline)) void for_edges(const so3md::training::EdgeSumStep<Real>& step, const Body& body) {
+inline __attribute__((always_inline)) void for_edges(const EdgeSumStep<Real>& step, const Body& body) {
   for (std::int64_t p = 0; p < step.pairs; ++p)
     for (std::int64_t direction = 0; direction < 2; ++direction) {
       const std::int64_t i = step.first[p], j = step.second[p];
@@ -33,25 +64,25 @@ struct Projections {
 };
 
 template <class Real>
-std::int64_t heads_of(const so3md::training::EdgeSumStep<Real>& step, int block) {
+std::int64_t heads_of(const EdgeSumStep<Real>& step, int block) {
   return block ? step.coordinate_heads : step.heads;
 }
 
 /// Place of the numbers of an edge, one for each head.
 template <class Real>
-std::int64_t place(const so3md::training::EdgeSumStep<Real>& step, const Edge& edge, int block) {
+std::int64_t place(const EdgeSumStep<Real>& step, const Edge& edge, int block) {
   return (edge.direction * step.pairs + edge.pair) * heads_of(step, block);
 }
 
 template <class Real>
-void sums_forward(const so3md::training::EdgeSumStep<Real>& step) {
+void sums_forward(const EdgeSumStep<Real>& step) {
   const std::int64_t features = step.features;
   const Projections<const Real> from{step.projections, step.atoms, features};
   for_edges<Real>(step, [&](const Edge& edge) {
     for (int block = 0; block < 2; ++block) {
       const std::int64_t heads = heads_of(step, block), width = features / heads;
       const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
-      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      const Real* w = step.filters + (block * step.pairs + edge.pair) * features;
       Real* s = (block ? step.coordinate_scores : step.scores) + place(step, edge, block);
       for (std::int64_t h = 0; h < heads; ++h) {
         ChannelSum<Real> score;
@@ -69,7 +100,7 @@ void sums_forward(const so3md::training::EdgeSumStep<Real>& step) {
 }
 
 template <class Real>
-void sums_adjoint(const so3md::training::EdgeSumStep<Real>& step) {
+void sums_adjoint(const EdgeSumStep<Real>& step) {
   const std::int64_t features = step.features;
   const bool moves = step.by_projections != nullptr;
   const Projections<const Real> from{step.projections, step.atoms, features};
@@ -79,7 +110,7 @@ void sums_adjoint(const so3md::training::EdgeSumStep<Real>& step) {
     for (int block = 0; block < 2; ++block) {
       const std::int64_t heads = heads_of(step, block), width = features / heads, at = place(step, edge, block);
       const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
-      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      const Real* w = step.filters + (block * step.pairs + edge.pair) * features;
       Real* by_w = step.by_filters + (block * step.pairs + edge.pair) * features;
       for (std::int64_t h = 0; h < heads; ++h) {
         const std::int64_t begin = h * width, end = begin + width;
@@ -118,7 +149,7 @@ void sums_adjoint(const so3md::training::EdgeSumStep<Real>& step) {
 }
 
 template <class Real>
-void sums_tangent(const so3md::training::EdgeSumStep<Real>& step) {
+void sums_tangent(const EdgeSumStep<Real>& step) {
   const std::int64_t features = step.features;
   const bool moves = step.projection_tangents != nullptr;
   const Projections<const Real> from{step.projections, step.atoms, features}, along{step.projection_tangents, step.atoms, features};
@@ -127,7 +158,7 @@ void sums_tangent(const so3md::training::EdgeSumStep<Real>& step) {
       const std::int64_t heads = heads_of(step, block), width = features / heads, at = place(step, edge, block);
       const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
       const Real *dq = moves ? along.q(block, edge.c) : q, *dk = moves ? along.k(block, edge.b) : k;
-      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      const Real* w = step.filters + (block * step.pairs + edge.pair) * features;
       const Real* dw = step.filter_tangents + (block * step.pairs + edge.pair) * features;
       for (std::int64_t h = 0; h < heads; ++h) {
         const std::int64_t begin = h * width, end = begin + width;
@@ -158,7 +189,7 @@ void sums_tangent(const so3md::training::EdgeSumStep<Real>& step) {
 }
 
 template <class Real>
-void sums_gradient(const so3md::training::EdgeSumStep<Real>& step) {
+void sums_gradient(const EdgeSumStep<Real>& step) {
   const std::int64_t features = step.features;
   const bool moves = step.projection_tangents != nullptr;
   const Projections<const Real> from{step.projections, step.atoms, features}, along{step.projection_tangents, step.atoms, features};
@@ -169,7 +200,7 @@ void sums_gradient(const so3md::training::EdgeSumStep<Real>& step) {
       const std::int64_t heads = heads_of(step, block), width = features / heads, at = place(step, edge, block);
       const Real *q = from.q(block, edge.c), *k = from.k(block, edge.b);
       const Real *dq = moves ? along.q(block, edge.c) : q, *dk = moves ? along.k(block, edge.b) : k;
-      const Real* w = step.filters + block * step.filter_stride + edge.pair * features;
+      const Real* w = step.filters + (block * step.pairs + edge.pair) * features;
       const Real* dw = step.filter_tangents + (block * step.pairs + edge.pair) * features;
       Real* by_w = step.filter_gradient + (block * step.pairs + edge.pair) * features;
       Real *by_q = to.q(block, edge.c), *by_k = to.k(block, edge.b);

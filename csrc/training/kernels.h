@@ -1,79 +1,93 @@
-// What the sweeps of a training step do on pairs of atoms, for one layer. python/so3md/training/node_steps.py explains the sweeps,
-// pair_steps.py has the same in operations of PyTorch.
+// What the loops of a training step are given and what they return. A step goes through the network four times, see
+// python/so3md/training/node_steps.py: forward, adjoint, tangent and gradient. The structures of a batch are divided into groups, each of
+// which goes through all sweeps by itself.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "training/shape.h"
+
 namespace so3md::training {
 
-/// The radial part of the filters, eq. (17), for the feature and the coordinate block, and its slope with respect to the distance.
-/// Rows of `basis`: the radial functions of every pair, then their slopes. Everything is laid out as arrays of PyTorch are.
+/// Where a tensor lies, and where in the vector of all gradients its own begins. All arrays are laid out as those of PyTorch.
 template <class Real>
-struct RadialFilterStep {
-  std::int64_t pairs, basis_size, hidden, features;
-  const Real* basis;    ///< (2 pairs, basis_size)
-  const Real* weight1;  ///< (2, hidden, basis_size)
-  const Real* bias1;    ///< (2, hidden)
-  const Real* weight2;  ///< (2, features, hidden)
-  const Real* bias2;    ///< (2, features)
-  Real* values;         ///< (2, 2 pairs, hidden), silu and its slope with respect to the distance
-  Real* slope;          ///< (2, pairs, hidden), silu'
-  Real* bend;           ///< (2, pairs, hidden), silu'' times the slope of its argument
-  Real* result;         ///< (2, 2 pairs, features)
-  // Only for the last sweep.
-  const Real* gradient;   ///< (2, pairs, features), dL/dw
-  const Real* adjoints;   ///< (2, pairs, features), dE/dw
-  const Real* distances;  ///< (pairs), derivatives of the distances along the direction
-  Real* by_weight1;       ///< as weight1; this and the next two are added to
-  Real* by_bias1;
-  Real* by_weight2;
-  Real* by_basis;  ///< as basis, added to; null if the basis has no parameters
+struct Parameter {
+  const Real* value = nullptr;
+  std::int64_t gradient = 0;
 };
 
-/// Eqs. (19) to (21): scores of both blocks and the sums of messages.
+/// y = x W^T + b for rows of x. W is kept in panels of columns, see `pack`, for both directions.
 template <class Real>
-struct EdgeSumStep {
-  std::int64_t pairs, atoms, features, heads, coordinate_heads;
-  std::int64_t filter_stride;  ///< from one block of `filters` to the other
-  const std::int64_t* first;   ///< (pairs), and so `second`
-  const std::int64_t* second;
-  const Real* projections;  ///< (5, atoms, features): queries, keys, values; queries, keys of the coordinates
-  const Real* filters;      ///< (2, pairs, features)
-  const Real* factor;       ///< (pairs), cutoff function over the normaliser
-  Real* scores;             ///< (2, pairs, heads), direction first
-  Real* coordinate_scores;  ///< (2, pairs, coordinate_heads)
-  Real* sums;               ///< (atoms, features), added to
-  // The way back.
-  const Real* by_sums;               ///< dE/d(sums)
-  const Real* by_coordinate_scores;  ///< (2, pairs, coordinate_heads)
-  Real* by_alpha;                    ///< (2, pairs, heads), derivatives with respect to scores times factor
-  Real* by_projections;              ///< added to; null where projections do not depend on positions
-  Real* by_filters;                  ///< (2, pairs, features)
-  // Derivatives along the direction.
-  const Real* projection_tangents;  ///< null where projections do not depend on positions
-  const Real* filter_tangents;      ///< (2, pairs, features)
-  const Real* factor_tangents;      ///< (pairs)
-  Real* alpha_tangents;             ///< (2, pairs, heads)
-  Real* coordinate_score_tangents;  ///< (2, pairs, coordinate_heads)
-  Real* sum_tangents;               ///< (atoms, features), added to
-  // The last sweep.
-  const Real* gradient;             ///< dL/d(sums)
-  const Real* coordinate_gradient;  ///< (2, pairs, coordinate_heads)
-  Real* projection_gradient;        ///< (5, atoms, features), added to
-  Real* filter_gradient;            ///< (2, pairs, features)
+struct Matrix {
+  std::int64_t depth = 0, columns = 0;  ///< lengths of x and y
+  Parameter<Real> weight, bias;         ///< bias.value: null if there is none
+  Real* forward = nullptr;              ///< depth to columns
+  Real* backward = nullptr;             ///< columns to depth
 };
 
-/// The kernels for one instruction set. scratch: `scratch_size` numbers.
+/// Matrices of the heads, eq. (18), (heads, width, kinds, width): of queries, keys and so on.
+template <class Real>
+struct Projection {
+  std::int64_t heads = 0, width = 0, kinds = 0;
+  Parameter<Real> weight;
+  Real* forward = nullptr;  ///< one packed matrix for each head and kind
+  Real* backward = nullptr;
+};
+
+template <class Real>
+struct Norm {
+  Parameter<Real> scale, bias;
+};
+
+/// One layer. Pairs of things: of the feature and the coordinate block, or the first and the second of the layer.
+template <class Real>
+struct LayerWeights {
+  Matrix<Real> radial1[2], radial2[2], spherical1[2], spherical2[2];
+  Projection<Real> projection[2];
+  Norm<Real> norm[2];
+  Matrix<Real> residual[2][3];
+  Matrix<Real> exchange;
+};
+
+template <class Real>
+struct Weights {
+  Shape shape;
+  const LayerWeights<Real>* layers = nullptr;
+  Norm<Real> final_norm;
+};
+
+/// The structures of a group: their atoms are numbered from zero. Pairs are those of python/so3md/training/batches.py.
+template <class Real>
+struct Group {
+  std::int64_t atoms = 0, pairs = 0;
+  const std::int64_t *first = nullptr, *second = nullptr;
+  const Real *basis = nullptr, *basis_slope = nullptr;  ///< (pairs, basis)
+  const Real* phi = nullptr;                            ///< (pairs)
+  const Real* harmonics = nullptr;                      ///< (pairs, coordinates)
+};
+
+/// Derivatives of the energy with respect to what a group is given, or those along a direction: (pairs), (pairs), (pairs, coordinates).
+template <class Number>
+struct PairValues {
+  Number *distance = nullptr, *phi = nullptr, *harmonics = nullptr;
+};
+
+/// The kernels for one instruction set. steps: memory of a group, of the size that `memory` says and aligned to a cache line.
 template <class Real>
 struct KernelTable {
-  std::size_t (*scratch_size)(const RadialFilterStep<Real>&);
-  void (*filter_forward)(const RadialFilterStep<Real>&, Real* scratch);
-  void (*filter_gradient)(const RadialFilterStep<Real>&, Real* scratch);
-  void (*sums_forward)(const EdgeSumStep<Real>&);
-  void (*sums_adjoint)(const EdgeSumStep<Real>&);
-  void (*sums_tangent)(const EdgeSumStep<Real>&);
-  void (*sums_gradient)(const EdgeSumStep<Real>&);
+  /// Puts a matrix (depth, columns) with elements from[k * row_stride + c * column_stride] into panels, filled up with zeros.
+  void (*pack)(std::int64_t depth, std::int64_t columns, const Real* from, std::int64_t row_stride, std::int64_t column_stride,
+               Real* packed);
+  std::size_t (*memory)(const Weights<Real>& weights, const Group<Real>& group);
+  /// From features x (atoms, features) of the embedding to those after the last layer.
+  void (*forward)(const Weights<Real>& weights, const Group<Real>& group, void* steps, const Real* x, Real* out);
+  void (*adjoint)(void* steps, const Real* by_out, const PairValues<Real>& result);
+  void (*tangent)(void* steps, const PairValues<const Real>& direction, Real* out);
+  /// by_basis (pairs, basis) and its slope are added to, if they are not null; `gradients` of all parameters too.
+  void (*gradient)(void* steps, const Real* by_out, Real* by_x, Real* by_basis, Real* by_basis_slope, Real* gradients);
+  /// to += from.
+  void (*add)(std::int64_t count, const Real* from, Real* to);
 };
 
 /// Those for the instruction set of the other kernels.

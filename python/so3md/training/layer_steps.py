@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from so3md.present import present
 from so3md.training.fast_model import FastLayer
-from so3md.training.native_steps import NativeEdgeSums, NativeRadialFilters, is_native
+from so3md.training.native_steps import NativeSteps
 from so3md.training.node_steps import Exchange, Gradients, LayerNorm, Projections, ResidualMlp
 from so3md.training.pair_steps import Edges, EdgeSums, Filters, RadialFilters
 
@@ -25,11 +25,9 @@ class Attention:
     def __init__(self, module: FastLayer, edges: Edges, moves: bool, gradients: Gradients) -> None:
         activation, self.normaliser = module.hyper["activation"], module.factors[0]
         self.edges, self.moves, self.repeat = edges, moves, module.repeat * module.factors[1]
-        radial_kind = NativeRadialFilters if is_native(edges, activation) else RadialFilters
-        radial = radial_kind(module, edges, activation, gradients)
-        self.filters = Filters(module, edges, radial, activation, gradients)
+        self.filters = Filters(module, edges, RadialFilters(module, edges, activation, gradients), activation, gradients)
         self.projections = Projections(module, gradients)
-        self.sums = (NativeEdgeSums if is_native(edges) else EdgeSums)(edges, module.heads, self.normaliser, moves)
+        self.sums = EdgeSums(edges, module.heads, self.normaliser, moves)
 
     def forward(self, x: Tensor, chi: Tensor | None) -> tuple[Tensor, Tensor]:
         dx, beta = self.sums.forward(self.projections.forward(x), self.filters.forward(chi))
@@ -164,6 +162,11 @@ class NetworkSteps:
     def gradients(self) -> list[Tensor]:
         return [gradients[name] for gradients, name in self._names]
 
+    @property
+    def by_basis(self) -> Tensor | None:
+        """dL/d(basis) after the last sweep, None if the basis has no parameters."""
+        return self.edges.by_basis
+
     def forward(self, x: Tensor) -> Tensor:
         chi = None
         if self.start["type"] == "neighbour_sum":
@@ -196,7 +199,7 @@ class NetworkSteps:
         return self.final_norm.tangent(present(x))
 
     def gradient(self, by_x: Tensor) -> Tensor:
-        """From dL/dx to the derivative with respect to the first x; see `gradients` and `Edges.by_basis`, too."""
+        """From dL/dx to the derivative with respect to the first x; see `gradients` and `by_basis`, too."""
         if not self.has_adjoints:  # the loss does not ask for derivatives of the energy
             self.adjoint(torch.zeros_like(by_x))
         if not self.has_tangents:
@@ -212,9 +215,13 @@ class NetworkSteps:
         return self.edges.sum_at_centre(values) / self.start["normalization"]
 
 
+#: The sweeps of a batch, in operations of PyTorch or by kernels.
+Steps = NetworkSteps | NativeSteps
+
+
 class _Features(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, steps: NetworkSteps, x: Tensor, basis: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, steps: Steps, x: Tensor, basis: Tensor, *parameters: Tensor) -> Tensor:
         ctx.steps = steps
         return steps.forward(x.detach())
 
@@ -222,7 +229,7 @@ class _Features(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_x: Tensor) -> tuple[Tensor | None, ...]:
         by_first = ctx.steps.gradient(by_x)
-        return None, by_first, ctx.steps.edges.by_basis, *ctx.steps.gradients
+        return None, by_first, ctx.steps.by_basis, *ctx.steps.gradients
 
 
 class _Slopes(torch.autograd.Function):
@@ -240,12 +247,12 @@ class _Slopes(torch.autograd.Function):
         return None, ctx.steps.tangent(*tangents), None
 
 
-def features(steps: NetworkSteps, x: Tensor, basis: Tensor) -> Tensor:
+def features(steps: Steps, x: Tensor, basis: Tensor) -> Tensor:
     """Features (n, F) after all layers, differentiable once; their derivative runs all that is left of the sweeps."""
     return _Features.apply(steps, x, basis, *steps.parameters)
 
 
-def slopes(steps: NetworkSteps, by_features: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def slopes(steps: Steps, by_features: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """From dE/d(features) to dE/d(distance) (pairs), dE/d(phi) (pairs) and dE/d(harmonics) (pairs, M), which are
     differentiable once with respect to `by_features` and to everything that `features` depends on."""
     return _Slopes.apply(steps, by_features, features)

@@ -24,7 +24,8 @@ from so3md.reference.network import ChargeHead, Embedding, EnergyHead, Hirshfeld
 from so3md.reference.physics import Dispersion, ZblRepulsion, electrostatic_energy
 from so3md.training.batches import Batch, Cutoffs, Pairs
 from so3md.training.fast_model import FastLayer, activation, complete_hyperparameters
-from so3md.training.layer_steps import NetworkSteps, features, slopes
+from so3md.training.layer_steps import NetworkSteps, Steps, features, slopes
+from so3md.training.native_steps import NativeNetwork, NativeSteps, is_native
 from so3md.training.pair_steps import Edges as PairEdges
 from so3md.training.pair_steps import signs
 from so3md.training.smooth import value_and_slope
@@ -143,7 +144,7 @@ class Leaves:
     phi: Tensor | None = None
     features: Tensor | None = None
     long_displacement: Tensor | None = None
-    steps: NetworkSteps | None = None
+    steps: Steps | None = None
 
     def differentiate(self, result: Prediction, batch: Batch, virial: bool, create_graph: bool) -> None:
         """Add forces, and the virial if wanted, to the result."""
@@ -220,6 +221,7 @@ class FastSo3krates(TrainableModel):
         self.dispersion = Dispersion(elements, hyper["dispersion"]["damping_scale"]) if hyper["dispersion"] else None
         self.register_buffer("signs", signs(hyper["degrees"]), persistent=False)
         self.register_buffer("numbers", torch.tensor(file.elements, dtype=torch.float64), persistent=False)
+        self._native = NativeNetwork(list(self._layers()), self.final_norm, hyper)
         self.load(file)
 
     def views(self) -> Iterator[tuple[str, Tensor]]:
@@ -241,10 +243,7 @@ class FastSo3krates(TrainableModel):
         geometry, pairs = present(batch.geometry), batch.pairs
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, _NO_EDGES, None)
         basis = self._basis(batch)
-        edges = PairEdges(
-            pairs.first, pairs.second, len(batch.species), basis, geometry.phi, geometry.harmonics, self.signs
-        )
-        steps = NetworkSteps(self._layers(), self.final_norm, edges, self.hyper)
+        steps = self._steps(batch, basis)
         x = features(steps, self._embed(graph), basis)
         if not x.requires_grad:  # nothing of the network is trained
             x = _leaf(x, track)
@@ -267,6 +266,16 @@ class FastSo3krates(TrainableModel):
             leaves.long_displacement = _leaf(present(batch.long_pairs).displacement, track)
             self._add_long_range(result, leaves.long_displacement, batch)
         return result, leaves
+
+    def _steps(self, batch: Batch, basis: Tensor) -> Steps:
+        """The layers: by kernels of the engine where there are any, else in operations of PyTorch."""
+        geometry, pairs = present(batch.geometry), batch.pairs
+        if is_native(basis):
+            return NativeSteps(self._native, batch, basis, geometry.phi, geometry.harmonics)
+        edges = PairEdges(
+            pairs.first, pairs.second, len(batch.species), basis, geometry.phi, geometry.harmonics, self.signs
+        )
+        return NetworkSteps(self._layers(), self.final_norm, edges, self.hyper)
 
     def _basis(self, batch: Batch) -> Tensor:
         """The radial basis, then its slope: (2 pairs, K)."""

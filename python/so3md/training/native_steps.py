@@ -1,185 +1,155 @@
-"""The heaviest steps on pairs by kernels of the engine's library, on a processor: see csrc/training/kernels.h.
+"""The network in four sweeps by kernels of the engine's library, on a processor: see csrc/training/sweeps.h.
 
-They do what the classes of the same names without "Native" in `pair_steps` do, in fewer passes over the arrays.
+It does what `layer_steps.NetworkSteps` does in operations of PyTorch, and is tested against it. Threads share the
+structures of a batch; results do not depend on their number.
 """
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from so3md import _engine
+from so3md.training.batches import Batch
 from so3md.training.fast_model import FastLayer
-from so3md.training.node_steps import Gradients
-from so3md.training.pair_steps import Edges
 
-_NAMES = {torch.float32: "float", torch.float64: "double"}
 #: Whether to use the kernels where that is possible.
 enabled = True
 
 
-def is_native(edges: Edges, activation: str = "silu") -> bool:
-    """Whether there are kernels for a batch, and for an activation."""
-    return enabled and edges.basis.device.type == "cpu" and edges.basis.dtype in _NAMES and activation == "silu"
+def is_native(basis: Tensor) -> bool:
+    """Whether there are kernels for a batch whose radial basis this is: on a processor, in single or double precision."""
+    return enabled and basis.device.type == "cpu" and basis.dtype in (torch.float32, torch.float64)
 
 
-@cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(_engine.__file__)
-    library.so3md_training_fields.restype = ctypes.c_char_p
-    return library
+class NativeNetwork:
+    """What all batches of a network share: threads, memory, and the list of its parameters."""
+
+    def __init__(self, layers: Sequence[FastLayer], final_norm: nn.ParameterDict | None, hyper: dict[str, Any]) -> None:
+        self.layers, self.final_norm, self.hyper = layers, final_norm, hyper
+        self._networks: dict[torch.dtype, _engine.TrainingNetwork] = {}
+        self._names = _engine.training_tensor_names()
+
+    def tensors(self) -> list[nn.Parameter | None]:
+        """In the order of the engine; None: the network has none of that name."""
+        found = [getattr(layer, name, None) for layer in self.layers for name in self._names]
+        norm = self.final_norm
+        return found + ([None, None] if norm is None else [norm["scale"], norm["bias"]])
+
+    def of_precision(self, dtype: torch.dtype) -> _engine.TrainingNetwork:
+        """The network of the engine."""
+        if dtype not in self._networks:
+            self._networks[dtype] = _engine.TrainingNetwork(self._options() | {"double_precision": dtype == torch.float64})
+        return self._networks[dtype]
+
+    def _options(self) -> dict[str, Any]:
+        hyper, first = self.hyper, self.layers[0]
+        start = hyper["initial_coordinates"]
+        summed = start["type"] == "neighbour_sum"
+        return {
+            "features": hyper["num_features"],
+            "heads": hyper["num_heads"],
+            "degrees": hyper["degrees"],
+            "basis": hyper["radial_basis"]["size"],
+            "radial_hidden": hyper["radial_hidden"],
+            "spherical_hidden": hyper["spherical_hidden"],
+            "layers": len(self.layers),
+            "activation": hyper["activation"],
+            "query_key_activation": hyper["query_key_activation"],
+            "norm_1": hyper["layer_norm_1"],
+            "norm_2": hyper["layer_norm_2"],
+            "residual_1": hyper["residual_mlp_1"],
+            "residual_2": hyper["residual_mlp_2"],
+            "three_layers": first.three_layers,
+            "pre_norm": first.pre_norm,
+            "final_norm": self.final_norm is not None,
+            "neighbour_sum": summed,
+            "norm_epsilon": hyper["layer_norm_epsilon"],
+            "score_factor": first.factors[0],
+            "coordinate_score_factor": first.factors[1],
+            "start_factor": 1 / start["normalization"] if summed else 0.0,
+        }
 
 
-@cache
-def _struct(name: str) -> type[ctypes.Structure]:
-    """A struct of csrc/training/kernels.h, with the fields that the library says it has."""
-    kinds = {"number": ctypes.c_int64, "address": ctypes.c_void_p}
-    lines = [line.split() for line in _library().so3md_training_fields(name.encode()).decode().splitlines()]
-    struct = type(name, (ctypes.Structure,), {"_fields_": [(field, kinds[kind]) for field, _, kind in lines]})
-    offsets = {field: getattr(struct, field).offset for field, *_ in lines}
-    expected = {field: int(offset) for field, offset, _ in lines}
-    if offsets != expected:
-        raise ImportError(f"{name} of the engine has fields at {expected}, and Python would put them at {offsets}")
-    return struct
+class NativeSteps:
+    """See `layer_steps.NetworkSteps`. basis (2 pairs, K): the radial basis of each pair, then its slope."""
 
-
-class _Step:
-    """A struct and the arrays that it points to."""
-
-    def __init__(self, struct: str, dtype: torch.dtype, **sizes: int) -> None:
-        self.step = _struct(struct)(**sizes)
-        self.suffix = _NAMES[dtype]
-        self.arrays: dict[str, Tensor | None] = {}
-
-    def put(self, **arrays: Tensor | None) -> None:
-        for name, array in arrays.items():
-            self.arrays[name] = array
-            setattr(self.step, name, None if array is None else array.data_ptr())
-
-    def call(self, name: str) -> None:
-        getattr(_library(), f"so3md_{name}_{self.suffix}")(ctypes.byref(self.step))
-
-
-class NativeRadialFilters:
-    """See `RadialFilters`."""
-
-    def __init__(self, module: FastLayer, edges: Edges, activation: str, gradients: Gradients) -> None:
-        self.module, self.edges, self.gradients = module, edges, gradients
-        _, hidden, size = module.radial1_weight.shape
-        self.shape = len(edges), hidden, module.features
-        self.step = _Step(
-            "RadialFilterStep",
-            edges.basis.dtype,
-            pairs=len(edges),
-            basis_size=size,
-            hidden=hidden,
-            features=module.features,
+    def __init__(self, network: NativeNetwork, batch: Batch, basis: Tensor, phi: Tensor, harmonics: Tensor) -> None:
+        tensors = network.tensors()
+        self.parameters = [value for value in tensors if value is not None]
+        self.has_adjoints = self.has_tangents = False
+        self._by_basis = basis.requires_grad
+        self.by_basis: Tensor | None = None
+        # What the engine reads must stay where it is.
+        self._arrays = {
+            "counts": batch.counts.contiguous(),
+            "first": batch.pairs.first.contiguous(),
+            "second": batch.pairs.second.contiguous(),
+            "basis": basis.detach().contiguous(),
+            "phi": phi.detach().contiguous(),
+            "harmonics": harmonics.detach().contiguous(),
+        }
+        self._values = [value.detach().contiguous() for value in self.parameters]
+        sizes = {"structures": batch.num_structures, "atoms": len(batch.species), "pairs": len(batch.pairs)}
+        addresses, size, number = [], 0, 0
+        for tensor in tensors:
+            if tensor is None:
+                addresses.append((0, 0))
+                continue
+            addresses.append((self._values[number].data_ptr(), size))
+            size, number = size + tensor.numel(), number + 1
+        self._size = size
+        self._sweeps = network.of_precision(basis.dtype).begin(
+            sizes | {name: array.data_ptr() for name, array in self._arrays.items()},
+            addresses,
+            size,
+            torch.get_num_threads(),
         )
 
-    def forward(self, bias: Tensor) -> tuple[Tensor, Tensor]:
-        p, (pairs, hidden, features) = self.module, self.shape
-        result = bias.new_empty(2, 2 * pairs, features)
-        self.step.put(
-            basis=self.edges.basis,
-            weight1=p.radial1_weight,
-            bias1=p.radial1_bias,
-            weight2=p.radial2_weight,
-            bias2=bias,
-            values=bias.new_empty(2, 2 * pairs, hidden),
-            slope=bias.new_empty(2, pairs, hidden),
-            bend=bias.new_empty(2, pairs, hidden),
-            result=result,
-        )
-        self.step.call("filter_forward")
-        return result[:, :pairs], result[:, pairs:]
+    def forward(self, x: Tensor) -> Tensor:
+        """From features x (n, F) of the embedding to those after all layers."""
+        self._x = x.contiguous()
+        result = torch.empty_like(self._x)
+        self._sweeps.forward(self._x.data_ptr(), result.data_ptr())
+        return result
 
-    def gradient(self, m: Tensor, adjoints: Tensor) -> None:
-        p = self.module
-        parameters = {"weight1": "radial1_weight", "bias1": "radial1_bias", "weight2": "radial2_weight"}
-        gradients = {name: torch.zeros_like(getattr(p, name)) for name in parameters.values()}
-        self.step.put(
-            gradient=m,
-            adjoints=adjoints,
-            distances=self.edges.distance_tangents.contiguous(),
-            by_basis=self.edges.by_basis,
-            **{f"by_{short}": gradients[name] for short, name in parameters.items()},
-        )
-        self.step.call("filter_gradient")
-        self.gradients.update(gradients)
+    def adjoint(self, by_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From dE/dx to the derivatives with respect to distance, phi and harmonics of the pairs."""
+        self.has_adjoints = True
+        by_x = by_x.contiguous()
+        phi, harmonics = self._arrays["phi"], self._arrays["harmonics"]
+        result = torch.empty_like(phi), torch.empty_like(phi), torch.empty_like(harmonics)
+        self._sweeps.adjoint(by_x.data_ptr(), *(array.data_ptr() for array in result))
+        return result
 
+    def tangent(self, distance: Tensor, phi: Tensor, harmonics: Tensor) -> Tensor:
+        """Derivatives of the features along a direction."""
+        self.has_tangents = True
+        self._direction = [value.contiguous() for value in (distance, phi, harmonics)]
+        result = torch.empty_like(self._x)
+        self._sweeps.tangent(*(value.data_ptr() for value in self._direction), result.data_ptr())
+        return result
 
-class NativeEdgeSums:
-    """See `EdgeSums`."""
+    def gradient(self, by_x: Tensor) -> Tensor:
+        """From dL/dx to the derivative with respect to the first x; see `gradients` and `by_basis`, too."""
+        if not self.has_adjoints:  # the loss does not ask for derivatives of the energy
+            self.adjoint(torch.zeros_like(by_x))
+        if not self.has_tangents:
+            self.tangent(*(torch.zeros_like(self._arrays[name]) for name in ("phi", "phi", "harmonics")))
+        by_x = by_x.contiguous()
+        result = torch.empty_like(by_x)
+        self._gradient = by_x.new_empty(self._size)
+        by_basis = torch.zeros_like(self._arrays["basis"]) if self._by_basis else None
+        address = 0 if by_basis is None else by_basis.data_ptr()
+        self._sweeps.gradient(by_x.data_ptr(), result.data_ptr(), address, self._gradient.data_ptr())
+        self.by_basis = by_basis
+        return result
 
-    def __init__(self, edges: Edges, heads: tuple[int, int], normaliser: float, moves: bool) -> None:
-        self.edges, self.heads, self.normaliser, self.moves = edges, heads, normaliser, moves
-
-    def forward(self, projections: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        edges, (_, atoms, features) = self.edges, projections.shape
-        self.step = _Step(
-            "EdgeSumStep",
-            w.dtype,
-            pairs=len(edges),
-            atoms=atoms,
-            features=features,
-            heads=self.heads[0],
-            coordinate_heads=self.heads[1],
-            filter_stride=w.stride(0),
-        )
-        self.scores, coordinate_scores = (w.new_empty(2, len(edges), heads) for heads in self.heads)
-        sums = w.new_zeros(atoms, features)
-        self.step.put(
-            first=edges.first,
-            second=edges.second,
-            projections=projections,
-            filters=w,
-            factor=edges.phi_of_pairs * self.normaliser,
-            scores=self.scores,
-            coordinate_scores=coordinate_scores,
-            sums=sums,
-        )
-        self.step.call("sums_forward")
-        return sums, coordinate_scores
-
-    def adjoint(self, by_sums: Tensor, by_coordinate_scores: Tensor) -> tuple[Tensor | None, Tensor]:
-        by_projections = by_sums.new_zeros(5, *by_sums.shape) if self.moves else None
-        by_w = by_sums.new_empty(2, len(self.edges), by_sums.shape[1])
-        self.by_alpha = torch.empty_like(self.scores)
-        self.step.put(
-            by_sums=by_sums.contiguous(),
-            by_coordinate_scores=by_coordinate_scores,
-            by_alpha=self.by_alpha,
-            by_projections=by_projections,
-            by_filters=by_w,
-        )
-        self.step.call("sums_adjoint")
-        return by_projections, by_w
-
-    def tangent(self, projections: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
-        sums = w.new_zeros(self.edges.atoms, w.shape[2])
-        coordinate_scores = w.new_empty(2, len(self.edges), self.heads[1])
-        self.step.put(
-            projection_tangents=projections,
-            filter_tangents=w,
-            factor_tangents=self.edges.phi_tangents_of_pairs * self.normaliser,
-            alpha_tangents=torch.empty_like(self.scores),
-            coordinate_score_tangents=coordinate_scores,
-            sum_tangents=sums,
-        )
-        self.step.call("sums_tangent")
-        return sums, coordinate_scores
-
-    def gradient(self, by_sums: Tensor, by_coordinate_scores: Tensor) -> tuple[Tensor, Tensor]:
-        by_projections = by_sums.new_zeros(5, *by_sums.shape)
-        by_w = by_sums.new_empty(2, len(self.edges), by_sums.shape[1])
-        self.step.put(
-            gradient=by_sums.contiguous(),
-            coordinate_gradient=by_coordinate_scores,
-            projection_gradient=by_projections,
-            filter_gradient=by_w,
-        )
-        self.step.call("sums_gradient")
-        return by_projections, by_w
+    @property
+    def gradients(self) -> list[Tensor]:
+        """In the order of `parameters`."""
+        parts = self._gradient.split([value.numel() for value in self.parameters])
+        return [part.view(value.shape) for part, value in zip(parts, self.parameters, strict=True)]

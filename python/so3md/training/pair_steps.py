@@ -6,8 +6,6 @@ from both of its atoms: edges come in the order of the pairs in one direction, t
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -117,13 +115,6 @@ class RadialFilters:
             edges.by_basis.add_(torch.bmm(by_hidden, p.radial1_weight).sum(0))
 
 
-class RadialPart(Protocol):
-    """What `RadialFilters` does, here or in another way."""
-
-    def forward(self, bias: Tensor) -> tuple[Tensor, Tensor]: ...
-    def gradient(self, m: Tensor, adjoints: Tensor) -> None: ...
-
-
 class Filters:
     """Eq. (17) of the feature and the coordinate block: (2, pairs, F).
 
@@ -132,7 +123,7 @@ class Filters:
     """
 
     def __init__(
-        self, module: FastLayer, edges: Edges, radial: RadialPart, activation: str, gradients: Gradients
+        self, module: FastLayer, edges: Edges, radial: RadialFilters, activation: str, gradients: Gradients
     ) -> None:
         self.module, self.edges, self.radial, self.gradients = module, edges, radial, gradients
         self.spherical = Activation(activation)
