@@ -262,16 +262,18 @@ def drift_with_ewald() -> str:
     return _drift({**report, "hosts": hosts}, "benchmarks/nve_drift.py --coulomb cutoff ewald mesh")
 
 
-def _drift(report: Record, command: str) -> str:
-    def value(host: Record, key: str, scale: float, digits: int) -> str:
-        error = host[key.replace("drift_", "drift_standard_error_", 1)]
-        return f"{host[key] * scale:.{digits}f} ± {error * scale:.{digits}f}".replace("-", MINUS)
+def _one_drift(run: Record, key: str, scale: float, digits: int) -> str:
+    """A drift with its standard error."""
+    error = run[key.replace("drift_", "drift_standard_error_", 1)]
+    return f"{run[key] * scale:.{digits}f} ± {error * scale:.{digits}f}".replace("-", MINUS)
 
+
+def _drift(report: Record, command: str) -> str:
     rows = [
         [
             name,
-            value(host, "drift_eV_per_ps", 1e4, 1),
-            value(host, "drift_kT_per_ns_per_degree_of_freedom", 1.0, 3),
+            _one_drift(host, "drift_eV_per_ps", 1e4, 1),
+            _one_drift(host, "drift_kT_per_ns_per_degree_of_freedom", 1.0, 3),
         ]
         for name, host in report["hosts"].items()
     ]
@@ -525,6 +527,32 @@ def general_student() -> str:
     return f"{table(header, rows)}\n\n{paragraph(text)}"
 
 
+def mts() -> str:
+    """docs/multiple_time_steps.md: speed and drift of so3lr-fast in water, by inner and outer step."""
+    report = read("mts")
+    key = "drift_kT_per_ns_per_degree_of_freedom"
+    rows = [
+        [
+            f"{step['inner_fs']:g}",
+            f"{step['outer_fs']:g}",
+            f"{step['times_single']:.1f}",
+            _one_drift(step, key, 1.0, 2) if key in step else "unstable",
+        ]
+        for step in report["steps"]
+    ]
+    text = (
+        f"{report['system']}, NVE, {report['threads']} threads of {hardware(report['machine'])}; drift over "
+        f"{report['length_of_drift_ps']:g} ps (`python benchmarks/mts.py --student so3lr-fast`):"
+    )
+    header = [
+        "inner step, fs",
+        "outer step, fs",
+        "simulated time per day, relative",
+        "drift, kT per ns and degree of freedom",
+    ]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
 # --- energy first, and attention between all atoms --------------------------------------------------------------------
 
 
@@ -709,7 +737,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
         *(energy_first, nonlocal_before, ladder, generations),
-        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student),
+        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts),
         *(validation_molecules, validation_liquid, validation_peptide, validation_crystals, validation_sources),
     )
 }
