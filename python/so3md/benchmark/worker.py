@@ -36,7 +36,7 @@ def measure(request: Record) -> Record:
     from so3md.long_range import OF_MODEL, chosen_lengths
 
     load, model = _timed(lambda: load_model(request["model"]))
-    with np.load(request["structure"]) as file:
+    with np.load(request["structure"], allow_pickle=False) as file:
         structure = dict(file)
     cutoff, damping = chosen_lengths(model, request["lr_cutoff"], OF_MODEL, bool(structure["pbc"].any()))
     settings = {key: request[key] for key in ("precision", "threads", "coulomb")}
