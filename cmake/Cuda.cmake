@@ -1,14 +1,13 @@
 # The libraries of the GPU kernels, which so3md opens at run time when a device is asked for (csrc/engine/device_library.cpp):
-#   so3md_cuda            for GPUs, by nvcc; skipped with a message where there is none
-#   so3md_cuda_emulation  the same sources for the processor (csrc/cuda/emulation), for the tests. It is always built, since it is small
-#                         and every installation can then test what it would run on a GPU.
-set(SO3MD_CUDA AUTO CACHE STRING "Build the GPU kernels: ON, OFF, or AUTO (where nvcc is found)")
-set_property(CACHE SO3MD_CUDA PROPERTY STRINGS AUTO ON OFF)
-option(SO3MD_CUDA_EMULATION "Build the emulation of the GPU kernels on the processor" ON)
+#   so3md_cuda            for GPUs, by nvcc; only where SO3MD_CUDA asks for it, since nvcc takes longer than all the rest together
+#   so3md_cuda_emulation  the same sources for the processor (csrc/cuda/emulation), for the tests: where SO3MD_CUDA_EMULATION asks for it
+set(SO3MD_CUDA OFF CACHE STRING "Build the GPU kernels: ON, OFF, or AUTO (where nvcc is found)")
+set_property(CACHE SO3MD_CUDA PROPERTY STRINGS OFF ON AUTO)
+option(SO3MD_CUDA_EMULATION "Build the emulation of the GPU kernels on the processor" OFF)
 set(SO3MD_CUDA_ARCHITECTURES "80-real;90-real;90-virtual" CACHE STRING "GPUs to compile for, as CMAKE_CUDA_ARCHITECTURES")
 
 if(NOT SO3MD_CUDA MATCHES "^(AUTO|ON|OFF)$")
-  message(FATAL_ERROR "SO3MD_CUDA is ${SO3MD_CUDA}: expected AUTO, ON or OFF")
+  message(FATAL_ERROR "SO3MD_CUDA is ${SO3MD_CUDA}: expected ON, OFF or AUTO")
 endif()
 
 # A hash of the headers whose classes cross the border between the libraries: only those of one build are used together.
@@ -77,7 +76,12 @@ function(so3md_add_cuda_emulation)
 endfunction()
 
 if(SO3MD_CUDA STREQUAL "OFF")
-  so3md_skip_device_library(so3md_cuda "GPU kernels: not built, as SO3MD_CUDA=OFF says")
+  find_program(SO3MD_NVCC NAMES nvcc HINTS /usr/local/cuda/bin)
+  mark_as_advanced(SO3MD_NVCC)
+  if(SO3MD_NVCC)
+    set(advice "; to build them with ${SO3MD_NVCC}: SO3MD_CUDA=ON pip install ., or -DSO3MD_CUDA=ON for CMake")
+  endif()
+  so3md_skip_device_library(so3md_cuda "GPU kernels: not built (SO3MD_CUDA=OFF)${advice}")
 else()
   include(CheckLanguage)
   check_language(CUDA)

@@ -68,6 +68,7 @@ function(so3md_add_lammps_plugin headers mpi_include)
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/lammps_plugin/*.cpp")
   add_library(so3kratesplugin MODULE ${sources})
   target_link_libraries(so3kratesplugin PRIVATE so3md_core so3md_flags ${CMAKE_DL_LIBS})
+  so3md_compile_together(so3kratesplugin)
   target_include_directories(so3kratesplugin PRIVATE "${PROJECT_SOURCE_DIR}/lammps_plugin")
   target_include_directories(so3kratesplugin SYSTEM PRIVATE "${headers}" "${mpi_include}")
   target_compile_definitions(so3kratesplugin PRIVATE

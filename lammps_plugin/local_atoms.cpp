@@ -6,12 +6,11 @@
 #include <string>
 
 #include "atom.h"
+#include "common/index.h"
 
 namespace so3md {
 
 namespace {
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 constexpr std::array<double, 9> kNoVectors{};
 

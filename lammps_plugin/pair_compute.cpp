@@ -10,6 +10,7 @@
 #include "collective_error.h"
 #include "comm.h"
 #include "common/default_arithmetic.h"
+#include "common/index.h"
 #include "domain.h"
 #include "error.h"
 #include "exceptions.h"
@@ -24,8 +25,6 @@
 namespace so3md {
 
 namespace {
-
-std::size_t index_of(int value) { return static_cast<std::size_t>(value); }
 
 // Rows and columns of the nine components of LAMMPS's virials; the first six are the global one's.
 // Notices that processes give each other in each step.

@@ -162,6 +162,50 @@ def test_headers_stay_where_they_are_from_build_to_build(
     assert not any("1.0" in str(path) for path in headers.rglob("*"))  # of an old version, nothing is left
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [({}, "OFF"), ({"SO3MD_CUDA": "ON"}, "ON"), ({"SO3MD_CUDA": "ON", "CMAKE_ARGS": "-DSO3MD_CUDA=OFF"}, "OFF")],
+)
+def test_the_gpu_library_is_built_when_it_is_asked_for(
+    setup_script: dict[str, Any], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
+    for name in ("SO3MD_CUDA", "CMAKE_ARGS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    given = [option for option in setup_script["options"](in_place=False) if option.startswith("-DSO3MD_CUDA=")]
+    assert given[-1] == f"-DSO3MD_CUDA={expected}"  # of several, CMake takes the last
+
+
+def test_libraries_of_an_earlier_build_are_removed(setup_script: dict[str, Any], tmp_path: Path) -> None:
+    """An engine must not find kernels of other sources beside it."""
+    kept, gone = tmp_path / "_engine.so", [tmp_path / "so3md_cuda.so", tmp_path / "lammps" / "so3kratesplugin.so"]
+    (tmp_path / "lammps").mkdir()
+    for path in (kept, *gone):
+        path.write_text("")
+    setup_script["remove_optional_libraries"](tmp_path)
+    assert kept.exists()
+    assert not any(path.exists() for path in gone)
+
+
+def configure(build: Path, *options: str) -> str:
+    """What CMake says when it configures the engine alone."""
+    if shutil.which("cmake") is None or COMPILER is None:
+        pytest.skip("needs cmake and a C++ compiler")
+    options = ("-DSO3MD_LAMMPS_PLUGIN=OFF", "-DSO3MD_PYTHON=OFF", f"-DPython_EXECUTABLE={sys.executable}", *options)
+    run = subprocess.run(["cmake", "-S", str(ROOT), "-B", str(build), *options], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_a_build_without_gpu_kernels_says_how_to_get_them_where_nvcc_is(tmp_path: Path) -> None:
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\nexit 1\n")
+    nvcc.chmod(0o755)
+    said = configure(tmp_path / "build", f"-DSO3MD_NVCC={nvcc}")
+    assert f"GPU kernels: not built (SO3MD_CUDA=OFF); to build them with {nvcc}: SO3MD_CUDA=ON pip install ." in said
+
+
 def test_builds_use_all_cores_that_the_memory_can_feed(
     setup_script: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

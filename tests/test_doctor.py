@@ -73,6 +73,34 @@ def test_an_instruction_set_that_is_none_is_broken_and_so_are_the_numbers() -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("nvcc", "driver", "expected"),
+    [
+        (True, False, "for GPUs, with {nvcc}: SO3MD_CUDA=ON pip install . in a checkout"),
+        (False, True, "install the CUDA toolkit, then SO3MD_CUDA=ON pip install ."),
+        (False, False, "none is needed"),
+    ],
+    ids=["nvcc", "a driver without nvcc", "nothing"],
+)
+def test_without_the_gpu_library_it_says_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nvcc: bool, driver: bool, expected: str
+) -> None:
+    monkeypatch.setenv("SO3MD_DEVICE_LIBRARIES", str(tmp_path))  # where there is none
+    monkeypatch.setattr(machine, "_CUDA_PROGRAMS", str(tmp_path / "none"))
+    monkeypatch.setattr(machine, "_NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDACXX", raising=False)
+    if nvcc:
+        write_program(tmp_path / "nvcc", "exit 0")
+    found = machine._gpu()
+    assert found.state == OFF
+    assert "SO3MD_CUDA=ON pip install ." in found.text
+    assert expected.format(nvcc=tmp_path / "nvcc") in found.advice
+    monkeypatch.setenv("CUDACXX", str(tmp_path / "of_others"))
+    write_program(tmp_path / "of_others", "exit 0")
+    assert f"with {tmp_path / 'of_others'}: " in machine._gpu().advice
+
+
 def test_numpy_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('broken on purpose')")
     code, found = doctor("--no-programs", PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))

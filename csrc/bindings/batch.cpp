@@ -24,7 +24,7 @@ using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
 void require_shape(const py::array& array, const char* name, const std::vector<py::ssize_t>& expected) {
   if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) == expected) return;
-  throw py::value_error(std::string(name) + " has the shape " + py::str(array.attr("shape")).cast<std::string>() + ": expected " +
+  throw py::value_error(std::string(name) + " has the shape " + shape_text(array) + ": expected " +
                         py::str(py::tuple(py::cast(expected))).cast<std::string>());
 }
 

@@ -32,6 +32,15 @@ void bind_heat_flux(py::module_& module);
 /// Atomic numbers as the engine takes them. Raises ValueError for what does not fit, which NumPy would silently cut to 32 bits.
 std::vector<int> atomic_numbers(const py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>& numbers);
 
+/// A NumPy array with a copy of numbers.
+template <class T>
+py::array_t<T> array_of(const T* data, std::vector<py::ssize_t> shape) {
+  return py::array_t<T>(std::move(shape), data);
+}
+
+/// The shape of an array as Python writes it.
+std::string shape_text(const py::array& array);
+
 /// A UserWarning of Python; nothing where the text is empty. It may be made an error, which is thrown.
 void warn(const std::string& text);
 

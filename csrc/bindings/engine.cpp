@@ -39,7 +39,7 @@ void check_shape(const py::array& array, const char* name, std::initializer_list
     ++axis;
   }
   if (same) return;
-  const auto shape = py::str(array.attr("shape")).cast<std::string>();
+  const auto shape = shape_text(array);
   throw py::value_error(std::string(name) + " has shape " + shape + ": expected " +
                         py::str(py::cast(std::vector<py::ssize_t>(expected))).cast<std::string>());
 }

@@ -14,6 +14,8 @@ void warn(const std::string& text) {
   if (!text.empty() && PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1) != 0) throw py::error_already_set();
 }
 
+std::string shape_text(const py::array& array) { return py::str(array.attr("shape")).cast<std::string>(); }
+
 Precision parse_precision(const std::string& name) {
   if (name == "mixed") return Precision::mixed;
   if (name == "double") return Precision::double_;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/bindings.h"
 #include "common/resources.h"
 #include "network/pair_blocks.h"
 
@@ -20,13 +21,6 @@ namespace py = pybind11;
 namespace {
 
 using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
-template <class T>
-py::array_t<T> copy(const T* data, std::vector<py::ssize_t> shape) {
-  return py::array_t<T>(std::move(shape), data);
-}
-
-std::string shape_text(const py::array& array) { return py::str(array.attr("shape")).cast<std::string>(); }
 
 // The list with a thread pool of its own.
 class PythonNeighbourList {
@@ -64,13 +58,13 @@ class PythonNeighbourList {
   py::dict domain() const {
     const Domain domain = list_.domain();
     py::dict result;
-    result["slot"] = copy(domain.slot, {domain.n_sites});
-    result["positions"] = copy(domain.positions, {domain.n_sites, 3});
-    result["short_offsets"] = copy(domain.short_offsets, {domain.n_owned + 1});
-    result["short_sites"] = copy(domain.short_sites, {domain.short_offsets[domain.n_owned]});
+    result["slot"] = array_of(domain.slot, {domain.n_sites});
+    result["positions"] = array_of(domain.positions, {domain.n_sites, 3});
+    result["short_offsets"] = array_of(domain.short_offsets, {domain.n_owned + 1});
+    result["short_sites"] = array_of(domain.short_sites, {domain.short_offsets[domain.n_owned]});
     if (domain.long_offsets) {
-      result["long_offsets"] = copy(domain.long_offsets, {domain.n_owned + 1});
-      result["long_sites"] = copy(domain.long_sites, {domain.long_offsets[domain.n_owned]});
+      result["long_offsets"] = array_of(domain.long_offsets, {domain.n_owned + 1});
+      result["long_sites"] = array_of(domain.long_sites, {domain.long_offsets[domain.n_owned]});
     }
     return result;
   }

@@ -18,14 +18,9 @@ namespace {
 using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
 
-template <class T>
-py::array_t<T> copy(const T* data, std::vector<py::ssize_t> shape) {
-  return py::array_t<T>(std::move(shape), data);
-}
-
 void require_columns(const py::array& array, const char* name, py::ssize_t rows, py::ssize_t columns) {
   if (array.ndim() == 2 && (rows < 0 || array.shape(0) == rows) && array.shape(1) == columns) return;
-  throw py::value_error(std::string(name) + " has the shape " + py::str(array.attr("shape")).cast<std::string>() + ": expected (" +
+  throw py::value_error(std::string(name) + " has the shape " + shape_text(array) + ": expected (" +
                         (rows < 0 ? "n" : std::to_string(rows)) + ", " + std::to_string(columns) + ")");
 }
 
@@ -36,7 +31,7 @@ py::array_t<int> python_partition(const DoubleArray& positions, const DoubleArra
   if (num_processes < 1) throw py::value_error("the number of processes is " + std::to_string(num_processes) + ": expected 1 or more");
   const std::vector<int> process =
       partition(static_cast<int>(positions.shape(0)), positions.data(), Cell(cell.data(), periodic), num_processes);
-  return copy(process.data(), {positions.shape(0)});
+  return array_of(process.data(), {positions.shape(0)});
 }
 
 py::dict python_local_domain(const DoubleArray& positions, const DoubleArray& cell, const std::array<bool, 3>& periodic,
@@ -58,13 +53,13 @@ py::dict python_local_domain(const DoubleArray& positions, const DoubleArray& ce
   out["n_interior"] = domain.n_interior;
   out["n_near"] = domain.n_near;
   out["n_far"] = domain.n_far;
-  out["slot"] = copy(domain.slot, {domain.n_sites});
-  out["positions"] = copy(domain.positions, {domain.n_sites, 3});
-  out["short_offsets"] = copy(domain.short_offsets, {domain.n_owned + 1});
-  out["short_sites"] = copy(domain.short_sites, {static_cast<py::ssize_t>(domain.short_offsets[domain.n_owned])});
+  out["slot"] = array_of(domain.slot, {domain.n_sites});
+  out["positions"] = array_of(domain.positions, {domain.n_sites, 3});
+  out["short_offsets"] = array_of(domain.short_offsets, {domain.n_owned + 1});
+  out["short_sites"] = array_of(domain.short_sites, {static_cast<py::ssize_t>(domain.short_offsets[domain.n_owned])});
   if (domain.long_offsets != nullptr) {
-    out["long_offsets"] = copy(domain.long_offsets, {domain.n_owned + 1});
-    out["long_sites"] = copy(domain.long_sites, {static_cast<py::ssize_t>(domain.long_offsets[domain.n_owned])});
+    out["long_offsets"] = array_of(domain.long_offsets, {domain.n_owned + 1});
+    out["long_sites"] = array_of(domain.long_sites, {static_cast<py::ssize_t>(domain.long_offsets[domain.n_owned])});
   }
   out["point_of_slot"] = local.point_of_slot();
   py::list halo;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/bindings.h"
 #include "model/model.h"
 #include "network/kernels.h"
 #include "physics/zbl.h"
@@ -21,8 +22,6 @@ namespace {
 
 template <class T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
-std::string shape_text(const py::array& array) { return py::str(array.attr("shape")).cast<std::string>(); }
 
 template <class T>
 void expect_size(const char* name, const Array<T>& array, py::ssize_t size) {

@@ -48,11 +48,11 @@ std::string find_library(DeviceKind kind) {
     if (is_file(folder + "/" + name)) return folder + "/" + name;
     searched += (searched.empty() ? "" : " or ") + folder;
   }
-  const std::string reason =
-      emulated ? "without the emulation (SO3MD_CUDA_EMULATION=OFF)" : "where there was no CUDA compiler (nvcc), or with SO3MD_CUDA=OFF";
+  const std::string reason = emulated ? "without the emulation (SO3MD_CUDA_EMULATION=OFF)" : "without the library of the GPU kernels";
   throw std::runtime_error(
       "device '" + device_name({kind, 0}) + "': this so3md was built " + reason + "; there is no " + name + " in " + searched + ". " +
-      (emulated ? "Build it with CMAKE_ARGS=-DSO3MD_CUDA_EMULATION=ON" : "Install the CUDA toolkit and install so3md again (docs/gpu.md)") +
+      (emulated ? "Build it with CMAKE_ARGS=-DSO3MD_CUDA_EMULATION=ON"
+                : "To build it, in a checkout of so3md and with nvcc 12.0 or later (CUDA toolkit): SO3MD_CUDA=ON pip install .") +
       ", or use device 'cpu'.");
 }
 

@@ -13,7 +13,7 @@ namespace so3md {
 
 namespace {
 
-constexpr int kGrain = 16384;  // points that a thread looks at at a time: fewer are not worth waking a thread
+constexpr int kPointsPerTask = 16384;  // points that a thread looks at at a time: fewer are not worth waking a thread
 
 // What is known of the moves u of some points, measured from a centre. Maxima do not depend on the order in which they are taken.
 struct Moves {
@@ -85,7 +85,7 @@ double ListAge::largest_approach(std::span<const double> positions, const Matrix
   const auto around = [&](const Vec3& centre) {
     Moves all;
     std::mutex mutex;
-    pool.parallel_for(static_cast<int>(num_points()), kGrain, [&](int begin, int end, int) {
+    pool.parallel_for(static_cast<int>(num_points()), kPointsPerTask, [&](int begin, int end, int) {
       Moves part;
       for (auto at = 3 * index_of(begin); at < 3 * index_of(end); at += 3) {
         Vec3 u = multiply({positions_[at], positions_[at + 1], positions_[at + 2]}, deformation);

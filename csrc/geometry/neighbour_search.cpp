@@ -18,7 +18,7 @@ constexpr int kBlock = 64;  // distances computed at a time: they stay in the fi
 static_assert(kBlock % BinGrid::kGroup == 0);
 
 // Bins given to a thread at a time.
-constexpr int kGrain = 1;
+constexpr int kBinsPerTask = 1;
 
 struct Thresholds {
   float accept;  // squared distance up to which a pair is listed
@@ -329,7 +329,7 @@ FoundSites find_neighbours(const BinGrid& grid, const std::vector<PointRole>& ro
   Search search(grid, roles, lists);
   std::vector<Scratch> scratch(static_cast<std::size_t>(pool.size()));  // per thread
   const auto for_bins = [&](auto work) {
-    pool.parallel_for(static_cast<int>(grid.bins().size()), kGrain, [&](int begin, int end, int thread) {
+    pool.parallel_for(static_cast<int>(grid.bins().size()), kBinsPerTask, [&](int begin, int end, int thread) {
       for (int bin = begin; bin < end; ++bin) work(grid.bins()[static_cast<std::size_t>(bin)], scratch[static_cast<std::size_t>(thread)]);
     });
   };

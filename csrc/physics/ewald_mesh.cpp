@@ -15,7 +15,7 @@ namespace {
 
 using std::numbers::pi;
 
-constexpr int kAtomsPerTask = 64;
+constexpr int kAtomsPerMeshTask = 64;
 constexpr std::size_t kRow[6] = {0, 1, 2, 0, 0, 1}, kColumn[6] = {0, 1, 2, 1, 2, 2};  // of strain components
 
 // Multiples of a reciprocal vector by their place in a spectrum: those beyond half of the points are negative.
@@ -58,7 +58,7 @@ void EwaldMesh::evaluate(const EwaldAtoms& atoms, const Cell& cell, const MeshSi
   multiply_by_weights();
   fourier_.backward(product_.data(), mesh_.data());
   with_spline_order(size_.order, [&](auto order) {
-    pool_.parallel_for(atoms.n, kAtomsPerTask, [&](int begin, int end, int) { gather<order.value>(atoms, begin, end); });
+    pool_.parallel_for(atoms.n, kAtomsPerMeshTask, [&](int begin, int end, int) { gather<order.value>(atoms, begin, end); });
   });
   if (atoms.forces == nullptr) return;
   if (atoms.atomic_virials)
@@ -157,7 +157,7 @@ void EwaldMesh::place(const EwaldAtoms& atoms) {
   fraction_.resize(base_.size());
   splines_.resize(order * base_.size());
   with_spline_order(size_.order, [&](auto constant) {
-    pool_.parallel_for(atoms.n, kAtomsPerTask, [&](int begin, int end, int) {
+    pool_.parallel_for(atoms.n, kAtomsPerMeshTask, [&](int begin, int end, int) {
       for (int atom = begin; atom < end; ++atom) {
         const double* r = atoms.positions + 3 * index_of(atom);
         const Vec3 fractional = multiply({r[0], r[1], r[2]}, cell_->inverse());
@@ -304,7 +304,7 @@ void EwaldMesh::add_atomic_virials(const EwaldAtoms& atoms) {
     fourier_.backward(product_.data(), mesh_.data());
     const std::size_t at = 3 * kRow[component] + kColumn[component], mirrored = 3 * kColumn[component] + kRow[component];
     with_spline_order(size_.order, [&](auto order) {
-      pool_.parallel_for(atoms.n, kAtomsPerTask, [&](int begin, int end, int) {
+      pool_.parallel_for(atoms.n, kAtomsPerMeshTask, [&](int begin, int end, int) {
         for (int atom = begin; atom < end; ++atom) {
           const double charge = atoms.charges[atom], strain = charge * interpolate<order.value>(atom);
           double* virial = atoms.virials + 9 * index_of(atom);

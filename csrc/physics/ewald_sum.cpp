@@ -15,7 +15,7 @@ namespace {
 
 using std::numbers::pi;
 
-constexpr int kAtomsPerTask = 256;
+constexpr int kAtomsPerSumTask = 256;
 constexpr int kEntriesPerTask = 512;
 
 // Sums over atoms are made in shares, whose number the number of threads has no say in. Together they have at most so many numbers.
@@ -71,7 +71,7 @@ void EwaldSum<Real>::choose_waves(const Cell& cell, double num_atoms) {
 template <class Real>
 void EwaldSum<Real>::set_turns(const EwaldAtoms& atoms) {
   turns_.resize(6 * index_of(atoms.n));
-  pool_.parallel_for(atoms.n, kAtomsPerTask, [&](int begin, int end, int) {
+  pool_.parallel_for(atoms.n, kAtomsPerSumTask, [&](int begin, int end, int) {
     for (int i = begin; i < end; ++i) {
       const double* r = atoms.positions + 3 * index_of(i);
       const Vec3 fractional = multiply({r[0], r[1], r[2]}, cell_->inverse());

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +33,11 @@ def chosen_instruction_set() -> str | None:
         return None
 
 
+def has_cuda_library() -> bool:
+    """Whether the library of the GPU kernels was built, or SO3MD_DEVICE_LIBRARIES has it."""
+    return (Path(os.environ.get("SO3MD_DEVICE_LIBRARIES") or _PACKAGE) / _CUDA).is_file()
+
+
 def build_facts() -> dict[str, Any]:
     """Version, compiler, instruction sets, parts that were built, and versions of the packages that so3md works with.
 
@@ -47,7 +53,7 @@ def build_facts() -> dict[str, Any]:
         "compiler": build["compiler"],
         "instruction_sets": build["instruction_sets"],
         "instruction_set": chosen_instruction_set(),
-        "cuda_library": (_PACKAGE / _CUDA).is_file(),
+        "cuda_library": has_cuda_library(),
         "lammps_plugin": (_PACKAGE / _PLUGIN).is_file(),
         "python": platform.python_version(),
         "ase": installed_version("ase"),

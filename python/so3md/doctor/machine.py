@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
-from so3md.build_facts import chosen_instruction_set
+from so3md.build_facts import chosen_instruction_set, has_cuda_library
 from so3md.doctor.finding import BROKEN, DOUBT, OFF, OK, Finding
+
+_NVIDIA_DRIVER = Path("/dev/nvidiactl")
+_CUDA_PROGRAMS = "/usr/local/cuda/bin"
 
 
 def findings() -> Iterator[Finding]:
@@ -68,5 +73,26 @@ def _gpu() -> Finding:
     try:
         count = _engine.count_devices("cuda")
     except RuntimeError as error:
-        return Finding("GPU", OFF, " ".join(str(error).split()), "none is needed; docs/gpu.md says what would be")
+        text = " ".join(str(error).split())
+        if has_cuda_library():
+            return Finding("GPU", OFF, text, "none is needed; docs/gpu.md says what would be")
+        return Finding("GPU", OFF, text, _how_to_build_for_gpus())
     return Finding("GPU", OK, f"{count} that --device cuda can use")
+
+
+def _how_to_build_for_gpus() -> str:
+    """What to type where the library of the GPU kernels was not built."""
+    nvcc = find_nvcc()
+    if nvcc is not None:
+        variable = "" if os.environ.get("CUDACXX") or shutil.which("nvcc") else f"CUDACXX={nvcc} "
+        return (
+            f"for GPUs, with {nvcc}: {variable}SO3MD_CUDA=ON pip install . in a checkout of so3md; else none is needed"
+        )
+    if _NVIDIA_DRIVER.exists():
+        return "for its GPU, install the CUDA toolkit, then SO3MD_CUDA=ON pip install . in a checkout of so3md"
+    return "none is needed; docs/gpu.md says what would be"
+
+
+def find_nvcc() -> str | None:
+    """The CUDA compiler: that of CUDACXX, on the path, or where its installer puts it."""
+    return shutil.which(os.environ.get("CUDACXX") or "nvcc") or shutil.which("nvcc", path=_CUDA_PROGRAMS)
