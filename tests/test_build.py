@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 from importlib.metadata import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -186,6 +187,48 @@ def test_libraries_of_an_earlier_build_are_removed(setup_script: dict[str, Any],
     setup_script["remove_optional_libraries"](tmp_path)
     assert kept.exists()
     assert not any(path.exists() for path in gone)
+
+
+# --- source archive ---------------------------------------------------------------------------------------------------
+
+#: What a build reads.
+BUILT_FROM = ("CMakeLists.txt", "cmake", "csrc", "include", "lammps_plugin", "pyproject.toml", "python", "setup.py")
+
+
+def make_archive(source: Path, target: Path, seconds: str) -> Path:
+    environment = os.environ | {"SOURCE_DATE_EPOCH": seconds}
+    command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(target)]
+    subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True)
+    (archive,) = target.glob("*.tar.gz")
+    return archive
+
+
+def test_source_archives_are_the_same_bytes_and_have_all_that_a_build_reads(tmp_path: Path) -> None:
+    for needed in ("cmake", "ninja", "setuptools"):
+        pytest.importorskip(needed)
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a checkout, with git, to know which files belong to it")
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    archives = []
+    for number in range(2):  # copies in other folders, made at other times, files in another order
+        source = tmp_path / f"source{number}"
+        for name in names if number else reversed(names):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, source / name)
+            (source / name).chmod((ROOT / name).stat().st_mode)
+            os.utime(source / name, (1e9 + 1e6 * number,) * 2)
+        archives.append(make_archive(source, tmp_path / f"dist{number}", "1700000000"))
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    with tarfile.open(archives[0]) as archive:
+        assert {member.mtime for member in archive} == {1_700_000_000}
+        top = archives[0].name.removesuffix(".tar.gz")
+        for name in names:
+            if name.split("/")[0] in BUILT_FROM:
+                assert archive.extractfile(f"{top}/{name}").read() == (ROOT / name).read_bytes(), name
+    other = make_archive(tmp_path / "source0", tmp_path / "later", "1700000001")
+    assert other.read_bytes() != archives[0].read_bytes()
 
 
 def configure(build: Path, *options: str) -> str:
