@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from ase.build import molecule
 from ase.calculators.lj import LennardJones
 from derivatives import assert_forces_are_derivatives
 from lammps_comparison import skewed_waters
+from parallel_runs import run_checks
 from scipy.special import erf
-from tolerances import EXACT, FINITE_DIFFERENCE_FORCES, FINITE_DIFFERENCE_STEP, assert_within, rounding
+from tolerances import EXACT, FINITE_DIFFERENCE_FORCES, FINITE_DIFFERENCE_STEP, RANKS, assert_within, rounding
 
 from so3md import So3kratesCalculator
 from so3md._engine import Engine, Model
+from so3md.electric_field import PeriodicFieldWarning
 from so3md.embedding import EmbeddedCalculator, PointCharges
 from so3md.structures import read_structure
 
@@ -208,15 +212,10 @@ def test_charges_of_zero_change_no_bit(precision: str) -> None:
 def test_the_potential_of_a_uniform_field_is_the_field(made: Any) -> None:
     atoms = made()
     found = calculator().get_embedded(atoms, -atoms.positions @ FIELD, np.tile(FIELD, (len(atoms), 1)))
-    with pytest.warns(UserWarning) if atoms.pbc.any() else _no_context():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PeriodicFieldWarning)
         expected = calculator(electric_field=FIELD).get_forces(atoms)
     np.testing.assert_allclose(found["forces"], expected, rtol=0, atol=EXACT.forces)
-
-
-def _no_context() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 def test_a_distant_charge_follows_coulombs_law() -> None:
@@ -243,7 +242,7 @@ def test_mixed_precision_has_rounding_errors_only(so3lr_path: Path) -> None:
     assert_within(bounds, Engine(model, precision="mixed", tabulate=False).evaluate(**structure), expected)
 
 
-def test_bits_do_not_depend_on_threads_and_ranks_of_atoms() -> None:
+def test_bits_do_not_depend_on_threads_nor_numbers_on_the_order() -> None:
     atoms = read_structure("water")
     rng = np.random.default_rng(4)
     external = rng.normal(size=len(atoms)), rng.normal(size=(len(atoms), 3))
@@ -254,6 +253,17 @@ def test_bits_do_not_depend_on_threads_and_ranks_of_atoms() -> None:
     other = calculator().get_embedded(atoms[order], *(values[order] for values in external))
     plain = calculator().get_embedded(atoms, *external)
     np.testing.assert_allclose(other["forces"], plain["forces"][order], rtol=0, atol=EXACT.forces)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed")
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_ranks_share_the_work(ranks: int, tmp_path: Path) -> None:
+    report = run_checks("parallel_embedding.py", ranks, tmp_path)
+    disagreement = report.pop("disagreement", "")
+    assert ("external potential and field of 1 of 1 differ" in disagreement) == (ranks > 1), disagreement
+    for key, difference in report.items():
+        bound = RANKS.energy_per_atom if "energy" in key else RANKS.forces
+        assert difference <= bound, key
 
 
 def test_an_energy_asked_for_before_is_not_taken_up() -> None:
@@ -311,7 +321,7 @@ def test_what_cannot_be_is_refused(toy_model: Any) -> None:
         with pytest.raises(ValueError, match=message):
             PointCharges(*arguments)
     atoms = hydronium()
-    with pytest.raises(ValueError, match="at atom 2 is no number.*no point charge at the place of an atom"):
+    with pytest.raises(ValueError, match=r"at atom 2 is no number.*no point charge at the place of an atom"):
         embedded(atoms, PointCharges(atoms.positions[2:3], [1])).get_potential_energy()
     part, charges = box_and_charges()
     for cutoff, text in ((None, "none"), (half_height(part) * 1.01, "A")):

@@ -79,7 +79,8 @@ def test_coulomb_acts_once_and_van_der_waals_stays(width: float) -> None:
     come = model["energy"] - expected(atoms[PART])[0]
     # OpenMM's constant of Coulomb's law has nine digits.
     assert found[0] - mechanical[0] == pytest.approx(come - gone, rel=0, abs=1e-6)
-    assert abs(come - gone) > 1e-3 and abs(come) > 0.01
+    assert abs(come - gone) > 1e-3
+    assert abs(come) > 0.01
     on_rest = smeared.forces(atoms.positions[PART], model["charges"]) - points.forces(
         atoms.positions[PART], charges[PART]
     )
@@ -97,7 +98,7 @@ def test_forces_in_a_box_are_derivatives() -> None:
     for force in classical.getForces():
         if force.getName() == "NonbondedForce":  # whose mesh is as smooth as its accuracy says
             force.setNonbondedMethod(force.CutoffPeriodic)
-    positions = atoms.positions + [7.0, 9.0, -4.0]
+    positions = atoms.positions + np.array([7.0, 9.0, -4.0])
     system = embed(topology, classical, PART)
     assert_forces_are_derivatives(system, positions, (0, 4, 7, 9), atoms.cell.array)
 
@@ -167,7 +168,8 @@ def test_charges_on_virtual_sites_and_of_an_ion() -> None:
     positions = np.array(modeller.positions.value_in_unit(unit.angstrom))
     assert len(positions) == 9
     assert_forces_are_derivatives(system, positions, (0, 1, 4, 8))
-    real = [index for index in range(9) if not system.isVirtualSite(index)]  # OpenMM also lists what it moved from sites
+    # OpenMM lists what it moved from sites as well.
+    real = [index for index in range(9) if not system.isVirtualSite(index)]
     total = evaluated(system, positions)[1][real].sum(axis=0)
     np.testing.assert_allclose(total, 0, rtol=0, atol=EXACT.forces * 9)
 
@@ -229,7 +231,7 @@ def test_what_cannot_be_is_refused() -> None:
     import openmm
 
     _, topology, classical = cluster()
-    with pytest.raises(ValueError, match="atoms 0 and 1 are bonded.*expected whole molecules"):
+    with pytest.raises(ValueError, match=r"atoms 0 and 1 are bonded.*expected whole molecules"):
         embed(topology, classical, [0])
     with pytest.raises(ValueError, match="no interpolate=True"):
         embed(topology, classical, PART, interpolate=True)

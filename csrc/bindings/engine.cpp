@@ -369,8 +369,8 @@ void bind_engine(py::module_& module) {
            py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false,
            py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"), py::arg("ewald_method") = "auto")
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
-           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false, py::arg("potentials") = py::none(),
-           py::arg("fields") = py::none())
+           py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false,
+           py::arg("potentials") = py::none(), py::arg("fields") = py::none())
       .def("intermediates", &PythonEngine::intermediates, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0)
       .def("heat_flux", &PythonEngine::heat_flux, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),

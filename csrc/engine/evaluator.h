@@ -96,7 +96,7 @@ class Evaluator {
   std::unique_ptr<PlannedHalo> planned_halo_, points_halo_;  // with a transport: for the lists of the host and of the engine
   SerialHalo serial_halo_;
   std::vector<int> species_;
-  std::vector<double> unwrapped_;  // positions of the own atoms, for a field
+  std::vector<double> unwrapped_;                              // positions of the own atoms, for a field
   std::vector<double> external_potentials_, external_fields_;  // at the own atoms
   std::vector<int> atoms_;
   std::vector<AtomOwner> owners_;  // of the lists of the engine

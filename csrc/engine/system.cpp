@@ -28,8 +28,8 @@ void SystemCopy::set(const System& system) {
 }
 
 bool SystemCopy::is(const System& system) const {
-  return known_ && system.external.is_none() && index_of(system.n) == numbers_.size() && system.periodic == periodic_ && system.totals.charge == charge_ &&
-         system.totals.spin == spin_ && same_bits(system.cell, cell_.data(), cell_.size()) &&
+  return known_ && system.external.is_none() && index_of(system.n) == numbers_.size() && system.periodic == periodic_ &&
+         system.totals.charge == charge_ && system.totals.spin == spin_ && same_bits(system.cell, cell_.data(), cell_.size()) &&
          same_bits(system.numbers, numbers_.data(), numbers_.size()) && same_bits(system.positions, positions_.data(), positions_.size());
 }
 

@@ -124,7 +124,7 @@ struct Request {
   std::vector<LayerFeatures>* features = nullptr;  ///< filled with the features of every layer; not with evaluate_points()
   ChargePotential* coulomb = nullptr;              ///< takes the place of the engine's sum over charges
   const SystemRanges* systems = nullptr;           ///< of several in the domain; null: it is one; not with evaluate_points()
-  ExternalPotential external{};  ///< at the owned atoms, in the order of the domain; on CPUs
+  ExternalPotential external{};                    ///< at the owned atoms, in the order of the domain; on CPUs
   bool atomic_virials = true;  ///< without, only the sum of virials has a meaning, which a particle mesh gives in less time
 };
 

@@ -703,7 +703,8 @@ class So3kratesCalculator(Calculator):
             external = present(request.external)
             output = self._evaluate_engine(
                 self._evaluator(self._last),
-                *(request.numbers, request.positions, request.cell, request.pbc),
+                request.numbers,
+                *(request.positions, request.cell, request.pbc),
                 **request.state,
                 potentials=external[:, 0],
                 fields=external[:, 1:],

@@ -37,8 +37,8 @@ class PointCharges:
     Parameters:
         positions: (m, 3) in Angstrom.
         charges: (m,) in e.
-        width: of Gaussians that stand for the points, in Angstrom: the potential is k q erf(r / width) / r. 0: Coulomb's
-            law. See docs/electrostatics.md for when a width is of use.
+        width: of Gaussians that stand for the points, in Angstrom: the potential is k q erf(r / width) / r. 0:
+            Coulomb's law. See docs/electrostatics.md for when a width is of use.
         cutoff: in Angstrom, beyond which there is nothing; potential and field go to zero there, as those of the
             model's own charges do (docs/theory.md, eq. 36). None: no cutoff. Needed in periodic cells, where the
             nearest image of each charge counts: at most half the smallest height of the cell.
@@ -95,8 +95,8 @@ class PointCharges:
         from so3md._engine import point_charge_potentials
 
         cell = np.zeros((3, 3)) if cell is None else np.asarray(cell)
-        options = {"width": self.width, "cutoff": self.cutoff, "threads": self.threads}
-        return Surroundings(*point_charge_potentials(positions, charges, points, cell, pbc, **options))
+        lengths = self.width, self.cutoff
+        return Surroundings(*point_charge_potentials(positions, charges, points, cell, pbc, *lengths, self.threads))
 
 
 def _checked(values: ArrayLike, name: str, expected: str, ndim: int) -> np.ndarray:

@@ -51,14 +51,14 @@ class EmbeddedComputation:
         self, atoms: Atoms, calculator: So3kratesCalculator, charges: np.ndarray, width: float, cutoff: float | None
     ) -> None:
         self._atoms, self._calculator, self._charges = atoms, calculator, charges
-        self._lengths = {"width": width, "cutoff": cutoff}
+        self._lengths = width, cutoff
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy, and forces (n + m, 3) on the atoms and the charges."""
         atoms = self._atoms
         positions = _place(atoms, state)
         threads = self._calculator.parameters["threads"] or 0
-        around = PointCharges(positions[len(atoms) :], self._charges, **self._lengths, threads=threads)
+        around = PointCharges(positions[len(atoms) :], self._charges, *self._lengths, threads)
         box = atoms.cell.array, atoms.pbc
         found = self._calculator.get_embedded(atoms, *around.at(atoms.positions, *box))
         others = around.forces(atoms.positions, found["charges"], *box)

@@ -104,7 +104,7 @@ def _check_bonds(topology: Topology, force: openmm.NonbondedForce, inside: set[i
 def _check_charges(force: openmm.NonbondedForce) -> None:
     for offset in range(force.getNumParticleParameterOffsets()):
         if force.getParticleParameterOffset(offset)[2]:
-            raise ValueError("embedding='electrostatic': expected fixed charges, found offsets of charges by parameters")
+            raise ValueError("embedding='electrostatic': expected fixed charges, found offsets by parameters")
 
 
 def _angstrom(length: Any) -> float:

@@ -125,5 +125,5 @@ class _Embedded(Potential):
         super().__init__(potential._calculator)
         self._options = options
 
-    def _add_force(self, *arguments: Any, **options: Any) -> None:
-        super()._add_force(*arguments, **options, **self._options)
+    def _add_force(self, topology: Topology, system: Any, atoms: Any, group: int, **options: Any) -> None:
+        super()._add_force(topology, system, atoms, group, **(options | self._options))
