@@ -312,6 +312,67 @@ def scientific(value: float) -> str:
     return f"{value:.2g}" if value == 0 or 0.01 <= value < 1000 else short(value)
 
 
+# --- long runs, and fuzzing -------------------------------------------------------------------------------------------
+
+
+def _thousands(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def long_runs() -> str:
+    """docs/trust.md: runs that were killed beside those left alone, and what grows."""
+    report = read("long_runs")
+    cases = report["cases"]
+    broken = [f"{case['case']}: {name}" for case in cases for name, holds in case["checks"].items() if not holds]
+    kills = sum(len(case["kills"]) for case in cases)
+    lost = max(kill["lost_steps"] / case["intervals"]["checkpoint"] for case in cases for kill in case["kills"])
+    command = "python benchmarks/long_runs.py" + (" --quick" if report["quick"] else "")
+    text = (
+        f"`{command}` on {hardware(report['machine'])}, {report['date']}, commit `{report['machine']['commit']}`: "
+        f"{'every check holds' if not broken else 'broken: ' + '; '.join(broken)}. After {kills} kills (SIGKILL), at "
+        f"most {100 * lost:.0f} % of an interval between checkpoints was done again."
+    )
+    if report["quick"]:
+        text += " This is the short trial of the command: what memory grows by in it is that of the beginning."
+    rows = []
+    for case in cases:
+        memory, files = case["memory"], case["files"]
+        growth = f"{memory['kb_per_1000_steps']:.2g} ± {memory['standard_error']:.1g}".replace("-", MINUS)
+        rows.append(
+            [
+                f"{'molecule' if 'molecule' in case['case'] else 'water'}, {case['name']}",
+                _thousands(case["steps"]),
+                str(len(case["kills"])),
+                f"{memory['mean_kb'] / 1e3:.0f}",
+                growth,
+                f"{files['first_frame_bytes']:.0f} to {files['last_frame_bytes']:.0f}",
+                f"{files['first_row_bytes']:.0f} to {files['last_row_bytes']:.0f}",
+            ]
+        )
+    header = ["run", "steps", "kills", "memory, MB", "growth, kB per 1000 steps", "bytes of a frame", "of a row"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
+def fuzzing() -> str:
+    """docs/trust.md: what was put into the readers."""
+    reports = [read("fuzz"), read("fuzz_converter")]
+    found = [text for report in reports for one in report["campaigns"].values() for text in one["findings"]]
+    text = (
+        f"`scripts/fuzz`, {reports[0]['date']}, commit `{reports[0]['machine']['commit']}`, address and undefined "
+        f"behaviour sanitizer; and the converter, commit `{reports[1]['machine']['commit']}`, with an audit hook: "
+        f"{_thousands(sum(report['inputs'] for report in reports))} inputs, "
+        f"{'no finding' if not found else 'findings: ' + '; '.join(found)}. Edges and features are libFuzzer's counts "
+        "of what the inputs reached; those after half of the inputs say how much is still found."
+    )
+    rows = []
+    for report in reports:
+        for name, one in report["campaigns"].items():
+            half = one.get("at_half", {})
+            counts = [f"{one[key]} ({half[key]} after half)" if key in one else "" for key in ("edges", "features")]
+            rows.append([name, _thousands(one["inputs"]), *counts])
+    return f"{paragraph(text)}\n\n{table(['campaign', 'inputs', 'edges', 'features'], rows)}"
+
+
 # --- electrostatics ---------------------------------------------------------------------------------------------------
 
 
@@ -736,7 +797,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for function in (
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
-        *(energy_first, nonlocal_before, ladder, generations),
+        *(energy_first, nonlocal_before, ladder, long_runs, fuzzing, generations),
         *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts),
         *(validation_molecules, validation_liquid, validation_peptide, validation_crystals, validation_sources),
     )
