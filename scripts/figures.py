@@ -758,18 +758,28 @@ def given(value: list[Any], digits: int) -> list[str]:
 
 
 def validation_peptide() -> str:
-    """docs/validation.md: the minima of alanine dipeptide."""
-    names = {"C7eq": "C7eq", "C5": "C5", "C7ax": "C7ax", "beta2": "β2", "alpha_L": "αL", "alpha'": "α′", "": ""}
+    """docs/validation.md: the minima of alanine dipeptide, beside MP2 energies of the same structures."""
+    greek = {"beta2": "\N{GREEK SMALL LETTER BETA}2"} | {
+        f"alpha{mark}": f"\N{GREEK SMALL LETTER ALPHA}{shown}" for mark, shown in (("_L", "L"), ("'", "\N{PRIME}"))
+    }
+    reference = validated("peptide_reference")
+    energies = reference["energies_eV"]
+    minima = [one for one in validated("peptide")["minima"] if one["lowest_per_cm"] > 0]
+    lowest = energies.get(minima[0]["name"], 0.0)
     rows = [
         [
-            names[one["name"]] or "\N{EN DASH}",
+            greek.get(one["name"], one["name"]),
             *(f"{one[key]:.0f}".replace("-", MINUS) for key in ("phi_degrees", "psi_degrees")),
             f"{one['energy_kcal_per_mol']:.2f}",
+            signed((energies[one["name"]] - lowest) / _KCAL_IN_EV) if one["name"] in energies else "",
         ]
-        for one in validated("peptide")["minima"]
-        if one["lowest_per_cm"] > 0
+        for one in minima
     ]
-    return table(["minimum", "φ, °", "ψ, °", "energy, kcal/mol"], rows)
+    return table(["minimum", "φ, °", "ψ, °", "SO3LR, kcal/mol", f"{reference['method']}, kcal/mol"], rows)
+
+
+#: A kilocalorie per mole in eV.
+_KCAL_IN_EV = 4184 / 96485.33212
 
 
 def validation_crystals() -> str:
@@ -778,17 +788,19 @@ def validation_crystals() -> str:
     for name, found in validated("crystals")["crystals"].items():
         energy, where = known["lattice_energy_kJ_per_mol"][name]
         volume, of_volume = known["volume_A3"].get(name, (found["volume_at_the_start_A3"], ""))
+        edges = [after / before - 1 for after, before in zip(found["cell"], found["cell_at_the_start"], strict=True)]
         rows.append(
             [
                 name,
                 signed(found["lattice_energy_kJ_per_mol"], 1),
+                signed(found["lattice_energy_in_the_measured_cell_kJ_per_mol"], 1),
                 f"{signed(energy, 1)} {source(where)}",
                 f"{found['volume_A3']:.1f}",
                 f"{volume:.1f} {source(of_volume)}" if of_volume else f"{volume:.1f}",
-                f"{signed(100 * (found['volume_A3'] / volume - 1), 1)} %",
+                f"{signed(100 * max(edges[:3], key=abs), 1)} %",
             ]
         )
-    header = ["crystal", "lattice energy, kJ/mol", "from experiment", "volume, Å³", "measured", "difference"]
+    header = ["", "lattice energy", "in measured cell", "reference", "volume", "measured", "change of an edge"]
     return table(header, rows)
 
 

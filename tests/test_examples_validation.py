@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sanitizers import patience
+from tolerances import REFERENCE
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "validation"
@@ -64,6 +65,29 @@ def test_every_crystal_is_built_of_whole_molecules(scripts: None):
         distances = free.get_all_distances() + np.eye(len(free)) * 9
         assert distances.min() > 0.85, name  # rattled by 0.02
         assert distances.max() < 9.5, name
+
+
+def test_the_failure_of_carbon_dioxide_is_that_of_the_model(scripts: None):
+    """The crystal of the measured structure, with the published cutoff: the reference model has the same energy, which
+    lies far above that of free molecules."""
+    pytest.importorskip("torch", reason="the reference model needs PyTorch (extra 'torch')")
+    import crystals
+
+    from so3md import So3kratesCalculator
+    from so3md.loading import model_path
+    from so3md.model_file import ModelFile
+    from so3md.reference import reference_model
+
+    atoms = crystals.build(json.loads((FOLDER / "crystals.json").read_text())["carbon dioxide"])
+    number, free = crystals.molecules(atoms)
+    energies = []
+    for one in (atoms, free):
+        one.calc = So3kratesCalculator(precision="double")
+        energies.append(one.get_potential_energy())
+    model = reference_model(ModelFile.read(model_path("so3lr")))
+    reference = model.evaluate(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)["energy"]
+    assert energies[0] == pytest.approx(float(reference), abs=REFERENCE.energy_per_atom * len(atoms))
+    assert energies[0] / number - energies[1] > 3  # eV
 
 
 def test_a_coarse_map_of_the_peptide(tmp_path: Path):

@@ -70,30 +70,33 @@ def molecules(atoms: Atoms) -> tuple[int, Atoms]:
     return number, free
 
 
-def relaxed(atoms: Atoms, fmax: float) -> Atoms:
-    """The structure at its minimum: a crystal with its cell."""
+def relaxed(atoms: Atoms, fmax: float, cell: bool = True) -> Atoms:
+    """The structure at its minimum: a crystal with its cell, or in it."""
     periodic = atoms.pbc.all()
     atoms.calc = So3kratesCalculator(precision="double", **(WHOLE if periodic else {}))
-    target = FrechetCellFilter(atoms) if periodic else atoms
+    target = FrechetCellFilter(atoms) if periodic and cell else atoms
     if not BFGS(target, logfile=None).run(fmax=fmax, steps=1000):
         raise SystemExit(f"{atoms.get_chemical_formula()} did not relax")
     return atoms
 
 
 def result_of(entry: dict[str, Any], fmax: float) -> dict[str, Any]:
-    """Lattice energy (kJ/mol), volume (Angstrom^3, per molecule) and cell of a crystal."""
+    """Lattice energies (kJ/mol), volume (Angstrom^3, per molecule) and cell of a crystal."""
     atoms = build(entry)
     number, free = molecules(atoms)
     alone = relaxed(free, fmax / 10).get_potential_energy()
     atoms.calc = So3kratesCalculator(precision="double", **WHOLE)
     start = {
         "volume_at_the_start_A3": atoms.get_volume() / number,
+        "cell_at_the_start": atoms.cell.cellpar().tolist(),
         "energy_at_the_start_kJ_per_mol": (atoms.get_potential_energy() / number - alone) / KJ,
     }
+    held = relaxed(atoms, fmax, cell=False).get_potential_energy() / number
     energy = relaxed(atoms, fmax).get_potential_energy() / number
     return {
         "molecules": number,
         "lattice_energy_kJ_per_mol": (energy - alone) / KJ,
+        "lattice_energy_in_the_measured_cell_kJ_per_mol": (held - alone) / KJ,
         "volume_A3": atoms.get_volume() / number,
         "molecules_at_the_end": int(pieces(atoms)[1].max()) + 1,
         **start,

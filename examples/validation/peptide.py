@@ -38,6 +38,9 @@ NAMES = {
     "alpha_L": (62, 40),
     "alpha'": (-165, -40),
 }
+#: Energy (eV) of a mode whose frequency is the root of 1 eV/A^2/u.
+_QUANTUM = units._hbar * 1e10 / np.sqrt(units._e * units._amu)
+STEEP = 4.0  # kcal/mol between neighbours
 SAME = 15.0  # degrees: minima that are nearer are one
 
 
@@ -64,7 +67,7 @@ def turned(atoms: Atoms, backbone: Sequence[int], values: Sequence[float]) -> At
 
 
 class Held:
-    """Springs that hold phi and psi (degrees) of each structure. The torsions end up some tenths of a degree away."""
+    """Springs that hold phi and psi (degrees) of each structure. The torsions end up to some degrees away."""
 
     SPRING = 50.0 * np.radians(1) ** 2  # eV per square degree
 
@@ -90,7 +93,7 @@ def beyond(atoms: Atoms, here: int, there: int) -> list[int]:
     return np.flatnonzero(part == part[there]).tolist()
 
 
-def relax_together(structures: list[Atoms], held: Held, fmax: float, steps: int = 1500) -> list[float]:
+def relax_together(structures: list[Atoms], held: Held, fmax: float, steps: int = 400) -> list[float]:
     """Relax all of them in place by FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201, 2006) in one batch.
 
     Each has a time step of its own. Returns energies in eV, without that of the springs; NaN for what did not relax.
@@ -125,6 +128,36 @@ def relax_together(structures: list[Atoms], held: Held, fmax: float, steps: int 
     return energies.tolist()
 
 
+def mapped(
+    molecule: Atoms, backbone: Sequence[int], grid: np.ndarray, fmax: float, rounds: int = 2
+) -> tuple[list[Atoms], np.ndarray, float]:
+    """Relaxed structures of all points, row by row; energies in eV (phi, psi); how far torsions are off, in degrees.
+
+    Turning a torsion can drive atoms into each other, from where a structure relaxes to another isomer. So points that
+    lie far above a neighbour begin again from that neighbour, and the lower one counts.
+    """
+    targets = [(phi, psi) for phi in grid for psi in grid]
+    points = [turned(molecule, backbone, target) for target in targets]
+    energies = np.array(relax_together(points, Held(backbone, targets), fmax))
+    for _ in range(rounds):
+        finite = np.where(np.isnan(energies), np.inf, energies)
+        again = {}
+        for k in range(len(points)):
+            i, j = divmod(k, len(grid))
+            steps = [(i + di - 1, j + dj - 1) for di, dj in np.ndindex(3, 3)]
+            near = [(a % len(grid)) * len(grid) + b % len(grid) for a, b in steps]
+            best = min(near, key=lambda one: finite[one])
+            if finite[k] - finite[best] > STEEP * KCAL:
+                again[k] = turned(points[best], backbone, targets[k])
+        found = relax_together(list(again.values()), Held(backbone, [targets[k] for k in again]), fmax)
+        for (k, atoms), energy in zip(again.items(), found, strict=True):
+            if energy < finite[k]:
+                points[k], energies[k] = atoms, energy
+    places = np.array([angles(one, backbone) for one in points])
+    away = np.abs(wrapped(places - targets))[~np.isnan(energies)].max()
+    return points, energies.reshape(len(grid), len(grid)), float(away)
+
+
 def local_minima(energies: np.ndarray) -> list[tuple[int, int]]:
     """Points of a periodic map that no neighbour, of eight, is below."""
     around = [np.roll(energies, shift, (0, 1)) for shift in np.ndindex(3, 3)]
@@ -134,18 +167,12 @@ def local_minima(energies: np.ndarray) -> list[tuple[int, int]]:
 
 def minima_of(structures: list[Atoms], backbone: Sequence[int]) -> list[dict[str, Any]]:
     """Distinct ones, from the lowest on: torsions, relative energies (kcal/mol), lowest frequencies (1/cm)."""
-    for atoms in structures:
-        atoms.calc = So3kratesCalculator(precision="double", threads=1)
-        if not BFGS(atoms, logfile=None).run(fmax=1e-3, steps=1000):
-            raise SystemExit(f"a minimum near phi, psi = {angles(atoms, backbone)} did not relax")
+    lowest = [to_minimum(atoms) for atoms in structures]
     found: list[dict[str, Any]] = []
-    for atoms in sorted(structures, key=lambda one: one.get_potential_energy()):
-        place = angles(atoms, backbone)
-        if any(np.abs(wrapped(place - one["phi_psi"])).max() < SAME for one in found):
-            continue
-        found.append(
-            {"phi_psi": place, "energy": atoms.get_potential_energy(), "lowest_per_cm": lowest_frequency(atoms)}
-        )
+    for number in sorted(range(len(structures)), key=lambda k: structures[k].get_potential_energy()):
+        place, energy = angles(structures[number], backbone), structures[number].get_potential_energy()
+        if not any(np.abs(wrapped(place - one["phi_psi"])).max() < SAME for one in found):
+            found.append({"phi_psi": place, "energy": energy, "lowest_per_cm": lowest[number]})
     return [
         {
             "name": name_of(one["phi_psi"]),
@@ -158,6 +185,19 @@ def minima_of(structures: list[Atoms], backbone: Sequence[int]) -> list[dict[str
     ]
 
 
+def to_minimum(atoms: Atoms, tries: int = 6) -> float:
+    """Relax in place; away from saddle points too, along their softest modes. Returns the lowest frequency in 1/cm."""
+    atoms.calc = So3kratesCalculator(precision="double", threads=1)
+    for _ in range(tries):
+        if not BFGS(atoms, logfile=None).run(fmax=1e-3, steps=1000):
+            break
+        frequency, mode = softest_mode(atoms)
+        if frequency > 0:
+            return frequency
+        atoms.positions += 0.3 * mode
+    raise SystemExit(f"no minimum was found for {atoms.get_chemical_formula()} from one of the lowest points")
+
+
 def name_of(place: np.ndarray) -> str:
     for name, there in NAMES.items():
         if np.abs(wrapped(place - there)).max() < 40:
@@ -165,14 +205,26 @@ def name_of(place: np.ndarray) -> str:
     return ""
 
 
-def lowest_frequency(atoms: Atoms) -> float:
-    """In 1/cm, negative for an imaginary one: of the seventh mode from zero on, as six are motion of the whole."""
+def softest_mode(atoms: Atoms) -> tuple[float, np.ndarray]:
+    """Its frequency in 1/cm, negative for an imaginary one, and displacements (n, 3) of length 1.
+
+    Motion of the whole is taken out of the Hessian.
+    """
     with tempfile.TemporaryDirectory() as folder:
         vibrations = Vibrations(atoms, name=f"{folder}/vibrations")
         vibrations.run()
-        found = vibrations.get_frequencies()
-    signed = np.where(np.abs(found.imag) > np.abs(found.real), -np.abs(found.imag), found.real)
-    return float(signed[np.argsort(np.abs(signed))[6:]].min())
+        hessian = vibrations.get_vibrations().get_hessian_2d()
+    root = np.sqrt(np.repeat(atoms.get_masses(), 3))
+    around = atoms.positions - atoms.get_center_of_mass()
+    whole = [np.tile(axis, (len(atoms), 1)) for axis in np.eye(3)] + [np.cross(axis, around) for axis in np.eye(3)]
+    basis, _ = np.linalg.qr(np.array([root * motion.ravel() for motion in whole]).T)
+    inner = np.eye(len(root)) - basis @ basis.T
+    squares, modes = np.linalg.eigh(inner @ (hessian / np.outer(root, root)) @ inner)
+    left = np.argsort(np.abs(squares))[basis.shape[1] :]  # those that were taken out are zero
+    lowest = left[np.argmin(squares[left])]
+    displacement = (modes[:, lowest] / root).reshape(-1, 3)
+    energy = np.sign(squares[lowest]) * np.sqrt(abs(squares[lowest])) * _QUANTUM
+    return float(energy / units.invcm), displacement / np.linalg.norm(displacement)
 
 
 def main() -> None:
@@ -185,23 +237,17 @@ def main() -> None:
     options = parser.parse_args()
     molecule = read(options.structure)
     grid = np.arange(-180, 180, options.step)
-    targets = [(phi, psi) for phi in grid for psi in grid]
-    points = [turned(molecule, options.backbone, target) for target in targets]
-    energies = np.array(relax_together(points, Held(options.backbone, targets), options.fmax))
-    places = np.array([angles(one, options.backbone) for one in points])
-    away = np.abs(wrapped(places - targets))[~np.isnan(energies)]
-    energies = energies.reshape(len(grid), len(grid))
+    points, energies, away = mapped(molecule, options.backbone, grid, options.fmax)
     lowest = local_minima(np.where(np.isnan(energies), np.inf, energies))
     minima = minima_of([points[i * len(grid) + j] for i, j in lowest], options.backbone)
     for one in minima:
-        print(
-            "{name:8} phi {phi_degrees:6.1f} psi {psi_degrees:6.1f} {energy_kcal_per_mol:6.2f} kcal/mol".format(**one)
-        )
+        place = f"phi {one['phi_degrees']:6.1f} psi {one['psi_degrees']:6.1f}"
+        print(f"{one['name']:8} {place} {one['energy_kcal_per_mol']:6.2f} kcal/mol")
     heights = (energies - np.nanmin(energies)) / KCAL
     record = {
         "angles_degrees": grid.tolist(),
         "not_relaxed": int(np.isnan(energies).sum()),
-        "farthest_from_the_angles_degrees": float(away.max()),
+        "farthest_from_the_angles_degrees": away,
         "map_kcal_per_mol": [[None if np.isnan(e) else round(float(e), 3) for e in row] for row in heights],
         "minima": minima,
     }
