@@ -111,6 +111,8 @@ std::unique_ptr<Sweeps> begin(Network& network, const py::dict& batch, const std
 
 void bind_training(py::module_& module) {
   module.def("training_tensor_names", &tensor_names, "Names of the tensors of a layer, in the order in which a network is given them.");
+  module.def("training_groups", &training::divide_structures, py::arg("atoms"), py::arg("pairs"),
+             "First structures of the groups of a batch, and their number; atoms, pairs: of each structure.");
   using NoGil = py::call_guard<py::gil_scoped_release>;
   py::class_<Sweeps>(module, "TrainingSweeps", "A batch in the four sweeps of a training step; arguments are addresses of arrays.")
       .def("forward", [](Sweeps& s, Address x, Address out) { s.forward(pointer(x), pointer(out)); }, NoGil())

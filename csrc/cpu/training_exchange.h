@@ -83,8 +83,7 @@ struct ExchangeStep {
       const std::int64_t at = atom * coordinates + c;
       spare[atom * width + features + degree] += m_chi[at] * chi[at] + by_chi[at] * chi_tangents[at];
     });
-    add_weight_gradient<Real>(*matrix, atoms, spare, inputs, gradients);
-    add_weight_gradient<Real>(*matrix, atoms, adjoints, tangents, gradients);
+    add_weight_gradient<Real>(*matrix, atoms, spare, inputs, adjoints, tangents, gradients);
     add_column_sums<Real>(atoms, width, spare, gradients + matrix->bias.gradient);
     multiply_back<Real>(*matrix, atoms, spare, out);
     for_coordinates([&](std::int64_t atom, std::int64_t c, std::int64_t degree) {

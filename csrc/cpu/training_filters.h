@@ -70,8 +70,7 @@ struct RadialStep {
   void gradient(const Group<Real>& group, std::int64_t start, std::int64_t rows, const Real* m, const Real* scaled, Real* by_basis,
                 Real* by_basis_slope, const FilterSpare<Real>& spare, Real* gradients) const {
     const std::int64_t hidden = first->columns, size = first->depth, at = start * hidden;
-    add_weight_gradient<Real>(*second, rows, m, values + at, gradients);
-    add_weight_gradient<Real>(*second, rows, scaled, value_slopes + at, gradients);
+    add_weight_gradient<Real>(*second, rows, m, values + at, scaled, value_slopes + at, gradients);
     multiply_back<Real>(*second, rows, m, spare.inner);
     multiply_back<Real>(*second, rows, scaled, spare.inner_slopes);
     for_channels<Real>(0, rows * hidden, [&](std::int64_t e, auto lanes) {
@@ -79,8 +78,8 @@ struct RadialStep {
       lanes.put(spare.inner + e, lanes.get(spare.inner + e) * along + g * lanes.get(bend + at + e));
       lanes.put(spare.inner_slopes + e, g * along);
     });
-    add_weight_gradient<Real>(*first, rows, spare.inner, group.basis + start * size, gradients);
-    add_weight_gradient<Real>(*first, rows, spare.inner_slopes, group.basis_slope + start * size, gradients);
+    add_weight_gradient<Real>(*first, rows, spare.inner, group.basis + start * size, spare.inner_slopes, group.basis_slope + start * size,
+                              gradients);
     add_column_sums<Real>(rows, hidden, spare.inner, gradients + first->bias.gradient);
     if (by_basis == nullptr) return;
     multiply_back<Real, Start::accumulate>(*first, rows, spare.inner, by_basis + start * size);
@@ -118,7 +117,7 @@ struct SphericalStep {
   }
 
   void constant_gradient(const Real* by_bias, Real* spare, Real* gradients) const {
-    add_weight_gradient<Real>(*second, 1, by_bias, values, gradients);
+    add_weight_gradient<Real>(*second, 1, by_bias, values, nullptr, nullptr, gradients);
     multiply_back<Real>(*second, 1, by_bias, spare);
     Real* const to = gradients + first->bias.gradient;
     for_channels<Real>(0, hidden, [&](std::int64_t e, auto lanes) { lanes.add(to + e, lanes.get(spare + e) * lanes.get(slope + e)); });
@@ -153,15 +152,13 @@ struct SphericalStep {
   void gradient(std::int64_t start, std::int64_t rows, const Real* m, const Real* g, const Real* invariants, const Real* tangents,
                 Real* by_invariants, Real* spare, Real* gradients) const {
     const std::int64_t at = start * hidden;
-    add_weight_gradient<Real>(*second, rows, m, values + at, gradients);
-    add_weight_gradient<Real>(*second, rows, g, value_tangents + at, gradients);
+    add_weight_gradient<Real>(*second, rows, m, values + at, g, value_tangents + at, gradients);
     multiply_back<Real>(*second, rows, m, spare);
     for_channels<Real>(0, rows * hidden, [&](std::int64_t e, auto lanes) {
       lanes.put(spare + e, lanes.get(spare + e) * lanes.get(slope + at + e) +
                                lanes.get(curvature + at + e) * lanes.get(by_values + at + e) * lanes.get(z_tangents + at + e));
     });
-    add_weight_gradient<Real>(*first, rows, spare, invariants, gradients);
-    add_weight_gradient<Real>(*first, rows, by_z + at, tangents, gradients);
+    add_weight_gradient<Real>(*first, rows, spare, invariants, by_z + at, tangents, gradients);
     add_column_sums<Real>(rows, hidden, spare, gradients + first->bias.gradient);
     multiply_back<Real, Start::accumulate>(*first, rows, spare, by_invariants);
   }
@@ -210,9 +207,10 @@ struct FilterStep {
   /// Calls body(start, rows, block, place) for the rows of both blocks; place: where those of (2, pairs, features) begin.
   template <class Body>
   void for_rows(const Body& body) const {
-    for (std::int64_t start = 0; start < pairs; start += kBlockRows)
+    const std::int64_t most = rows_of_block(pairs);
+    for (std::int64_t start = 0; start < pairs; start += most)
       for (int block = 0; block < 2; ++block)
-        body(start, pairs - start < kBlockRows ? pairs - start : kBlockRows, block, (block * pairs + start) * features);
+        body(start, pairs - start < most ? pairs - start : most, block, (block * pairs + start) * features);
   }
 
   void forward(const Real* chi) {

@@ -54,8 +54,7 @@ struct DenseStep {
   }
 
   void gradient(const Real* m, Real* by_x, Real* gradients) const {
-    add_weight_gradient<Real>(*matrix, rows, m, x, gradients);
-    add_weight_gradient<Real>(*matrix, rows, adjoints, tangents, gradients);
+    add_weight_gradient<Real>(*matrix, rows, m, x, adjoints, tangents, gradients);
     if (matrix->bias.value != nullptr) add_column_sums<Real>(rows, matrix->columns, m, gradients + matrix->bias.gradient);
     multiply_back<Real>(*matrix, rows, m, by_x);
   }

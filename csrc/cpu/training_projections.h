@@ -74,10 +74,9 @@ struct ProjectionStep {
     for_heads<Real>(*weights, atoms, features, [&](const Projection<Real>& p, std::int64_t head, std::int64_t kind, std::int64_t place) {
       Real* const to = gradients + p.weight.gradient + (head * p.width * p.kinds + kind) * p.width;
       const std::int64_t column = head * p.width;
-      add_transposed_product<Real>(atoms, p.width, p.width, x + column, features, m + place, features, to, p.kinds * p.width);
-      if (x_tangents == nullptr) return;
-      add_transposed_product<Real>(atoms, p.width, p.width, x_tangents + column, features, by_products + place, features, to,
-                                   p.kinds * p.width);
+      const Rows<Real> a[2] = {{x + column, features}, {x_tangents == nullptr ? x : x_tangents + column, features}};
+      const Rows<Real> b[2] = {{m + place, features}, {by_products + place, features}};
+      add_transposed_products<Real>(atoms, p.width, p.width, a, b, x_tangents == nullptr ? 1 : 2, to, p.kinds * p.width);
     });
     add_back(m, by_x);
   }

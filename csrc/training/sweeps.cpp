@@ -120,7 +120,7 @@ class SweepsOf final : public Sweeps {
     for (std::int64_t s = 0; s < batch_.structures; ++s) {
       const std::int64_t begin = pair;
       atom += batch_.counts[s];
-      while (pair < batch_.pairs && batch_.first[pair] < atom) ++pair;
+      while (pair < batch_.pairs && batch_.first[pair] < atom && batch_.first[pair] >= atom - batch_.counts[s]) ++pair;
       result.push_back(pair - begin);
     }
     if (pair != batch_.pairs) throw std::invalid_argument("training: the pairs of a batch are not in the order of its structures");

@@ -25,6 +25,11 @@ def is_native(basis: Tensor) -> bool:
     return enabled and basis.device.type == "cpu" and basis.dtype in (torch.float32, torch.float64)
 
 
+def threads() -> int:
+    """How many threads share the structures of a batch: as many as PyTorch has."""
+    return torch.get_num_threads()
+
+
 class NativeNetwork:
     """What all batches of a network share: threads, memory, and the list of its parameters."""
 
@@ -106,7 +111,7 @@ class NativeSteps:
             sizes | {name: array.data_ptr() for name, array in self._arrays.items()},
             addresses,
             size,
-            torch.get_num_threads(),
+            threads(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
