@@ -14,8 +14,12 @@ from so3md.cli.signals import GracefulStop
 
 if TYPE_CHECKING:
     from so3md.model_file import ModelFile
+    from so3md.training.committee import CommitteeRun
     from so3md.training.data import Sample
     from so3md.training.run import Run
+
+
+_COMMITTEE = "committee.json"  # of so3md.training.committee, which needs PyTorch to be imported
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,6 +32,11 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--overwrite", is_flag=True, help="Replace the run that the directory holds."),
             click.option("--resume", type=click.Path(path_type=Path), help="Directory of a run to go on with."),
             click.option("--epochs", type=click.IntRange(1, 10**9), help="Instead of training.epochs."),
+            click.option(
+                "--committee",
+                type=click.IntRange(2, 26),
+                help="Train so many models, with other seeds, into a.safetensors, b.safetensors, ...",
+            ),
             click.option("--time-limit", type=Number(1e-6, 1e9, "h"), help="Instead of training.time_limit, in hours."),
         )
     ):
@@ -68,6 +77,7 @@ def train(
     resume: Path | None,
     epochs: int | None,
     time_limit: float | None,
+    committee: int | None = None,
 ) -> int:
     """Start or resume a run, and see it through; returns the exit code."""
     from so3md.training.config import read_config
@@ -75,8 +85,12 @@ def train(
 
     changes = {key: value for key, value in (("epochs", epochs), ("time_limit", time_limit)) if value is not None}
     if resume is not None:
-        if config is not None or output is not None or overwrite:
-            raise click.UsageError("--resume goes on with the run of a directory: no CONFIG, --output or --overwrite")
+        if config is not None or output is not None or overwrite or committee is not None:
+            raise click.UsageError(
+                "--resume goes on with the run of a directory: no CONFIG, --output, --overwrite or --committee"
+            )
+        if (resume / _COMMITTEE).is_file():
+            return _resume_committee(resume, changes)
         with Run.resume(resume, changes) as run:
             return see_through(run)
     if config is None:
@@ -87,8 +101,39 @@ def train(
     directory = output or default_output(settings, config)
     if output is None and settings.output is None and not overwrite:
         directory = free_path(str(directory))
+    if committee is not None:
+        return _start_committee(committee, settings, config.parent, directory, model, overwrite)
     with Run.start(settings, config.parent, directory, model=model, overwrite=overwrite, on_data=show_data) as run:
         return see_through(run)
+
+
+def _start_committee(members: int, *described: Any) -> int:
+    from so3md.training.committee import CommitteeRun
+
+    return _train_committee(CommitteeRun.start(members, *described), {})
+
+
+def _resume_committee(directory: Path, changes: dict[str, Any]) -> int:
+    from so3md.training.committee import CommitteeRun
+
+    return _train_committee(CommitteeRun.resume(directory, changes), changes)
+
+
+def _train_committee(committee: CommitteeRun, changes: dict[str, Any]) -> int:
+    """Train the members, and tell the user about it; returns the exit code."""
+
+    def member(number: int, run: Run) -> int:
+        click.echo(f"Member {number} of {committee.members}")
+        code = see_through(run)
+        if code:
+            click.echo(f"All members: so3md {run.record['kind']} --resume {committee.directory}")
+        return code
+
+    code = committee.train(member, show_data, changes)
+    if code == 0:
+        names = [str(committee.model_of(number)) for number in range(1, committee.members + 1)]
+        click.echo(f"The committee: --model {' --model '.join(names)}")
+    return code
 
 
 def show_data(parts: dict[str, list[Sample]]) -> None:
