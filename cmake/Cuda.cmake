@@ -12,7 +12,7 @@ endif()
 
 # A hash of the headers whose classes cross the border between the libraries: only those of one build are used together.
 file(GLOB border_headers CONFIGURE_DEPENDS csrc/evaluation/*.h csrc/common/*.h csrc/model/*.h csrc/geometry/*.h csrc/halo/*.h csrc/network/*.h
-  csrc/physics/ewald_plan.h csrc/cuda/interface.h)
+  csrc/physics/electric_field.h csrc/physics/ewald_plan.h csrc/physics/external_potential.h csrc/cuda/interface.h)
 set(border_hashes "${CMAKE_CXX_COMPILER_ID}")
 foreach(header ${border_headers})
   file(SHA256 "${header}" hash)
