@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
+from ase.collections import s22
 from ase.io import read, write
 from click.testing import CliRunner, Result
 from dynamics_tools import soft_spheres
@@ -77,6 +78,20 @@ def test_a_run_is_analysed_from_end_to_end() -> None:
     for text in ("Temperature", "Not here: Diffusion", "Wrote run-report.html and run.json"):
         assert text in output
     check_page(Path("run-report.html").read_text(), atoms=192)
+
+
+def test_the_infrared_spectrum_of_a_periodic_run_is_that_of_its_current() -> None:
+    dimer = s22["Water_dimer"]
+    dimer.set_cell(np.diag([14.0, 14.0, 14.0]))
+    dimer.pbc = True
+    write("dimer.xyz", dimer)
+    md = ["md", "dimer.xyz", "--ensemble", "nve", "--temperature", "300", "--steps", "1100", "--trajectory-interval", "6"]
+    result = CliRunner().invoke(main, [*md, "--write-velocities", "--no-plot", "--threads", "1", "-o", "run"])
+    assert result.exit_code == 0, result.output
+    succeed("run", "--json", "run.json", "--model", "so3lr", "--threads", "1")
+    sections = {section["title"]: section for section in strict("run.json")["sections"]}
+    assert any("current of polarization" in note for note in sections["Infrared spectrum"]["notes"])
+    assert sections["Infrared spectrum"]["quantities"][1]["value"] > 0
 
 
 def mean_dipole(frames: list[Atoms]) -> float:

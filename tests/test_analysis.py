@@ -10,6 +10,7 @@ from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.collections import s22
 
+from so3md import So3kratesCalculator
 from so3md.structures import read_structure
 
 pytest.importorskip("MDAnalysis", reason="MDAnalysis is not installed (the extra `analysis`)")
@@ -370,6 +371,35 @@ def test_an_oscillating_dipole_absorbs_as_harmonic_theory_says() -> None:
     # The square of the wave number weighs a peak that is 20/cm wide: (20 / 1500)^2 and the window's edges.
     assert absorption.sum() * (waves[1] - waves[0]) == pytest.approx(expected, rel=5e-3)
     assert pytest.approx(42.255, abs=0.002) == KM_PER_MOL  # as published, e.g. in ase.vibrations.Infrared
+
+
+def test_a_vibration_in_a_box_absorbs_by_its_current_of_polarization() -> None:
+    """Of two molecules over a face of the cell, between which charge flows: by their Born charges."""
+    times, wave, size, temperature = 0.002 * np.arange(600), 1000.0, 1e-3, 300.0
+    atoms = s22["Water_dimer"]
+    atoms.set_cell(np.diag([13.0, 14.0, 15.0]))
+    atoms.pbc = True
+    rate = 2 * np.pi * wave * _THZ_PER_WAVE
+    mode = np.random.default_rng(3).normal(size=(len(atoms), 3))
+    frames = []
+    for time in times:
+        frames.append(atoms.copy())
+        frames[-1].positions += size * mode * np.cos(rate * time)
+        frames[-1].wrap()
+    velocities = -size * rate * mode * np.sin(rate * times)[:, None, None]
+    known = {"log": {"temperature_K": np.full(len(times), temperature)}}
+    moving = trajectory_of(frames, 0.002, velocities=velocities, **known)
+    section = infrared_spectrum(work_of(moving, model="so3lr", threads=1))
+    assert quantity(section, "Infrared peak").value == pytest.approx(wave, abs=15)  # the resolution of 1.2 ps
+    born = So3kratesCalculator(threads=1).get_born_charges(atoms)
+    mean_square = (np.einsum("ni,nij->j", mode, born) * size * rate / units.Debye) ** 2 / 2
+    expected = KM_PER_MOL * mean_square.sum() / (units.kB * temperature / KINETIC_UNIT)
+    integral = quantity(section, "Infrared integral").value
+    assert integral == pytest.approx(expected, rel=5e-3)  # Born charges change by some 1e-3 along the mode
+    assert "Of the current of polarization" in section.notes[-1]
+    without = infrared_spectrum(work_of(trajectory_of(frames, 0.002, **known), model="so3lr", threads=1))
+    assert abs(quantity(without, "Infrared integral").value / integral - 1) > 0.02  # what flows between the two
+    assert "--write-velocities" in without.notes[-1]
 
 
 def test_spectra_say_what_they_lack() -> None:

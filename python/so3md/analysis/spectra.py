@@ -75,12 +75,13 @@ def velocity_spectrum(work: Work) -> Section:
 
 
 def infrared_spectrum(work: Work) -> Section:
-    """Absorption by dipoles, with the quantum correction of harmonic motion. Raises Unavailable without charges."""
+    """Absorption, with the quantum correction of harmonic motion: by currents of periodic systems where a model gives
+    them, else by dipoles. Raises Unavailable without charges."""
     trajectory = work.trajectory
     interval = check_sampling(trajectory)
-    dipoles = work.dipoles
-    temperature = mean_temperature(trajectory)
-    waves, absorption = absorption_of(dipoles.total, interval, temperature, work.options.resolution)
+    rates, note = _rates_and_note(work)
+    signal, of_signal = (work.dipoles.total, absorption_of) if rates is None else (rates, absorption_of_rates)
+    waves, absorption = of_signal(signal, interval, mean_temperature(trajectory), work.options.resolution)
     section = Section("Infrared spectrum")
     peak = int(np.argmax(absorption))
     section.quantities += [
@@ -93,9 +94,18 @@ def infrared_spectrum(work: Work) -> Section:
         Plot("Infrared spectrum", "Wave number (1/cm)", "Absorption (km/mol per 1/cm)", curve, x_range=shown)
     )
     section.notes.append(f"{_resolution(waves)} Of the whole system, without effects of a refractive index.")
-    if dipoles.periodic:
-        section.notes.append(BETWEEN_MOLECULES)
+    section.notes += [note] if note else []
     return section
+
+
+def _rates_and_note(work: Work) -> tuple[np.ndarray | None, str | None]:
+    """Rates of the dipole (f, 3) in e Angstrom/ps where they are better than dipoles, and what a reader must know."""
+    if not work.trajectory.pbc.any():
+        return None, None
+    try:
+        return work.currents, "Of the current of polarization, with charge that flows between molecules."
+    except Unavailable as reason:
+        return None, f"{BETWEEN_MOLECULES} The current of polarization counts that charge; it is not here: {reason}."
 
 
 def absorption_of(
@@ -103,14 +113,27 @@ def absorption_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Wave numbers (1/cm) and absorption (km/mol per 1/cm) from dipoles (f, 3) in e Angstrom, interval ps apart.
 
-    A(nu) = N_A / (12 eps0 c^2 k T) times the spectral density of the dipole's rate, which is (2 pi c nu)^2 that of the
-    dipole (Thomas et al., Phys. Chem. Chem. Phys. 15, 6608, 2013). A harmonic mode has its intensity, which the quantum
-    correction of harmonic motion leaves as it is.
+    As `absorption_of_rates`, as the spectral density of the rate is (2 pi c nu)^2 that of the dipole.
     """
     waves, density = power_spectrum(dipoles / units.Debye, interval, resolution)
-    rate = np.square(2 * np.pi * waves * _THZ) * density.sum(axis=1)  # (Debye/ps)^2 per 1/cm
-    thermal = units.kB * temperature / KINETIC_UNIT  # amu (Angstrom/ps)^2
-    return waves, KM_PER_MOL * rate / thermal
+    return waves, _absorption(np.square(2 * np.pi * waves * _THZ) * density.sum(axis=1), temperature)
+
+
+def absorption_of_rates(
+    rates: np.ndarray, interval: float, temperature: float, resolution: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wave numbers (1/cm) and absorption (km/mol per 1/cm) from rates (f, 3) of the dipole in e Angstrom/ps.
+
+    A(nu) = N_A / (12 eps0 c^2 k T) times the spectral density of the rate (Thomas et al., Phys. Chem. Chem. Phys. 15,
+    6608, 2013). A harmonic mode has its intensity, which the quantum correction of harmonic motion leaves as it is.
+    """
+    waves, density = power_spectrum(rates / units.Debye, interval, resolution)
+    return waves, _absorption(density.sum(axis=1), temperature)
+
+
+def _absorption(rate: np.ndarray, temperature: float) -> np.ndarray:
+    """From the spectral density of the dipole's rate, (Debye/ps)^2 per 1/cm."""
+    return KM_PER_MOL * rate / (units.kB * temperature / KINETIC_UNIT)  # amu (Angstrom/ps)^2
 
 
 def _resolution(waves: np.ndarray) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from so3md.analysis.currents import currents_of_model
 from so3md.analysis.dipoles import Dipoles, charges_of_model, dipoles_of
 from so3md.analysis.molecules import Molecules, find_molecules
 from so3md.analysis.results import Unavailable
@@ -20,7 +22,7 @@ class Options:
 
     farthest (Angstrom): of radial distributions, by default half of the smallest height of the cell, 10 at most.
     viscosity (mPa s): for what diffusion in an infinite system would be. resolution (1/cm): of spectra. model: for
-    charges, where the trajectory has none, with total charge (e), total spin, threads and device.
+    charges, and for currents of periodic systems, with total charge (e), total spin, threads and device.
     """
 
     farthest: float | None = None
@@ -46,20 +48,16 @@ class Work:
         """Raises Unavailable where there are none."""
         return find_molecules(self.trajectory)
 
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        """Of the model, for calculators and `evaluate_many`."""
+        return {name: getattr(self.options, name) for name in ("model", "charge", "spin", "threads", "device")}
+
     @cached_property
     def charges(self) -> np.ndarray:
         """(f, n) in e, of the trajectory or of the model. Raises Unavailable if there are none."""
-        options = self.options
-        if options.model is not None:
-            return charges_of_model(
-                self.trajectory,
-                self.say,
-                model=options.model,
-                charge=options.charge,
-                spin=options.spin,
-                threads=options.threads,
-                device=options.device,
-            )
+        if self.options.model is not None:
+            return charges_of_model(self.trajectory, self.say, **self._parameters)
         charges = self.trajectory.charges
         if charges is None or not charges.any():
             raise Unavailable("the trajectory has no charges; --model so3lr evaluates them")
@@ -69,3 +67,10 @@ class Work:
     def dipoles(self) -> Dipoles:
         """Raises Unavailable where there are no charges, or no molecules in a periodic system."""
         return dipoles_of(self.trajectory, self.charges, lambda: self.molecules)
+
+    @cached_property
+    def currents(self) -> np.ndarray:
+        """(f, 3) in e Angstrom/ps, of the model. Raises Unavailable without a model or velocities."""
+        if self.options.model is None:
+            raise Unavailable("no model to evaluate currents; --model so3lr does")
+        return currents_of_model(self.trajectory, self.say, **self._parameters)

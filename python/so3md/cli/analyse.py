@@ -55,7 +55,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--resolution", type=Number(1e-3, 1e3, unit="1/cm"), default=10.0, show_default=True, help="Of spectra, in 1/cm."
 )
-@click.option("--model", help="Evaluate charges with this model, for dipoles and the infrared spectrum.")
+@click.option("--model", help="Evaluate charges and currents with this model, for dipoles and the infrared spectrum.")
 @charge_options
 @click.option("--threads", type=THREADS, help="Of --model. Default: OMP_NUM_THREADS, or all cores.")
 @click.option("--device", type=DeviceName(), default="cpu", show_default=True, help="Of --model: cpu, cuda or cuda:N.")
