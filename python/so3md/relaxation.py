@@ -21,11 +21,19 @@ from ase.optimize.optimize import Optimizer
 from ase.parallel import DummyMPI
 
 from so3md.dynamics.ensembles import BAR
+from so3md.optimizers import ModelHessianLBFGS
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"lbfgs": LBFGS, "bfgs": BFGS, "fire": FIRE}
+AUTO = "auto"  # with a model Hessian where there is one
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "model-hessian": ModelHessianLBFGS,
+    "lbfgs": LBFGS,
+    "bfgs": BFGS,
+    "fire": FIRE,
+}
 CELLS = ("fixed", "isotropic", "full")
 CONVERGED, UNCONVERGED, FAILED, STOPPED = "converged", "not converged", "failed", "stopped"
 _POLL = 0.1  # seconds
+_MOST_ATOMS = 1000  # whose model Hessian takes no more time than some evaluations
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Relaxation:
 
     fmax: float = 0.01
     steps: int = 1000
-    optimizer: str = "lbfgs"
+    optimizer: str = AUTO
     cell: str = "fixed"
     pressure: float = 0.0
 
@@ -52,7 +60,11 @@ class Relaxation:
 
     def optimizer_of(self, target: Atoms | FrechetCellFilter, trajectory: str | None = None) -> Optimizer:
         """The optimizer. Left to itself, that of ASE would take part in messages of its own whenever it writes."""
-        return OPTIMIZERS[self.optimizer](target, comm=DummyMPI(), logfile=None, trajectory=trajectory)
+        name = self.optimizer
+        if name == AUTO:
+            known = isinstance(target, Atoms) and not target.pbc.any() and len(target) <= _MOST_ATOMS
+            name = "model-hessian" if known else "lbfgs"
+        return OPTIMIZERS[name](target, comm=DummyMPI(), logfile=None, trajectory=trajectory)
 
 
 def largest_force(target: Atoms | FrechetCellFilter) -> float:

@@ -35,7 +35,7 @@ from so3md.cli.signals import GracefulStop
 from so3md.cli.structure_output import StructureOutput, refuse_existing
 from so3md.cli.summary_file import json_option, write_summary
 from so3md.loading import models_text
-from so3md.relaxation import CELLS, OPTIMIZERS, Relaxation, largest_force
+from so3md.relaxation import AUTO, CELLS, OPTIMIZERS, Relaxation, largest_force
 from so3md.run_directory import naming
 from so3md.run_directory.files import partial_name
 from so3md.structures import parse_index
@@ -57,7 +57,13 @@ _FIRST_LINES = 1.0  # seconds between lines
     help="Largest force that may be left, in eV/A.",
 )
 @click.option("--steps", type=click.IntRange(0, 10**9), default=1000, show_default=True, help="Give up after so many.")
-@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="lbfgs", show_default=True)
+@click.option(
+    "--optimizer",
+    type=click.Choice([AUTO, *OPTIMIZERS]),
+    default=AUTO,
+    show_default=True,
+    help="auto: model-hessian for molecules, lbfgs for periodic structures.",
+)
 @click.option(
     "--cell",
     type=click.Choice(CELLS),
