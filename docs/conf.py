@@ -33,7 +33,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 add_module_names = False
-autodoc_mock_imports = ["torch"]  # the pages are the same with PyTorch and without
+autodoc_mock_imports = ["torch", "torch_sim"]  # the pages are the same with them and without
 
 # Names in annotations that have their pages elsewhere, or none. A name of so3md that leads nowhere is a fault of ours.
 nitpick_ignore_regex = [

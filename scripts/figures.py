@@ -22,7 +22,16 @@ from typing import Any
 from safetensors import safe_open
 
 ROOT = Path(__file__).parents[1]
-_DOCS = ("performance", "electrostatics", "so3lr2", "trust", "user_guide", "multiple_time_steps", "validation")
+_DOCS = (
+    "performance",
+    "electrostatics",
+    "so3lr2",
+    "trust",
+    "user_guide",
+    "multiple_time_steps",
+    "validation",
+    "recipes/conformers",
+)
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = ROOT / "python" / "so3md" / "models"
@@ -804,6 +813,20 @@ def validation_crystals() -> str:
     return table(header, rows)
 
 
+def conformers() -> str:
+    """docs/recipes/conformers.md: a thousand conformers by the command, and by a loop of ASE's LBFGS."""
+    report = read("conformers")
+    settings, ours, ase = report["settings"], report["so3md relax --all"], report["ase"]
+    return paragraph(
+        f"{settings['conformers']} conformers of ibuprofen ({settings['atoms']} atoms) take "
+        f"{ours['cpu_seconds'] / 60:.1f} minutes of one core, {1e3 * ours['cpu_seconds_per_conformer']:.0f} ms and "
+        f"{ours['mean_steps']:.0f} steps each; ASE's LBFGS takes {1e3 * ase['cpu_seconds_per_conformer']:.0f} ms and "
+        f"{ase['mean_steps']:.0f} steps (every {settings['conformers'] // ase['conformers']}th of them), "
+        f"**{report['times_faster']:.1f}** times as long. CPU seconds, until no force is above "
+        f"{settings['fmax_eV_per_A']:g} eV/Å, on {hardware(report['machine'])}; `python benchmarks/conformers.py`."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
@@ -812,6 +835,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         *(energy_first, nonlocal_before, ladder, long_runs, fuzzing, generations),
         *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts),
         *(validation_molecules, validation_liquid, validation_peptide, validation_crystals, validation_sources),
+        conformers,
     )
 }
 

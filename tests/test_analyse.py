@@ -85,7 +85,7 @@ def test_the_infrared_spectrum_of_a_periodic_run_is_that_of_its_current() -> Non
     dimer.set_cell(np.diag([14.0, 14.0, 14.0]))
     dimer.pbc = True
     write("dimer.xyz", dimer)
-    md = ["md", "dimer.xyz", "--ensemble", "nve", "--temperature", "300", "--steps", "1100", "--trajectory-interval", "6"]
+    md = ["md", "dimer.xyz", "--ensemble", "nve", "--steps", "1100", "--trajectory-interval", "6"]
     result = CliRunner().invoke(main, [*md, "--write-velocities", "--no-plot", "--threads", "1", "-o", "run"])
     assert result.exit_code == 0, result.output
     succeed("run", "--json", "run.json", "--model", "so3lr", "--threads", "1")

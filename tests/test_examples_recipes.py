@@ -26,6 +26,7 @@ RECIPES = ROOT / "examples" / "recipes"
 PAGES = ROOT / "docs" / "recipes"
 TESTED = {
     "gcmc_water.in",
+    "conformers.py",
     "metadynamics.colvars",
     "metadynamics.in",
     "openmm_mixed.py",
@@ -89,6 +90,23 @@ def test_path_integral_ipi(tmp_path: Path) -> None:
     assert abs(primitive - virial) < 4 * np.hypot(its_error, other_error)
     assert classical == pytest.approx(4.5 * 300 * 8.617333e-5, abs=1e-4)
     assert 1.5 * classical < virial < 4 * classical
+
+
+@needs("rdkit")
+def test_conformers(tmp_path: Path) -> None:
+    """Of ethanol: anti, and the two gauche ones, which are mirror images."""
+    output = python("conformers.py", tmp_path, "CCO", "12")
+    assert numbers(r"(\d+) conformers of (\d+) that were relaxed", output) == [3, 12]
+    unique = read(tmp_path / "unique.xyz", ":")
+    torsions = [atoms.get_dihedral(0, 1, 2, 8) % 360 for atoms in unique]
+    energies = [atoms.get_potential_energy() for atoms in unique]
+    assert sorted(torsions) == pytest.approx([60, 180, 300], abs=10)
+    gauche = [energy for energy, torsion in zip(energies, torsions, strict=True) if abs(torsion - 180) > 90]
+    assert gauche[0] == pytest.approx(gauche[1], abs=1e-3)
+    factors = np.exp(-(np.array(energies) - energies[0]) / (units.kB * 298.15))
+    assert [atoms.info["weight"] for atoms in unique] == pytest.approx(factors / factors.sum(), abs=1e-6)
+    rows = re.findall(r"^ +(\d+\.\d\d) .* (\d+)$", output, re.MULTILINE)
+    assert sum(int(count) for _, count in rows) == 12
 
 
 def frequencies(atoms: Atoms) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_it_is_the_sum_over_internal_coordinates() -> None:
         constant = 0.15 * weight(atoms, i, j) * weight(atoms, j, k)
         add(constant, lambda moved, i=i, j=j, k=k: np.radians(moved.get_angle(i, j, k)))
     chain = ends[0], 0, 1, ends[1]
-    constant = 0.005 * np.prod([weight(atoms, *pair) for pair in zip(chain, chain[1:], strict=False)])
+    constant = 0.005 * np.prod([weight(atoms, *pair) for pair in pairwise(chain)])
     add(constant, lambda moved: np.radians(moved.get_dihedral(*chain)))
     # Differences over 1e-4 A have an error of 1e-8 of a slope.
     assert model_hessian(atoms.numbers, atoms.positions) == pytest.approx(expected * _UNIT, abs=1e-6)

@@ -48,13 +48,10 @@ for (index,) in sorted(compared.GetSubstructMatches(carbon_bound, maxMatches=len
 energies = np.array([atoms.get_potential_energy() for atoms in relaxed])
 found: dict[int, int] = {}  # which conformer -> how many times
 for index in np.argsort(energies).tolist():
-    for other in found:
-        if energies[index] - energies[other] < same_energy:
-            if rdMolAlign.GetBestRMS(compared, compared, index, other) < same_shape:
-                found[other] += 1
-                break
-    else:
-        found[index] = 1
+    near = [other for other in found if energies[index] - energies[other] < same_energy]
+    same = (other for other in near if rdMolAlign.GetBestRMS(compared, compared, index, other) < same_shape)
+    which = next(same, index)
+    found[which] = found.get(which, 0) + 1
 
 unique = list(found)
 above = energies[unique] - energies[unique[0]]

@@ -6,6 +6,8 @@ them from steps, unless it is told.
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from ase.data import atomic_numbers
 from ase.units import Bohr, Hartree
@@ -65,10 +67,8 @@ def _distances(places: np.ndarray, weights: np.ndarray) -> _Coordinates:
 
 def _angles(places: np.ndarray, weights: np.ndarray, bonded: np.ndarray) -> list[_Coordinates]:
     """Angles at j, and those that are straight, each bending along two directions."""
-    triples = np.array(
-        [(i, j, k) for j in range(len(places)) for i in _neighbours(bonded, j) for k in _neighbours(bonded, j) if i < k],
-        dtype=int,
-    ).reshape(-1, 3)
+    ends_of = [(j, ends) for j in range(len(places)) for ends in combinations(_neighbours(bonded, j), 2)]
+    triples = np.array([(i, j, k) for j, (i, k) in ends_of], dtype=int).reshape(-1, 3)
     i, j, k = triples.T
     constants = _ANGLE * weights[i, j] * weights[j, k]
     first, second = places[i] - places[j], places[k] - places[j]

@@ -21,8 +21,9 @@ _SOFTEST = 0.05  # eV/Angstrom^2: added for motions that cost nothing there, as 
 class ModelHessianLBFGS(Optimizer):
     """LBFGS that starts from a model Hessian (`so3md.model_hessian`), for molecules and clusters in vacuum.
 
-    It takes a third to a fifth of the steps of ASE's LBFGS, which starts with the same curvature for all atoms. Time and
-    memory for the Hessian grow with the cube and the square of the number of atoms: below some thousand atoms.
+    Flexible molecules take a quarter to a third of the steps of ASE's LBFGS, which starts with one curvature for all
+    atoms. Time for the Hessian grows with the cube of the number of atoms, memory with the square: for at most some
+    thousand atoms.
 
     Parameters are those of ASE's optimizers. Raises ValueError for periodic structures.
 
