@@ -40,7 +40,7 @@ NAMES = {
 }
 #: Energy (eV) of a mode whose frequency is the root of 1 eV/A^2/u.
 _QUANTUM = units._hbar * 1e10 / np.sqrt(units._e * units._amu)
-STEEP = 4.0  # kcal/mol between neighbours
+STEEP = 40.0  # kcal/mol: between neighbours that are the same isomer, there is less
 SAME = 15.0  # degrees: minima that are nearer are one
 
 
@@ -93,7 +93,7 @@ def beyond(atoms: Atoms, here: int, there: int) -> list[int]:
     return np.flatnonzero(part == part[there]).tolist()
 
 
-def relax_together(structures: list[Atoms], held: Held, fmax: float, steps: int = 400) -> list[float]:
+def relax_together(structures: list[Atoms], held: Held, fmax: float, steps: int = 1500) -> list[float]:
     """Relax all of them in place by FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201, 2006) in one batch.
 
     Each has a time step of its own. Returns energies in eV, without that of the springs; NaN for what did not relax.
