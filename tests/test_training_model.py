@@ -95,10 +95,14 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 #: Options of both forms of the sweeps, by kernels and in operations of PyTorch.
-OPTIONS = VARIANTS | OPTIONS_OF_2023 | {
-    "pre_three_layers": OPTIONS_OF_2023["pre"] | OPTIONS_OF_2023["three_layers"] | {"query_key_activation": "silu"},
-    "all_of_2023": {key: value for options in OPTIONS_OF_2023.values() for key, value in options.items()},
-}
+OPTIONS = (
+    VARIANTS
+    | OPTIONS_OF_2023
+    | {
+        "pre_three_layers": OPTIONS_OF_2023["pre"] | OPTIONS_OF_2023["three_layers"] | {"query_key_activation": "silu"},
+        "all_of_2023": {key: value for options in OPTIONS_OF_2023.values() for key, value in options.items()},
+    }
+)
 
 
 @pytest.mark.parametrize("overrides", OPTIONS.values(), ids=OPTIONS.keys())

@@ -115,7 +115,8 @@ void bind_training(py::module_& module) {
              "First structures of the groups of a batch, and their number; atoms, pairs: of each structure.");
   using NoGil = py::call_guard<py::gil_scoped_release>;
   py::class_<Sweeps>(module, "TrainingSweeps", "A batch in the four sweeps of a training step; arguments are addresses of arrays.")
-      .def("forward", [](Sweeps& s, Address x, Address out) { s.forward(pointer(x), pointer(out)); }, NoGil())
+      .def(
+          "forward", [](Sweeps& s, Address x, Address out) { s.forward(pointer(x), pointer(out)); }, NoGil())
       .def(
           "adjoint",
           [](Sweeps& s, Address by_out, Address distance, Address phi, Address harmonics) {

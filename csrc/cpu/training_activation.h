@@ -37,7 +37,8 @@ inline __attribute__((always_inline)) Vec<Real> activation_twice(Activation type
   return activation<Real>(type, x, slope);
 }
 
-/// Calls one(e, x, put) for numbers e..., with put(to, value) for what it has made of them; the last ones stand in a register by themselves.
+/// Calls one(e, x, put) for numbers e..., with put(to, value) for what it has made of them; the last ones stand in a register by
+/// themselves.
 template <class Real, class Body>
 inline __attribute__((always_inline)) void for_vectors(std::int64_t count, const Real* x, const Body& one) {
   std::int64_t e = 0;

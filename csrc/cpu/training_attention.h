@@ -40,12 +40,12 @@ struct AttentionStep {
   const Group<Real>* group;
   PairState<Real> pairs;
   std::int64_t coordinates, degrees;
-  bool moves;  ///< whether x depends on positions
+  bool moves;                                       ///< whether x depends on positions
   Real signs[2][so3md::training::kMaxCoordinates];  ///< of both directions, times the factor of scores
   FilterStep<Real> filters;
   ProjectionStep<Real> projections;
   EdgeSumStep<Real> sums;
-  Real* by_w;                   ///< (2, pairs, features)
+  Real* by_w;                    ///< (2, pairs, features)
   const Real* by_chi = nullptr;  ///< of the adjoint
 
   AttentionStep(const Shape& of, const LayerWeights<Real>& weights, const Group<Real>& atoms, const PairState<Real>& state,
@@ -92,7 +92,8 @@ struct AttentionStep {
     for_directions<Real>(*group, [&](std::int64_t pair, std::int64_t direction, std::int64_t centre) {
       const Real* const scores = sums.coordinate_scores + (direction * group->pairs + pair) * degrees;
       for (std::int64_t c = 0; c < coordinates; ++c)
-        pairs.by_phi_harmonics[pair * coordinates + c] += signs[direction][c] * scores[shape->degree_of[c]] * by_chi[centre * coordinates + c];
+        pairs.by_phi_harmonics[pair * coordinates + c] +=
+            signs[direction][c] * scores[shape->degree_of[c]] * by_chi[centre * coordinates + c];
     });
     clear<Real>(2 * group->pairs * degrees, by_scores);
     add_scores(by_chi, pairs.phi_harmonics, by_scores);

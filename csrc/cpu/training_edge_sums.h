@@ -11,12 +11,12 @@ struct EdgeSumStep {
   std::int64_t pairs, atoms, features, heads, coordinate_heads;
   const std::int64_t* first;  ///< (pairs), and so `second`
   const std::int64_t* second;
-  const Real* projections = nullptr;   ///< (5, atoms, features): queries, keys, values; queries, keys of the coordinates
-  const Real* filters = nullptr;       ///< (2, pairs, features)
-  const Real* factor = nullptr;        ///< (pairs), cutoff function over the normaliser
-  Real* scores = nullptr;              ///< (2, pairs, heads), direction first
-  Real* coordinate_scores = nullptr;   ///< (2, pairs, coordinate_heads)
-  Real* sums = nullptr;                ///< (atoms, features), added to
+  const Real* projections = nullptr;  ///< (5, atoms, features): queries, keys, values; queries, keys of the coordinates
+  const Real* filters = nullptr;      ///< (2, pairs, features)
+  const Real* factor = nullptr;       ///< (pairs), cutoff function over the normaliser
+  Real* scores = nullptr;             ///< (2, pairs, heads), direction first
+  Real* coordinate_scores = nullptr;  ///< (2, pairs, coordinate_heads)
+  Real* sums = nullptr;               ///< (atoms, features), added to
   // The way back.
   const Real* by_sums = nullptr;               ///< dE/d(sums)
   const Real* by_coordinate_scores = nullptr;  ///< (2, pairs, coordinate_heads)

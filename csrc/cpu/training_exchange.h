@@ -14,7 +14,7 @@ struct ExchangeStep {
   const Matrix<Real>* matrix;
   std::int64_t atoms, features, coordinates, width;
   Real *inputs, *adjoints, *tangents;         ///< (atoms, width): x, or its derivatives, and one number for each degree
-  Real *out;                                  ///< (atoms, width)
+  Real* out;                                  ///< (atoms, width)
   Real *factor, *factor_tangents, *by_norms;  ///< (atoms, degrees): 1 + b of eq. (25), dE/d(invariants)
   const Real *chi = nullptr, *by_chi = nullptr, *chi_tangents = nullptr;
 
@@ -118,7 +118,8 @@ struct ExchangeStep {
         copy<Real>(features, row, x_out + atom * features);
       else
         sum_of<Real>(features, x + atom * features, row, x_out + atom * features);
-      for (std::int64_t degree = 0; degree < shape->degrees; ++degree) of_degrees[atom * shape->degrees + degree] = start + row[features + degree];
+      for (std::int64_t degree = 0; degree < shape->degrees; ++degree)
+        of_degrees[atom * shape->degrees + degree] = start + row[features + degree];
     }
   }
 };

@@ -94,8 +94,8 @@ struct SphericalStep {
   const Matrix<Real>*first, *second;
   Activation type;
   std::int64_t hidden;
-  Real *values, *slope, *curvature;     ///< (pairs or 1, hidden)
-  Real *by_values, *by_z;               ///< dE/d(values), dE/dz
+  Real *values, *slope, *curvature;  ///< (pairs or 1, hidden)
+  Real *by_values, *by_z;            ///< dE/d(values), dE/dz
   Real *z_tangents, *value_tangents;
 
   SphericalStep(const Shape& shape, const Matrix<Real>& one, const Matrix<Real>& two, std::int64_t rows, Room& room)
@@ -175,8 +175,8 @@ struct FilterStep {
   std::int64_t pairs, features, coordinates, degrees;
   RadialStep<Real> radial[2];
   SphericalStep<Real> spherical[2];
-  Real *bias, *w, *slopes, *w_tangents;        ///< (2, features), and (2, pairs, features)
-  Real *difference, *difference_tangents;      ///< (pairs, coordinates)
+  Real *bias, *w, *slopes, *w_tangents;         ///< (2, features), and (2, pairs, features)
+  Real *difference, *difference_tangents;       ///< (pairs, coordinates)
   Real *invariants, *by_invariants, *tangents;  ///< (pairs, degrees)
   const Real *adjoints = nullptr, *distance_tangents = nullptr;
 
@@ -286,7 +286,8 @@ struct FilterStep {
   void scale(std::int64_t start, std::int64_t rows, const Real* from, Real* to) const {
     for (std::int64_t row = 0; row < rows; ++row) {
       const Real along = distance_tangents[start + row];
-      for_channels<Real>(row * features, (row + 1) * features, [&](std::int64_t e, auto lanes) { lanes.put(to + e, along * lanes.get(from + e)); });
+      for_channels<Real>(row * features, (row + 1) * features,
+                         [&](std::int64_t e, auto lanes) { lanes.put(to + e, along * lanes.get(from + e)); });
     }
   }
 

@@ -1,4 +1,5 @@
-// A layer, and all layers, in the four sweeps of a training step; python/so3md/training/layer_steps.py has the same in operations of PyTorch.
+// A layer, and all layers, in the four sweeps of a training step; python/so3md/training/layer_steps.py has the same in operations of
+// PyTorch.
 #pragma once
 
 #include "cpu/training_attention.h"
@@ -12,7 +13,7 @@ using so3md::training::Weights;
 /// What the last sweep of a layer needs in between; the next layer takes the same.
 template <class Real>
 struct SweepSpare {
-  Real *by_scores, *by_w, *by_projections, *by_invariants;  ///< of pairs: see AttentionStep::gradient
+  Real *by_scores, *by_w, *by_projections, *by_invariants;        ///< of pairs: see AttentionStep::gradient
   Real *of_residual, *of_exchange, *of_norm, *by_given, *by_chi;  ///< of atoms
 
   SweepSpare(const Shape& shape, const Group<Real>& group, Room& room)
@@ -37,8 +38,8 @@ struct LayerStep {
   ResidualStep<Real> residual[2];
   ExchangeStep<Real> exchange;
   SweepSpare<Real> spare;
-  Real *attended, *chi_attended, *exchanged, *chi_out;                      ///< forward
-  Real *by_exchanged, *by_attended, *by_x, *by_chi_attended, *by_chi;       ///< adjoint
+  Real *attended, *chi_attended, *exchanged, *chi_out;                 ///< forward
+  Real *by_exchanged, *by_attended, *by_x, *by_chi_attended, *by_chi;  ///< adjoint
   Real *attended_tangents, *chi_attended_tangents, *exchanged_tangents, *chi_tangents;
   Real *normal[2], *normal_tangents[2];  ///< what norms give
   Real* by_normal;                       ///< dE/d(the first norm), where it stands before the attention
@@ -51,7 +52,8 @@ struct LayerStep {
         attention(of, weights, group, pairs, filter_spare, moves, has_chi, room),
         norm{{weights.norm[0], of.norm[0] ? group.atoms : 0, of.features, of.norm_epsilon, room},
              {weights.norm[1], of.norm[1] ? group.atoms : 0, of.features, of.norm_epsilon, room}},
-        residual{{of, weights.residual[0], of.residual[0] ? group.atoms : 0, room}, {of, weights.residual[1], of.residual[1] ? group.atoms : 0, room}},
+        residual{{of, weights.residual[0], of.residual[0] ? group.atoms : 0, room},
+                 {of, weights.residual[1], of.residual[1] ? group.atoms : 0, room}},
         exchange(of, weights.exchange, group.atoms, room),
         spare(sweep_spare) {
     attended = room.take<Real>(count);

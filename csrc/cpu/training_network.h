@@ -12,7 +12,7 @@ struct NetworkSteps {
   const Group<Real>* group;
   PairState<Real> pairs;
   NormStep<Real> final_norm;
-  Real *start, *start_tangents;     ///< the first chi and its derivative, (atoms, coordinates)
+  Real *start, *start_tangents;      ///< the first chi and its derivative, (atoms, coordinates)
   Real *by_end, *m, *m_chi, *zeros;  ///< of atoms: dE/dx of the last layer; dL/dx, dL/d(chi); zeros for dE/d(chi) of the last layer
   LayerStep<Real>* layers;
 

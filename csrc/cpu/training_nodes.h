@@ -66,7 +66,7 @@ struct NormStep {
   const Norm<Real>* norm;
   std::int64_t rows, width;
   Real epsilon;
-  Real *normal, *inverse;        ///< u (rows, width) and d (rows)
+  Real *normal, *inverse;         ///< u (rows, width) and d (rows)
   Real *by_x, *change, *stretch;  ///< dE/dx, u', <u x'>
   const Real* adjoints = nullptr;
   bool moves = false;
@@ -157,7 +157,8 @@ struct NormStep {
     const Real factor = inverse[row] / static_cast<Real>(width);
     const Real by_factor = stretch[row] * inverse[row], change_factor = ut.total() * factor, u_factor = change_t.total() * factor;
     for_channels<Real>(0, width, [&](std::int64_t e, auto lanes) {
-      lanes.put(to + e, lanes.get(to + e) - by_factor * lanes.get(by + e) - change_factor * lanes.get(du + e) - u_factor * lanes.get(u + e));
+      lanes.put(to + e,
+                lanes.get(to + e) - by_factor * lanes.get(by + e) - change_factor * lanes.get(du + e) - u_factor * lanes.get(u + e));
     });
   }
 
@@ -186,8 +187,8 @@ struct ResidualStep {
   std::int64_t count;
   ActivationStep<Real> activation[kMost];
   DenseStep<Real> dense[kMost];
-  Real *inner[kMost], *outer[kMost];            ///< forward: what goes into and comes out of the dense maps
-  Real *by_outer[kMost], *by_inner[kMost];      ///< adjoint: dE/d of what goes into them, and into the activations
+  Real *inner[kMost], *outer[kMost];        ///< forward: what goes into and comes out of the dense maps
+  Real *by_outer[kMost], *by_inner[kMost];  ///< adjoint: dE/d of what goes into them, and into the activations
   Real *inner_tangents[kMost], *tangents[kMost];
 
   ResidualStep(const so3md::training::Shape& shape, const Matrix<Real>* matrices, std::int64_t atoms, Room& room)

@@ -37,7 +37,8 @@ inline void pack(std::int64_t depth, std::int64_t columns, const Real* from, std
         for (std::int64_t k = 0; k < depth; ++k) packed[k * kPanel<Real> + c] = panel[c * column_stride + k];
     } else if (column_stride == 1 && width == kPanel<Real>) {
       for (std::int64_t k = 0; k < depth; ++k)
-        for (int c = 0; c < kPanel<Real>; c += kWidth<Real>) store<Real>(packed + k * kPanel<Real> + c, load<Real>(panel + k * row_stride + c));
+        for (int c = 0; c < kPanel<Real>; c += kWidth<Real>)
+          store<Real>(packed + k * kPanel<Real> + c, load<Real>(panel + k * row_stride + c));
     } else {
       for (std::int64_t k = 0; k < depth; ++k)
         for (std::int64_t c = 0; c < width; ++c) packed[k * kPanel<Real> + c] = panel[k * row_stride + c * column_stride];

@@ -9,8 +9,8 @@ namespace so3md::training {
 
 namespace {
 
-// A group of fewer pairs spends too much on reading weights and on adding up gradients; of more groups than this, each with gradients of its
-// own, memory and sums would grow for nothing.
+// A group of fewer pairs spends too much on reading weights and on adding up gradients; of more groups than this, each with gradients of
+// its own, memory and sums would grow for nothing.
 constexpr std::int64_t kFewestPairs = 64;
 constexpr std::int64_t kMostGroups = 16;
 // The operations on an atom are about as many as those on two pairs.
@@ -22,7 +22,8 @@ std::vector<std::int64_t> divide_structures(const std::vector<std::int64_t>& ato
   const auto structures = static_cast<std::int64_t>(atoms.size());
   const std::int64_t total_pairs = std::accumulate(pairs.begin(), pairs.end(), std::int64_t{0});
   const std::int64_t total = total_pairs + kPairsOfAtom * std::accumulate(atoms.begin(), atoms.end(), std::int64_t{0});
-  const std::int64_t most = std::clamp<std::int64_t>(total_pairs / kFewestPairs, 1, std::min(kMostGroups, std::max<std::int64_t>(structures, 1)));
+  const std::int64_t most =
+      std::clamp<std::int64_t>(total_pairs / kFewestPairs, 1, std::min(kMostGroups, std::max<std::int64_t>(structures, 1)));
   // A power of two, so that two, four, eight threads have the same to do.
   const auto groups = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
   std::vector<std::int64_t> starts{0};

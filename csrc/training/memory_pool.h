@@ -44,7 +44,8 @@ class MemoryPool {
     const std::lock_guard lock(mutex_);
     auto best = free_.end();
     for (auto block = free_.begin(); block != free_.end(); ++block) {
-      const bool better = best == free_.end() || (best->size >= size ? block->size >= size && block->size < best->size : block->size > best->size);
+      const bool better =
+          best == free_.end() || (best->size >= size ? block->size >= size && block->size < best->size : block->size > best->size);
       if (better) best = block;
     }
     Piece::Block result;

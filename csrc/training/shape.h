@@ -13,9 +13,9 @@ inline constexpr int kMaxCoordinates = kMaxDegrees * kMaxDegrees;
 
 struct Shape {
   std::int64_t features = 0, heads = 0, degrees = 0, coordinates = 0, basis = 0, radial_hidden = 0, spherical_hidden = 0, layers = 0;
-  std::int64_t degree_of[kMaxCoordinates] = {};   ///< place of the degree that a coordinate belongs to
-  double invariant_norm[kMaxCoordinates] = {};    ///< (2l+1)^(-1/2) of the degree of a coordinate, eq. (16)
-  double sign[kMaxCoordinates] = {};              ///< of a harmonic whose direction is reversed
+  std::int64_t degree_of[kMaxCoordinates] = {};  ///< place of the degree that a coordinate belongs to
+  double invariant_norm[kMaxCoordinates] = {};   ///< (2l+1)^(-1/2) of the degree of a coordinate, eq. (16)
+  double sign[kMaxCoordinates] = {};             ///< of a harmonic whose direction is reversed
   Activation activation = Activation::silu, query_key_activation = Activation::identity;
   bool norm[2] = {}, residual[2] = {};
   bool three_layers = false, pre_norm = false, final_norm = false, neighbour_sum = false;
@@ -24,11 +24,12 @@ struct Shape {
 };
 
 /// The tensors of a layer, with the names that they have in python/so3md/training/fast_model.py.
-#define SO3MD_TRAINING_TENSORS(X)                                                                                                    \
-  X(radial1_weight) X(radial1_bias) X(radial2_weight) X(radial2_bias) X(spherical1_weight) X(spherical1_bias) X(spherical2_weight)   \
-  X(spherical2_bias) X(query_key_value) X(query_key_coordinates) X(norm1_scale) X(norm1_bias) X(norm2_scale) X(norm2_bias)           \
-  X(mlp1_dense1_weight) X(mlp1_dense1_bias) X(mlp1_dense2_weight) X(mlp1_dense2_bias) X(mlp1_dense3_weight) X(mlp2_dense1_weight)     \
-  X(mlp2_dense1_bias) X(mlp2_dense2_weight) X(mlp2_dense2_bias) X(mlp2_dense3_weight) X(exchange_weight) X(exchange_bias)
+#define SO3MD_TRAINING_TENSORS(X)                                                                                                       \
+  X(radial1_weight)                                                                                                                     \
+  X(radial1_bias) X(radial2_weight) X(radial2_bias) X(spherical1_weight) X(spherical1_bias) X(spherical2_weight) X(spherical2_bias)     \
+      X(query_key_value) X(query_key_coordinates) X(norm1_scale) X(norm1_bias) X(norm2_scale) X(norm2_bias) X(mlp1_dense1_weight)       \
+          X(mlp1_dense1_bias) X(mlp1_dense2_weight) X(mlp1_dense2_bias) X(mlp1_dense3_weight) X(mlp2_dense1_weight) X(mlp2_dense1_bias) \
+              X(mlp2_dense2_weight) X(mlp2_dense2_bias) X(mlp2_dense3_weight) X(exchange_weight) X(exchange_bias)
 
 enum Tensor : int {
 #define SO3MD_TENSOR(name) name,

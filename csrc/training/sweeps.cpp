@@ -59,7 +59,8 @@ class SweepsOf final : public Sweeps {
 
   void adjoint(const void* by_out, void* by_distance, void* by_phi, void* by_harmonics) override {
     for_groups([&](const GroupOfBatch<Real>& part) {
-      kernels_.adjoint(steps(part), atoms(by_out, part), {pairs(by_distance, part, 1), pairs(by_phi, part, 1), harmonics(by_harmonics, part)});
+      kernels_.adjoint(steps(part), atoms(by_out, part),
+                       {pairs(by_distance, part, 1), pairs(by_phi, part, 1), harmonics(by_harmonics, part)});
     });
   }
 
@@ -101,7 +102,9 @@ class SweepsOf final : public Sweeps {
   const Real* atoms(const void* array, const GroupOfBatch<Real>& part) const {
     return static_cast<const Real*>(array) + part.first_atom * network_.shape().features;
   }
-  Real* atoms(void* array, const GroupOfBatch<Real>& part) const { return static_cast<Real*>(array) + part.first_atom * network_.shape().features; }
+  Real* atoms(void* array, const GroupOfBatch<Real>& part) const {
+    return static_cast<Real*>(array) + part.first_atom * network_.shape().features;
+  }
   const Real* pairs(const void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
     return static_cast<const Real*>(array) + part.first_pair * width;
   }

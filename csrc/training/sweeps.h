@@ -25,8 +25,8 @@ struct TensorAddress {
   std::int64_t gradient = 0;
 };
 
-/// One batch. Sweeps follow each other: forward, adjoint, tangent, gradient; the arrays of the batch and the tensors must stay where they are.
-/// See KernelTable for what is passed; arrays are those of the whole batch.
+/// One batch. Sweeps follow each other: forward, adjoint, tangent, gradient; the arrays of the batch and the tensors must stay where they
+/// are. See KernelTable for what is passed; arrays are those of the whole batch.
 class Sweeps {
  public:
   Sweeps() = default;

@@ -78,9 +78,17 @@ def describe(run: Run) -> str:
         f"{run.model.hyper['num_layers']} layers, {run.model.hyper['num_features']} features, "
         f"{parameters:,} parameters ({trained:,} to train), elements {elements}, {config.precision}, {config.device}, "
         f"{threads}\n"
+        f"Layers {layer_form(run)}\n"
         f"Structures: {counts}; {config.training.epochs} epochs of {trainer.steps_per_epoch} steps{begin}\n"
         f"Into {run.directory}; Ctrl-C stops and saves"
     )
+
+
+def layer_form(run: Run) -> str:
+    """What computes the layers."""
+    if run.trainer.model.takes_native_steps:
+        return "by kernels of the engine"
+    return "in operations of PyTorch: kernels are for architecture so3krates without second-generation options, on CPUs"
 
 
 def _symbols(elements: list[int]) -> list[str]:

@@ -25,7 +25,9 @@ class Attention:
     def __init__(self, module: FastLayer, edges: Edges, moves: bool, gradients: Gradients) -> None:
         activation, self.normaliser = module.hyper["activation"], module.factors[0]
         self.edges, self.moves, self.repeat = edges, moves, module.repeat * module.factors[1]
-        self.filters = Filters(module, edges, RadialFilters(module, edges, activation, gradients), activation, gradients)
+        self.filters = Filters(
+            module, edges, RadialFilters(module, edges, activation, gradients), activation, gradients
+        )
         self.projections = Projections(module, gradients)
         self.sums = EdgeSums(edges, module.heads, self.normaliser, moves)
 

@@ -74,6 +74,11 @@ class TrainableModel(nn.Module):
     takes_geometry = False
 
     @property
+    def takes_native_steps(self) -> bool:
+        """Whether the layers are computed by kernels of the engine, see `native_steps`."""
+        return False
+
+    @property
     def sees_all_pairs(self) -> bool:
         """Whether pairs beyond the cutoff matter."""
         return self.hyper.get("nonlocal") is not None
@@ -267,10 +272,14 @@ class FastSo3krates(TrainableModel):
             self._add_long_range(result, leaves.long_displacement, batch)
         return result, leaves
 
+    @property
+    def takes_native_steps(self) -> bool:
+        return is_native(self.energy_shift)
+
     def _steps(self, batch: Batch, basis: Tensor) -> Steps:
         """The layers: by kernels of the engine where there are any, else in operations of PyTorch."""
         geometry, pairs = present(batch.geometry), batch.pairs
-        if is_native(basis):
+        if self.takes_native_steps:
             return NativeSteps(self._native, batch, basis, geometry.phi, geometry.harmonics)
         edges = PairEdges(
             pairs.first, pairs.second, len(batch.species), basis, geometry.phi, geometry.harmonics, self.signs

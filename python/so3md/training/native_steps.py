@@ -20,9 +20,9 @@ from so3md.training.fast_model import FastLayer
 enabled = True
 
 
-def is_native(basis: Tensor) -> bool:
-    """Whether there are kernels for a batch whose radial basis this is: on a processor, in single or double precision."""
-    return enabled and basis.device.type == "cpu" and basis.dtype in (torch.float32, torch.float64)
+def is_native(parameter: Tensor) -> bool:
+    """Whether there are kernels for a model with this parameter: on a processor, in single or double precision."""
+    return enabled and parameter.device.type == "cpu" and parameter.dtype in (torch.float32, torch.float64)
 
 
 def threads() -> int:
@@ -47,7 +47,9 @@ class NativeNetwork:
     def of_precision(self, dtype: torch.dtype) -> _engine.TrainingNetwork:
         """The network of the engine."""
         if dtype not in self._networks:
-            self._networks[dtype] = _engine.TrainingNetwork(self._options() | {"double_precision": dtype == torch.float64})
+            self._networks[dtype] = _engine.TrainingNetwork(
+                self._options() | {"double_precision": dtype == torch.float64}
+            )
         return self._networks[dtype]
 
     def _options(self) -> dict[str, Any]:
@@ -135,7 +137,8 @@ class NativeSteps:
         self.has_tangents = True
         self._direction = [value.contiguous() for value in (distance, phi, harmonics)]
         result = torch.empty_like(self._x)
-        self._sweeps.tangent(*(value.data_ptr() for value in self._direction), result.data_ptr())
+        along, along_phi, along_harmonics = (value.data_ptr() for value in self._direction)
+        self._sweeps.tangent(along, along_phi, along_harmonics, result.data_ptr())
         return result
 
     def gradient(self, by_x: Tensor) -> Tensor:
