@@ -34,7 +34,7 @@ HEADER_SUFFIXES = {".h", ".hpp", ".cmake", ".py"}
 HEADER_FOLDERS = {"Eigen"}  # where some have no suffix
 METADATA_FILES = {"METADATA", "RECORD"}
 
-# Libraries that a build may or may not make, in the package; those of an earlier build must not stay beside another engine.
+# Libraries that a build may or may not make, in the package; those of an earlier build must not stay.
 OPTIONAL_LIBRARIES = ("so3md_cuda.so", "so3md_cuda_emulation.so", "lammps/so3kratesplugin.so")
 
 EPOCH = 1_735_689_600  # the time of files in source archives, where SOURCE_DATE_EPOCH says none: 1 January 2025
@@ -45,9 +45,9 @@ MEMORY_OF_JOB = 1.5  # GiB that the compiler may take for one of the kernels
 class CMakeBuild(build_ext):
     """Builds all with CMake, and has CMake install it into the package.
 
-    Environment: SO3MD_CUDA=ON builds the library of the GPU kernels, too, with nvcc (AUTO: where there is one). CMAKE_ARGS
-    is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default: all cores, as far as the
-    memory goes).
+    Environment: SO3MD_CUDA=ON builds the library of the GPU kernels, too, with nvcc (AUTO: where there is one).
+    CMAKE_ARGS is added to the configuration, CMAKE_BUILD_PARALLEL_LEVEL is the number of jobs (default: all cores, as
+    far as the memory goes).
     """
 
     def run(self) -> None:
