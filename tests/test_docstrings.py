@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGE = DOCS / "python_api.md"
-#: Packages that need PyTorch.
-TORCH = ("so3md.training.", "so3md.reference.")
+#: Packages that need a program which may be absent.
+NEED = {"so3md.training.": "torch", "so3md.reference.": "torch", "so3md.torchsim.": "torch_sim"}
 
 #: The full names on the page.
 API = re.findall(r"^\.\. auto(?:class|function):: ([\w.]+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -42,11 +42,16 @@ WITH_EXAMPLES = (
 )
 
 
+def needed(name: str) -> str | None:
+    """The program that an object needs."""
+    return next((program for package, program in NEED.items() if name.startswith(package)), None)
+
+
 def named(name: str) -> Any:
-    """The object of a full name; skips the test if that needs PyTorch, and there is none."""
+    """The object of a full name; skips the test if that needs a program that is absent."""
     module, _, last = name.rpartition(".")
-    if name.startswith(TORCH):
-        pytest.importorskip("torch")
+    if program := needed(name):
+        pytest.importorskip(program)
     return getattr(importlib.import_module(module), last)
 
 
@@ -76,7 +81,7 @@ def test_the_main_entrances_have_examples(name: str) -> None:
 
 def test_public_objects_have_docstrings() -> None:
     for name in API:
-        if not name.startswith(TORCH):
+        if needed(name) is None:
             assert named(name).__doc__, name
 
 
@@ -85,8 +90,7 @@ def test_the_page_of_the_api_has_what_the_guides_import(page: Path) -> None:
     """By the object: it may be imported from another of its places."""
     blocks = "\n".join(_BLOCK.findall(page.read_text(encoding="utf-8")))
     imported = [f"{module}.{name.strip()}" for module, names in _IMPORT.findall(blocks) for name in names.split(",")]
-    if any(name.startswith(TORCH) for name in imported):
-        pytest.importorskip("torch")
-    public = [named(name) for name in API if page.name == "training.md" or not name.startswith(TORCH)]
+    programs = {needed(name) for name in imported} | {None}
+    public = [named(name) for name in API if needed(name) in programs]
     for name in imported:
         assert named(name) in public, f"{page.name} imports {name}, which {PAGE.name} has not"
