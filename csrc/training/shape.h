@@ -24,12 +24,14 @@ struct Shape {
 };
 
 /// The tensors of a layer, with the names that they have in python/so3md/training/fast_model.py.
-#define SO3MD_TRAINING_TENSORS(X)                                                                                                       \
-  X(radial1_weight)                                                                                                                     \
-  X(radial1_bias) X(radial2_weight) X(radial2_bias) X(spherical1_weight) X(spherical1_bias) X(spherical2_weight) X(spherical2_bias)     \
-      X(query_key_value) X(query_key_coordinates) X(norm1_scale) X(norm1_bias) X(norm2_scale) X(norm2_bias) X(mlp1_dense1_weight)       \
-          X(mlp1_dense1_bias) X(mlp1_dense2_weight) X(mlp1_dense2_bias) X(mlp1_dense3_weight) X(mlp2_dense1_weight) X(mlp2_dense1_bias) \
-              X(mlp2_dense2_weight) X(mlp2_dense2_bias) X(mlp2_dense3_weight) X(exchange_weight) X(exchange_bias)
+// clang-format off
+#define SO3MD_TRAINING_TENSORS(X)                                                                             \
+  X(radial1_weight) X(radial1_bias) X(radial2_weight) X(radial2_bias) X(spherical1_weight) X(spherical1_bias) \
+  X(spherical2_weight) X(spherical2_bias) X(query_key_value) X(query_key_coordinates) X(norm1_scale)          \
+  X(norm1_bias) X(norm2_scale) X(norm2_bias) X(mlp1_dense1_weight) X(mlp1_dense1_bias) X(mlp1_dense2_weight)  \
+  X(mlp1_dense2_bias) X(mlp1_dense3_weight) X(mlp2_dense1_weight) X(mlp2_dense1_bias) X(mlp2_dense2_weight)   \
+  X(mlp2_dense2_bias) X(mlp2_dense3_weight) X(exchange_weight) X(exchange_bias)
+// clang-format on
 
 enum Tensor : int {
 #define SO3MD_TENSOR(name) name,
