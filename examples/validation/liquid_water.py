@@ -15,12 +15,14 @@ steps. The student for multiple time steps is made by `so3md distill water`.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.io import read
 from outcome import RESULTS, write_result
 from polarization import spectrum_of
 
@@ -54,11 +56,21 @@ def runs_of(student: str, scale: float) -> dict[str, list[str]]:
     }
 
 
+def is_done(run: Path) -> bool:
+    """Whether a run has had all of its steps: final.xyz is that of the last one, or of where it was stopped."""
+    if not (run / "final.xyz").exists():
+        return False
+    planned = json.loads((run / "run.json").read_text(encoding="utf-8"))["planned_steps"]
+    return int(read(run / "final.xyz").info["step"]) >= planned
+
+
 def simulate(folder: Path, runs: dict[str, list[str]]) -> None:
     """Begin each run, or go on with it."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, arguments) in enumerate(runs.items(), start=1):
         print(f"run {number} of {len(runs)}: {name}", flush=True)
+        if is_done(folder / name):
+            continue
         here = ["--resume", name] if (folder / name / "checkpoint.npz").exists() else [*arguments, "--output", name]
         command = [sys.executable, "-m", "so3md", "md", *here, "--no-plot"]
         if subprocess.run(command, cwd=folder).returncode:

@@ -149,6 +149,8 @@ def mapped(
             best = min(near, key=lambda one: finite[one])
             if finite[k] - finite[best] > STEEP * KCAL:
                 again[k] = turned(points[best], backbone, targets[k])
+        if not again:
+            break
         found = relax_together(list(again.values()), Held(backbone, [targets[k] for k in again]), fmax)
         for (k, atoms), energy in zip(again.items(), found, strict=True):
             if energy < finite[k]:

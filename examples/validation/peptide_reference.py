@@ -14,12 +14,9 @@ from typing import Any
 
 from ase import Atoms, units
 from ase.io import read
-from ase.optimize import BFGS
 from outcome import RESULTS, write_result
-from peptide import KCAL, STRUCTURE, angles, turned
+from peptide import KCAL, STRUCTURE, angles, to_minimum, turned
 from pyscf import gto, mp, scf
-
-from so3md import So3kratesCalculator
 
 BACKBONE = (4, 6, 8, 14, 16)
 
@@ -46,8 +43,7 @@ def main() -> None:
     for number, one in enumerate(minima, start=1):
         if one["name"] and one["name"] not in done:
             atoms = turned(read(STRUCTURE), BACKBONE, (one["phi_degrees"], one["psi_degrees"]))
-            atoms.calc = So3kratesCalculator(precision="double")
-            BFGS(atoms, logfile=None).run(fmax=1e-3, steps=1000)
+            to_minimum(atoms)
             print(
                 f"{number} of {len(minima)}, {one['name']}: phi, psi = {angles(atoms, BACKBONE).round(1)}", flush=True
             )
