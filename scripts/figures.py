@@ -373,6 +373,8 @@ def fuzzing() -> str:
         f"{'no finding' if not found else 'findings: ' + '; '.join(found)}. Edges and features are libFuzzer's counts "
         "of what the inputs reached; those after half of the inputs say how much is still found."
     )
+    if any(one["seconds"] is None for report in reports for one in report["campaigns"].values()):
+        text += " The run had not reached its end when this was written."
     rows = []
     for report in reports:
         for name, one in report["campaigns"].items():
