@@ -114,7 +114,7 @@ WORK = {
         ("train", "--resume", "run"),
         "run/run.json",
         lambda: tensors("run/model.safetensors") | training_log("run/log.csv"),
-        (0.1, 0.5, 1.0),
+        (0.1, 0.5, 0.9),
         training_data,
     ),
     "distill": Work(
