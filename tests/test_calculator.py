@@ -452,7 +452,11 @@ def test_a_periodic_structure_needs_a_long_range_cutoff(water_box: Atoms):
     [
         ({"model": "so4lr"}, FileNotFoundError, "known names: so3lr"),
         ({"model": "/"}, FileNotFoundError, "is a directory"),
-        ({"model": None}, ValueError, "model: expected a name, or the path of a model file, or a list of them, found None"),
+        (
+            {"model": None},
+            ValueError,
+            "model: expected a name, or the path of a model file, or a list of them, found None",
+        ),
         ({"precision": "single"}, ValueError, "precision: expected one of mixed, double, found 'single'"),
         ({"device": "tpu"}, ValueError, "device: expected one of cpu, cuda, or cuda:N.*found 'tpu'"),
         ({"threads": 0}, ValueError, "threads: expected an integer from 1 to 1024"),
