@@ -35,7 +35,8 @@ def move(positions: np.ndarray, expected: dict[str, Any]) -> dict[str, Any]:
     """Molecular dynamics on all ranks, and the results at the end of it. positions: those of a process alone."""
     calculator = make_calculator(comm=COMM)
     owners: list[np.ndarray] = []
-    atoms = run_dynamics(calculator, lambda: owners.append(calculator._evaluators[calculator._last].gatherer.owners()))
+    members = lambda: calculator._evaluators[calculator._last].members  # noqa: E731
+    atoms = run_dynamics(calculator, lambda: owners.append(members()[0].gatherer.owners()))
     apart = float(np.abs(atoms.positions - positions).max())
     atoms.positions[:] = positions  # only then are the results comparable to 1e-9
     return differences(results(atoms), expected) | {

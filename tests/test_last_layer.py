@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from parallel_runs import run_checks
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from tolerances import EXACT, MIXED_MEDIAN_RELATIVE_FORCE
+from tolerances import EXACT, MIXED_MEDIAN_RELATIVE_FORCE, RANKS
 from toy_models import ETHANOL_LIKE, make_toy_model
 
 from so3md import So3kratesCalculator, evaluate_many, load_model
@@ -197,3 +199,19 @@ def test_calibration_finds_the_law_that_errors_follow() -> None:
     assert exponent == pytest.approx(1.25, abs=0.051)  # the grid is 0.05 wide
     scale, exponent, _ = calibrated(distances, rng.normal(size=(20_000, 3)))
     assert exponent <= 0.05
+
+
+# --- ranks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed")
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_do_not_matter(ranks: int, tmp_path: Path) -> None:
+    models = [
+        written(tmp_path / "a.safetensors", with_uncertainty(make_toy_model(seed=3))),
+        written(tmp_path / "b.safetensors", make_toy_model(seed=4)),
+    ]
+    found = run_checks("parallel_uncertainty.py", ranks, tmp_path, *map(Path, models))
+    assert {"single, forces_uncertainty", "committee, forces_uncertainty"} <= found.keys()
+    for key, difference in found.items():
+        assert difference < RANKS.component, key
