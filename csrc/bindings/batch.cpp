@@ -19,9 +19,6 @@ namespace so3md {
 
 namespace {
 
-template <class T>
-using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
 void require_shape(const py::array& array, const char* name, const std::vector<py::ssize_t>& expected) {
   if (std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()) == expected) return;
   throw py::value_error(std::string(name) + " has the shape " + shape_text(array) + ": expected " +

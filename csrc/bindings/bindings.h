@@ -14,6 +14,11 @@ namespace so3md {
 
 namespace py = pybind11;
 
+/// Arrays of any kind become those that the engine reads.
+template <class T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+using DoubleArray = Array<double>;
+
 void bind_model(py::module_& module);
 void bind_engine(py::module_& module);
 void bind_batch(py::module_& module);

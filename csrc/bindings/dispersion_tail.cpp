@@ -18,9 +18,6 @@ namespace so3md {
 
 namespace {
 
-template <class T>
-using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
 double tail_energy(const std::shared_ptr<const Model>& model, const Array<std::int64_t>& numbers, const Array<double>& ratios,
                    const Array<double>& cell, const std::array<bool, 3>& pbc, std::optional<double> lr_cutoff, double lr_damping,
                    const std::optional<Array<double>>& c6_ratios) {

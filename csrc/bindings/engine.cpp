@@ -22,8 +22,7 @@ namespace so3md {
 
 namespace {
 
-using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using NumberArray = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+using NumberArray = Array<std::int64_t>;
 
 #if defined(__clang__)
 constexpr const char* kCompiler = "Clang " __clang_version__;

@@ -20,8 +20,6 @@ namespace py = pybind11;
 
 namespace {
 
-using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
 // The list with a thread pool of its own.
 class PythonNeighbourList {
  public:

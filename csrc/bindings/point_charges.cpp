@@ -16,12 +16,11 @@ namespace so3md {
 
 namespace {
 
-using Array = py::array_t<double, py::array::c_style | py::array::forcecast>;
+bool are_vectors(const DoubleArray& array) { return array.ndim() == 2 && array.shape(1) == 3; }
 
-bool are_vectors(const Array& array) { return array.ndim() == 2 && array.shape(1) == 3; }
-
-py::tuple potentials_and_fields(const Array& positions, const Array& charges, const Array& points, const Array& cell,
-                                const std::array<bool, 3>& pbc, double width, std::optional<double> cutoff, std::int64_t threads) {
+py::tuple potentials_and_fields(const DoubleArray& positions, const DoubleArray& charges, const DoubleArray& points,
+                                const DoubleArray& cell, const std::array<bool, 3>& pbc, double width, std::optional<double> cutoff,
+                                std::int64_t threads) {
   check_threads(threads);
   if (!are_vectors(positions) || charges.ndim() != 1 || charges.shape(0) != positions.shape(0))
     throw py::value_error("expected a position (m, 3) and a charge (m,) of each point charge");
@@ -31,7 +30,7 @@ py::tuple potentials_and_fields(const Array& positions, const Array& charges, co
   if (points.shape(0) > kMost || charges.shape(0) > kMost) throw py::value_error("too many points: the engine counts to 2^31");
   PointCharges sources{static_cast<int>(charges.shape(0)), positions.data(), charges.data(), width,
                        cutoff.value_or(std::numeric_limits<double>::infinity())};
-  Array potentials(points.shape(0)), fields({points.shape(0), py::ssize_t{3}});
+  DoubleArray potentials(points.shape(0)), fields({points.shape(0), py::ssize_t{3}});
   double* potential = potentials.mutable_data();
   double* field = fields.mutable_data();
   const Cell box(cell.data(), pbc);

@@ -15,8 +15,7 @@ namespace so3md {
 
 namespace {
 
-using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using IntArray = py::array_t<int, py::array::c_style | py::array::forcecast>;
+using IntArray = Array<int>;
 
 void require_columns(const py::array& array, const char* name, py::ssize_t rows, py::ssize_t columns) {
   if (array.ndim() == 2 && (rows < 0 || array.shape(0) == rows) && array.shape(1) == columns) return;

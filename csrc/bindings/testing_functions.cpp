@@ -14,8 +14,6 @@ namespace so3md {
 
 namespace {
 
-using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
 constexpr std::pair<const char*, Activation> kActivations[] = {
     {"silu", Activation::silu}, {"tanh", Activation::tanh}, {"gelu", Activation::gelu}};
 

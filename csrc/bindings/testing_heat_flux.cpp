@@ -13,8 +13,6 @@ namespace so3md {
 
 namespace {
 
-using DoubleArray = py::array_t<double, py::array::c_style | py::array::forcecast>;
-
 py::array_t<double> moved_charge(const DoubleArray& positions, const DoubleArray& rates, const DoubleArray& moments,
                                  const DoubleArray& cell, const std::array<bool, 3>& pbc) {
   const py::ssize_t atoms = rates.size();

@@ -21,9 +21,6 @@ namespace py = pybind11;
 namespace {
 
 template <class T>
-using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
-template <class T>
 void expect_size(const char* name, const Array<T>& array, py::ssize_t size) {
   if (array.ndim() != 1 || array.shape(0) != size)
     throw py::value_error(std::string(name) + " has the shape " + shape_text(array) + ": expected (" + std::to_string(size) + ",)");
