@@ -12,12 +12,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-import cmake
-import ninja
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
@@ -55,7 +54,7 @@ class CMakeBuild(build_ext):
         package = PACKAGE if in_place else Path(self.build_lib).resolve() / "so3md"
         # A fixed place, unlike setuptools' temporary one, so that a second build compiles only what changed.
         build_dir = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
-        program = os.path.join(cmake.CMAKE_BIN_DIR, "cmake")
+        program = build_program("cmake", "CMAKE_BIN_DIR")
         configure = [
             program,
             *("-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja"),
@@ -104,7 +103,7 @@ def plain_member(archive: tarfile.TarFile, path: Path, seconds: int) -> tarfile.
 def options(in_place: bool) -> list[str]:
     """Options of CMake. Each is given every time, because CMake remembers what it was told the last time."""
     return [
-        f"-DCMAKE_MAKE_PROGRAM={os.path.join(ninja.BIN_DIR, 'ninja')}",
+        f"-DCMAKE_MAKE_PROGRAM={build_program('ninja', 'BIN_DIR')}",
         f"-DPython_EXECUTABLE={sys.executable}",
         "-DCMAKE_INSTALL_LIBDIR=lib",  # where so3md.config looks
         # An error where the headers of LAMMPS are incomplete; CMake says why it builds no plugin without them.
@@ -114,6 +113,16 @@ def options(in_place: bool) -> list[str]:
         f"-DSO3MD_TOGETHER={'OFF' if in_place else 'ON'}",  # those who install in place change files and build again
         *shlex.split(os.environ.get("CMAKE_ARGS", "")),
     ]
+
+
+def build_program(name: str, folder: str) -> str:
+    """The path of cmake or ninja: of their packages from PyPI, else of what else has installed them, such as conda."""
+    # Without such a package, `cmake` is the folder of this checkout, which has no programs.
+    binaries = getattr(import_module(name), folder, None) if find_spec(name) is not None else None
+    found = os.path.join(binaries, name) if binaries else shutil.which(name)
+    if found is None:
+        raise SystemExit(f"expected the program {name}, found none: pip install {name}")
+    return found
 
 
 def remove_optional_libraries(package: Path) -> None:
