@@ -55,4 +55,7 @@ def test_it_is_built_with_what_pip_builds_with(recipe: dict[str, Any], project: 
     wanted = requirements(project["build-system"]["requires"])
     assert wanted.keys() >= ONLY_PYPI
     found = requirements(recipe["requirements"]["build"]) | requirements(recipe["requirements"]["host"])
-    assert found == {name: bounds for name, bounds in wanted.items() if name not in ONLY_PYPI} | {"python": "", "pip": ""}
+    assert found == {name: bounds for name, bounds in wanted.items() if name not in ONLY_PYPI} | {
+        "python": "",
+        "pip": "",
+    }
