@@ -3,8 +3,9 @@
     python tests/converter_fuzzing.py --runs 100000 --seconds 3600 [--seed 1]
 
 `scripts/fuzz --only converter` calls it, and test_convert.py with a small number. Valid sources, models of
-so3krates-torch, of JAX and of the paper, are altered inside: their pickles opcode by opcode, their options value by value, archives and files byte by byte. From an
-audit hook of the interpreter the program knows whether anything was executed, opened outside of its folder, or sent.
+so3krates-torch, of JAX and of the paper, are altered inside: their pickles opcode by opcode, their options value by
+value, archives and files byte by byte. From an audit hook of the interpreter the program knows whether anything was
+executed, opened outside of its folder, or sent.
 """
 
 from __future__ import annotations

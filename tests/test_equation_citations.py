@@ -92,6 +92,7 @@ SUBJECTS = {
     (103, 103): "dielectric",
     (104, 105): "potential",
     (106, 106): "point charges",
+    (107, 108): "uncertaint",
 }
 
 _NUMBER = r"\(?\d+\)?"

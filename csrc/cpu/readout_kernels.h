@@ -92,7 +92,7 @@ inline void scalar_head(const HeadParameters<Real>& head, Activation type, int r
   if (gradient != nullptr) scalar_head_gradient<Real>(head, rows, b, gradient, gradient_stride);
 }
 
-/// The energy head; between value and gradient, while b.hidden has the hidden values h: d^2 = |factor h|^2 (eq. 104).
+/// The energy head; between value and gradient, while b.hidden has the hidden values h: d^2 = |factor h|^2, the uncertainty (eq. 107).
 template <class Real>
 inline void energy_head(const ReadoutStep<Real>& step, int first, int rows, const Real* x, Real* scratch) {
   const Parameters<Real>& p = *step.parameters;

@@ -1,4 +1,5 @@
-// Messages between the atoms of pairs in a training step, eqs. (17) to (22).
+// Messages between the atoms of pairs in a training step: filters w (17), queries and keys (18), attention weights alpha and sums over
+// neighbours (19) to (22).
 #pragma once
 
 #include "cpu/training_edge_sums.h"

@@ -15,7 +15,7 @@ struct ExchangeStep {
   std::int64_t atoms, features, coordinates, width;
   Real *inputs, *adjoints, *tangents;         ///< (atoms, width): x, or its derivatives, and one number for each degree
   Real* out;                                  ///< (atoms, width)
-  Real *factor, *factor_tangents, *by_norms;  ///< (atoms, degrees): 1 + b of eq. (25), dE/d(invariants)
+  Real *factor, *factor_tangents, *by_norms;  ///< (atoms, degrees): 1 + b of the exchange, eq. (25), dE/d(invariants)
   const Real *chi = nullptr, *by_chi = nullptr, *chi_tangents = nullptr;
 
   ExchangeStep(const Shape& of, const Matrix<Real>& weights, std::int64_t count, Room& room)

@@ -298,7 +298,7 @@ struct FilterStep {
     }
   }
 
-  /// to (pairs, degrees) = factor times eq. (16) of products.
+  /// to (pairs, degrees) = factor times the invariants (16) of products.
   void sum_degrees(const Real* a, const Real* b, Real factor, Real* to) const {
     clear<Real>(pairs * degrees, to);
     for (std::int64_t pair = 0; pair < pairs; ++pair)

@@ -188,7 +188,7 @@ class EngineOf final : public Engine {
     if (model_->hyper.c6_head) set_ratios(readouts_.c6, model_->c6_shift, results_.c6_ratios);
   }
 
-  // scale d^exponent (eq. 105).
+  // Uncertainties, scale d^exponent (eq. 108).
   void set_uncertainties() {
     const UncertaintyWeights& weights = model_->uncertainty;
     results_.force_uncertainties = readouts_.distance;

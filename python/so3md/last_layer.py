@@ -95,7 +95,7 @@ def activated(name: str, x: np.ndarray) -> np.ndarray:
 
 
 def factor_of(hidden: np.ndarray, ridge: float) -> np.ndarray:
-    """The factor (h, h), upper triangular, of the hidden values (n, h) of a training set (eq. 104)."""
+    """The factor (h, h), upper triangular, of the hidden values (n, h) of a training set: uncertainty (eq. 107)."""
     moments = hidden.T @ hidden / len(hidden)
     moments += ridge * (np.trace(moments) / len(moments) + np.finfo(float).tiny) * np.eye(len(moments))
     factor = np.linalg.inv(np.linalg.cholesky(moments))
@@ -106,7 +106,7 @@ def factor_of(hidden: np.ndarray, ridge: float) -> np.ndarray:
 def calibrated(distances: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
     """Scale and exponent that make errors (n, 3) of forces most likely, and the mean logarithm of that likelihood.
 
-    Errors are taken to be normal with the variance (scale d^exponent)^2 / 3 in each direction (eq. 105).
+    Errors are taken to be normal with the variance (scale d^exponent)^2 / 3 in each direction: uncertainty (eq. 108).
     """
     logarithms = np.log(np.maximum(distances, np.finfo(float).tiny))
     squares = np.square(errors).sum(axis=1)
