@@ -592,7 +592,7 @@ def general_student() -> str:
         ]
         for kind, errors in report["kept_aside"].items()
     ]
-    header = ["structures", "frames", "mean difference of components", "rms difference of atoms", "rms force of SO3LR"]
+    header = ["structures", "frames", "mean, components", "rms, atoms", "rms of SO3LR's forces"]
     costs = report["cost"]
     times = costs["teacher"] / costs["student"]
     text = f"An evaluation of {costs['atoms']} atoms by the student takes 1/{times:.0f} of the time of one by SO3LR."
@@ -612,16 +612,12 @@ def mts() -> str:
         ]
         for step in report["steps"]
     ]
+    threads = "1 thread" if report["threads"] == 1 else f"{report['threads']} threads"
     text = (
-        f"{report['system']}, NVE, {report['threads']} threads of {hardware(report['machine'])}; drift over "
+        f"{report['system']}, NVE, {threads} of {hardware(report['machine'])}; drift over "
         f"{report['length_of_drift_ps']:g} ps (`python benchmarks/mts.py --student so3lr-fast`):"
     )
-    header = [
-        "inner step, fs",
-        "outer step, fs",
-        "simulated time per day, relative",
-        "drift, kT per ns and degree of freedom",
-    ]
+    header = ["inner, fs", "outer, fs", "ns/day, relative", "drift, kT per ns and degree of freedom"]
     return f"{paragraph(text)}\n\n{table(header, rows)}"
 
 

@@ -199,7 +199,7 @@ def test_the_c_example_gives_the_numbers_of_the_calculator(programs: Path) -> No
 def test_the_c_example_says_what_is_wrong_with_a_model(programs: Path, tmp_path: Path) -> None:
     done = subprocess.run([programs / "evaluate", tmp_path / "none"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"so3md: there is no model '.*/none'.*Known names: so3lr\..*\n", done.stderr)
+    assert re.fullmatch(r"so3md: there is no model '.*/none'.*Known names: so3lr, so3lr-fast\..*\n", done.stderr)
 
 
 @needs_compilers

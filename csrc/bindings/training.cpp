@@ -116,25 +116,25 @@ void bind_training(py::module_& module) {
   using NoGil = py::call_guard<py::gil_scoped_release>;
   py::class_<Sweeps>(module, "TrainingSweeps", "A batch in the four sweeps of a training step; arguments are addresses of arrays.")
       .def(
-          "forward", [](Sweeps& s, Address x, Address out) { s.forward(pointer(x), pointer(out)); }, NoGil())
+          "forward", [](Sweeps& s, Address x, Address out) { s.forward(pointer(x), pointer(out)); }, py::arg("x"), py::arg("out"), NoGil())
       .def(
           "adjoint",
           [](Sweeps& s, Address by_out, Address distance, Address phi, Address harmonics) {
             s.adjoint(pointer(by_out), pointer(distance), pointer(phi), pointer(harmonics));
           },
-          NoGil())
+          py::arg("by_out"), py::arg("distance"), py::arg("phi"), py::arg("harmonics"), NoGil())
       .def(
           "tangent",
           [](Sweeps& s, Address distance, Address phi, Address harmonics, Address out) {
             s.tangent(pointer(distance), pointer(phi), pointer(harmonics), pointer(out));
           },
-          NoGil())
+          py::arg("distance"), py::arg("phi"), py::arg("harmonics"), py::arg("out"), NoGil())
       .def(
           "gradient",
           [](Sweeps& s, Address by_out, Address by_x, Address by_basis, Address gradients) {
             s.gradient(pointer(by_out), pointer(by_x), pointer(by_basis), pointer(gradients));
           },
-          NoGil());
+          py::arg("by_out"), py::arg("by_x"), py::arg("by_basis"), py::arg("gradients"), NoGil());
   py::class_<Network>(module, "TrainingNetwork", "A network of architecture so3krates in training, see csrc/training/sweeps.h.")
       .def(py::init(&make_network), py::arg("options"))
       .def("begin", &begin, py::arg("batch"), py::arg("tensors"), py::arg("gradient_size"), py::arg("threads"), py::keep_alive<0, 1>());
