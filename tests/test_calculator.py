@@ -158,6 +158,17 @@ def test_a_slab_without_a_third_cell_vector_has_no_stress(ethanol: Atoms):
         ethanol.get_stress()
 
 
+def test_a_slab_whose_cell_vectors_are_in_a_plane_has_no_stress(ethanol: Atoms):
+    """Their volume is zero, or what rounding makes of it."""
+    ethanol.cell, ethanol.pbc = [[8, 1, 0.3], [0.7, 8, 0.2], [8.35, 5, 0.4]], [True, True, False]
+    assert ethanol.get_volume() < 1e-12
+    with pytest.raises(PropertyNotImplementedError, match="not in a plane"):
+        ethanol.get_stress()
+    (prediction,) = evaluate_many([ethanol])
+    assert prediction.stress is None
+    assert np.isfinite(prediction.forces).all()
+
+
 def test_the_dipole_of_a_periodic_structure_is_that_of_its_positions(water_box: Atoms):
     """Without an evaluation of its own, and not wrapped."""
     water_box.get_forces()
