@@ -87,6 +87,8 @@ FINE = {
     "ema_decay": {*_WEIGHT, "null"},
     "warm_up_steps": {"0"},
     "seed": {"0", "2^31"},
+    "data.split.seed": {"0", "2^31", "null"},  # null: that of the run
+    "check_labels": {"true"},
     "freeze": {"[]"},
     "reference_energies": {"null", "{}", "{a: 1}"},
 }

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
-#: Least volume of three unit vectors that are not in a plane but for rounding, as in the engine (csrc/geometry/cell.cpp).
+#: Least volume of three unit vectors that are not in a plane but for rounding: that of the engine (geometry/cell.cpp).
 _SMALLEST_UNIT_VOLUME = 1e-6
 
 
