@@ -25,6 +25,7 @@ from dynamics_tools import SoftSpheres, read_rows, soft_spheres
 from so3md import So3kratesCalculator
 from so3md.dynamics import BlowUpError, Settings, Simulation, record
 from so3md.dynamics.checkpoint import Checkpoint
+from so3md.dynamics.outputs import Observation
 from so3md.run_directory import CheckpointError, DirectoryLock, GrowingFile, LockedError
 from so3md.structures import read_structure
 from so3md.structures.constraints import constraints_text
@@ -108,6 +109,14 @@ def test_a_periodic_box_goes_on_to_the_bit(kind: str, tmp_path):
     with Simulation.resume(parts, new_calculator()) as simulation:
         simulation.run(4)
     assert_same_run(whole, parts)
+
+
+def test_steps_of_long_runs_are_whole_numbers_in_the_log():
+    for step in (0, 9_999, 10_000, 1_000_000, 12_345_678_901):
+        row = Observation(step, 5e-4 * step, 300.0, -31774.188, 7.5, -31766.688, None).row()
+        assert row[0] == str(step)
+        assert float(row[1]) == pytest.approx(5e-4 * step)
+        assert row[3:7] == ["-31774.188000", "7.5", "-31766.688000", ""]
 
 
 def test_what_was_written_after_the_checkpoint_is_taken_back(tmp_path):

@@ -48,8 +48,15 @@ class Observation:
 
     def row(self) -> list[str]:
         """The values as text; those that are not defined are empty."""
-        values = asdict(self).values()
-        return ["" if value is None else f"{value:.10g}" if abs(value) < 1e4 else f"{value:.6f}" for value in values]
+        return [_text(value) for value in asdict(self).values()]
+
+
+def _text(value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.10g}" if abs(value) < 1e4 else f"{value:.6f}"
 
 
 COLUMNS = [field.name for field in fields(Observation)]
