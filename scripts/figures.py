@@ -601,7 +601,16 @@ def general_student() -> str:
 
 def mts() -> str:
     """docs/multiple_time_steps.md: speed and drift of so3lr-fast in water, by inner and outer step."""
-    report = read("mts")
+    return _multiple_time_steps(read("mts"), "")
+
+
+def mts_hydrogen() -> str:
+    """docs/multiple_time_steps.md: the same with heavier hydrogens."""
+    report = read("mts_hydrogen")
+    return _multiple_time_steps(report, f" --hydrogen-mass {report['hydrogen_mass_u']:g}")
+
+
+def _multiple_time_steps(report: Record, options: str) -> str:
     key = "drift_kT_per_ns_per_degree_of_freedom"
     rows = [
         [
@@ -615,7 +624,7 @@ def mts() -> str:
     threads = "1 thread" if report["threads"] == 1 else f"{report['threads']} threads"
     text = (
         f"{report['system']}, NVE, {threads} of {hardware(report['machine'])}; drift over "
-        f"{report['length_of_drift_ps']:g} ps (`python benchmarks/mts.py --student so3lr-fast`):"
+        f"{report['length_of_drift_ps']:g} ps (`python benchmarks/mts.py --student so3lr-fast{options}`):"
     )
     header = ["inner, fs", "outer, fs", "ns/day, relative", "drift, kT per ns and degree of freedom"]
     return f"{paragraph(text)}\n\n{table(header, rows)}"
@@ -831,7 +840,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         *(comparison_in_short, comparison, limit, sizes, work, processes_in_short, processes, drift),
         *(water_and_cutoffs, s22, liquid_water, urea, dispersion_and_its_cutoff, ewald, drift_with_ewald, compilers),
         *(energy_first, nonlocal_before, ladder, long_runs, fuzzing, generations),
-        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts),
+        *(time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts, mts_hydrogen),
         *(validation_molecules, validation_liquid, validation_peptide, validation_crystals, validation_sources),
         conformers,
     )
