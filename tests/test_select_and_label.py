@@ -84,6 +84,14 @@ def test_known_structures_are_kept_away_from(tmp_path: Path) -> None:
     assert "exists; choose another --output" in fail("select", *files, "-o", tmp_path / "chosen.xyz")
 
 
+def test_charge_and_spin_are_those_of_known_structures_too(tmp_path: Path) -> None:
+    write(tmp_path / "frames.xyz", [stretched(by) for by in (0.0, 0.3)], format="extxyz")
+    write(tmp_path / "known.xyz", [stretched(0.0)], format="extxyz")
+    state = ["--charge", 1, "--spin", 0.5]
+    said = ok("select", tmp_path / "frames.xyz", "--known", tmp_path / "known.xyz", *state, "-o", tmp_path / "new.xyz")
+    assert "1 of 2 structures" in said
+
+
 # --- label ----------------------------------------------------------------------------------------------------------
 
 
@@ -162,3 +170,26 @@ def test_tblite_labels_with_gfn2(waters: Path, tmp_path: Path) -> None:
     ok("label", waters, "--calculator", "tblite", "-o", tmp_path / "out.xyz")
     energies = [atoms.info["REF_energy"] for atoms in read(tmp_path / "out.xyz", ":")]
     assert -150 < energies[0] < -130  # eV; GFN2-xTB has -5.07 Hartree for water
+
+
+INTERRUPTED = """
+import signal
+from ase.calculators.emt import EMT
+
+
+class Interrupted(EMT):
+    def calculate(self, *arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        super().calculate(*arguments, **options)
+"""
+
+
+def test_what_was_not_done_when_it_was_stopped_is_not_counted(
+    waters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = run("label", waters, "--calculator", "interrupted:Interrupted", "-o", tmp_path / "out.xyz")
+    assert result.exit_code == 130
+    assert "1 structures labelled by interrupted:Interrupted, 0 left out" in result.output
+    assert len(read(tmp_path / "out.xyz", ":")) == 1

@@ -53,6 +53,7 @@ def command(
     labeller = Labeller(calculator, dict(map(_argument, given)))
     left, size = _left(path, frames, options["overwrite"], options["resume"])
     failed: list[str] = []
+    labelled = 0
     target = GrowingFile(path, size, whole_frames)
     console = make_console()
     try:
@@ -60,10 +61,11 @@ def command(
             for number, atoms in enumerate(left, len(frames) - len(left)):
                 try:
                     target.append(_text(labeller.label(atoms)))
+                    labelled += 1
                 except Exception as error:  # calculators raise what they like
                     failed.append(f"structure {number} ({atoms.get_chemical_formula()}): {error}")
                 if progress.due():
-                    done = number + 1 - (len(frames) - len(left))
+                    done = labelled + len(failed)
                     progress.show(done, "", f"{done} of {len(left)} structures")
                 if stop.requested:
                     break
@@ -72,11 +74,10 @@ def command(
         target.close()
     for text in failed[:10]:
         click.echo(f"Left out: {text}")
-    done = len(left) - len(failed)
-    click.echo(f"{done} structures labelled by {calculator}, {len(failed)} left out, in {path}")
+    click.echo(f"{labelled} structures labelled by {calculator}, {len(failed)} left out, in {path}")
     if stop.requested:
         ctx.exit(stop.exit_code)
-    if failed and not done:
+    if failed and not labelled:
         raise RuntimeError(f"no structure could be labelled; the first: {failed[0]}")
 
 

@@ -47,7 +47,7 @@ def command(
     refuse_existing(path, "--output", options["overwrite"])
     states = {key: options[key] for key in ("charge", "spin")}
     frames = [atoms for file in files for _, atoms in read_frames(file, options["index"], options["format"], **states)]
-    others = [atoms for file in known for _, atoms in read_frames(file)]
+    others = [atoms for file in known for _, atoms in read_frames(file, **states)]
     opened = load_model(model)
     rows = structure_features(opened, [*frames, *others])
     chosen = farthest(rows[: len(frames)], count, rows[len(frames) :])
