@@ -18,6 +18,7 @@ from so3md.loading import model_path
 NUMERICAL = (
     "test_dispersion_tail.py",
     "test_elementary_functions.py",
+    "test_embedding.py",
     "test_engine.py",
     "test_engine_local2023.py",
     "test_engine_paper2022.py",
@@ -30,12 +31,15 @@ NUMERICAL = (
     "test_ewald_mesh.py",
     "test_forces_after_energy.py",
     "test_heat_flux.py",
+    "test_last_layer.py",
     "test_local_domain.py",
     "test_pair_physics.py",
     "test_polarization_current.py",
     "test_small_systems.py",
     "test_tables.py",
     "test_tolerances.py",
+    "test_training_groups.py",
+    "test_training_model.py",
 )
 
 
