@@ -401,7 +401,7 @@ def test_so3lr_has_a_student_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     output = succeed("md", "--mts", "--steps", "5", "--log-interval", "1", "--no-plot", "--output", "run")
     assert "so3lr-fast every 0.5 fs, so3lr every 2 fs, which is a step" in output
     assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2e-3)
-    assert "model: so3lr-fast" not in fail("md", "--resume", "run", "--student", "nobody")
+    assert "model 'nobody' is neither a file nor a name" in fail("md", "--resume", "run", "--student", "nobody")
 
 
 def test_the_general_student_is_like_its_teacher():
