@@ -180,4 +180,4 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_page_puts_the_reference_beside(figures: ModuleType):
-    assert "| dimer: binding energy, kcal/mol | 5.56 | 5.02 | [3] |" in figures.validation_molecules()
+    assert "| dimer: binding energy, kcal/mol | 5.56 | 5.02 | [3] |" in figures.BLOCKS["validation_molecules"]()

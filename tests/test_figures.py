@@ -17,12 +17,13 @@ def figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The script, at work on copies of pages and results."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import figures as module
+    from page_figures import common
 
     results = tmp_path / "results"
     shutil.copytree(ROOT / "benchmarks" / "results", results)
     pages = tuple(Path(shutil.copy(page, tmp_path)) for page in module.PAGES)
     monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(module, "RESULTS", results)
+    monkeypatch.setattr(common, "RESULTS", results)
     monkeypatch.setattr(module, "PAGES", pages)
     return module
 
@@ -32,7 +33,7 @@ def test_pages_have_the_figures_of_the_committed_results(figures: ModuleType) ->
 
 
 def test_another_result_is_noticed_and_written(figures: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    file = figures.RESULTS / "compare_so3krates_torch.json"
+    file = figures.PAGES[0].parent / "results" / "compare_so3krates_torch.json"
     report = json.loads(file.read_text())
     report["ratios"][0]["times_faster"] = 123.4
     file.write_text(json.dumps(report))

@@ -1,0 +1,122 @@
+"""Figures of fluxes and currents, heavier hydrogens, and multiple time steps."""
+
+from __future__ import annotations
+
+import json
+
+from safetensors import safe_open
+
+from page_figures.common import ROOT, Record, hardware, one_drift, paragraph, read, signed, table
+
+MODELS = ROOT / "python" / "so3md" / "models"
+
+
+def steps_of(what: str) -> str:
+    """What takes the time of how many steps, for whom."""
+    report = read("heat_flux")
+    sizes = report["microseconds_per_atom"]
+    steps = {
+        precision: " and ".join(f"{size[f'{what}_{precision}'] / size['step_mixed']:.1f}" for size in sizes)
+        for precision in ("mixed", "double")
+    }
+    atoms = " and ".join(str(size["atoms"]) for size in sizes)
+    return (
+        f'takes the time of {steps["mixed"]} steps in `mixed`, and with `precision="double"` of {steps["double"]} such '
+        f"steps ({atoms} atoms of water, 1 thread, {hardware(report['machine'])}; `python benchmarks/heat_flux.py`)"
+    )
+
+
+def time_of_a_flux() -> str:
+    """docs/user_guide.md."""
+    return paragraph(f"One flux {steps_of('flux')}.")
+
+
+def time_of_a_current() -> str:
+    """docs/electrostatics.md."""
+    return paragraph(f"One current {steps_of('current')}.")
+
+
+def born_charges() -> str:
+    """docs/electrostatics.md: what flows in liquid water, and molecules in a box."""
+    report = read("born_charges")
+    water = report["liquid_water"]
+    flows = ", and ".join(
+        f"{signed(water[element]['born'])} e for {name}, whose charge is {signed(water[element]['charge'])} e"
+        for element, name in (("O", "oxygen"), ("H", "hydrogen"))
+    )
+    changes = ", ".join(
+        f"{100 * found['change'] / found['born']:.1g} % for {name}" for name, found in report["molecules"].items()
+    )
+    return paragraph(
+        f"In liquid water, Born charges are on the average {flows}; the rest is charge that flows. In a periodic box "
+        f"of {report['box']:.0f} Å, Born charges of a molecule change by {changes} (root mean squares; "
+        "`python benchmarks/born_charges.py`)."
+    )
+
+
+def hydrogen_mass() -> str:
+    """docs/multiple_time_steps.md: fluctuation of the energy, by molecule, mass and step."""
+    runs = read("hydrogen_mass")["runs"]
+    steps = sorted({run["timestep_fs"] for run in runs})
+    names = {"CH3CH2OH": "ethanol", "CH3CONH2": "acetamide"}
+    rows: dict[tuple[str, str], list[str]] = {}
+    for run in sorted(runs, key=lambda run: run["timestep_fs"]):
+        mass = run["hydrogen_mass_u"]
+        key = (names[run["molecule"]], "natural" if mass is None else f"{mass:g} u")
+        found = run["fluctuation_meV"]
+        rows.setdefault(key, []).append("\N{EN DASH} (1)" if found is None else f"{found:.2g}")
+    return table(["molecule", "hydrogens", *(f"{step:g} fs" for step in steps)], [[*k, *v] for k, v in rows.items()])
+
+
+def general_student() -> str:
+    """docs/multiple_time_steps.md: the errors of so3lr-fast, by kind of structure, from the report in its file."""
+    with safe_open(MODELS / "so3lr-fast.safetensors", "numpy") as file:
+        report = json.loads(file.metadata()["so3md"])["provenance"]["distill"]
+    rows = [
+        [
+            kind,
+            str(errors["frames"]),
+            *(f"{1e3 * errors[f'{key}']:.0f}" for key in ("force_mae", "force_rms", "teacher_force_rms")),
+        ]
+        for kind, errors in report["kept_aside"].items()
+    ]
+    header = ["structures", "frames", "mean, components", "rms, atoms", "rms of SO3LR's forces"]
+    costs = report["cost"]
+    times = costs["teacher"] / costs["student"]
+    text = f"An evaluation of {costs['atoms']} atoms by the student takes 1/{times:.0f} of the time of one by SO3LR."
+    return f"{table(header, rows)}\n\n{paragraph(text)}"
+
+
+def mts() -> str:
+    """docs/multiple_time_steps.md: speed and drift of so3lr-fast in water, by inner and outer step."""
+    return _multiple_time_steps(read("mts"), "")
+
+
+def mts_hydrogen() -> str:
+    """docs/multiple_time_steps.md: the same with heavier hydrogens."""
+    report = read("mts_hydrogen")
+    return _multiple_time_steps(report, f" --hydrogen-mass {report['hydrogen_mass_u']:g}")
+
+
+def _multiple_time_steps(report: Record, options: str) -> str:
+    key = "drift_kT_per_ns_per_degree_of_freedom"
+    rows = [
+        [
+            f"{step['inner_fs']:g}",
+            f"{step['outer_fs']:g}",
+            f"{step['times_single']:.1f}",
+            one_drift(step, key, 1.0, 2) if key in step else "unstable",
+        ]
+        for step in report["steps"]
+    ]
+    threads = "1 thread" if report["threads"] == 1 else f"{report['threads']} threads"
+    text = (
+        f"{report['system']}, NVE, {threads} of {hardware(report['machine'])}; drift over "
+        f"{report['length_of_drift_ps']:g} ps (`python benchmarks/mts.py --student so3lr-fast{options}`):"
+    )
+    header = ["inner, fs", "outer, fs", "ns/day, relative", "drift, kT per ns and degree of freedom"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
+#: Those that pages have.
+FIGURES = (time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts, mts_hydrogen)

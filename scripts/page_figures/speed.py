@@ -1,0 +1,271 @@
+"""Figures of time and memory: beside other programs, by size, by processes, by what is evaluated."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from page_figures.common import MINUS, Record, hardware, paragraph, read, short, span, table
+
+
+def sizes_of(cases: list[Record]) -> list[Record]:
+    return [case for case in cases if case["atoms"] >= 1536]
+
+
+def share_of_limit(case: Record) -> float:
+    return 100 * case["share_of_limit"]
+
+
+TORCH32, COMPILED, TORCH64 = (f"so3krates-torch{name}" for name in (" float32", "-compiled float32", " float64"))
+
+
+def _compared(report: Record, own: str, *peers: str) -> list[list[str]]:
+    """For each size and number of threads, our time, and of each peer its time and how much longer it is."""
+    times = {(row["atoms"], row["threads"], row["side"]): row["median_us_per_atom"] for row in report["timings"]}
+    ratios = {(row["atoms"], row["threads"], row["side"], row["peer"]): row["times_faster"] for row in report["ratios"]}
+    rows = []
+    for case in sorted({key[:2] for key in times}, key=lambda key: (key[0], -key[1])):
+        row = [*map(str, case), f"{times[(*case, own)]:.0f}"]
+        for peer in peers:
+            row += [f"{times[(*case, peer)]:.0f}", f"**{ratios[(*case, own, peer)]:.1f}**"]
+        rows.append(row)
+    return rows
+
+
+def comparison_in_short() -> str:
+    """README: the table of `mixed`, and what it was measured on."""
+    report = read("compare_so3krates_torch")
+    text = (
+        f"Liquid water with all physics terms, through ASE, on {hardware(report['machine'])}, beside so3krates-torch "
+        f"{report['versions']['so3krates-torch']} in float32. Medians of one interleaved run, in µs per atom and step:"
+    )
+    header = ["atoms", "threads", "so3md", "so3krates-torch", "faster by", "with `torch.compile`", "faster by"]
+    memory = (
+        "From 1536 atoms on, time and memory per atom hardly depend on the size. Peak memory is "
+        f"{_memory()} kB per atom (the peer: {_memory_of_peer():.0f} kB)."
+    )
+    times = table(header, _compared(report, "so3md mixed", TORCH32, COMPILED))
+    return f"{paragraph(text)}\n\n{times}\n\n{paragraph(memory)}"
+
+
+def comparison() -> str:
+    """docs/performance.md: the tables of both precisions."""
+    report = read("compare_so3krates_torch")
+    worst = max(row["max_force_difference_eV_per_A"] for row in report["agreement"] if row["side"] == "so3md mixed")
+    peer = f"so3krates-torch {report['versions']['so3krates-torch']}"
+    text = (
+        f"On {hardware(report['machine'])}, with {peer}; medians in µs per atom and step. "
+        f"Forces of `mixed` differ from the peer's in float64 by at most {short(worst)} eV/Å."
+    )
+    header = ["atoms", "threads", "so3md `mixed`", "torch float32", "faster by", "with `torch.compile`", "faster by"]
+    mixed = table(header, _compared(report, "so3md mixed", TORCH32, COMPILED))
+    header = ["atoms", "threads", "so3md `double`", "torch float64", "faster by"]
+    double = table(header, _compared(report, "so3md double", TORCH64))
+    return f"{paragraph(text)}\n\n{mixed}\n\n{double}"
+
+
+def _memory() -> str:
+    """Peak memory in kB per atom, from 1536 atoms on."""
+    return span([case["memory"]["kb_per_atom"] for case in sizes_of(read("sizes")["cases"])])
+
+
+def _memory_of_peer() -> float:
+    memory = read("compare_so3krates_torch")["memory"]
+    return next(row["kb_per_atom"] for row in memory if row["side"] == TORCH32)
+
+
+def limit() -> str:
+    """docs/performance.md: shares of the limit, and memory."""
+    report, compared = read("sizes"), read("compare_so3krates_torch")
+    cases = report["cases"]
+    time = next(
+        row["median_us_per_atom"]
+        for row in compared["timings"]
+        if (row["atoms"], row["threads"], row["side"]) == (1536, 2, "so3md mixed")
+    )
+    least = next(row["us_per_atom"] for row in compared["limit"] if row["threads"] == 2)
+    return paragraph(
+        "The limit is the counted work of a step at the rate of a large float matrix product measured in the same "
+        f"run. so3md runs at {span([share_of_limit(case) for case in cases])} % of it ({100 * least / time:.0f} % in "
+        f"the run beside the peer). Peak memory is {_memory()} kB per atom from 1536 atoms on (the peer: "
+        f"{_memory_of_peer():.0f} kB)."
+    )
+
+
+def sizes() -> str:
+    """docs/performance.md: time and memory by size."""
+    report = read("sizes")
+    relative = report["summary"]["time_per_atom_relative_to_1536"]
+    rows = [
+        [
+            str(case["atoms"]),
+            f"{case['us_per_atom']:.1f}",
+            f"{relative[str(case['atoms'])]:.3g}",
+            f"{share_of_limit(case):.0f}",
+            f"{case['memory']['kb_per_atom']:.1f}",
+        ]
+        for case in report["cases"]
+    ]
+    summary = report["summary"]
+    text = (
+        f"All sizes are within {100 * summary['largest_deviation_from_1536']:.0f} % of 1536 atoms. The slowest up to "
+        f"41472 atoms takes {summary['slowest_over_fastest']:.2f} times as long per atom as the fastest."
+    )
+    where = f"{hardware(report['machine'])}, {report['cases'][0]['threads']} threads, {report['date']}:"
+    header = ["atoms", "µs per atom and step", "relative", "of the limit, %", "kB per atom"]
+    return f"{where}\n\n{table(header, rows)}\n\n{paragraph(text)}"
+
+
+def work() -> str:
+    """docs/performance.md: the counted work of a step."""
+    from so3md import load_model
+    from so3md.benchmark.work import count_work
+
+    hyperparameters = json.loads(load_model("so3lr").metadata)["hyperparameters"]
+    counted = count_work(hyperparameters, read("sizes")["cases"][1]["neighbours_per_atom"])
+    rows = [
+        [
+            "spherical filters (17), layers 2 and 3, forward, again and backward, for each *pair*",
+            f"{counted.filters:.1f}",
+        ],
+        ["rest on edges: attention weights, sums, spherical harmonics, tables", f"{counted.edges:.1f}"],
+        ["node products: projections, MLPs, exchange, readouts, both ways", f"{counted.nodes:.1f}"],
+        ["**total**", f"**{counted.total:.1f}**"],
+    ]
+    return table(["", "MFLOP"], rows)
+
+
+def _speeds() -> dict[tuple[int, str], float]:
+    comparisons = read("parallel")["comparisons"]
+    return {(one["atoms"], side["side"]): side["relative_speed"] for one in comparisons for side in one["sides"]}
+
+
+def processes_in_short() -> str:
+    """docs/performance.md: LAMMPS, ASE and MPI."""
+    speeds = _speeds()
+    two_small = speeds[(1536, "LAMMPS, 2 x 1")] / speeds[(1536, "LAMMPS, 1 x 2")]
+    percent = {key: f"{100 * speed:.0f} %" for key, speed in speeds.items()}
+    return paragraph(
+        f"LAMMPS and MPI (`python benchmarks/parallel.py`, {hardware(read('parallel')['machine'])}): molecular "
+        f"dynamics in LAMMPS has {speeds[(1536, 'LAMMPS, 1 x 2')]:.3g} times the speed of that in ASE (1536 atoms, 2 "
+        f"threads). Two processes of one thread reach {100 * two_small:.0f} % (1536 atoms) and "
+        f"{percent[(5184, 'LAMMPS, 2 x 1')]} (5184 atoms) of the speed of one process with two threads; in ASE, "
+        f"{percent[(5184, 'ASE, 2 x 1')]} at 5184 atoms."
+    )
+
+
+def processes() -> str:
+    """docs/performance.md: the table of processes."""
+    report = read("parallel")
+    rows, sent = [], []
+    for comparison_ in report["comparisons"]:
+        for side in comparison_["sides"]:
+            host, _, grid = side["side"].partition(", ")
+            count, threads = grid.split(" x ")
+            turns = sorted(side["ms_per_step"])
+            plural = ("process" if count == "1" else "processes", "thread" if threads == "1" else "threads")
+            name = f"{host}, {count} {plural[0]} of {threads} {plural[1]}"
+            rows.append(
+                [name, str(comparison_["atoms"]), f"{turns[len(turns) // 2]:.0f}", f"{side['relative_speed']:.3g}"]
+            )
+            if "bytes_per_step" in side:
+                text = f"{side['bytes_per_step'] / 1e6:.2f} MB ({comparison_['atoms']} atoms)"
+                sent.append((text, side["messages_per_step"]))
+    sizes_text = " and ".join(text for text, _ in sent)
+    return (
+        table(["", "atoms", "ms per step", "speed"], rows)
+        + f"\n\nLAMMPS processes send {sizes_text} each per step, in {sent[0][1]:.0f} messages."
+    )
+
+
+def compilers() -> str:
+    """docs/performance.md: Clang's code beside that of GCC."""
+    report = read("compilers")
+    first, second = (re.sub(r"GCC: .*\)|.*clang version", "", build).strip() for build in report["builds"])
+    ratios = {row["precision"]: row["ratio"] for row in report["rows"]}
+    low, high = zip(*(row["quartiles_of_ratios"] for row in report["rows"]), strict=True)
+    return paragraph(
+        f"A step takes {ratios['mixed']:.2f} times as long with the code of Clang {second} as with that of GCC {first} "
+        f"in `mixed` and {ratios['double']:.2f} times in `double` (`python benchmarks/builds.py`: 192 atoms, 1 thread, "
+        f"{hardware(report['machine'])}). Half of the single turns have {min(low):.2f} to {max(high):.2f}."
+    )
+
+
+def generations() -> str:
+    """docs/so3lr2.md: a step of the second generation beside one of the first."""
+    report = read("generations")
+    more = " and ".join(
+        f"{100 * (row['ratio'] - 1):+.1f} ± {100 * row['standard_error_of_ratio']:.1f} % in `{row['precision']}`"
+        for row in report["rows"]
+    ).replace("-", MINUS)
+    return paragraph(
+        "A step of a model of the size of SO3LR, with everything in the table but repeated degrees and another cutoff, "
+        f"beside a step of SO3LR: {more} (`python benchmarks/generations.py`: {report['atoms']} atoms of water, "
+        f"1 thread, {report['rows'][0]['turns']} pairs of turns, {hardware(report['machine'])})."
+    )
+
+
+def energy_first() -> str:
+    """docs/performance.md: an energy and then the forces of the same structure, beside forces at once."""
+    report = read("energy_then_forces")
+    rows = []
+    for row in report["rows"]:
+        ratios = [f"{row['ratios'][way]:.2f}" for way in ("energy_then_forces", "nothing_kept", "energy")]
+        rows.append([str(row["atoms"]), str(row["threads"]), f"{row['milliseconds']['forces']:.3g}", *ratios])
+    text = f"SO3LR, `mixed`, through ASE, on {hardware(report['machine'])}; medians of interleaved turns:"
+    header = ["atoms", "threads", "forces, ms", "energy, then forces", "if nothing were kept", "energy alone"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
+def nonlocal_before() -> str:
+    """docs/performance.md: attention between all atoms before and after pairs were evaluated once."""
+    report = read("nonlocal_builds")
+    rows = [
+        [
+            str(row["atoms"]),
+            f"`{row['precision']}`",
+            *(f"{seconds:.2f}" for seconds in row["cpu_seconds"]),
+            f"**{row['times_faster_cpu']:.1f}**",
+            f"{row['times_faster']:.1f}",
+            short(max(row["difference_of_energies"], row["difference_of_forces"])),
+        ]
+        for row in report["rows"]
+    ]
+    threads = report["rows"][0]["threads"]
+    text = (
+        f"On {hardware(report['machine'])}, {threads} threads; medians of interleaved turns. CPU: seconds of both "
+        "threads together. Differences are those of energies of atoms and of forces, relative to the largest."
+    )
+    header = ["atoms", "precision", "before, CPU s", "now, CPU s", "faster (CPU)", "faster (elapsed)", "difference"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
+def conformers() -> str:
+    """docs/recipes/conformers.md: a thousand conformers by the command, and by a loop of ASE's LBFGS."""
+    report = read("conformers")
+    settings, ours, ase = report["settings"], report["so3md relax --all"], report["ase"]
+    return paragraph(
+        f"{settings['conformers']} conformers of ibuprofen ({settings['atoms']} atoms) take "
+        f"{ours['cpu_seconds'] / 60:.1f} minutes of one core, {1e3 * ours['cpu_seconds_per_conformer']:.0f} ms and "
+        f"{ours['mean_steps']:.0f} steps each; ASE's LBFGS takes {1e3 * ase['cpu_seconds_per_conformer']:.0f} ms and "
+        f"{ase['mean_steps']:.0f} steps (every {settings['conformers'] // ase['conformers']}th of them), "
+        f"**{report['times_faster']:.1f}** times as long. CPU seconds, until no force is above "
+        f"{settings['fmax_eV_per_A']:g} eV/Å, on {hardware(report['machine'])}; `python benchmarks/conformers.py`."
+    )
+
+
+#: Those that pages have.
+FIGURES = (
+    comparison_in_short,
+    comparison,
+    limit,
+    sizes,
+    work,
+    processes_in_short,
+    processes,
+    compilers,
+    generations,
+    energy_first,
+    nonlocal_before,
+    conformers,
+)
