@@ -1,6 +1,6 @@
 """Last-layer uncertainty: how far an atom's hidden values of the energy head are from those of a training set.
 
-docs/uncertainty.md says what it means, docs/theory.md (section 17) has the equations, docs/model_file.md the format.
+docs/uncertainty.md says what it means, docs/theory.md (section 18) has the equations, docs/model_file.md the format.
 """
 
 from __future__ import annotations
