@@ -191,3 +191,27 @@ def test_eval_writes_the_uncertainty_of_each_structure(tmp_path: Path, members: 
         found = next(iter(evaluate_many([atoms], members)))
         assert found is not None
         assert float(row["uncertainty_eV_per_A"]) == pytest.approx(found.uncertainty, rel=1e-9)
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["lammps water", "bench", "select frames.xyz", "analyse frames.xyz"])
+def test_commands_that_take_one_model_refuse_several(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("frames.xyz", molecule("H2O"))
+    result = CliRunner().invoke(
+        main, [*command.split(), "--model", "so3lr", "--model", "so3lr-fast"], env={"COLUMNS": "300"}
+    )
+    assert result.exit_code == 2
+    assert "--model: expected one, found 2; committees of several models are for so3md md, relax and" in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.xyz"]
+
+
+def test_a_committee_has_no_general_student() -> None:
+    arguments = ["md", "--mts", "--model", "so3lr", "--model", "so3lr-fast"]
+    result = CliRunner().invoke(main, arguments, env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "--mts of several models needs --student FILE" in result.output

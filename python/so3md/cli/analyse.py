@@ -19,6 +19,7 @@ from so3md.cli.common import (
     charge_options,
     format_option,
     make_console,
+    one_model_option,
     output_path,
 )
 from so3md.cli.progress import ProgressBar
@@ -55,7 +56,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--resolution", type=Number(1e-3, 1e3, unit="1/cm"), default=10.0, show_default=True, help="Of spectra, in 1/cm."
 )
-@click.option("--model", help="Evaluate charges and currents with this model, for dipoles and the infrared spectrum.")
+@one_model_option("Evaluate charges and currents with this model, for dipoles and the infrared spectrum.", ())
 @charge_options
 @click.option("--threads", type=THREADS, help="Of --model. Default: OMP_NUM_THREADS, or all cores.")
 @click.option("--device", type=DeviceName(), default="cpu", show_default=True, help="Of --model: cpu, cuda or cuda:N.")

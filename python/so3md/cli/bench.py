@@ -41,6 +41,7 @@ from so3md.cli.common import (
     charge_options,
     length_parameter,
     make_console,
+    one_model_option,
     output_path,
     plots,
     read_input,
@@ -62,7 +63,7 @@ _PLOTS = ("time_per_atom.png", "memory_per_atom.png", "stages.png")
 @click.command("bench", cls=Command)
 @click.argument("structure", required=False, shell_complete=structure_names)
 @structure_options
-@click.option("--model", default="so3lr", show_default=True, help="Name of a shipped model, or a model file.")
+@one_model_option("Name of a shipped model, or a model file.")
 @charge_options
 @click.option("--lr-cutoff", type=LengthOrNone(), help="Cutoff of electrostatics and dispersion. Default: the model's.")
 @click.option(

@@ -219,18 +219,30 @@ _STRUCTURES_OPTIONS = (
     _FORMAT_OPTION,
     _SUPERCELL_OPTION,
 )
-_ONE_MODEL: dict[str, Any] = {"default": "so3lr", "show_default": True, "shell_complete": model_names}
+_MODEL_OPTION: dict[str, Any] = {"show_default": True, "shell_complete": model_names, "multiple": True}
+
+
+def _one(_: click.Context, __: click.Parameter, models: tuple[str, ...]) -> str | None:
+    if len(models) > 1:
+        raise click.UsageError(
+            f"--model: expected one, found {len(models)}; committees of several models are for so3md md, relax and eval"
+        )
+    return models[0] if models else None
+
+
+def one_model_option(text: str, default: tuple[str, ...] = ("so3lr",)) -> Callable[..., Any]:
+    """The option --model of commands that take one model."""
+    return click.option("--model", **_MODEL_OPTION, default=default, callback=_one, help=text)
 
 
 def _one_or_several(_: click.Context, __: click.Parameter, models: tuple[str, ...]) -> str | tuple[str, ...]:
     return models[0] if len(models) == 1 else models
 
 
-_MODEL_OPTION = click.option("--model", **_ONE_MODEL, help="Name of a shipped model, or a model file.")
 _SEVERAL_MODELS_OPTION = click.option(
     "--model",
-    **_ONE_MODEL | {"default": ("so3lr",)},
-    multiple=True,
+    **_MODEL_OPTION,
+    default=("so3lr",),
     callback=_one_or_several,
     help="Name of a shipped model, or a model file; several (--model A --model B): a committee.",
 )
@@ -325,7 +337,9 @@ def adding(*options: Callable[..., Any]) -> Callable[..., Any]:
 model_options = adding(_SEVERAL_MODELS_OPTION, *_OPTIONS_OF_MODELS, *_COULOMB_OPTIONS)
 ewald_options = adding(*_EWALD_OPTIONS)
 #: The same for hosts with options of their own for electrostatics.
-model_options_without_coulomb = adding(_MODEL_OPTION, *_OPTIONS_OF_MODELS)
+model_options_without_coulomb = adding(
+    one_model_option("Name of a shipped model, or a model file."), *_OPTIONS_OF_MODELS
+)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
 structure_options = adding(*_STRUCTURE_OPTIONS)
 #: The same for a command that takes several.

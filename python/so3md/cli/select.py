@@ -9,8 +9,7 @@ import click
 import numpy as np
 from ase import Atoms
 
-from so3md.cli.common import Command, charge_options, format_option, free_path
-from so3md.cli.completed_names import model_names
+from so3md.cli.common import Command, charge_options, format_option, free_path, one_model_option
 from so3md.cli.structure_output import StructureOutput, refuse_existing
 from so3md.data_sets import read_frames
 
@@ -18,7 +17,7 @@ from so3md.data_sets import read_frames
 @click.command("select", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--count", "-n", type=click.IntRange(1, 10**6), default=20, show_default=True, help="How many.")
-@click.option("--model", default="so3lr", show_default=True, shell_complete=model_names, help="Whose features count.")
+@one_model_option("Whose features count.")
 @click.option(
     "--known",
     multiple=True,

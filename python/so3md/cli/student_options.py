@@ -54,7 +54,9 @@ def check_student_options(options: dict[str, Any]) -> None:
         options["outer_timestep"] = OUTER_TIMESTEP
 
 
-def _general_student(teacher: str) -> str:
+def _general_student(teacher: str | tuple[str, ...]) -> str:
+    if isinstance(teacher, tuple):
+        raise click.UsageError("--mts of several models needs --student FILE, a model that so3md distill makes")
     if teacher not in GENERAL_STUDENTS:
         known = " and ".join(GENERAL_STUDENTS)
         raise click.UsageError(
