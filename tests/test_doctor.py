@@ -82,24 +82,35 @@ def test_an_instruction_set_that_is_none_is_broken_and_so_are_the_numbers() -> N
     ],
     ids=["nvcc", "a driver without nvcc", "nothing"],
 )
-def test_without_the_gpu_library_it_says_what_to_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nvcc: bool, driver: bool, expected: str
-) -> None:
-    monkeypatch.setenv("SO3MD_DEVICE_LIBRARIES", str(tmp_path))  # where there is none
-    monkeypatch.setattr(machine, "has_cuda_library", lambda: False)
-    monkeypatch.setattr(machine, "_CUDA_PROGRAMS", str(tmp_path / "none"))
-    monkeypatch.setattr(machine, "_NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CUDACXX", raising=False)
+def test_without_the_gpu_library_it_says_what_to_type(tmp_path: Path, nvcc: bool, driver: bool, expected: str) -> None:
     if nvcc:
         write_program(tmp_path / "nvcc", "exit 0")
-    found = machine._gpu()
-    assert found.state == OFF
-    assert "SO3MD_CUDA=ON pip install ." in found.text
-    assert expected.format(nvcc=tmp_path / "nvcc") in found.advice
-    monkeypatch.setenv("CUDACXX", str(tmp_path / "of_others"))
+    found = gpu_in_a_new_process(tmp_path, driver)
+    assert found["state"] == OFF
+    assert "SO3MD_CUDA=ON pip install ." in found["text"]
+    assert expected.format(nvcc=tmp_path / "nvcc") in found["advice"]
     write_program(tmp_path / "of_others", "exit 0")
-    assert f"with {tmp_path / 'of_others'}: " in machine._gpu().advice
+    others = gpu_in_a_new_process(tmp_path, driver, CUDACXX=str(tmp_path / "of_others"))
+    assert f"with {tmp_path / 'of_others'}: " in others["advice"]
+
+
+def gpu_in_a_new_process(folder: Path, driver: bool, **environment: str) -> dict[str, str]:
+    """What is found of a GPU where the only programs are those of a folder, and there is no library of the kernels.
+
+    A process that has loaded the library once keeps it.
+    """
+    program = (
+        "import json, sys; from pathlib import Path; from so3md.doctor import machine\n"
+        "machine._CUDA_PROGRAMS, machine._NVIDIA_DRIVER = sys.argv[1], Path(sys.argv[2])\n"
+        "found = machine._gpu(); print(json.dumps({'state': found.state, 'text': found.text, 'advice': found.advice}))"
+    )
+    command = [sys.executable, "-c", program, str(folder / "none"), str(folder if driver else folder / "none")]
+    inherited = {key: value for key, value in os.environ.items() if key != "CUDACXX"}
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": str(folder)}
+    places = {"SO3MD_DEVICE_LIBRARIES": str(folder)}
+    run = subprocess.run(command, env=inherited | paths | places | environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
 
 
 def test_numpy_that_is_missing_is_named(tmp_path: Path) -> None:
