@@ -27,6 +27,7 @@ _DOCS = (
     "user_guide",
     "multiple_time_steps",
     "validation",
+    "training",
     "recipes/conformers",
 )
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))

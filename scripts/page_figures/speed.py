@@ -240,6 +240,25 @@ def nonlocal_before() -> str:
     return f"{paragraph(text)}\n\n{table(header, rows)}"
 
 
+def training_step() -> str:
+    """docs/training.md: a step of training beside so3krates-torch."""
+    report = read("training_step")
+    times = {(one["threads"], one["side"]): one["median_ms"] for one in report["timings"]}
+    rows = [
+        [
+            str(one["threads"]),
+            *(f"{times[one['threads'], side]:.0f} ms" for side in ("so3md", "so3krates-torch")),
+            f"**{one['times_faster']:.1f}**",
+        ]
+        for one in report["ratios"]
+    ]
+    text = (
+        f"On {hardware(report['machine'])}, {report['date']}, with a load of "
+        f"{report['machine']['load_average_before']:.1f} before; medians of interleaved turns:"
+    )
+    return f"{paragraph(text)}\n\n{table(['threads', 'so3md', 'so3krates-torch', 'faster by'], rows)}"
+
+
 def conformers() -> str:
     """docs/recipes/conformers.md: a thousand conformers by the command, and by a loop of ASE's LBFGS."""
     report = read("conformers")
@@ -268,4 +287,5 @@ FIGURES = (
     energy_first,
     nonlocal_before,
     conformers,
+    training_step,
 )
