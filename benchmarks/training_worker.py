@@ -104,7 +104,7 @@ class Own:
 
         data = np.load(self.folder / "batch.npz")
         samples = [
-            Sample(Structure(data["numbers"], positions), float(energy), forces)
+            Sample(Structure(data["numbers"], positions), energy=float(energy), forces=forces)
             for positions, energy, forces in zip(data["positions"], data["energy"], data["forces"], strict=True)
         ]
         model = make_model(ModelFile.read(self.folder / "model.safetensors"), None).float()
