@@ -17,7 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from so3md.calculator_parameters import checked_parameter
 from so3md.charge_and_spin import ChargeAndSpin, charge_and_spin_of, check_charge_and_spin
 from so3md.committee import checked_models, combined, load_members
-from so3md.defined_properties import has_volume
+from so3md.defined_properties import volume_of
 from so3md.electric_field import warn_of_periodic_field
 from so3md.ignored_states import StateWatch
 from so3md.loading import hyperparameters_of
@@ -283,10 +283,10 @@ def _evaluate(
         # Copies, so that who keeps one row does not keep those of the whole chunk.
         rows = {key: values[begin:end].copy() for key, values in by_atom.items()}
         prediction = Prediction(energy, dict(zip(_COMPONENTS, components, strict=True)), **rows)
-        if forces and has_volume(atoms):
-            prediction.stress = full_3x3_to_voigt_6_stress(output["virial"][number]) / atoms.get_volume()
+        if forces and (volume := volume_of(atoms)) is not None:
+            prediction.stress = full_3x3_to_voigt_6_stress(output["virial"][number]) / volume
             if stresses:
-                prediction.stresses = full_3x3_to_voigt_6_stress(output["virials"][begin:end]) / atoms.get_volume()
+                prediction.stresses = full_3x3_to_voigt_6_stress(output["virials"][begin:end]) / volume
         if prediction.charges is not None:
             prediction.dipole = prediction.charges @ atoms.positions
         if prediction.forces_uncertainty is not None:

@@ -32,7 +32,7 @@ from so3md.charge_and_spin import (
     check_charge_and_spin,
 )
 from so3md.committee import combined, identity_of_files, load_members, mean_of
-from so3md.defined_properties import check_defined, has_volume
+from so3md.defined_properties import check_defined, volume_of
 from so3md.devices import device_of_rank
 from so3md.electric_field import checked_external, warn_of_periodic_field
 from so3md.ignored_states import StateWatch
@@ -548,10 +548,10 @@ class So3kratesCalculator(Calculator):
         results["energy"] = results["free_energy"] = output["energy"]
         if "forces_uncertainty" in output:
             results["uncertainty"] = float(output["forces_uncertainty"].max(initial=0.0))
-        if request.forces and has_volume(atoms):
-            results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / atoms.get_volume()
-        if request.stresses:
-            results["stresses"] = full_3x3_to_voigt_6_stress(output["virials"]) / atoms.get_volume()
+        if request.forces and (volume := volume_of(atoms)) is not None:
+            results["stress"] = full_3x3_to_voigt_6_stress(output["virial"]) / volume
+            if request.stresses:
+                results["stresses"] = full_3x3_to_voigt_6_stress(output["virials"]) / volume
         if "charges" in output and not atoms.pbc.any():  # of periodic ones when it is asked for
             results["dipole"] = output["charges"] @ atoms.positions
         self.results = results

@@ -16,7 +16,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from so3md.batch import ManyEvaluator, Prediction, chunks
 from so3md.calculator import UNCERTAINTIES, So3kratesCalculator
-from so3md.defined_properties import has_volume
+from so3md.defined_properties import volume_of
 from so3md.devices import device_of_rank
 from so3md.parallel import Team
 from so3md.reference_values import (
@@ -167,11 +167,6 @@ def read_references(
             f"({similar})"
         )
     return references
-
-
-def volume_of(atoms: Atoms) -> float | None:
-    """The volume (A^3) that a stress belongs to; None where there is none."""
-    return atoms.get_volume() if has_volume(atoms) else None
 
 
 def evaluate(

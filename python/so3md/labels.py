@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, get_calculator_class
 
 from so3md.charge_and_spin import charge_and_spin_entries, charge_and_spin_of
-from so3md.defined_properties import has_volume
+from so3md.defined_properties import volume_of
 from so3md.loading import known_models
 
 #: Calculators that take charge and spin as arguments: import path, what they are given, arguments for a state.
@@ -79,7 +79,7 @@ class Labeller:
             raise ValueError(f"{self._name} gives a number that is not finite")
         result = Atoms(probe.numbers, probe.positions, cell=probe.cell, pbc=probe.pbc, info=dict(probe.info))
         result.info["REF_energy"], result.arrays["REF_forces"] = energy, forces
-        if has_volume(probe):
+        if volume_of(probe) is not None:
             with suppress(PropertyNotImplementedError, NotImplementedError):
                 result.info["REF_stress"] = probe.get_stress(voigt=False)
         return result

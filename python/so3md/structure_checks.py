@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.data import chemical_symbols, covalent_radii
 
-from so3md.defined_properties import span_volume
+from so3md.defined_properties import spanned_volume
 
 #: Half the sum of covalent radii of two atoms, as a share of their bond, and at least this (Angstrom): bonds in a
 #: simulation, even a hot one, are never so short. (H2: 0.74 A long, nearer than 0.5 A never.)
@@ -85,8 +85,8 @@ def _odd_box(atoms: Atoms) -> str | None:
         return f"the box of {box} is a placeholder, as in PDB files without a crystal, but it is periodic; {remedy}"
     if lengths.min() < _SHORTEST_PERIOD:
         return f"the periodic box of {box} repeats atoms after {lengths.min():.4g} A, less than a bond; {remedy}"
-    volume = atoms.get_volume() if span_volume(atoms.cell.array) else 0.0
-    if not atoms.pbc.all() or volume == 0 or volume >= _least_volume(atoms.numbers):
+    volume = spanned_volume(atoms.cell.array)
+    if not atoms.pbc.all() or volume is None or volume >= _least_volume(atoms.numbers):
         return None
     density = atoms.get_masses().sum() / volume * _GRAM_PER_CM3
     return (

@@ -24,7 +24,7 @@ from so3md.data_sets import (
     total_spin,
     warn_of_constrained_forces,
 )
-from so3md.defined_properties import span_volume
+from so3md.defined_properties import spanned_volume
 from so3md.nearest_name import closest
 from so3md.reference.graph import Structure
 from so3md.reference_values import (
@@ -283,8 +283,7 @@ def _make_sample(
     for name in ("positions", "cell"):
         if not np.isfinite(getattr(structure, name)).all():
             raise ValueError(f"{name}: holds a number that is not finite")
-    has_volume = bool(np.any(structure.pbc)) and span_volume(structure.cell)
-    volume = abs(float(np.linalg.det(structure.cell))) if has_volume else None
+    volume = spanned_volume(structure.cell) if np.any(structure.pbc) else None
     reference = make_reference(found, atoms, volume, factor, named)
     for name, reason in reference.left_out.items():
         if reason == NOT_FINITE:
