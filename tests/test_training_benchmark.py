@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,12 +19,12 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def of_benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+def of_benchmarks(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import training_step
     import training_worker
 
-    yield SimpleNamespace(step=training_step, worker=training_worker)
+    return SimpleNamespace(step=training_step, worker=training_worker)
 
 
 def test_the_first_loss_is_that_of_all_energies_and_forces(of_benchmarks: SimpleNamespace, tmp_path: Path) -> None:
