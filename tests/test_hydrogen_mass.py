@@ -114,6 +114,29 @@ def test_its_last_structure_goes_on_without_being_told_again(heavy_run: Path) ->
     assert not Path("twice").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "inner", "outer"),
+    [
+        ("--hmr 3", 1.0, 3.0),
+        ("--hmr 2", 0.5, 2.0),
+        ("", 0.5, 2.0),
+        ("--hmr 3 --timestep 0.5", 0.5, 2.0),
+        ("--hmr 3 --timestep 1 --outer-timestep 4", 1.0, 4.0),
+    ],
+)
+def test_multiple_time_steps_are_longer_with_heavy_hydrogens(
+    options: str, inner: float, outer: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    succeed("md", "water", "--mts", *options.split(), *RUN, "--steps", "1", "-o", "run")
+    settings = read_record(tmp_path / "run")["settings"]
+    assert (settings["timestep"], settings["outer_timestep"]) == (inner, outer)
+    succeed("lammps", "water", "--mts", *options.split(), "-o", "input", "--no-evaluate")
+    text = Path("input/in.lammps").read_text()
+    assert float(re.search(r"^variable timestep index (\S+)", text, re.MULTILINE).group(1)) == pytest.approx(1e-3 * outer)
+    assert re.search(rf"^run_style +respa 2 {outer / inner:g} ", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("ensemble", [("nve",), ("nvt", "--thermostat", "csvr"), ("npt",)])
 def test_every_ensemble_has_it(ensemble: tuple[str, ...], tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -10,6 +10,8 @@ from so3md.cli.common import adding
 
 #: With --mts (fs): docs/multiple_time_steps.md says what it was chosen by.
 OUTER_TIMESTEP = 2.0
+#: Inner and outer time step (fs) with hydrogens of at least so many u, if neither is given.
+HEAVY_HYDROGEN, STEPS_OF_HEAVY = 3.0, (1.0, 3.0)
 #: Students that are shipped, for the models that they are like.
 GENERAL_STUDENTS = {"so3lr": "so3lr-fast"}
 #: Options that mean something with --mts only.
@@ -21,7 +23,8 @@ student_options = adding(
         "--hydrogen-mass",
         "hydrogen_mass",
         type=float,
-        help="Mass of hydrogens (u), such as 3, taken from the atoms that they are bound to.",
+        help="Mass of hydrogens (u), such as 3, taken from the atoms that they are bound to. With --mts and at least "
+        f"{HEAVY_HYDROGEN:g} u, time steps are {STEPS_OF_HEAVY[0]:g} and {STEPS_OF_HEAVY[1]:g} fs if none is given.",
     ),
     click.option(
         "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
@@ -50,8 +53,14 @@ def check_student_options(options: dict[str, Any]) -> None:
         return
     if options["student"] is None:
         options["student"] = _general_student(options["model"])
+    if options["timestep"] is None and options["outer_timestep"] is None and _are_heavy(options["hydrogen_mass"]):
+        options["timestep"], options["outer_timestep"] = STEPS_OF_HEAVY
     if options["outer_timestep"] is None:
         options["outer_timestep"] = OUTER_TIMESTEP
+
+
+def _are_heavy(hydrogen_mass: float | None) -> bool:
+    return hydrogen_mass is not None and hydrogen_mass >= HEAVY_HYDROGEN
 
 
 def _general_student(teacher: str | tuple[str, ...]) -> str:
