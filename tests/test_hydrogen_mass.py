@@ -128,7 +128,7 @@ def test_multiple_time_steps_are_longer_with_heavy_hydrogens(
     options: str, inner: float, outer: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    succeed("md", "water", "--mts", *options.split(), *RUN, "--steps", "1", "-o", "run")
+    succeed("md", "water", "--mts", *options.split(), "--no-plot", "--steps", "1", "-o", "run")
     settings = read_record(tmp_path / "run")["settings"]
     assert (settings["timestep"], settings["outer_timestep"]) == (inner, outer)
     succeed("lammps", "water", "--mts", *options.split(), "-o", "input", "--no-evaluate")
