@@ -29,6 +29,7 @@ TESTED = {
     "conformers.py",
     "metadynamics.colvars",
     "metadynamics.in",
+    "metadynamics_plumed.py",
     "openmm_mixed.py",
     "path_integral.in",
     "path_integral_ipi.py",
@@ -234,3 +235,44 @@ def test_metadynamics_in_lammps(tmp_path: Path) -> None:
     free_energy = np.loadtxt(folder / "metadynamics.pmf")
     assert free_energy.shape == (72 * 72, 3)
     assert free_energy[:, 2].min() == 0 < free_energy[:, 2].max()
+
+
+def sum_of_hills(rows: np.ndarray, torsions: list[float]) -> float:
+    """The bias (eV) of hills (rows of HILLS: time, centres, widths, height, bias factor), as METAD of PLUMED defines it."""
+    away = (rows[:, 1:3] - torsions + np.pi) % (2 * np.pi) - np.pi
+    exponents = 0.5 * ((away / rows[:, 3:5]) ** 2).sum(axis=1)
+    cut = np.exp(-6.25)  # the kernel is stretched, so that it ends at zero there
+    kernels = np.where(exponents < 6.25, (np.exp(-exponents) - cut) / (1 - cut), 0)
+    return float((rows[:, 5] * (1 - 1 / rows[:, 6]) * kernels).sum())
+
+
+@needs("plumed", "hillclimber", install="--no-deps hillclimber")
+def test_metadynamics_with_plumed(tmp_path: Path) -> None:
+    """Torsions are ASE's, and what comes to the model's energy and forces is the sum of hills and its derivative."""
+    assert "600 steps, 6 hills" in python("metadynamics_plumed.py", tmp_path, "600")
+    rows = np.loadtxt(tmp_path / "COLVAR")
+    hills = np.loadtxt(tmp_path / "HILLS")
+    frames = read(tmp_path / "metadynamics.traj", ":")
+    assert hills[:, 0] == pytest.approx(0.05 * np.arange(1, 7))  # ps
+    torsions = ([4, 6, 8, 14], [6, 8, 14, 16])
+    bias = []
+    for number, (atoms, own) in enumerate(zip(frames, evaluate_many(frames), strict=True)):
+        row = rows[10 * number]
+        found = np.radians([atoms.get_dihedral(*four) for four in torsions])
+        assert np.abs((row[1:3] - found + np.pi) % (2 * np.pi) - np.pi).max() < 1e-5
+        bias.append(sum_of_hills(hills[: max(0, number - 1)], found))  # the hill of a step acts from the next one on
+        assert row[3] == pytest.approx(bias[-1], abs=2e-6)  # of six digits
+        assert atoms.get_potential_energy() - own.energy == pytest.approx(bias[-1], abs=1e-5 * len(atoms))
+    assert max(bias) > 0.02
+    atom, step = 8, 1e-3
+    slopes = []
+    for axis in range(3):
+        ends = []
+        for sign in (1, -1):
+            moved = frames[-1].copy()
+            moved.positions[atom, axis] += sign * step
+            ends.append(sum_of_hills(hills[:5], [np.radians(moved.get_dihedral(*four)) for four in torsions]))
+        slopes.append((ends[0] - ends[1]) / (2 * step))
+    added = frames[-1].get_forces()[atom] - own.forces[atom]
+    assert added == pytest.approx(-np.array(slopes), abs=1e-4)  # step^2, and forces of `mixed`
+    assert np.abs(slopes).max() > 0.01
