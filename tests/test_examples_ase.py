@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from optional_programs import needs
 from sanitizers import patience
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "ase"
@@ -26,18 +27,16 @@ EXPECTED = {
 }
 
 
-#: Script -> a package that it needs and that is in no other extra.
-NEEDS = {"throughput.py": "distributed"}
+#: Script -> a mark that skips it where a package is absent.
+MARKS = {"throughput.py": needs("distributed")}
 
 
 def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == EXPECTED.keys()
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in EXPECTED])
 def test_an_example_runs(name: str, tmp_path: Path):
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]} (pip install '.[dask]')")
     arguments, pattern, bounds = EXPECTED[name]
     result = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments],
