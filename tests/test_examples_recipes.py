@@ -83,9 +83,11 @@ def test_openmm_mixed(embedding: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @needs("ipi")
-def test_path_integral_ipi(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("drivers", "steps"), [("0", "400"), ("2", "200")])
+def test_path_integral_ipi(drivers: str, steps: str, tmp_path: Path) -> None:
+    """In the process of i-PI, with all beads together; and over a socket."""
     write(tmp_path / "h2o.xyz", molecule("H2O"))
-    output = python("path_integral_ipi.py", tmp_path, "h2o.xyz", "400")
+    output = python("path_integral_ipi.py", tmp_path, "h2o.xyz", steps, "8", drivers)
     pattern = r"primitive: (\S+) \+- (\S+) eV\n.*virial: (\S+) \+- (\S+) eV\nclassical: (\S+) eV"
     primitive, its_error, virial, other_error, classical = numbers(pattern, output)
     assert abs(primitive - virial) < 4 * np.hypot(its_error, other_error)
@@ -166,18 +168,35 @@ def dumped(path: Path) -> list[Atoms]:
     return frames
 
 
-@needs_lammps
-def test_path_integral_in_lammps(tmp_path: Path) -> None:
-    """The estimators that LAMMPS prints, from the beads that it writes."""
+def path_integral_in_lammps(tmp_path: Path, beads: int, steps: int) -> list[dict[str, float]]:
+    """The recipe for a molecule of water; returns the rows of its log."""
     atoms = molecule("H2O")
     atoms.center(vacuum=5.0)
     (tmp_path / "h2o.data").write_text(LammpsStructure.of(atoms).data_file("water"))
     shutil.copy(RECIPES / "path_integral.in", tmp_path)
-    command = ["mpiexec", "-n", "8", "lmp", "-partition", "8x1", "-in", "path_integral.in"]
-    settings = ["-var", "steps", "20", "-var", "data", "h2o.data", "-var", "edges", "m"]
+    command = ["mpiexec", "-n", str(beads), "lmp", "-partition", f"{beads}x1", "-in", "path_integral.in"]
+    settings = ["-var", "steps", str(steps), "-var", "data", "h2o.data", "-var", "edges", "m"]
     result = run([*command, *settings], tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    last = thermo((tmp_path / "log.lammps.0").read_text())[0][-1]
+    return thermo((tmp_path / "log.lammps.0").read_text())[0]
+
+
+@needs_lammps
+def test_estimators_agree_in_lammps(tmp_path: Path) -> None:
+    """Two beads: each bead is a process that waits at full speed. The springs are -0.08 eV of the primitive one."""
+    rows = path_integral_in_lammps(tmp_path, 2, 2000)[40:]
+    primitive, virial = (np.array([row[name] for row in rows]) for name in ("v_primitive", "v_virial"))
+    errors = [np.std([block.mean() for block in np.array_split(values, 8)]) / 7**0.5 for values in (primitive, virial)]
+    assert abs(primitive.mean() - virial.mean()) < 4 * np.hypot(*errors)
+    assert 4 * np.hypot(*errors) < 0.06  # eV
+    assert virial.mean() > 4.5 * 300 * units.kB
+
+
+@needs_lammps
+def test_path_integral_in_lammps(tmp_path: Path) -> None:
+    """The estimators that LAMMPS prints, from the beads that it writes."""
+    last = path_integral_in_lammps(tmp_path, 8, 20)[-1]
+    atoms = molecule("H2O")
     beads = [dumped(tmp_path / f"bead_{number}.lammpstrj")[-1] for number in range(1, 9)]
     positions = np.array([bead.positions for bead in beads])
     forces = np.array([prediction.forces for prediction in evaluate_many(beads)])
