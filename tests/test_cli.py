@@ -91,7 +91,8 @@ def test_version_and_help_answer():
 def test_wrong_usage_ends_with_code_two(ethanol: str):
     assert "No such option" in fail("md", "--temprature", "300", code=2)
     assert "invalid" in fail("md", ethanol, "--steps", "many", code=2).lower()
-    assert "No such command" in fail("mdd", code=2)
+    assert "no such command 'mdd': did you mean 'md'?" in fail("mdd", code=2)
+    assert "no such command 'xyz': known are md, relax," in fail("xyz", code=2)
 
 
 def test_debug_shows_where_an_error_came_up():

@@ -17,6 +17,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from so3md.batch import ManyEvaluator, Prediction
 from so3md.calculator import So3kratesCalculator
+from so3md.missing_packages import needed
 from so3md.structures import read_structure
 
 #: Energy, forces (n, 3), virial (3, 3), and other quantities as JSON, all in atomic units.
@@ -43,11 +44,12 @@ class Driver:
     single one keeps its neighbour list. Structures without volume have no virial: zeros. The extra quantity is the
     dipole (e times Bohr), of positions as they come.
 
-    Raises FileNotFoundError or ValueError for bad parameters and structures.
+    Raises ImportError without i-PI, and FileNotFoundError or ValueError for bad parameters and structures.
     """
 
     def __init__(self, template: str, verbose: bool = False, verbosity: Any = None, **parameters: Any) -> None:
-        from ipi.utils.units import unit_to_internal
+        with needed("so3md.ipi", "i-PI (3.3.1 is tested)", "ipi"):
+            from ipi.utils.units import unit_to_internal
 
         self._units = _Units(
             unit_to_internal("length", "angstrom", 1.0), unit_to_internal("energy", "electronvolt", 1.0)

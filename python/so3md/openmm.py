@@ -16,6 +16,7 @@ from ase import Atoms, units
 from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import charge_and_spin_of, check_charge_and_spin
 from so3md.embedding import PointCharges
+from so3md.missing_packages import needed
 
 if TYPE_CHECKING:
     import openmm
@@ -104,10 +105,8 @@ def create_force(
     Raises ImportError without OpenMM, and ValueError for what cannot be: numbers of particles, charges and
     spins, a cutoff that the model has not, charges of atoms of the model.
     """
-    try:
+    with needed("so3md.openmm", "OpenMM (8.6 is tested)", "openmm"):
         import openmm
-    except ImportError as error:
-        raise ImportError("so3md.openmm needs OpenMM (8.6 is tested): pip install openmm") from error
 
     particles = None if particles is None else [int(index) for index in particles]
     if particles is not None and len(particles) != len(numbers):

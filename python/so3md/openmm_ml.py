@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
+from so3md.missing_packages import needed
+
+with needed("so3md.openmm_ml", "openmmml (1.8 is tested)", "openmm openmmml"):
+    from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
 if TYPE_CHECKING:
     import openmm

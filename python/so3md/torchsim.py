@@ -18,15 +18,12 @@ from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import CHARGE_KEYS, MULTIPLICITY_KEYS, SPIN_KEYS, charge_and_spin_of
 from so3md.ignored_states import ignored_quantities
 from so3md.loading import hyperparameters_of, load_model
+from so3md.missing_packages import needed
 
-try:
+with needed("so3md.torchsim", "TorchSim (0.6.2 is tested; for Python 3.12 and newer)", "torch-sim-atomistic"):
     import torch
     import torch_sim
     from torch_sim.models.interface import ModelInterface
-except ImportError as missing:
-    raise ImportError(
-        "so3md.torchsim needs TorchSim (0.6.2 is tested), which needs Python 3.12: pip install torch-sim-atomistic"
-    ) from missing
 
 #: Extras of a state's systems that tell a quantity, by the names that atoms.info has for it.
 _EXTRAS = {"charge": CHARGE_KEYS, "spin": (*SPIN_KEYS, *MULTIPLICITY_KEYS)}

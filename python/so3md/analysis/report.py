@@ -21,6 +21,7 @@ from so3md.analysis.spectra import infrared_spectrum, velocity_spectrum
 from so3md.analysis.thermodynamics import thermodynamics
 from so3md.analysis.trajectory import Trajectory
 from so3md.analysis.work import Options, Work
+from so3md.missing_packages import needed
 
 #: (done, of, text)
 Progress = Callable[[int, int, str], None]
@@ -68,8 +69,11 @@ def analyse(
 ) -> Report:
     """Read a run or a trajectory and analyse it; see `Wanted` and `Options`.
 
-    Raises FileNotFoundError or ValueError if it cannot be read, and for numbers in it that are not finite.
+    Raises FileNotFoundError or ValueError if it cannot be read, and for numbers in it that are not finite, and
+    ImportError without the packages of the extra `analysis`.
     """
+    with needed("the analysis", "MDAnalysis", "'.[analysis]' in the folder of so3md"):
+        import MDAnalysis  # noqa: F401
     stages = 1 + len(_ANALYSES)
     trajectory = read_trajectory(Path(source), wanted or Wanted(), lambda text: progress(0, stages, f"Reading, {text}"))
     if not (np.isfinite(trajectory.positions).all() and np.isfinite(trajectory.cells).all()):

@@ -37,6 +37,15 @@ class _LazyGroup(click.Group):
             return None
         return import_module(f"so3md.cli.{_COMMANDS[cmd_name][0]}").command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from so3md.nearest_name import closest
+
+            raise click.UsageError(f"no such command {args[0]!r}: {closest(args[0], _COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])

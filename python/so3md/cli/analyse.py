@@ -67,7 +67,8 @@ def command(run: Path, **options: Any) -> None:
     Prints averages with their errors, and writes a page with plots and a view of the last structure, which needs no
     other file and no network. What cannot be had is named with the reason.
     """
-    analysis = _analysis()
+    from so3md import analysis
+
     page = output_path(options["output"], f"{run.resolve().stem}-report.html", options["overwrite"])
     for path in (page, options["json_file"]):
         if path is not None and path.exists() and not options["overwrite"]:
@@ -87,20 +88,6 @@ def command(run: Path, **options: Any) -> None:
 def _options(analysis: Any, options: dict[str, Any]) -> Any:
     names = ("viscosity", "resolution", "model", "charge", "spin", "threads", "device")
     return analysis.Options(farthest=options["rdf_range"], **{name: options[name] for name in names})
-
-
-def _analysis() -> Any:
-    """The package, or an error that names the extra."""
-    try:
-        import MDAnalysis  # noqa: F401
-
-        from so3md import analysis
-    except ImportError as error:
-        raise click.ClickException(
-            f"so3md analyse needs MDAnalysis, which is not installed here ({error}): pip install '.[analysis]' in the "
-            "folder of so3md"
-        ) from error
-    return analysis
 
 
 @contextmanager

@@ -462,7 +462,7 @@ def plots() -> ModuleType | None:
     try:
         return import_module("so3md.plots")
     except ImportError as error:
-        click.echo(f"No plot: it needs matplotlib ({error})")
+        click.echo(f"No plot: it needs matplotlib, which pip install matplotlib brings ({error})")
         return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from ase import Atoms
 
 from so3md.dynamics.settings import Settings
+from so3md.missing_packages import needed
 
 if TYPE_CHECKING:
     from so3md.dynamics.outputs import Observation
@@ -49,14 +50,10 @@ def check_format(trajectory_format: str, columns: Mapping[str, bool]) -> None:
         others = ", ".join(name for name in FORMATS if name not in _POSITIONS_ONLY)
         raise ValueError(f"a trajectory in the format {trajectory_format} has no {' and '.join(wanted)}; {others} can")
     library = _LIBRARIES.get(trajectory_format)
-    try:
-        if library:
+    if library:
+        install = "'.[trajectories]' in the folder of so3md, or take another format"
+        with needed(f"the trajectory format {trajectory_format}", library, install):
             importlib.import_module(library)
-    except ImportError as error:
-        raise ImportError(
-            f"trajectories in the format {trajectory_format} need {library}, which is not installed here ({error}): "
-            "pip install '.[trajectories]' in the folder of so3md, or another format"
-        ) from error
 
 
 def open_trajectory(

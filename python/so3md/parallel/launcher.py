@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from so3md.missing_packages import needed
 from so3md.mpi_exit import launched_ranks, shown_by
 from so3md.parallel.team import ALONE, MPITeam, Team
 
@@ -19,12 +20,8 @@ def launched_team() -> Team:
     _, size = launched_ranks()
     if size == 1:
         return ALONE
-    try:
+    with needed(f"a run of {size} MPI processes", "mpi4py", "mpi4py, or start one process without mpiexec"):
         from mpi4py import MPI
-    except ImportError as error:
-        raise ImportError(
-            f"{size} MPI processes need mpi4py: pip install mpi4py, or start one process without mpiexec ({error})"
-        ) from error
     comm = MPI.COMM_WORLD
     if comm.size != size:
         raise RuntimeError(

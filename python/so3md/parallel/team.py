@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
+from so3md.missing_packages import needed
 from so3md.mpi_exit import PATIENCE, end_all, joined, who_left
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ class MPITeam(Team):
     """
 
     def __init__(self, comm: MPI.Intracomm) -> None:
-        """Raises TypeError for what is no communicator, or one between groups."""
-        from mpi4py import MPI
+        """Raises TypeError for what is no communicator, or one between groups, and ImportError without mpi4py."""
+        with needed("comm", "mpi4py", "mpi4py"):
+            from mpi4py import MPI
 
         self.comm = _checked(comm)
         self.rank, self.size = comm.rank, comm.size
