@@ -181,6 +181,37 @@ def path_integral_in_lammps(tmp_path: Path, beads: int, steps: int) -> list[dict
     return thermo((tmp_path / "log.lammps.0").read_text())[0]
 
 
+def estimators(wavenumber: float, beads: int, timestep: float) -> np.ndarray:
+    """Kinetic energy (kT) of a harmonic vibration (1/cm) at 300 K: primitive, virial.
+
+    Of the ring polymer (at the temperature times the number of beads) that kicks by the potential, exact motion of the
+    free ring and thermostats of the momenta sample at a time step (fs). The step of a normal mode without thermostat is
+    the map ((a, b/m), (-m c, a)) of position and momentum, which leaves (b/m)^2 p^2 + (1 - a^2) q^2 as it is; its
+    momenta have the variance that the thermostat gives them.
+    """
+    omega = 2 * np.pi * 2.99792458e-5 * wavenumber  # 1/fs
+    chain = beads * units.kB * 300 / (units._hbar * units.J * units.s) * units.fs
+    modes = 2 * chain * np.sin(np.pi * np.arange(beads) / beads)
+    b = timestep * np.sinc(modes * timestep / np.pi)
+    a = np.cos(modes * timestep) - omega**2 * timestep * b / 2
+    squares = beads * b**2 / (1 - a**2)  # of positions, in kT/m
+    primitive = beads / 2 - (modes**2 * squares).sum() / (2 * beads)
+    virial = 0.5 + omega**2 * squares[1:].sum() / (2 * beads)
+    return np.array([primitive, virial])
+
+
+def test_the_page_knows_how_far_the_estimators_are_apart() -> None:
+    page = (PAGES / "path_integrals.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\S+) \| (\S+) % \|$", page, re.MULTILINE)
+    assert len(rows) == 4
+    for beads, timestep, percent in rows:
+        vibrations = sum(estimators(wavenumber, int(beads), float(timestep)) for wavenumber in (1600, 3650, 3750))
+        primitive, virial = vibrations + 3  # and what moves and turns, in classical motion
+        assert 100 * (1 - primitive / virial) == pytest.approx(float(percent), abs=0.06)
+    short = estimators(3700, 8, 1e-3)
+    assert short[0] == pytest.approx(short[1], rel=1e-6)
+
+
 @needs_lammps
 def test_estimators_agree_in_lammps(tmp_path: Path) -> None:
     """Two beads: each bead is a process that waits at full speed. The springs are -0.08 eV of the primitive one."""

@@ -54,7 +54,7 @@ Path("input.xml").write_text(f"""<simulation verbosity='low'>
     <motion mode='dynamics'>
       <dynamics mode='nvt'>
         <thermostat mode='pile_l'><tau units='femtosecond'>50</tau></thermostat>
-        <timestep units='femtosecond'>0.5</timestep>
+        <timestep units='femtosecond'>0.25</timestep>
       </dynamics>
     </motion>
     <ensemble><temperature units='kelvin'>300</temperature></ensemble>
