@@ -295,6 +295,10 @@ def test_files_that_are_missing_are_named() -> None:
     assert "nothing.xyz: no such file" in run("nothing.xyz").output
     Path("empty").mkdir()
     assert "is not the directory of a run" in run("empty").output
+    for name in ("all/replica-1", "all/replica-2"):
+        Path(name).mkdir(parents=True)
+        Path(name, "run.json").write_text("{}")
+    assert "holds several runs; give one of them: all/replica-1, all/replica-2" in run("all").output
     Path("a.dcd").write_bytes(b"no frames")
     assert "with --structure" in run("a.dcd").output
     write("water.xyz", [molecule("H2O")] * 3)

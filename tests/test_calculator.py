@@ -9,6 +9,8 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -382,6 +384,31 @@ def test_it_can_be_made_again_from_its_name_and_parameters(ethanol: Atoms):
     other.calc = again
     assert other.get_potential_energy() == ethanol.get_potential_energy()
     assert So3kratesCalculator().todict() == {}
+
+
+def test_ase_finds_it_among_its_plugins():
+    plugins = pytest.importorskip("ase._4.plugins", reason="this ASE has no plugins (3.29 has)")
+    import so3md.ase_plugin
+
+    (plugin,) = plugins.PluginCollection(so3md.ase_plugin.__ase_plugins__).calculators
+    assert plugin.name == So3kratesCalculator.name
+    assert plugin() is So3kratesCalculator
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.entry-points."ase.plugins"]\nso3md = "so3md.ase_plugin"' in project
+    if any(entry.value == "so3md.ase_plugin" for entry in entry_points(group="ase.plugins")):  # an installed so3md
+        listed = subprocess.run(
+            [sys.executable, "-m", "ase", "info", "--plugins"], capture_output=True, text=True, check=True
+        )
+        assert "so3krates" in listed.stdout
+
+
+def test_an_ase_without_plugins_gets_none():
+    code = (
+        "import sys; sys.modules['ase._4.plugins.plugin'] = None\n"
+        "from so3md.ase_plugin import __ase_plugins__; print(__ase_plugins__)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "set()\n"
 
 
 def test_parameters_can_be_changed(ethanol: Atoms):

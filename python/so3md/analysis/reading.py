@@ -91,6 +91,7 @@ def _files(source: Path, wanted: Wanted) -> tuple[Path, Path | None, Path | None
     """The trajectory, the log that was given or that the run has, and the structure."""
     log, structure = wanted.log, wanted.structure
     if source.is_dir():
+        _refuse_replicas(source)
         path = _existing(source / trajectory_name(read_record(source)["trajectory_format"]))
         if log is None and (source / LOG).exists():
             log = source / LOG
@@ -99,6 +100,14 @@ def _files(source: Path, wanted: Wanted) -> tuple[Path, Path | None, Path | None
     if structure is None and (path.parent / RUN).exists():
         structure = path.parent / START
     return path, log, structure
+
+
+def _refuse_replicas(directory: Path) -> None:
+    """Raise ValueError for the directory of several runs, of which each is analysed alone."""
+    runs = sorted(path.parent for path in directory.glob(f"*/{RUN}"))
+    if runs and not (directory / RUN).exists():
+        names = ", ".join(map(str, runs[:8])) + (", ..." if len(runs) > 8 else "")
+        raise ValueError(f"{directory} holds several runs; give one of them: {names}")
 
 
 def _existing(path: Path) -> Path:
