@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
-from ase.io import write
+from ase.io import read, write
 from click.testing import CliRunner, Result
 from parallel_runs import run
 
@@ -361,3 +361,47 @@ def test_calculators_of_other_kinds_are_compared_without_constraints_too() -> No
     result = evaluate([atoms], LennardJones(), offset="none")
     assert result.summary()["forces (eV/A)"].largest < tolerances.EXACT.forces
     assert np.abs(result.configurations[0].model["forces"][:2]).max() > 0.1
+
+
+# --- predictions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_predictions_are_those_of_the_calculator_and_need_no_reference(periodic: bool) -> None:
+    frames = [atoms.copy() for atoms in labelled(3, periodic)]
+    for atoms in frames:
+        for name in [name for name in atoms.arrays if name.startswith("REF_")]:
+            del atoms.arrays[name]
+        atoms.info = {"source": "mine"}
+    frames.insert(1, molecule("SiH4"))
+    write("plain.xyz", frames)
+    assert "--predictions FILE" in fail("plain.xyz")
+    assert "structure 1 (H4Si)" in fail("plain.xyz", "--predictions", "predicted.xyz", "-o", "out")
+    predicted = read("predicted.xyz", ":")
+    assert [atoms.info["structure"] for atoms in predicted] == [0, 2, 3]
+    calculator = So3kratesCalculator(precision="double", threads=1, lr_cutoff=12.0)
+    for atoms in predicted:
+        own = frames[atoms.info["structure"]].copy()
+        own.calc = calculator
+        assert atoms.info["source"] == "mine"
+        assert atoms.get_potential_energy() == pytest.approx(own.get_potential_energy(), abs=ROUNDED)
+        assert atoms.get_forces() == pytest.approx(own.get_forces(), abs=ROUNDED)
+        assert atoms.get_charges() == pytest.approx(own.get_charges(), abs=ROUNDED)
+        assert atoms.arrays["hirshfeld_ratios"] == pytest.approx(calculator.get_hirshfeld_ratios(own), abs=ROUNDED)
+        if periodic:
+            assert atoms.get_stress() == pytest.approx(own.get_stress(), abs=ROUNDED)
+            assert "dipole" not in atoms.calc.results  # of another choice of images it is another one
+        else:
+            assert atoms.get_dipole_moment() == pytest.approx(own.get_dipole_moment(), abs=ROUNDED)
+    assert {path.name for path in Path("out").iterdir()} == {"errors.csv", "summary.csv"}
+
+
+def test_predictions_come_beside_the_comparison_and_replace_nothing_unasked() -> None:
+    write("data.xyz", labelled())
+    output = succeed("data.xyz", "--predictions", "predicted.xyz", "-o", "out")
+    assert "forces (eV/A)" in output
+    assert "In predicted.xyz: 4 structures" in output
+    assert "REF_forces" in read("predicted.xyz").arrays
+    assert "predicted.xyz exists" in fail("data.xyz", "--predictions", "predicted.xyz", "-o", "again")
+    assert "this is the data set" in fail("data.xyz", "--predictions", "data.xyz", "--overwrite")
+    assert not Path("again").exists()

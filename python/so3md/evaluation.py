@@ -138,12 +138,15 @@ def _flat(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.nd
 
 
 def read_references(
-    frames: Iterable[tuple[int, Atoms]], keys: Mapping[str, str] | None = None, source: str = "the data set"
+    frames: Iterable[tuple[int, Atoms]],
+    keys: Mapping[str, str] | None = None,
+    source: str = "the data set",
+    required: bool = True,
 ) -> list[Reference]:
     """The reference values of numbered structures. keys: quantity -> the name of its entry, instead of the usual ones.
 
     Raises ValueError for a value of another shape, with the number of the structure; if a quantity of `keys` is
-    nowhere; and if no structure has a value of anything. Values that are not finite are left out.
+    nowhere; and, if they are required, if no structure has a value of anything. Values that are not finite are left out.
     """
     keys = keys or {}
     references: list[Reference] = []
@@ -160,11 +163,11 @@ def read_references(
             raise ValueError(
                 f"{source}: there is no entry {key!r} for the reference {quantity}; {what_looks_like(quantity, names)}"
             )
-    if not quantities:
+    if required and not quantities:
         similar = "; ".join(f"{name}: {what_looks_like(name, names)}" for name in ("energy", "forces"))
         raise ValueError(
             f"{source} has no reference values; name their entries, with --energy-key and --forces-key for example "
-            f"({similar})"
+            f"({similar}); --predictions FILE writes what the model says of structures without any"
         )
     return references
 

@@ -29,6 +29,7 @@ from so3md.cli.common import (
     set_charge_and_spin,
     team,
 )
+from so3md.cli.predictions import predictions_file, with_predictions
 from so3md.cli.progress import ProgressBar
 from so3md.cli.reference_table import error_table, show_found
 from so3md.cli.summary_file import json_option, write_summary
@@ -117,6 +118,12 @@ def _key_options(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Add to the model an energy for each atom of an element, by least squares, or compare energies as they are.",
 )
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    help="Also write the structures with the model's energies, forces, ... to this file, such as NAME.xyz. DATASET "
+    "needs no reference values then.",
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Directory. Default: named after the data set.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of an evaluation that the directory holds.")
 @json_option
@@ -131,7 +138,8 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     numbers, frames = zip(*read_frames(dataset, index, options["format"], **given), strict=True)
     keys = {name: options[_parameter(option)] for name, (option, _) in _KEY_OPTIONS.items()}
     keys = {name: key for name, key in keys.items() if key is not None}
-    references = read_references(zip(numbers, frames, strict=True), keys, dataset.name)
+    wanted = options["predictions"]
+    references = read_references(zip(numbers, frames, strict=True), keys, dataset.name, required=wanted is None)
     console = make_console()
     show_found(inventory(dataset.name, references), console)
     _warn_of_numbers(numbers, frames, references)
@@ -141,6 +149,7 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     _set_states(frames, options)
     calculator = make_calculator(calculator_parameters(options))
     console.print(long_range_lines(calculator, frames), end="", highlight=False, soft_wrap=True, markup=False)
+    predictions = team().from_leader(lambda: predictions_file(wanted, overwrite, dataset, frames))
     name = f"{dataset.stem}-eval"
     directory = team().from_leader(lambda: _new_directory(output_path(output, name, overwrite), overwrite))
     failed: list[ValueError] = []
@@ -157,6 +166,10 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
         )
     _show(result, console)
     team().on_leader(lambda: _write_files(result, directory))
+    if predictions is not None:
+        predicted = with_predictions(numbers, frames, result.configurations)
+        team().on_leader(lambda: predictions.write(predicted))
+        console.print(f"In {wanted}: {len(predicted)} structures", highlight=False, soft_wrap=True, markup=False)
     written = ", ".join(sorted(path.name for path in directory.iterdir()))
     console.print(f"In {directory}: {written}", highlight=False, soft_wrap=True)
     team().on_leader(lambda: write_summary(options["json_file"], "eval", _results(result, dataset, directory, failed)))
@@ -220,7 +233,7 @@ def _write_files(result: Evaluation, directory: Path) -> None:
     summary = [[name, *asdict(errors).values()] for name, errors in result.summary().items()]
     _write_csv(directory / "summary.csv", ("quantity", "mae", "rmse", "largest", "count"), summary)
     image = directory / "parity.png"
-    if drawing := plots():
+    if summary and (drawing := plots()):
         drawing.plot_parity(result.energy_pairs(per_atom=True), result.force_pairs(), image)
     else:
         image.unlink(missing_ok=True)  # that of an earlier evaluation
@@ -251,7 +264,8 @@ def _errors(item: Configuration, quantity: str) -> list[float | None]:
 
 
 def _show(result: Evaluation, console: Console) -> None:
-    console.print(error_table(result))
+    if result.summary():
+        console.print(error_table(result))
     for name, count in result.not_compared().items():
         console.print(
             f"Not compared: {name} of {count} structures, for which this model gives none",
