@@ -7,6 +7,7 @@ A water molecule in ASE (1,000,000 steps), and 192 atoms of water at constant pr
 steps each). What is checked, and the growth of memory and files, goes to results/long_runs.json, which docs/trust.md
 shows; the exit status is 1 if a check fails. The runs lie in --work. Whoever stops this program and calls it again goes
 on there: with runs that have ended, and with those that are killed anyway. One that was to be left alone begins anew.
+--only keeps what the result has of the other cases.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Container
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -137,11 +139,20 @@ def measured(host: Host, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
+def kept(output: Path, again: Container[str], quick: bool) -> list[dict[str, Any]]:
+    """Cases of an earlier result that are not run again; none of a short trial beside others, nor the reverse."""
+    if not output.exists():
+        return []
+    report = json.loads(output.read_text(encoding="utf-8"))
+    return [case for case in report["cases"] if case["case"] not in again and report["quick"] == quick]
+
+
 def main() -> int:
     """Run the cases, report, and say whether every check holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="molecule_ase, water_ase, water_lammps")
+    names = ["molecule_ase", "water_ase", "water_lammps"]
+    parser.add_argument("--only", nargs="+", metavar="CASE", choices=names, help=", ".join(names))
     parser.add_argument("--molecule-steps", type=int, default=1_000_000)
     parser.add_argument("--water-steps", type=int, default=50_000)
     parser.add_argument("--kills", type=int, default=10)
@@ -151,24 +162,24 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     options.work = options.work.resolve()
-    machine, kills = describe_machine(), 2 if options.quick else options.kills
-    results: list[dict[str, Any]] = []
-    for name, host in cases(options).items():
-        if options.only and name not in options.only:
-            continue
+    hosts, kills = cases(options), 2 if options.quick else options.kills
+    again = options.only or list(hosts)
+    results = {case["case"]: case for case in kept(options.output, again, options.quick)}
+    for name in again:
+        machine = describe_machine()
         print(f"{name}:", flush=True)
-        results.append({"case": name, **measured(host, kills, options.seed)})
-        for check, holds in results[-1]["checks"].items():
-            print(f"  {'holds' if holds else 'BROKEN':7} {check}", flush=True)
-        report = {
-            "quick": options.quick,
+        results[name] = {
+            "case": name,
             "so3md": version("so3md"),
             "date": time.strftime("%Y-%m-%d"),
             "machine": machine,
-            "cases": results,
+            **measured(hosts[name], kills, options.seed),
         }
+        for check, holds in results[name]["checks"].items():
+            print(f"  {'holds' if holds else 'BROKEN':7} {check}", flush=True)
+        report = {"quick": options.quick, "cases": [results[case] for case in hosts if case in results]}
         options.output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0 if all(all(result["checks"].values()) for result in results) else 1
+    return 0 if all(all(result["checks"].values()) for result in results.values()) else 1
 
 
 if __name__ == "__main__":

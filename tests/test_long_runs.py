@@ -92,6 +92,17 @@ def test_kills_come_at_the_same_steps_each_time() -> None:
     assert all(50 <= step < 950 for step, _ in kills)
 
 
+def test_cases_that_are_not_run_again_are_kept(tmp_path: Path) -> None:
+    from long_runs import kept
+
+    output = tmp_path / "long_runs.json"
+    assert kept(output, ["one"], quick=False) == []
+    output.write_text('{"quick": false, "cases": [{"case": "one"}, {"case": "other"}]}')
+    assert kept(output, ["one"], quick=False) == [{"case": "other"}]
+    assert kept(output, ["one", "other"], quick=False) == []
+    assert kept(output, ["one"], quick=True) == []
+
+
 LOG = """#2\tINITED cov: 20 ft: 30 corp: 1/1b exec/s: 0 rss: 40Mb
 #400\tNEW    cov: 90 ft: 95 corp: 7/70b lim: 512 exec/s: 9 rss: 40Mb L: 3/330 MS: 1 Custom-
 #800\tREDUCE cov: 99 ft: 120 corp: 9/90b lim: 512 exec/s: 9 rss: 40Mb L: 3/330 MS: 1 Custom-

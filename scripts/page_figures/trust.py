@@ -35,22 +35,33 @@ def _drift(report: Record, command: str) -> str:
     return f"{paragraph(text)}\n\n{table(['', 'whole box, 10⁻⁴ eV/ps', 'kT per ns and degree of freedom'], rows)}"
 
 
+def _measured_on(records: list[Record]) -> str:
+    """Machine, date and commit that records have in common; each of them where there are several."""
+
+    def each(values: list[str]) -> str:
+        return " and ".join(dict.fromkeys(values))
+
+    machines = [record["machine"] for record in records]
+    commits = each([f"`{machine['commit']}`" for machine in machines])
+    return f"{each([hardware(one) for one in machines])}, {each([one['date'] for one in records])}, commit {commits}"
+
+
 def ladder() -> str:
     """docs/trust.md: every figure with its bound."""
     report = read("trust")
-    machine = report["machine"]
-    command = "python benchmarks/trust.py" + (" --quick" if report["quick"] else "")
-    broken = sum(not rung["holds"] for rung in report["rungs"])
+    parts = report["parts"]
+    rungs = [rung for part in parts for rung in part["rungs"]]
+    broken = sum(not rung["holds"] for rung in rungs)
     verdict = "every figure is within its bound" if not broken else f"{broken} figures are above their bounds"
     text = (
-        f"`{command}` on {hardware(machine)}, {report['date']}, commit `{machine['commit']}`: {verdict}. Deviations "
-        "are in standard errors where a figure is a mean over dynamics."
+        f"`python benchmarks/trust.py` on {_measured_on(parts)}: {verdict}. Deviations are in standard errors where a "
+        "figure is a mean over dynamics."
     )
+    if quick := [part["part"] for part in parts if part["quick"]]:
+        text += f" With `--quick`, which is shorter: {', '.join(quick)}."
     if report["not_yet"]:
-        text += f" The run was stopped before the parts {', '.join(report['not_yet'])}."
-    rows = [
-        [rung["name"], scientific(rung["value"]), scientific(rung["bound"]), rung["unit"]] for rung in report["rungs"]
-    ]
+        text += f" Not measured yet: {', '.join(report['not_yet'])}."
+    rows = [[rung["name"], scientific(rung["value"]), scientific(rung["bound"]), rung["unit"]] for rung in rungs]
     return f"{paragraph(text)}\n\n{table(['what', 'found', 'bound', 'unit'], rows)}"
 
 
@@ -67,7 +78,7 @@ def long_runs() -> str:
     lost = max(kill["lost_steps"] / case["intervals"]["checkpoint"] for case in cases for kill in case["kills"])
     command = "python benchmarks/long_runs.py" + (" --quick" if report["quick"] else "")
     text = (
-        f"`{command}` on {hardware(report['machine'])}, {report['date']}, commit `{report['machine']['commit']}`: "
+        f"`{command}` on {_measured_on(cases)}: "
         f"{'every check holds' if not broken else 'broken: ' + '; '.join(broken)}. After {kills} kills (SIGKILL), at "
         f"most {100 * lost:.0f} % of an interval between checkpoints was done again."
     )
