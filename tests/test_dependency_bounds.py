@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads pyproject.toml")
-requirements = pytest.importorskip("packaging.requirements", reason="packaging, which pytest brings, reads requirements")
+requirements = pytest.importorskip("packaging.requirements", reason="pytest brings packaging")
 
 ROOT = Path(__file__).parents[1]
 
