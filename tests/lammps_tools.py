@@ -125,6 +125,10 @@ class Job:
         """Run the input, which must succeed; the reports by name."""
         result = self.start(ranks, *arguments)
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+        return self.reports(result)
+
+    def reports(self, result: subprocess.CompletedProcess[str]) -> dict[str, Report]:
+        """Those of an input that has run, by name."""
         self.output = result.stdout
         names = re.findall(r"^REPORT (\S+) ", result.stdout, flags=re.MULTILINE)
         return {name: self._read(name) for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
 import platform
 import re
 import shutil
@@ -58,7 +59,8 @@ EXAMPLES = ROOT / "examples" / "c_library"
 SO3LR = Path(so3md.__file__).parent / "models" / "so3lr.safetensors"
 
 PROGRAMS = {
-    name: shutil.which(name) for name in ("cmake", "ninja", "cc", "c++", "gcc", "g++", "clang", "clang++", "nm")
+    name: shutil.which(name)
+    for name in ("cmake", "ninja", "cc", "c++", "gcc", "g++", "clang", "clang++", "nm", "valgrind")
 }
 needs_compilers = pytest.mark.skipif(
     None in (PROGRAMS["cmake"], PROGRAMS["ninja"], PROGRAMS["cc"], PROGRAMS["c++"]),
@@ -193,6 +195,20 @@ def check_c_example(output: str) -> None:
 @needs_compilers
 def test_the_c_example_gives_the_numbers_of_the_calculator(programs: Path) -> None:
     check_c_example(run(programs / "evaluate"))
+
+
+@needs_compilers
+@pytest.mark.skipif(PROGRAMS["valgrind"] is None, reason="needs valgrind")
+def test_valgrind_finds_no_fault_and_no_leak_in_the_c_example(programs: Path) -> None:
+    """With AVX2 at most: valgrind does not know AVX-512."""
+    instructions = {"SO3MD_INSTRUCTION_SET": "avx2"} if "avx512" in _engine.instruction_sets() else {}
+    command = ["valgrind", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=all"]
+    done = subprocess.run(
+        [*command, programs / "evaluate"], capture_output=True, text=True, env=os.environ | instructions
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ERROR SUMMARY: 0 errors" in done.stderr
+    check_c_example(done.stdout)
 
 
 @needs_compilers

@@ -12,10 +12,12 @@ from ase.geometry import find_mic
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from lammps_runs import needs_lammps
-from lammps_tools import Job
+from lammps_tools import Job, Report
 from toy_models import ELEMENTS, write_toy_model
 
 from so3md import So3kratesCalculator, evaluate_many
+
+pytestmark = pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectronsWarning")  # of the spin 0, which is among them
 
 EXACT = tolerances.EXACT
 OPTIONS = {"precision": "double", "threads": 1, "lr_cutoff": 6.0, "lr_damping": 1.5}
@@ -57,21 +59,25 @@ def structures(draw: st.DrawFn) -> Atoms:
     """Atoms in or around the cell; mostly at distances that occur, sometimes anywhere, on each other or not numbers."""
     count = draw(st.integers(0, 60))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    cell, pbc = draw(cells()), draw(st.tuples(*[st.booleans()] * 3))
+    cell, pbc = draw(cells()), np.array(draw(st.tuples(*[st.booleans()] * 3)))
+    if draw(st.sampled_from([True, True, True, False])):
+        pbc &= cell.any(axis=1)  # no vector, no period
     box = cell if abs(np.linalg.det(cell)) > 1.0 else np.eye(3) * 9.0
-    elements = draw(st.sampled_from([ELEMENTS, ELEMENTS, ELEMENTS, (*ELEMENTS, 11)]))
+    elements = draw(st.sampled_from([ELEMENTS] * 7 + [(*ELEMENTS, 11)]))
     atoms = Atoms(cell=cell, pbc=pbc)
-    atoms.info = {"charge": draw(st.sampled_from([0, 0, 1, -2])), "spin": draw(st.sampled_from([0, 0, 0.5, 1.5]))}
     for position in random.random((count, 3)) @ box:
         if not len(atoms) or np.linalg.norm(atoms.positions - position, axis=1).min() > CLOSEST:
             atoms += Atoms([int(random.choice(elements))], [position])
+    charge = draw(st.sampled_from([0, 0, 1, -2]))
+    lowest = 0.5 * ((int(atoms.numbers.sum()) - charge) % 2)  # the spin that an odd electron needs
+    atoms.info = {"charge": charge, "spin": draw(st.sampled_from([0, lowest, lowest, lowest + 1, 0.5]))}
     fault = draw(st.sampled_from([None] * 12 + ["same place", "not a number", "far away"]))
     if len(atoms) > 1 and fault == "same place":
         atoms.positions[0] = atoms.positions[-1]
     elif len(atoms) and fault == "not a number":
         atoms.positions[-1, 1] = np.nan
-    elif len(atoms) and fault == "far away" and any(pbc):
-        atoms.positions[0] += 1e4 * cell[list(pbc).index(True)]
+    elif len(atoms) and fault == "far away" and pbc.any():
+        atoms.positions[0] += 1e4 * cell[np.flatnonzero(pbc)[0]]
     return atoms
 
 
@@ -142,7 +148,7 @@ PERIODICITIES = {"bulk": [1, 1, 1], "slab": [1, 1, 0], "wire": [0, 0, 1], "molec
 @needs_lammps
 @pytest.mark.parametrize("kind", PERIODICITIES)
 def test_ase_and_lammps_agree(model: Path, tmp_path: Path, kind: str) -> None:
-    """A few: every one is a process of LAMMPS."""
+    """Every kind for certain; what chance brings comes below."""
     random = np.random.default_rng(list(PERIODICITIES).index(kind))
     pbc = PERIODICITIES[kind]
     shear = random.uniform(-0.3, 0.3, (3, 3)) * np.outer(pbc, pbc)
@@ -161,6 +167,39 @@ def test_ase_and_lammps_agree(model: Path, tmp_path: Path, kind: str) -> None:
     assert abs(report.energy - expected.get_potential_energy()) < EXACT.component * scale
     np.testing.assert_allclose(report.forces, expected.get_forces(), rtol=0, atol=EXACT.forces * scale)
     np.testing.assert_allclose(report.charges, expected.get_charges(), rtol=0, atol=EXACT.charges * scale)
+
+
+@needs_lammps
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(atoms=structures())
+def test_ase_and_lammps_refuse_alike(model: Path, tmp_path_factory: pytest.TempPathFactory, atoms: Atoms) -> None:
+    """A few, as every one is a process of LAMMPS, which refuses to do nothing for no atoms."""
+    expected = with_ase(atoms, model)
+    found = with_lammps(atoms, model, tmp_path_factory.mktemp("lammps"))
+    assert (found is None) == (expected is None or not len(atoms))
+    if found is None:
+        return
+    scale = allowed(expected)
+    assert abs(found.energy - expected.get_potential_energy()) < EXACT.component * scale
+    np.testing.assert_allclose(found.forces, expected.get_forces(), rtol=0, atol=EXACT.forces * scale)
+    np.testing.assert_allclose(found.charges, expected.get_charges(), rtol=0, atol=EXACT.charges * scale)
+
+
+def with_lammps(atoms: Atoms, model: Path, folder: Path) -> Report | None:
+    """What LAMMPS reports, or None if it, or what writes its data file, refuses the structure."""
+    state = f"charge {atoms.info['charge']} spin {atoms.info['spin']}"
+    try:
+        job = Job(folder, atoms, f"{model} precision double lr_cutoff 6.0 lr_damping 1.5 {state}")
+    except ValueError as error:
+        event(f"refused: {str(error)[:40]}")
+        return None
+    job.report("start")
+    result = job.start()
+    if result.returncode != 0:
+        (line, *_) = [line for line in result.stdout.splitlines() if "ERROR" in line]
+        event(f"refused by LAMMPS: {line[:40]}")
+        return None
+    return job.reports(result)["start"]
 
 
 def _is_apart(atoms: Atoms, position: np.ndarray) -> bool:

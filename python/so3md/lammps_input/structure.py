@@ -50,8 +50,10 @@ class LammpsStructure:
     def of(cls, atoms: Atoms) -> LammpsStructure:
         """Rotate a structure into LAMMPS's frame. Constraints and calculators are left behind.
 
-        Raises ValueError if the cell has no vector along a periodic direction, or no volume.
+        Raises ValueError if there are no atoms, or the cell has no vector along a periodic direction, or no volume.
         """
+        if not len(atoms):
+            raise ValueError("the structure has no atoms, of which LAMMPS needs one at least")
         cell = _whole_cell(atoms)
         prism = Prism(cell, pbc=atoms.pbc)
         rotated = Atoms(
