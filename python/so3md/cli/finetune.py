@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from so3md.cli.common import Command
 from so3md.cli.train import print_example, run_options, train
+from so3md.cli.training_command import TrainingCommand
 
 
-@click.command("finetune", cls=Command)
+@click.command("finetune", cls=TrainingCommand)
 @click.argument("model", required=False)
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @run_options

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from so3md.cli.common import Command, Number, free_path, make_console, plots
+from so3md.cli.common import Number, free_path, make_console, plots
 from so3md.cli.signals import GracefulStop
+from so3md.cli.training_command import TrainingCommand, processes_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from so3md.model_file import ModelFile
     from so3md.training.committee import CommitteeRun
     from so3md.training.data import Sample
+    from so3md.training.processes import TrainingTeam
     from so3md.training.run import Run
 
 
@@ -38,13 +42,14 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Train so many models, with other seeds, into a.safetensors, b.safetensors, ...",
             ),
             click.option("--time-limit", type=Number(1e-6, 1e9, "h"), help="Instead of training.time_limit, in hours."),
+            processes_option,
         )
     ):
         function = option(function)
     return function
 
 
-@click.command("train", cls=Command)
+@click.command("train", cls=TrainingCommand)
 @click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @run_options
 @click.option("--example", is_flag=True, help="Print a configuration to begin with, and end.")
@@ -81,17 +86,19 @@ def train(
 ) -> int:
     """Start or resume a run, and see it through; returns the exit code."""
     from so3md.training.config import read_config
+    from so3md.training.processes import launched_team
     from so3md.training.run import Run, default_output
 
+    team = launched_team()
     changes = {key: value for key, value in (("epochs", epochs), ("time_limit", time_limit)) if value is not None}
     if resume is not None:
         if config is not None or output is not None or overwrite or committee is not None:
             raise click.UsageError(
                 "--resume goes on with the run of a directory: no CONFIG, --output, --overwrite or --committee"
             )
-        if (resume / _COMMITTEE).is_file():
-            return _resume_committee(resume, changes)
-        with Run.resume(resume, changes) as run:
+        if team.from_leader((resume / _COMMITTEE).is_file):
+            return _resume_committee(resume, changes, team)
+        with Run.resume(resume, changes, team) as run:
             return see_through(run)
     if config is None:
         raise click.UsageError("give a CONFIG (--example prints one), or --resume DIRECTORY")
@@ -100,26 +107,28 @@ def train(
         setattr(settings.training, key, value)
     directory = output or default_output(settings, config)
     if output is None and settings.output is None and not overwrite:
-        directory = free_path(str(directory))
+        directory = team.from_leader(lambda: free_path(str(directory)))
     if committee is not None:
-        return _start_committee(committee, settings, config.parent, directory, model, overwrite)
-    with Run.start(settings, config.parent, directory, model=model, overwrite=overwrite, on_data=show_data) as run:
+        return _start_committee(team, committee, settings, config.parent, directory, model, overwrite)
+    with Run.start(
+        settings, config.parent, directory, model=model, overwrite=overwrite, on_data=show_data, team=team
+    ) as run:
         return see_through(run)
 
 
-def _start_committee(members: int, *described: Any) -> int:
+def _start_committee(team: TrainingTeam, members: int, *described: Any) -> int:
     from so3md.training.committee import CommitteeRun
 
-    return _train_committee(CommitteeRun.start(members, *described), {})
+    return _train_committee(team.from_leader(lambda: CommitteeRun.start(members, *described)), {}, team)
 
 
-def _resume_committee(directory: Path, changes: dict[str, Any]) -> int:
+def _resume_committee(directory: Path, changes: dict[str, Any], team: TrainingTeam) -> int:
     from so3md.training.committee import CommitteeRun
 
-    return _train_committee(CommitteeRun.resume(directory, changes), changes)
+    return _train_committee(team.from_leader(lambda: CommitteeRun.resume(directory, changes)), changes, team)
 
 
-def _train_committee(committee: CommitteeRun, changes: dict[str, Any]) -> int:
+def _train_committee(committee: CommitteeRun, changes: dict[str, Any], team: TrainingTeam) -> int:
     """Train the members, and tell the user about it; returns the exit code."""
 
     def member(number: int, run: Run) -> int:
@@ -129,7 +138,7 @@ def _train_committee(committee: CommitteeRun, changes: dict[str, Any]) -> int:
             click.echo(f"All members: so3md {run.record['kind']} --resume {committee.directory}")
         return code
 
-    code = committee.train(member, show_data, changes)
+    code = committee.train(member, show_data, changes, team)
     if code == 0:
         names = [str(committee.model_of(number)) for number in range(1, committee.members + 1)]
         click.echo(f"The committee: --model {' --model '.join(names)}")
@@ -146,14 +155,21 @@ def show_data(parts: dict[str, list[Sample]]) -> None:
 
 def see_through(run: Run) -> int:
     """Train, and tell the user about it; returns the exit code."""
-    from so3md.cli.training_display import TrainingDisplay, describe, show_assessment
-    from so3md.training.assess import assess
-    from so3md.training.run import CURVE, LOG, MODEL, PARITY
+    from so3md.cli.training_display import TrainingDisplay, describe
 
     console = make_console()
     console.print(describe(run), highlight=False, soft_wrap=True, markup=False)
-    with GracefulStop() as stop, TrainingDisplay(run, console) as display:
-        run.train(display.update, display.validated, lambda: stop.requested)
+    with GracefulStop(run.team) as stop, TrainingDisplay(run, console) as display:
+        run.train(display.update, display.validated, stop.share)
+    return run.team.from_leader(lambda: _conclude(run, console, stop.exit_code))
+
+
+def _conclude(run: Run, console: Console, stopped: int) -> int:
+    """Say what came of a training; returns the exit code, `stopped` if it was stopped."""
+    from so3md.cli.training_display import show_assessment
+    from so3md.training.assess import assess
+    from so3md.training.run import CURVE, LOG, MODEL, PARITY
+
     trainer = run.trainer
     drawing = plots()
     if drawing and trainer.best_epoch:
@@ -167,7 +183,7 @@ def see_through(run: Run) -> int:
             highlight=False,
             soft_wrap=True,
         )
-        return stop.exit_code
+        return stopped
     result = assess(run)
     if drawing:
         pairs = result.evaluation.energy_pairs(per_atom=True), result.evaluation.force_pairs()

@@ -72,7 +72,10 @@ def describe(run: Run) -> str:
     elements = " ".join(_symbols(run.model.elements))
     trained, parameters = trainer.parameters.values.numel(), count_parameters(run.model.tensors())
     threads = "1 thread" if run.threads == 1 else f"{run.threads} threads"
-    threads += " (measured to be quickest)" if config.threads is None and "threads" in run.record else ""
+    if run.team.size > 1:
+        threads = f"{run.team.size} processes of {threads}"
+    elif config.threads is None and "threads" in run.record:
+        threads += " (measured to be quickest)"
     begin = f", from step {trainer.step}" if trainer.step else ""
     return (
         f"{run.model.hyper['num_layers']} layers, {run.model.hyper['num_features']} features, "

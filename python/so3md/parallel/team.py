@@ -78,7 +78,56 @@ class Team:
 ALONE = Team()
 
 
-class MPITeam(Team):
+class Several(Team):
+    """Processes that agree by two operations on what can be pickled, which a subclass has: `from_first`, `of_all`."""
+
+    def from_first(self, value: Any) -> Any:
+        """Collective: what the first rank gives."""
+        raise NotImplementedError
+
+    def of_all(self, value: Any) -> list[Any]:
+        """Collective: what each rank gives, in their order."""
+        raise NotImplementedError
+
+    def from_leader(self, function: Callable[[], T]) -> T:
+        return self._on_leader(function, share=True)
+
+    def on_leader(self, function: Callable[[], T]) -> T | None:
+        return self._on_leader(function, share=False)
+
+    def _on_leader(self, function: Callable[[], Any], share: bool) -> Any:
+        value, error = _outcome(function) if self.leads else (None, None)
+        report = None if error is None else _report(error)
+        report, shared = self.from_first((report, value if share else None))
+        if report is not None:
+            raise error or _exception(*report)
+        return value if self.leads else shared
+
+    def together(self, function: Callable[[], T]) -> T:
+        value, error = _outcome(function)
+        if self.highest(error is not None):
+            self.raise_together(error)
+        return value
+
+    def raise_together(self, error: Exception | None, missing: type[Exception] | None = None) -> NoReturn:
+        """Collective: raise, on all ranks, the error of the first rank that has one, and say which ranks have it.
+
+        An error of the type `missing` only says that another rank failed.
+        """
+        report = None if error is None or (missing and isinstance(error, missing)) else _report(error)
+        reports = self.of_all(report)
+        failed = [rank for rank, found in enumerate(reports) if found is not None]
+        if not failed:
+            raise RuntimeError("a rank failed without an error") from error
+        kind, text = reports[failed[0]]
+        if missing is None and len(set(reports)) > 1:
+            text = f"on rank {failed[0]} of {self.size}: {text}"
+        if error is not None and report == (kind, text):
+            raise error
+        raise _exception(kind, text) from (None if report is None else error)
+
+
+class MPITeam(Several):
     """The ranks of an mpi4py communicator. Making one is collective.
 
     comm is the user's; all messages go through duplicates of it, so that they never meet others.
@@ -102,42 +151,11 @@ class MPITeam(Team):
     def several(self) -> MPITeam | None:
         return self if self.size > 1 else None
 
-    def from_leader(self, function: Callable[[], T]) -> T:
-        return self._on_leader(function, share=True)
+    def from_first(self, value: Any) -> Any:
+        return self.messages.bcast(value, root=0)
 
-    def on_leader(self, function: Callable[[], T]) -> T | None:
-        return self._on_leader(function, share=False)
-
-    def _on_leader(self, function: Callable[[], Any], share: bool) -> Any:
-        value, error = _outcome(function) if self.leads else (None, None)
-        report = None if error is None else _report(error)
-        report, shared = self.messages.bcast((report, value if share else None), root=0)
-        if report is not None:
-            raise error or _exception(*report)
-        return value if self.leads else shared
-
-    def together(self, function: Callable[[], T]) -> T:
-        value, error = _outcome(function)
-        if self.highest(error is not None):
-            self.raise_together(error)
-        return value
-
-    def raise_together(self, error: Exception | None, missing: type[Exception] | None = None) -> NoReturn:
-        """Collective: raise, on all ranks, the error of the first rank that has one, and say which ranks have it.
-
-        An error of the type `missing` only says that another rank failed.
-        """
-        report = None if error is None or (missing and isinstance(error, missing)) else _report(error)
-        reports = self.messages.allgather(report)
-        failed = [rank for rank, found in enumerate(reports) if found is not None]
-        if not failed:
-            raise RuntimeError("a rank failed without an error") from error
-        kind, text = reports[failed[0]]
-        if missing is None and len(set(reports)) > 1:
-            text = f"on rank {failed[0]} of {self.size}: {text}"
-        if error is not None and report == (kind, text):
-            raise error
-        raise _exception(kind, text) from (None if report is None else error)
+    def of_all(self, value: Any) -> list[Any]:
+        return self.messages.allgather(value)
 
     def highest(self, number: int) -> int:
         from mpi4py import MPI

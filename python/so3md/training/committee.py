@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import string
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from so3md.model_file import ModelFile
 from so3md.run_directory import read_json, replace_file, write_json
 from so3md.training.config import Config
 from so3md.training.data import Sample
+from so3md.training.processes import ALONE, TrainingTeam
 from so3md.training.run import MODEL, RUN, SUMMARY, Run
 from so3md.training.schema import ConfigError, build
 
@@ -92,25 +94,37 @@ class CommitteeRun:
         see_through: Callable[[int, Run], int],
         on_data: Callable[[dict[str, list[Sample]]], None],
         changes: dict[str, Any],
+        team: TrainingTeam = ALONE,
     ) -> int:
         """Train the members that have not ended. see_through(number, run) trains one and returns an exit code; the
-        first that is not 0 ends this one too."""
+        first that is not 0 ends this one too. Collective in the team."""
         for number in range(1, self.members + 1):
-            if self.model_of(number).exists() and not changes:
+            if team.from_leader(self.model_of(number).exists) and not changes:
                 continue
-            with self._run(number, on_data, changes) as run:
+            with self._run(number, on_data, changes, team) as run:
                 if code := see_through(number, run):
                     return code
-            replace_file(self.model_of(number), (self.directory_of(number) / MODEL).read_bytes())
+            team.on_leader(partial(self._publish, number))
         return 0
 
-    def _run(self, number: int, on_data: Callable[[dict[str, list[Sample]]], None], changes: dict[str, Any]) -> Run:
+    def _publish(self, number: int) -> None:
+        """Put the model of a member that has ended where those of the committee are."""
+        replace_file(self.model_of(number), (self.directory_of(number) / MODEL).read_bytes())
+
+    def _run(
+        self,
+        number: int,
+        on_data: Callable[[dict[str, list[Sample]]], None],
+        changes: dict[str, Any],
+        team: TrainingTeam,
+    ) -> Run:
         directory = self.directory_of(number)
-        if (directory / RUN).exists():
-            return Run.resume(directory, changes)
+        if team.from_leader((directory / RUN).exists):
+            return Run.resume(directory, changes, team)
         config = build(Config, self._record["config"])
         config.seed += number - 1
         # A member that was killed before its record was written has left files of no use.
+        data_directory = Path(self._record["data_directory"])
         return Run.start(
-            config, Path(self._record["data_directory"]), directory, model=self._start, overwrite=True, on_data=on_data
+            config, data_directory, directory, model=self._start, overwrite=True, on_data=on_data, team=team
         )

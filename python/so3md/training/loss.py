@@ -42,15 +42,18 @@ class Errors:
         return sum(weight * (self.mean(name, 2) or 0.0) for name, weight in config.weights.items() if weight)
 
 
-def compute(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[Tensor, Tensor]:
+def compute(
+    prediction: Prediction, batch: Batch, config: LossConfig, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The loss of a batch, differentiable, and its sums of errors for `Errors.add`.
 
     Each quantity adds its weight times the mean of the squared errors of its components; energies are those per atom,
-    or of whole structures, as the configuration says.
+    or of whole structures, as the configuration says. counts: numbers of components, as of `count_known`, of a larger
+    batch that this one is a share of; the losses of the shares add up to that of the larger one.
     """
     loss = prediction.energy.new_zeros(())
     sums = []
-    for name in QUANTITIES:
+    for number, name in enumerate(QUANTITIES):
         difference = _difference(name, prediction, batch, config)
         if difference is None:
             sums.append(prediction.energy.new_zeros(_COLUMNS, dtype=torch.float64))
@@ -60,10 +63,18 @@ def compute(prediction: Prediction, batch: Batch, config: LossConfig) -> tuple[T
         count = known.sum()
         total = difference.square().sum()
         if config.weights[name]:
-            loss = loss + config.weights[name] * total / count.clamp(min=1)
+            of_all = count if counts is None else counts[number].to(total)
+            loss = loss + config.weights[name] * total / of_all.clamp(min=1)
         values = (difference.detach().abs().sum(), total.detach(), count)
         sums.append(torch.stack([value.double() for value in values]))
     return loss, torch.stack(sums)
+
+
+def count_known(batch: Batch | None) -> Tensor:
+    """How many components of each quantity a batch has reference values of (quantities); None: an empty batch."""
+    if batch is None:
+        return torch.zeros(len(QUANTITIES), dtype=torch.float64)
+    return torch.stack([(~torch.isnan(getattr(batch.targets, name))).sum().double().cpu() for name in QUANTITIES])
 
 
 def predict(model: TrainableModel, batch: Batch, config: LossConfig, create_graph: bool) -> Prediction:

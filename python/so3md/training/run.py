@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from so3md.training.data import Sample, checksum
 from so3md.training.label_checks import check_labels
 from so3md.training.log import Log
 from so3md.training.model import TrainableModel, make_model
+from so3md.training.processes import ALONE, TrainingTeam
 from so3md.training.schema import ConfigError, build
 from so3md.training.splits import read_data
 from so3md.training.start import start_from, start_new
@@ -56,6 +58,7 @@ class Run:
     """A training in a directory. Make it with `start` or `resume`, then call `train`.
 
     Other processes are kept out of the directory until `train` ends, or if it is used as a context manager, until then.
+    Those of a team, which share the training, call everything together; the first one writes.
 
     >>> from pathlib import Path
     >>> from so3md.training.config import Config, DataConfig, Split, TrainingConfig
@@ -73,27 +76,41 @@ class Run:
     """
 
     def __init__(
-        self, directory: Path, record: dict[str, Any], start: ModelFile, parts: dict[str, list[Sample]]
+        self,
+        directory: Path,
+        record: dict[str, Any],
+        start: ModelFile,
+        parts: dict[str, list[Sample]],
+        team: TrainingTeam = ALONE,
     ) -> None:
-        self.directory, self.record, self.parts = directory, record, parts
+        self.directory, self.record, self.parts, self.team = directory, record, parts, team
         self._lock: DirectoryLock | None = None
         self._is_context = False
         self.log: Log | None = None
         self.config = build(Config, record["config"])
-        self.device = _device(self.config)
+        self.device = team.use(self.config.device)
         # One thread, so that what is computed once is the same to the bit whatever number is measured to be best.
         torch.set_num_threads(self.config.threads or 1)
         self._start = start
         self.model = make_model(start).to(self.device, _dtype(self.config))
-        items = {name: self._items(parts[name]) for name in ("train", "validation")}
-        self.trainer = Trainer(self.model, items["train"], items["validation"], self.config)
+        items = team.together(lambda: {name: self._items(parts[name]) for name in ("train", "validation")})
+        self.trainer = Trainer(self.model, items["train"], items["validation"], self.config, team)
         torch.set_num_threads(self.threads)
         self._saved_at = 0.0
 
     @property
     def threads(self) -> int:
-        """Threads of PyTorch: those of the configuration, else those that were measured to be best at the start."""
+        """Threads of PyTorch in each process: those of the configuration; else, of several processes, a share of the
+        cores, and of one those that were measured to be best at the start."""
+        if self.team.size > 1:
+            return self.config.threads or self.team.threads()
         return self.config.threads or self.record.get("threads") or MOST
+
+    def _measure_threads(self) -> None:
+        """Find and record how many threads to use, where nothing says it."""
+        if self.config.threads is None and self.device.type == "cpu" and self.team.size == 1:
+            self.record["threads"] = choose_threads(self.trainer)
+            torch.set_num_threads(self.threads)
 
     @classmethod
     def start(
@@ -105,81 +122,91 @@ class Run:
         model: ModelFile | None = None,
         overwrite: bool = False,
         on_data: Callable[[dict[str, list[Sample]]], None] = lambda _: None,
+        team: TrainingTeam = ALONE,
     ) -> Run:
         """A new run in a directory, of a new model or of one to go on with. data_directory: where relative paths begin;
-        on_data is called with the structures once they are read.
+        on_data is called with the structures once they are read; team: the processes that share the training.
 
         Raises FileExistsError if the directory holds a run, unless it is to be overwritten; LockedError if another
         process works in it.
         """
-        _refuse_run(directory, overwrite)
-        _device(config)
-        parts = read_data(config.data, data_directory, config.seed)
+        team.on_leader(lambda: _refuse_run(directory, overwrite))
+        team.use(config.device)
+        parts = team.together(lambda: read_data(config.data, data_directory, config.seed))
         on_data(parts)
-        check_loss(config.loss, parts)
-        if config.data.check_labels:
-            check_labels(parts)
-        file = start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
+        _refuse_many_processes(team, parts, config)
+        file = team.from_leader(lambda: _first_model(model, config, parts))
         record: dict[str, Any] = {
             "kind": "train" if model is None else "finetune",
             "config": config.document(),
             "data_directory": str(data_directory.absolute()),
-            "data": {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()},
+            "data": _description(parts),
             "versions": {"so3md": so3md.__version__, "torch": torch.__version__, "ase": ase.__version__},
         }
-        run = cls(directory, record, file, parts)
-        if config.threads is None and run.device.type == "cpu":
-            record["threads"] = choose_threads(run.trainer)
-            torch.set_num_threads(run.threads)
-        directory.mkdir(parents=True, exist_ok=True)
-        run._lock = DirectoryLock(directory)
+        team.refuse_different(record["data"], "the data of this process")
+        run = cls(directory, record, file, parts, team)
+        run._measure_threads()
         try:
-            _refuse_run(directory, overwrite)  # another process may have had the lock until now
-            remove([directory / name for name in FILES])
-            file.write(directory / START)
-            write_json(directory / RUN, record)
-            run.log = Log(directory / LOG, config.loss)
+            team.on_leader(lambda: run._begin(file, overwrite))
         except BaseException:
             run.close()
             raise
         return run
 
+    def _begin(self, file: ModelFile, overwrite: bool) -> None:
+        """Take the directory, and write what does not change."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = DirectoryLock(self.directory)
+        _refuse_run(self.directory, overwrite)  # another process may have had the lock until now
+        remove([self.directory / name for name in FILES])
+        file.write(self.directory / START)
+        write_json(self.directory / RUN, self.record)
+        self.log = Log(self.directory / LOG, self.config.loss)
+
     @classmethod
-    def resume(cls, directory: Path, changes: dict[str, Any] | None = None) -> Run:
+    def resume(cls, directory: Path, changes: dict[str, Any] | None = None, team: TrainingTeam = ALONE) -> Run:
         """Go on with the run of a directory; changes: keys of the section `training` to change, such as epochs.
 
+        team: the processes that share it from now on, as many as one likes.
         Where the last checkpoint is damaged, it goes on from the one before, with a warning; where the log has lost its
         end, after the last whole row, with a warning.
         Raises FileNotFoundError if there is no run, CheckpointError if the data have changed or both checkpoints are
         damaged, LockedError if another process works in the directory.
         """
-        record = _read_record(directory)
+        record = team.from_leader(lambda: _read_record(directory))
         try:
             build(Config, record["config"])
         except ConfigError as error:
             raise ConfigError(f"{directory / RUN}: damaged, or of another version: {error}") from error
         record["config"]["training"] |= changes or {}
         config = build(Config, record["config"])
-        parts = read_data(config.data, Path(record["data_directory"]), config.seed)
-        refuse_other_run(
-            directory / RUN,
-            record["data"],
-            {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()},
-        )
-        run = cls(directory, record, ModelFile.read(directory / START), parts)
-        run._lock = DirectoryLock(directory)
+        team.use(config.device)
+        parts = team.together(lambda: read_data(config.data, Path(record["data_directory"]), config.seed))
+        _refuse_many_processes(team, parts, config)
+        team.together(lambda: refuse_other_run(directory / RUN, record["data"], _description(parts)))
+        run = cls(directory, record, team.from_leader(lambda: ModelFile.read(directory / START)), parts, team)
+        if "threads" not in record:  # it was begun by several processes
+            run._measure_threads()
         try:
-            if not any((directory / name).exists() for name in (CHECKPOINT, PREVIOUS)):
-                run.log = Log(directory / LOG, config.loss)
-                return run
-            state = TrainingCheckpoint.read_latest(directory / CHECKPOINT, torch.device("cpu"))
-            extra = run._load(state)
-            run.log = Log(directory / LOG, config.loss, extra["log_size"])
-            write_json(directory / RUN, record)
+            state = team.from_leader(run._take_up)
+            size = None if state is None else run._load(state)["log_size"]
+            team.on_leader(lambda: run._go_on(size))
         except BaseException:
             run.close()
             raise
         return run
+
+    def _take_up(self) -> TrainingCheckpoint | None:
+        """Take the directory; its last checkpoint, None if there is none yet."""
+        self._lock = DirectoryLock(self.directory)
+        if not any((self.directory / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+            return None
+        return TrainingCheckpoint.read_latest(self.directory / CHECKPOINT, torch.device("cpu"))
+
+    def _go_on(self, log_size: int | None) -> None:
+        self.log = Log(self.directory / LOG, self.config.loss, log_size)
+        if log_size is not None:
+            write_json(self.directory / RUN, self.record)
 
     def _load(self, state: TrainingCheckpoint) -> dict[str, Any]:
         try:
@@ -213,11 +240,12 @@ class Run:
         """
 
         def validated(row: Validation) -> None:
-            present(self.log).write(row, self.trainer.seconds)
-            if row.best:
-                self.write_model()
-            if self.trainer.seconds - self._saved_at > _CHECKPOINT_EVERY:
-                self.save()
+            if self.team.leads:
+                present(self.log).write(row, self.trainer.seconds)
+                if row.best:
+                    self.write_model()
+                if self.trainer.seconds - self._saved_at > _CHECKPOINT_EVERY:
+                    self.save()
             on_validation(row)
 
         try:
@@ -232,16 +260,14 @@ class Run:
         try:
             self.trainer.run(on_step, validated, should_stop)
         except NotFiniteError as error:
-            path = self.directory / BAD_STRUCTURES
-            text = io.StringIO()
-            ase.io.write(text, [item.sample.atoms() for item in error.items], format="extxyz")
-            replace_file(path, text.getvalue().encode())
+            path, items = self.directory / BAD_STRUCTURES, error.items
+            self.team.on_leader(lambda: _write_structures(path, items))
             raise NotFiniteError(
                 error.items,
                 self.trainer.step + 1,
                 f"they are in {path}; check their reference values, or lower training.learning_rate",
             ) from None
-        self.save()
+        self.team.on_leader(self.save)
 
     def save(self) -> None:
         """Write a checkpoint, after the log whose size it records."""
@@ -274,6 +300,39 @@ class Run:
         if self.model.takes_geometry:
             cache_geometry(items, self.model.hyper, _dtype(self.config))
         return items
+
+
+def _first_model(model: ModelFile | None, config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
+    """What the training begins with, after the data were checked."""
+    check_loss(config.loss, parts)
+    if config.data.check_labels:
+        check_labels(parts)
+    return start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
+
+
+def _description(parts: dict[str, list[Sample]]) -> dict[str, dict[str, Any]]:
+    return {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()}
+
+
+def _refuse_many_processes(team: TrainingTeam, parts: dict[str, list[Sample]], config: Config) -> None:
+    """Raise ConfigError for more processes than training structures; warn if some have nothing to do."""
+    structures, batch = len(parts["train"]), config.training.batch_size
+    if team.size > structures:
+        raise ConfigError(
+            f"{team.size} processes are more than there are training structures ({structures}): take fewer processes"
+        )
+    if team.leads and team.size > batch:
+        warnings.warn(
+            f"training.batch_size is {batch}, so that {team.size - batch} of {team.size} processes have nothing to do: "
+            "take fewer processes, or larger batches",
+            stacklevel=2,
+        )
+
+
+def _write_structures(path: Path, items: Sequence[Item]) -> None:
+    text = io.StringIO()
+    ase.io.write(text, [item.sample.atoms() for item in items], format="extxyz")
+    replace_file(path, text.getvalue().encode())
 
 
 def _refuse_run(directory: Path, overwrite: bool) -> None:
@@ -323,14 +382,6 @@ def _energies(file: ModelFile, samples: Sequence[Sample]) -> np.ndarray:
 
 def _dtype(config: Config) -> torch.dtype:
     return torch.float32 if config.precision == "float32" else torch.float64
-
-
-def _device(config: Config) -> torch.device:
-    """The device of the configuration. Raises RuntimeError if PyTorch does not have it."""
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        built = "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no GPU"
-        raise RuntimeError(f"device: {config.device} was asked for, but {built}; use cpu, or install PyTorch for CUDA")
-    return torch.device(config.device)
 
 
 def default_output(config: Config, path: Path) -> Path:

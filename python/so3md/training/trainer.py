@@ -15,9 +15,10 @@ import torch
 from so3md.training.batches import Batch, Item, join
 from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.config import Config
-from so3md.training.loss import Errors, compute, predict
+from so3md.training.loss import Errors, compute, count_known, predict
 from so3md.training.model import TrainableModel
 from so3md.training.optimiser import FlatParameters, Optimiser
+from so3md.training.processes import ALONE, TrainingTeam
 
 
 class NotFiniteError(RuntimeError):
@@ -47,12 +48,19 @@ class Trainer:
     """Trains a model on items; knows nothing of files. Call `run`; `checkpoint` and `load` carry the state over.
 
     The order of the structures in an epoch follows from the seed and its number alone, so there is no random state.
+    Several processes share the structures of each batch, and all have the same state; their methods `run` and `load`
+    are collective.
     """
 
     def __init__(
-        self, model: TrainableModel, train: Sequence[Item], validation: Sequence[Item], config: Config
+        self,
+        model: TrainableModel,
+        train: Sequence[Item],
+        validation: Sequence[Item],
+        config: Config,
+        team: TrainingTeam = ALONE,
     ) -> None:
-        self.model, self.config = model, config
+        self.model, self.config, self.team = model, config, team
         self._train, self._validation = train, validation
         self.parameters = FlatParameters(model, config.training.freeze)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
@@ -96,7 +104,7 @@ class Trainer:
 
     def _one_step(self) -> None:
         items = self._items_of(*divmod(self.step, self.steps_per_epoch))
-        sums = self.differentiate(self.join(items))
+        sums = self._differentiate_share(items)
         if not math.isfinite(self.optimiser.clip()):
             raise NotFiniteError(self._culprits(items), self.step + 1)
         self.optimiser.step()
@@ -117,22 +125,43 @@ class Trainer:
         values = self.parameters.values
         return join(items, self.model.hyper if self.model.takes_geometry else None, values.device, values.dtype)
 
-    def differentiate(self, batch: Batch) -> torch.Tensor:
-        """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors."""
+    def differentiate(self, batch: Batch, counts: torch.Tensor | None = None) -> torch.Tensor:
+        """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors. counts: as of
+        `compute`."""
         self.parameters.gradient.zero_()
-        loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss)
+        loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss, counts)
         loss.backward()
         return sums
 
+    def _differentiate_share(self, items: Sequence[Item]) -> torch.Tensor:
+        """`differentiate` of a batch that all processes share."""
+        if self.team.size == 1:
+            return self.differentiate(self.join(items))
+        own = self._own(items)
+        batch = self.join(own) if own else None
+        counts = count_known(batch)
+        self.team.add_up(counts)
+        if batch is None:
+            self.parameters.gradient.zero_()
+        sums = Errors().sums if batch is None else self.differentiate(batch, counts).cpu()
+        self.team.add_up(self.parameters.gradient)
+        self.team.add_up(sums)
+        return sums
+
+    def _own(self, items: Sequence[Item]) -> list[Item]:
+        """Those that this process takes of structures that all processes share."""
+        return [items[place] for place in self.team.share_of([len(item.batch.species) for item in items])]
+
     def evaluate(self, items: Sequence[Item]) -> Errors:
-        """Errors of the present parameters."""
-        errors = Errors()
+        """Errors of the present parameters. Collective."""
+        errors, own = Errors(), self._own(items)
         size = self.config.training.validation_batch_size
-        for start in range(0, len(items), size):
-            batch = self.join(items[start : start + size])
+        for start in range(0, len(own), size):
+            batch = self.join(own[start : start + size])
             with torch.no_grad():
                 _, sums = compute(predict(self.model, batch, self.config.loss, False), batch, self.config.loss)
             errors.add(sums)
+        self.team.add_up(errors.sums)
         return errors
 
     @contextmanager
@@ -149,6 +178,8 @@ class Trainer:
         return self.epoch % self.config.training.validation_interval == 0 or self.step >= self.total_steps
 
     def _validate(self) -> Validation:
+        # The same bits everywhere, also where processors of different kinds round differently.
+        self.team.take_leaders(self.optimiser.tensors().values())
         values = self.optimiser.best_values
         rate = self.optimiser.learning_rate
         with self.using(values):
@@ -172,7 +203,8 @@ class Trainer:
         patience = settings.early_stopping
         if patience is not None and self.best_epoch and self.epoch - self.best_epoch >= patience:
             return f"no improvement in {patience} epochs"
-        if settings.time_limit is not None and self.seconds > 3600 * settings.time_limit:
+        limit = settings.time_limit
+        if limit is not None and self.team.highest(self.seconds > 3600 * limit):  # clocks differ
             return f"the time limit of {settings.time_limit:g} hours"
         return None
 
