@@ -50,10 +50,8 @@ def _count(path: Path, file_format: str | None) -> str:
     return f"{len(read_structures(path, format=file_format))}, counted from 0"
 
 
-def warn_of_constrained_forces(file: str, pairs: Iterable[tuple[Atoms, np.ndarray | None]]) -> None:
-    """Warn if the reference forces of fixed atoms are exactly zero: constraints were applied to them when they were
-    written, as `atoms.get_forces()` does. pairs: structures and their reference forces (n, 3)."""
-    count = sum(forces is not None and _fixed_are_zero(atoms, forces) for atoms, forces in pairs)
+def warn_of_constrained_forces(file: str, count: int) -> None:
+    """Warn if there are structures whose forces are `has_constrained_forces`; count: how many."""
     if count:
         warnings.warn(
             f"{file}: the reference forces of fixed atoms are exactly zero in {count} structures, and are used as they "
@@ -62,7 +60,11 @@ def warn_of_constrained_forces(file: str, pairs: Iterable[tuple[Atoms, np.ndarra
         )
 
 
-def _fixed_are_zero(atoms: Atoms, forces: np.ndarray) -> bool:
+def has_constrained_forces(atoms: Atoms, forces: np.ndarray | None) -> bool:
+    """Whether the reference forces (n, 3) of fixed atoms are exactly zero: constraints were applied to them when they
+    were written, as `atoms.get_forces()` does."""
+    if forces is None:
+        return False
     fixed = [index for item in atoms.constraints if isinstance(item, FixAtoms) for index in item.get_indices()]
     return bool(fixed) and not forces[fixed].any() and bool(forces.any())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -204,19 +204,37 @@ class Found:
     left_out: dict[str, int]
 
 
-def inventory(file: str, references: Sequence[Any]) -> list[Found]:
-    """What the structures of a file have, for every quantity that any has; references: `Reference` or alike."""
-    rows = []
-    for quantity in QUANTITIES:
-        having = [item for item in references if getattr(item, quantity) is not None]
-        reasons = [item.left_out[quantity] for item in references if quantity in item.left_out]
-        if not having and not reasons:
-            continue
-        entries = sorted({item.entries[quantity] for item in having if quantity in item.entries})
-        values = sum(int(np.size(getattr(item, quantity))) for item in having)
-        left_out = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        rows.append(Found(file, quantity, entries, len(having), len(references), values, left_out))
-    return rows
+class Inventory:
+    """What the structures of a file have, which are added one after the other."""
+
+    def __init__(self, file: str) -> None:
+        self._rows = {quantity: Found(file, quantity, [], 0, 0, 0, {}) for quantity in QUANTITIES}
+
+    def add(self, reference: Reference) -> None:
+        """Count a structure."""
+        for quantity, row in self._rows.items():
+            row.of += 1
+            value = getattr(reference, quantity)
+            if value is not None:
+                row.structures, row.values = row.structures + 1, row.values + int(np.size(value))
+                entry = reference.entries.get(quantity)
+                if entry is not None and entry not in row.entries:
+                    row.entries.append(entry)
+            if quantity in reference.left_out:
+                reason = reference.left_out[quantity]
+                row.left_out[reason] = row.left_out.get(reason, 0) + 1
+
+    def rows(self) -> list[Found]:
+        """For every quantity that any has."""
+        return [replace(r, entries=sorted(r.entries)) for r in self._rows.values() if r.structures or r.left_out]
+
+
+def inventory(file: str, references: Iterable[Reference]) -> list[Found]:
+    """What the structures of a file have, for every quantity that any has."""
+    result = Inventory(file)
+    for reference in references:
+        result.add(reference)
+    return result.rows()
 
 
 def what_looks_like(quantity: str, names: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ from so3md.cli.summary_file import json_option, write_summary
 from so3md.data_sets import (
     SPIN_CONVENTIONS,
     doubt_about_spins,
+    has_constrained_forces,
     read_frames,
     spins_of,
     take_spin_convention,
@@ -143,8 +144,9 @@ def command(dataset: Path, index: str, output: Path | None, overwrite: bool, **o
     console = make_console()
     show_found(inventory(dataset.name, references), console)
     _warn_of_numbers(numbers, frames, references)
-    forces = (reference.forces for reference in references)
-    warn_of_constrained_forces(dataset.name, zip(frames, forces, strict=True))
+    pairs = zip(frames, references, strict=True)
+    constrained = sum(has_constrained_forces(atoms, reference.forces) for atoms, reference in pairs)
+    warn_of_constrained_forces(dataset.name, constrained)
     warn_of_odd_structures(frames, [f"structure {number}" for number in numbers])
     _set_states(frames, options)
     calculator = make_calculator(calculator_parameters(options))

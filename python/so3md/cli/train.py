@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from so3md.model_file import ModelFile
     from so3md.training.committee import CommitteeRun
-    from so3md.training.data import Sample
     from so3md.training.processes import TrainingTeam
     from so3md.training.run import Run
+    from so3md.training.sample import Parts
 
 
 _COMMITTEE = "committee.json"  # of so3md.training.committee, which needs PyTorch to be imported
@@ -145,7 +145,7 @@ def _train_committee(committee: CommitteeRun, changes: dict[str, Any], team: Tra
     return code
 
 
-def show_data(parts: dict[str, list[Sample]]) -> None:
+def show_data(parts: Parts) -> None:
     """Print what reference values the files have."""
     from so3md.cli.reference_table import show_found
     from so3md.training.checks import found_in

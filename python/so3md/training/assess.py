@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from so3md.training.batches import join
 from so3md.training.data import Sample
 from so3md.training.model import make_model
 from so3md.training.run import MODEL, SUMMARY, Run, make_model_items
+from so3md.training.streaming import AtomsOf
 
 #: Largest difference between engine and PyTorch, both in double precision: eV for each atom, eV/A.
 TOLERANCE = 1e-7
@@ -92,7 +94,7 @@ def _assess(run: Run) -> Assessment:
 
 def write_uncertainty(path: Path, file: ModelFile, parts: Mapping[str, Sequence[Sample]]) -> None:
     """Add the last-layer uncertainty to a model file, where there are validation structures with forces."""
-    samples = [sample for sample in parts["validation"] if sample.forces is not None][:_CALIBRATED]
+    samples = list(itertools.islice((s for s in parts["validation"] if s.forces is not None), _CALIBRATED))
     if not samples or not has_last_layer(file):
         return
     structures = [sample.atoms() for sample in samples]
@@ -101,8 +103,7 @@ def write_uncertainty(path: Path, file: ModelFile, parts: Mapping[str, Sequence[
         present(present(prediction).forces) - present(sample.forces)
         for sample, prediction in zip(samples, found, strict=True)
     ]
-    training = [sample.atoms() for sample in parts["train"]]
-    file.uncertainty = fit(file, training, list(zip(structures, errors, strict=True)))
+    file.uncertainty = fit(file, AtomsOf(parts["train"]), list(zip(structures, errors, strict=True)))
     file.write(path)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from so3md.present import present
 from so3md.reference.graph import nearest_images, neighbours
 from so3md.training.data import Sample
 from so3md.training.geometry import Geometry, make_geometry
+from so3md.training.streaming import sizes_of
 
 #: A geometry is kept with its structure as long as all of them fit into this memory; else each batch computes its own.
 CACHE_BYTES = 1 << 30
@@ -139,6 +140,26 @@ def make_items(
             )
         )
     return items
+
+
+class LazyItems(Sequence[Item]):
+    """Samples that get their pair lists when they are asked for, by the engine; `sizes`: as of `Samples`."""
+
+    def __init__(self, samples: Sequence[Sample], make: Callable[[Sequence[Sample]], list[Item]]) -> None:
+        self._samples, self._make = samples, make
+        self.sizes = sizes_of(samples)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return self._make([self._samples[place] for place in range(len(self))[index]])
+        return self._make([self._samples[index]])[0]
 
 
 def cache_geometry(items: Sequence[Item], hyper: dict[str, Any], dtype: torch.dtype) -> None:

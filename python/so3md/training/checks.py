@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,10 @@ from so3md.architectures import second_generation
 from so3md.batch import evaluate_many
 from so3md.ignored_states import IgnoredStateWarning, ignored_quantities, ignored_text
 from so3md.model_file import ModelFile
-from so3md.reference_values import Found, inventory, what_looks_like
+from so3md.reference_values import Found, Inventory, what_looks_like
 from so3md.training.config import LossConfig
-from so3md.training.data import Sample
+from so3md.training.sample import Parts, Sample, all_of
 from so3md.training.schema import ConfigError
-
-Parts = Mapping[str, Sequence[Sample]]
 
 #: Quantity of the loss -> head without which a model has none.
 _HEADS = {"dipole": "charge_head", "hirshfeld_ratios": "hirshfeld_head"}
@@ -25,11 +24,10 @@ _HEADS = {"dipole": "charge_head", "hirshfeld_ratios": "hirshfeld_head"}
 
 def found_in(parts: Parts) -> list[Found]:
     """What each file has of each quantity."""
-    by_file: dict[str, list[Sample]] = {}
-    for part in parts.values():
-        for sample in part:
-            by_file.setdefault(sample.file, []).append(sample)
-    return [row for file in sorted(by_file) for row in inventory(file, by_file[file])]
+    by_file: dict[str, Inventory] = {}
+    for sample in all_of(parts):
+        by_file.setdefault(sample.file, Inventory(sample.file)).add(sample)
+    return [row for file in sorted(by_file) for row in by_file[file].rows()]
 
 
 def check_loss(loss: LossConfig, parts: Parts) -> None:
@@ -97,14 +95,13 @@ def check_states(hyper: Mapping[str, Any], parts: Parts) -> None:
 
 def check_structures(file: ModelFile, parts: Parts) -> None:
     """Have the engine look at all structures, as it will in the end. Raises ValueError, naming the first bad one."""
-    samples = [sample for part in parts.values() for sample in part]
     errors: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore", IgnoredStateWarning)  # said once already
         path = Path(directory) / "model.safetensors"
         file.write(path)
         predictions = evaluate_many(
-            [sample.atoms() for sample in samples],
+            (sample.atoms() for sample in all_of(parts)),
             path,
             forces=False,
             on_error=lambda index, error: errors.update({index: str(error.__cause__ or error)}),
@@ -114,7 +111,8 @@ def check_structures(file: ModelFile, parts: Parts) -> None:
     if errors:
         first = min(errors)
         more = f" (and {len(errors) - 1} more structures cannot be evaluated)" if len(errors) > 1 else ""
-        raise ValueError(f"{samples[first].origin}: {errors[first]}{more}")
+        sample = next(itertools.islice(all_of(parts), first, None))
+        raise ValueError(f"{sample.origin}: {errors[first]}{more}")
 
 
 def _have(samples: Sequence[Sample], quantity: str) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 from so3md.model_file import ModelFile
 from so3md.run_directory import read_json, replace_file, write_json
 from so3md.training.config import Config
-from so3md.training.data import Sample
 from so3md.training.processes import ALONE, TrainingTeam
 from so3md.training.run import MODEL, RUN, SUMMARY, Run
+from so3md.training.sample import Parts
 from so3md.training.schema import ConfigError, build
 
 RECORD, START = "committee.json", "start.safetensors"
@@ -92,7 +92,7 @@ class CommitteeRun:
     def train(
         self,
         see_through: Callable[[int, Run], int],
-        on_data: Callable[[dict[str, list[Sample]]], None],
+        on_data: Callable[[Parts], None],
         changes: dict[str, Any],
         team: TrainingTeam = ALONE,
     ) -> int:
@@ -114,7 +114,7 @@ class CommitteeRun:
     def _run(
         self,
         number: int,
-        on_data: Callable[[dict[str, list[Sample]]], None],
+        on_data: Callable[[Parts], None],
         changes: dict[str, Any],
         team: TrainingTeam,
     ) -> Run:

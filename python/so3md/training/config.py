@@ -99,7 +99,10 @@ class Split:
 
 @dataclass
 class DataConfig:
-    """Where the structures come from. Paths are relative to the configuration file."""
+    """Where the structures come from. Paths are relative to the configuration file.
+
+    on_disk: whether files are converted and stay on disk; None: large ones. cache: folder for what is converted.
+    """
 
     files: Files | None = None
     train_files: Files | None = None
@@ -110,6 +113,8 @@ class DataConfig:
     split: Split = field(default_factory=Split)
     spin_convention: str | None = None
     check_labels: bool = True
+    on_disk: bool | None = None
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         _check_spin_convention(self.spin_convention)

@@ -6,18 +6,18 @@ import hashlib
 import warnings
 import zipfile
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from so3md.bounded_yaml import shown
 from so3md.charge_and_spin import charge_and_spin_of
 from so3md.data_sets import (
     doubt_about_spins,
+    has_constrained_forces,
     read_frames,
     spins_of,
     take_spin_convention,
@@ -26,12 +26,12 @@ from so3md.data_sets import (
 )
 from so3md.defined_properties import spanned_volume
 from so3md.nearest_name import closest
+from so3md.present import present
 from so3md.reference.graph import Structure
 from so3md.reference_values import (
     KEYS,
     NOT_FINITE,
     Factors,
-    Reference,
     find_in_atoms,
     make_reference,
     names_in_atoms,
@@ -40,7 +40,9 @@ from so3md.reference_values import (
 from so3md.structure_checks import warn_of_odd_structures
 from so3md.structures import EXAMPLES, example_path
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
+from so3md.training.sample import Sample as Sample
 from so3md.training.schema import ConfigError
+from so3md.training.streaming import found_format, joined, stays_on_disk, stored_samples, taken
 from so3md.training.unit_conversion import factors
 
 #: Names under which an .npz holds what, the first that is there counting. The first are those of MD17 and of rMD17.
@@ -63,37 +65,14 @@ NPZ_KEYS: dict[str, tuple[str, ...]] = {
 _ASE_UNITS = Units(energy="eV", length="Angstrom", stress=None)
 
 
-@dataclass
-class Sample(Reference):
-    """A structure and its reference values; no loss asks for charges.
+def read_files(files: Any, config: DataConfig, directory: Path) -> Sequence[Sample]:
+    """All structures of the files of one entry of the configuration, in their order; paths relative to `directory`.
 
-    file, and origin: that and number of the structure in it, for messages; names: of all entries of the file.
+    A list, or of large files a sequence that reads them from disk when they are asked for.
     """
-
-    structure: Structure
-    origin: str = ""
-    file: str = ""
-    names: frozenset[str] = frozenset()
-
-    def atoms(self) -> Atoms:
-        """The structure for ASE, with the reference values as results of a calculator."""
-        item = self.structure
-        atoms = Atoms(numbers=item.numbers, positions=item.positions, cell=item.cell, pbc=item.pbc)
-        atoms.info["origin"] = self.origin
-        for name, value in (("charge", item.charge), ("spin", item.spin)):
-            if value:
-                atoms.info[name] = float(value)
-        if self.energy is not None or self.forces is not None:
-            results = {"energy": self.energy, "forces": self.forces}
-            atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in results.items() if v is not None})
-        return atoms
-
-
-def read_files(files: Any, config: DataConfig, directory: Path) -> list[Sample]:
-    """All structures of the files of one entry of the configuration, in their order; paths relative to `directory`."""
     entries = files if isinstance(files, list) else [files]
     sources = [Source(entry) if isinstance(entry, str) else entry for entry in entries]
-    return [sample for source in sources for sample in _read(source, config, directory)]
+    return joined([_read(source, config, directory) for source in sources])
 
 
 def checksum(samples: Iterable[Sample]) -> str:
@@ -109,7 +88,7 @@ def checksum(samples: Iterable[Sample]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
+def _read(source: Source, config: DataConfig, directory: Path) -> Sequence[Sample]:
     path = directory / example_path(source.path)  # of an example, the second is absolute and stands alone
     if not path.is_file():
         raise FileNotFoundError(
@@ -122,7 +101,11 @@ def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
     for key in keys:
         if key not in known:
             raise ConfigError(f"data.keys.{key}: unknown quantity; {closest(key, known)}")
-    if path.suffix == ".npz":
+    samples: Sequence[Sample]
+    stored = stays_on_disk(path, source.format, config.on_disk)
+    if stored:
+        samples, spins = _read_stored(path, source, config, directory, keys, convention)
+    elif path.suffix == ".npz":
         samples, spins = _read_npz(path, source, keys, factors(units, None, "data.units"), convention)
     else:
         samples, spins = _read_ase(path, source, keys, factors(units, _ASE_UNITS, "data.units"), convention)
@@ -131,45 +114,84 @@ def _read(source: Source, config: DataConfig, directory: Path) -> list[Sample]:
     doubt = doubt_about_spins(spins) if convention is None else None
     if doubt:
         warnings.warn(f"{path.name}: {doubt}", stacklevel=2)
-    warn_of_odd_structures([sample.atoms() for sample in samples], [sample.origin for sample in samples])
+    if not stored:  # of which it is said when they are converted
+        warn_of_odd_structures([sample.atoms() for sample in samples], [sample.origin for sample in samples])
     return samples
+
+
+def _read_stored(
+    path: Path, source: Source, config: DataConfig, directory: Path, keys: dict[str, str], convention: str | None
+) -> tuple[Sequence[Sample], list[float | None]]:
+    """As `_read_ase`, of a file that is converted once and then read from disk."""
+    factor = factors(source.units or config.units, _ASE_UNITS, "data.units")
+    file_format = present(found_format(path, source.format))
+    chosen = _parse_slice(source.index)
+    options = {"factors": asdict(factor), "keys": keys, "convention": convention, "format": file_format}
+    folder = None if config.cache is None else directory / config.cache
+    found = stored_samples(
+        path,
+        file_format,
+        folder,
+        options,
+        source.path,
+        lambda: _Conversion(path, keys, factor, convention, on_its_own=True),
+    )
+    samples = found if source.index == ":" else taken(found, np.arange(len(found))[chosen])
+    return samples, found.stated_spins()
 
 
 def _read_ase(
     path: Path, source: Source, keys: dict[str, str], factor: Factors, convention: str | None
 ) -> tuple[list[Sample], list[float | None]]:
     """The samples, and what the file states of each spin."""
-    frames = read_frames(path, source.index, source.format)
-    spins = list(spins_of(atoms for _, atoms in frames))
-    samples: list[Sample] = []
-    found_anywhere: set[str] = set()
-    names: set[str] = set()
-    for number, atoms in frames:
-        origin = f"{path.name}, structure {number}"
+    convert = _Conversion(path, keys, factor, convention)
+    found = [convert(number, atoms) for number, atoms in read_frames(path, source.index, source.format)]
+    names = frozenset(convert.about()["names"])
+    return [replace(sample, file=source.path, names=names) for sample, _ in found], [spin for _, spin in found]
+
+
+class _Conversion:
+    """Makes samples of the structures of a file; `about`, when all are made, says what is known of them together."""
+
+    def __init__(
+        self, path: Path, keys: dict[str, str], factor: Factors, convention: str | None, on_its_own: bool = False
+    ) -> None:
+        """on_its_own: say of each structure what is odd about it, as nobody sees them together."""
+        self._path, self._keys, self._factor, self._convention = path, keys, factor, convention
+        self._on_its_own = on_its_own
+        self._found: set[str] = set()
+        self._names: set[str] = set()
+        self._constrained = 0
+
+    def __call__(self, number: int, atoms: Atoms) -> tuple[Sample, float | None]:
+        """The sample, and what the file states of its spin."""
+        (stated,) = spins_of([atoms])
+        origin, length = f"{self._path.name}, structure {number}", self._factor.length
         try:
-            take_spin_convention(atoms, convention)
-            charge, spin = charge_and_spin_of(atoms)
-            structure = Structure(
-                atoms.numbers,
-                atoms.positions * factor.length,
-                atoms.cell.array * factor.length,
-                atoms.pbc,
-                charge,
-                spin,
-            )
-            found = find_in_atoms(atoms, keys)
-            samples.append(_make_sample(structure, found, factor, origin, keys))
+            take_spin_convention(atoms, self._convention)
+            state = charge_and_spin_of(atoms)
+            structure = Structure(atoms.numbers, atoms.positions * length, atoms.cell.array * length, atoms.pbc, *state)
+            found = find_in_atoms(atoms, self._keys)
+            sample = _make_sample(structure, found, self._factor, origin, self._keys)
         except ValueError as error:
             raise ValueError(f"{origin}: {error}") from error
-        found_anywhere |= found.keys()
-        names |= names_in_atoms(atoms)
-    for quantity, key in keys.items():
-        if quantity not in found_anywhere:
-            similar = what_looks_like(quantity, names)
-            raise ValueError(f"{path.name}: there is no entry {key!r} for {quantity} (data.keys.{quantity}); {similar}")
-    pairs = ((atoms, sample.forces) for (_, atoms), sample in zip(frames, samples, strict=True))
-    warn_of_constrained_forces(path.name, pairs)
-    return [replace(sample, file=source.path, names=frozenset(names)) for sample in samples], spins
+        self._found |= found.keys()
+        self._names |= names_in_atoms(atoms)
+        self._constrained += has_constrained_forces(atoms, sample.forces)
+        if self._on_its_own:
+            warn_of_odd_structures([sample.atoms()], [origin])
+        return sample, stated
+
+    def about(self) -> dict[str, Any]:
+        """Names of all entries. Raises ValueError if a key is nowhere; warns of forces that constraints made zero."""
+        for quantity, key in self._keys.items():
+            if quantity not in self._found:
+                raise ValueError(
+                    f"{self._path.name}: there is no entry {key!r} for {quantity} (data.keys.{quantity}); "
+                    f"{what_looks_like(quantity, self._names)}"
+                )
+        warn_of_constrained_forces(self._path.name, self._constrained)
+        return {"names": sorted(self._names)}
 
 
 def _read_npz(
@@ -291,6 +313,6 @@ def _make_sample(
     return Sample(structure, origin=origin, **vars(reference))
 
 
-def elements_of(samples: Sequence[Sample]) -> list[int]:
+def elements_of(samples: Iterable[Sample]) -> list[int]:
     """Atomic numbers that occur, increasing."""
-    return sorted({int(z) for sample in samples for z in sample.structure.numbers})
+    return sorted({z for sample in samples for z in set(sample.structure.numbers.tolist())})

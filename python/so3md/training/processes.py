@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch import distributed as dist
 
@@ -47,9 +49,9 @@ class TrainingTeam(Team):
     def take_leaders(self, values: Iterable[Tensor]) -> None:
         """Collective: replace values by those of the first process."""
 
-    def share_of(self, sizes: Sequence[int]) -> list[int]:
+    def share_of(self, sizes: ArrayLike) -> list[int]:
         """Places of what this process takes of things of these sizes, in their order; the same division for all."""
-        return list(range(len(sizes)))
+        return list(range(np.size(sizes)))
 
     def refuse_different(self, value: Any, what: str) -> None:
         """Collective: raise RuntimeError on all processes if a value is not the same on each."""
@@ -134,8 +136,8 @@ class TorchTeam(TrainingTeam, Several):
     def _group(self, values: Tensor) -> Any:
         return self._gpus if values.device.type == "cuda" else None
 
-    def share_of(self, sizes: Sequence[int]) -> list[int]:
-        return sorted(divide(sizes, self.size)[self.rank])
+    def share_of(self, sizes: ArrayLike) -> list[int]:
+        return sorted(divide(np.asarray(sizes).tolist(), self.size)[self.rank])
 
     def refuse_different(self, value: Any, what: str) -> None:
         first = self.from_first(value)

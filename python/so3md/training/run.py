@@ -7,6 +7,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,16 @@ from so3md.run_directory import (
     replace_file,
     write_json,
 )
-from so3md.training.batches import Item, cache_geometry, join, make_items
+from so3md.training.batches import Item, LazyItems, cache_geometry, join, make_items
 from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.checks import check_loss
 from so3md.training.config import Config
-from so3md.training.data import Sample, checksum
+from so3md.training.data import checksum
 from so3md.training.label_checks import check_labels
 from so3md.training.log import Log
 from so3md.training.model import TrainableModel, make_model
 from so3md.training.processes import ALONE, TrainingTeam
+from so3md.training.sample import Parts, Sample
 from so3md.training.schema import ConfigError, build
 from so3md.training.splits import read_data
 from so3md.training.start import start_from, start_new
@@ -80,7 +82,7 @@ class Run:
         directory: Path,
         record: dict[str, Any],
         start: ModelFile,
-        parts: dict[str, list[Sample]],
+        parts: Parts,
         team: TrainingTeam = ALONE,
     ) -> None:
         self.directory, self.record, self.parts, self.team = directory, record, parts, team
@@ -121,7 +123,7 @@ class Run:
         *,
         model: ModelFile | None = None,
         overwrite: bool = False,
-        on_data: Callable[[dict[str, list[Sample]]], None] = lambda _: None,
+        on_data: Callable[[Parts], None] = lambda _: None,
         team: TrainingTeam = ALONE,
     ) -> Run:
         """A new run in a directory, of a new model or of one to go on with. data_directory: where relative paths begin;
@@ -295,14 +297,16 @@ class Run:
         }
         return file
 
-    def _items(self, samples: Sequence[Sample]) -> list[Item]:
+    def _items(self, samples: Sequence[Sample]) -> Sequence[Item]:
+        if not isinstance(samples, list):  # on disk
+            return LazyItems(samples, partial(make_model_items, self.model))
         items = make_model_items(self.model, samples)
         if self.model.takes_geometry:
             cache_geometry(items, self.model.hyper, _dtype(self.config))
         return items
 
 
-def _first_model(model: ModelFile | None, config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
+def _first_model(model: ModelFile | None, config: Config, parts: Parts) -> ModelFile:
     """What the training begins with, after the data were checked."""
     check_loss(config.loss, parts)
     if config.data.check_labels:
@@ -310,11 +314,11 @@ def _first_model(model: ModelFile | None, config: Config, parts: dict[str, list[
     return start_new(config, parts) if model is None else start_from(model, config, parts, _energies)
 
 
-def _description(parts: dict[str, list[Sample]]) -> dict[str, dict[str, Any]]:
+def _description(parts: Parts) -> dict[str, dict[str, Any]]:
     return {name: {"structures": len(part), "checksum": checksum(part)} for name, part in parts.items()}
 
 
-def _refuse_many_processes(team: TrainingTeam, parts: dict[str, list[Sample]], config: Config) -> None:
+def _refuse_many_processes(team: TrainingTeam, parts: Parts, config: Config) -> None:
     """Raise ConfigError for more processes than training structures; warn if some have nothing to do."""
     structures, batch = len(parts["train"]), config.training.batch_size
     if team.size > structures:
@@ -370,11 +374,11 @@ def make_model_items(model: TrainableModel, samples: Sequence[Sample]) -> list[I
 def _energies(file: ModelFile, samples: Sequence[Sample]) -> np.ndarray:
     """Energies (eV) of structures by a model, without the shifts of the atoms."""
     model = make_model(file)
-    items = make_model_items(model, samples)
     hyper = model.hyper if model.takes_geometry else None
     parts = []
-    for start in range(0, len(items), 50):
-        batch = join(items[start : start + 50], hyper, torch.device("cpu"), torch.float64)
+    for start in range(0, len(samples), 50):
+        items = make_model_items(model, samples[start : start + 50])
+        batch = join(items, hyper, torch.device("cpu"), torch.float64)
         with torch.no_grad():
             parts.append(model.predict(batch, forces=False).energy.numpy())
     return np.concatenate(parts)

@@ -5,12 +5,16 @@ PyTorch differentiates it twice through long chains of elementary operations; fo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+#: PyTorch counts nested derivatives for the whole process, and batches are made by a thread of their own.
+_one_at_a_time = threading.Lock()
 
 
 class _Silu(torch.autograd.Function):
@@ -56,5 +60,6 @@ def value_and_slope(
     function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """A function and its derivative along a direction at each x, without one that of functions of single numbers."""
-    value, slope, *_ = torch.func.jvp(function, (x,), (torch.ones_like(x) if direction is None else direction,))
+    with _one_at_a_time:
+        value, slope, *_ = torch.func.jvp(function, (x,), (torch.ones_like(x) if direction is None else direction,))
     return value, slope

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from so3md.training.config import PARTS, DataConfig, Part
 from so3md.training.data import Sample, _parse_slice, read_files
 from so3md.training.schema import ConfigError
+from so3md.training.streaming import joined, taken
 
 _NPZ_NAMES = {
     "train": ("train", "idx_train"),
@@ -20,19 +22,20 @@ _NPZ_NAMES = {
 _DEFAULT = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-def read_data(config: DataConfig, directory: Path, seed: int) -> dict[str, list[Sample]]:
+def read_data(config: DataConfig, directory: Path, seed: int) -> dict[str, Sequence[Sample]]:
     """The structures of each part, read and divided as the configuration says.
 
     Files of a part belong to it as a whole; `files` are divided among the parts. Raises ConfigError or ValueError if a
     structure would be in two parts, or if there is nothing to train on or to validate with.
     """
-    parts: dict[str, list[Sample]] = {name: [] for name in PARTS}
+    parts: dict[str, Sequence[Sample]] = {name: [] for name in PARTS}
     own = {name: getattr(config, f"{name}_files") for name in PARTS}
     for name, files in own.items():
         if files is not None:
-            parts[name] += read_files(files, config, directory)
+            parts[name] = read_files(files, config, directory)
     # With training files only, validation structures are taken out of these.
-    pool_files, pool = config.files, []
+    pool_files = config.files
+    pool: Sequence[Sample] = []
     if pool_files is not None:
         pool = read_files(pool_files, config, directory)
     elif not own["validation"]:
@@ -44,7 +47,7 @@ def read_data(config: DataConfig, directory: Path, seed: int) -> dict[str, list[
         own_seed = seed if config.split.seed is None else config.split.seed
         chosen = split_indices(wanted, len(pool), own_seed, _split_file(config, directory))
         for name in PARTS:
-            parts[name] += [pool[index] for index in chosen[name]]
+            parts[name] = joined([parts[name], taken(pool, chosen[name])])
     for name, need in (("train", "to train on"), ("validation", "to validate with")):
         if not parts[name]:
             raise ConfigError(
@@ -54,7 +57,7 @@ def read_data(config: DataConfig, directory: Path, seed: int) -> dict[str, list[
     return parts
 
 
-def _sizes(parts: dict[str, list[Sample]]) -> str:
+def _sizes(parts: dict[str, Sequence[Sample]]) -> str:
     return ", ".join(f"{name}: {len(samples)}" for name, samples in parts.items())
 
 

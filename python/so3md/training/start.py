@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from so3md.nearest_name import closest
 from so3md.reference.initial import new_model
 from so3md.training.checks import check_model
 from so3md.training.config import Config
-from so3md.training.data import Sample, elements_of
+from so3md.training.data import elements_of
 from so3md.training.hyperparameters import LONG_RANGE_KEYS, check_size, complete
+from so3md.training.sample import Parts, Sample, all_of
 from so3md.training.schema import ConfigError
+from so3md.training.streaming import taken
 
 #: Of long-range terms in periodic structures where nothing else is asked for: that of SO3LR (A).
 DEFAULT_CUTOFF = 12.0
@@ -27,7 +29,7 @@ DEFAULT_CUTOFF = 12.0
 Evaluate = Callable[[ModelFile, Sequence[Sample]], np.ndarray]
 
 
-def start_new(config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
+def start_new(config: Config, parts: Parts) -> ModelFile:
     """A new model for the elements of the data (or `model.elements`), with its zero of energy and its scale set."""
     architecture, hyper = complete(config.model, parts["train"])
     elements = _elements(config.model.get("elements"), parts)
@@ -41,7 +43,7 @@ def start_new(config: Config, parts: dict[str, list[Sample]]) -> ModelFile:
     return file
 
 
-def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], evaluate: Evaluate) -> ModelFile:
+def start_from(file: ModelFile, config: Config, parts: Parts, evaluate: Evaluate) -> ModelFile:
     """A copy of an existing model to go on with; its zero of energy becomes that of the data unless told otherwise.
 
     Raises ConfigError for settings that would make it another network, ValueError for elements that it does not have.
@@ -50,7 +52,7 @@ def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], 
         if key not in LONG_RANGE_KEYS:
             known = " and ".join(LONG_RANGE_KEYS)
             raise ConfigError(f"model.{key}: fine-tuning keeps the network; only {known} may be given")
-    missing = sorted(set(elements_of([s for part in parts.values() for s in part])) - set(file.elements))
+    missing = sorted(set(elements_of(all_of(parts))) - set(file.elements))
     if missing:
         names = ", ".join(chemical_symbols[z] for z in missing)
         raise ValueError(f"the model {file.name!r} does not have these elements of the data: {names}")
@@ -64,19 +66,20 @@ def start_from(file: ModelFile, config: Config, parts: dict[str, list[Sample]], 
     return result
 
 
-def set_long_range(file: ModelFile, config: Config, parts: dict[str, list[Sample]], of_file: bool) -> None:
+def set_long_range(file: ModelFile, config: Config, parts: Parts, of_file: bool) -> None:
     """Give a model the long-range cutoffs that it is trained with, which are then those that it is evaluated with.
 
     Those of the configuration, else (of_file) the file's own, else 12 A for periodic structures and none for molecules;
     what the data of a new model have nothing of, it is not made for. Raises ConfigError for periodic structures without
     a cutoff.
     """
-    samples = [sample for part in parts.values() for sample in part]
-    periodic = [sample for sample in samples if sample.structure.pbc.any()]
+    origins = (sample.origin for sample in all_of(parts) if sample.structure.pbc.any())
+    periodic = next(origins, None)
+    only_periodic = all(sample.structure.pbc.any() for sample in all_of(parts))
     has_terms = any(file.hyperparameters.get(term) is not None for term in ("electrostatics", "dispersion"))
     if not of_file and has_terms:
         file.long_range_cutoff = DEFAULT_CUTOFF if periodic else None
-        file.long_range_cutoff_molecules = None if len(periodic) < len(samples) else SAME
+        file.long_range_cutoff_molecules = SAME if only_periodic else None
     if "long_range_cutoff" in config.model:
         file.long_range_cutoff = _cutoff(config, "long_range_cutoff", file, has_terms)
         file.long_range_cutoff_molecules = SAME
@@ -84,7 +87,7 @@ def set_long_range(file: ModelFile, config: Config, parts: dict[str, list[Sample
         file.long_range_cutoff_molecules = _cutoff(config, "long_range_cutoff_molecules", file, has_terms)
     if periodic and has_terms and file.long_range_cutoff is None:
         raise ConfigError(
-            f"model.long_range_cutoff: {periodic[0].origin} is periodic, and electrostatics and dispersion need a "
+            f"model.long_range_cutoff: {periodic} is periodic, and electrostatics and dispersion need a "
             f"cutoff there: give one in A ({DEFAULT_CUTOFF:g} is that of SO3LR)"
         )
 
@@ -105,13 +108,13 @@ def _cutoff(config: Config, key: str, file: ModelFile, has_terms: bool) -> float
     return float(value)
 
 
-def composition(samples: Sequence[Sample], elements: Sequence[int]) -> np.ndarray:
+def composition(samples: Iterable[Sample], elements: Sequence[int]) -> np.ndarray:
     """Number of atoms of each element in each structure, (structures, elements)."""
     return np.array([[np.count_nonzero(sample.structure.numbers == z) for z in elements] for sample in samples], float)
 
 
-def _elements(given: Any, parts: dict[str, list[Sample]]) -> list[int]:
-    found = elements_of([sample for part in parts.values() for sample in part])
+def _elements(given: Any, parts: Parts) -> list[int]:
+    found = elements_of(all_of(parts))
     if given is None:
         return found
     if not isinstance(given, list):
@@ -132,9 +135,11 @@ def _number(symbol: Any, key: str) -> int:
 def _scale(config: Config, samples: Sequence[Sample]) -> float:
     if isinstance(config.scale, float):
         return config.scale
-    components = [sample.forces.ravel() for sample in samples if sample.forces is not None]
-    rms = float(np.sqrt(np.mean(np.concatenate(components) ** 2))) if components else 0.0
-    return rms or 1.0
+    squares, count = 0.0, 0
+    for sample in samples:
+        if sample.forces is not None:
+            squares, count = squares + float(np.sum(sample.forces**2)), count + sample.forces.size
+    return float(np.sqrt(squares / count)) or 1.0 if count else 1.0
 
 
 def _shifts(
@@ -152,11 +157,13 @@ def _shifts(
         if missing:
             raise ConfigError(f"reference_energies: the value for {missing} is missing (eV per atom)")
         return np.array([given[z] for z in file.elements], dtype=float)
-    chosen = [sample for sample in samples if sample.energy is not None]
-    if not chosen:
+    energies = [sample.energy for sample in samples]
+    places = np.array([place for place, energy in enumerate(energies) if energy is not None], int)
+    if not len(places):
         return own
+    chosen = samples if len(places) == len(samples) else taken(samples, places)
     counts = composition(chosen, file.elements)
-    residual = np.array([sample.energy for sample in chosen])
+    residual = np.array([energy for energy in energies if energy is not None])
     if evaluate is not None:
         residual = residual - evaluate(file, chosen) - counts @ own
     # Where the data do not tell elements apart (a single molecule), this is the smallest change that does it.

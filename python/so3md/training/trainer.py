@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from so3md.training.ahead import Ahead
 from so3md.training.batches import Batch, Item, join
 from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.config import Config
@@ -61,7 +63,8 @@ class Trainer:
         team: TrainingTeam = ALONE,
     ) -> None:
         self.model, self.config, self.team = model, config, team
-        self._train, self._validation = train, validation
+        self._train, self._validation, self._sizes = train, validation, _sizes(train)
+        self._batches = Ahead(self._batch_of, not isinstance(train, list))
         self.parameters = FlatParameters(model, config.training.freeze)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
         self.total_steps = config.training.epochs * self.steps_per_epoch
@@ -103,22 +106,28 @@ class Trainer:
                 return
 
     def _one_step(self) -> None:
-        items = self._items_of(*divmod(self.step, self.steps_per_epoch))
-        sums = self._differentiate_share(items)
+        sums = self._differentiate_share(self._batches.take(self.step))
         if not math.isfinite(self.optimiser.clip()):
-            raise NotFiniteError(self._culprits(items), self.step + 1)
+            places = self._places_of(self.step)
+            raise NotFiniteError(self._culprits([self._train[place] for place in places]), self.step + 1)
         self.optimiser.step()
         self.errors.add(sums)
 
-    def _items_of(self, epoch: int, place: int) -> list[Item]:
-        """The structures of a step of an epoch."""
-        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(self._train))
+    def _places_of(self, step: int) -> np.ndarray:
+        """Which structures are those of a step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
         size = self.config.training.batch_size
-        return [self._train[index] for index in order[place * size : (place + 1) * size]]
+        return _order(self.config.seed, epoch, len(self._train))[place * size : (place + 1) * size]
+
+    def _batch_of(self, step: int) -> Batch | None:
+        """The share of this process of the batch of a step; None if it has none."""
+        places = self._places_of(step)
+        own = self.team.share_of(self._sizes[places])
+        return self.join([self._train[places[number]] for number in own]) if own else None
 
     def first_items(self) -> list[Item]:
         """The structures of the first step."""
-        return self._items_of(0, 0)
+        return [self._train[place] for place in self._places_of(0)]
 
     def join(self, items: Sequence[Item]) -> Batch:
         """A batch on the device and in the precision of the parameters."""
@@ -133,12 +142,10 @@ class Trainer:
         loss.backward()
         return sums
 
-    def _differentiate_share(self, items: Sequence[Item]) -> torch.Tensor:
-        """`differentiate` of a batch that all processes share."""
-        if self.team.size == 1:
-            return self.differentiate(self.join(items))
-        own = self._own(items)
-        batch = self.join(own) if own else None
+    def _differentiate_share(self, batch: Batch | None) -> torch.Tensor:
+        """`differentiate` of what all processes have of a batch, here this; None: nothing."""
+        if batch is not None and self.team.size == 1:
+            return self.differentiate(batch)
         counts = count_known(batch)
         self.team.add_up(counts)
         if batch is None:
@@ -148,16 +155,12 @@ class Trainer:
         self.team.add_up(sums)
         return sums
 
-    def _own(self, items: Sequence[Item]) -> list[Item]:
-        """Those that this process takes of structures that all processes share."""
-        return [items[place] for place in self.team.share_of([len(item.batch.species) for item in items])]
-
     def evaluate(self, items: Sequence[Item]) -> Errors:
         """Errors of the present parameters. Collective."""
-        errors, own = Errors(), self._own(items)
+        errors, own = Errors(), self.team.share_of(_sizes(items))
         size = self.config.training.validation_batch_size
         for start in range(0, len(own), size):
-            batch = self.join(own[start : start + size])
+            batch = self.join([items[place] for place in own[start : start + size]])
             with torch.no_grad():
                 _, sums = compute(predict(self.model, batch, self.config.loss, False), batch, self.config.loss)
             errors.add(sums)
@@ -241,3 +244,15 @@ class Trainer:
         self.errors = Errors(state["errors"])
         self.stop_reason = self._reason_to_stop()
         return state["extra"]
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of structures in an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def _sizes(items: Sequence[Item]) -> np.ndarray:
+    """Atoms of each structure, without making those that are made when asked for."""
+    known = getattr(items, "sizes", None)
+    return np.array([len(item.batch.species) for item in items], int) if known is None else known
