@@ -18,7 +18,6 @@ from ase.collections import s22
 from ase.io import read, write
 from click.testing import CliRunner, Result
 from dynamics_tools import soft_spheres
-from optional_programs import ALL_ARE_HERE
 
 from so3md import evaluate_many
 from so3md.cli import main
@@ -368,7 +367,7 @@ _HANDS = """<script>(async function () {
 })();</script></body>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None and not ALL_ARE_HERE, reason="no Chromium here, in which the page would be opened")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here, in which the page would be opened")
 def test_a_browser_draws_the_structure_and_turns_it() -> None:
     write("water.xyz", shaken_water(3), format="extxyz")
     succeed("water.xyz", "-o", "a.html")
