@@ -133,7 +133,8 @@ def test_multiple_time_steps_are_longer_with_heavy_hydrogens(
     assert (settings["timestep"], settings["outer_timestep"]) == (inner, outer)
     succeed("lammps", "water", "--mts", *options.split(), "-o", "input", "--no-evaluate")
     text = Path("input/in.lammps").read_text()
-    assert float(re.search(r"^variable timestep index (\S+)", text, re.MULTILINE).group(1)) == pytest.approx(1e-3 * outer)
+    found = re.search(r"^variable timestep index (\S+)", text, re.MULTILINE)
+    assert float(found.group(1)) == pytest.approx(1e-3 * outer)  # ps
     assert re.search(rf"^run_style +respa 2 {outer / inner:g} ", text, re.MULTILINE)
 
 
