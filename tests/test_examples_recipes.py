@@ -288,7 +288,7 @@ def test_metadynamics_in_lammps(tmp_path: Path) -> None:
 
 
 def sum_of_hills(rows: np.ndarray, torsions: list[float]) -> float:
-    """The bias (eV) of hills (rows of HILLS: time, centres, widths, height, bias factor), as METAD of PLUMED defines it."""
+    """The bias (eV) of METAD in PLUMED; rows of HILLS: time, centres, widths, height, bias factor."""
     away = (rows[:, 1:3] - torsions + np.pi) % (2 * np.pi) - np.pi
     exponents = 0.5 * ((away / rows[:, 3:5]) ** 2).sum(axis=1)
     cut = np.exp(-6.25)  # the kernel is stretched, so that it ends at zero there

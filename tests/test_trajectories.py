@@ -217,7 +217,8 @@ def test_a_dcd_file_has_one_interval(tmp_path):
 
 def test_a_format_without_its_library_is_an_error_before_anything_is_done(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "MDAnalysis", None)
-    with pytest.raises(ImportError, match=r"the trajectory format dcd needs MDAnalysis.*pip install '\.\[trajectories\]'"):
+    expected = r"the trajectory format dcd needs MDAnalysis.*pip install '\.\[trajectories\]'"
+    with pytest.raises(ImportError, match=expected):
         Simulation.start(soft_spheres(), SETTINGS, tmp_path / "run", trajectory_format="dcd")
     with pytest.raises(ValueError, match="trajectory_format 'pdb': expected one of xyz, traj, dcd, xtc, h5md"):
         trajectories.check_format("pdb", {})

@@ -146,7 +146,8 @@ def read_references(
     """The reference values of numbered structures. keys: quantity -> the name of its entry, instead of the usual ones.
 
     Raises ValueError for a value of another shape, with the number of the structure; if a quantity of `keys` is
-    nowhere; and, if they are required, if no structure has a value of anything. Values that are not finite are left out.
+    nowhere; and, if they are required, if no structure has a value of anything. Values that are not finite are left
+    out.
     """
     keys = keys or {}
     references: list[Reference] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -38,7 +39,9 @@ def with_predictions(
     predicted = []
     for item in configurations:
         atoms = by_number[item.number].copy()
-        results = {name: item.model[name] for name in ("energy", "forces", "dipole", "charges") if name in item.model}
+        results: dict[str, Any] = {
+            name: item.model[name] for name in ("energy", "forces", "dipole", "charges") if name in item.model
+        }
         if "stress" in item.model:
             results["stress"] = full_3x3_to_voigt_6_stress(item.model["stress"])
         if "hirshfeld_ratios" in item.model:
