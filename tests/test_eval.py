@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -394,6 +395,18 @@ def test_predictions_are_those_of_the_calculator_and_need_no_reference(periodic:
         else:
             assert atoms.get_dipole_moment() == pytest.approx(own.get_dipole_moment(), abs=ROUNDED)
     assert {path.name for path in Path("out").iterdir()} == {"errors.csv", "summary.csv"}
+
+
+def test_ctrl_c_has_its_exit_code_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    write("data.xyz", labelled())
+    monkeypatch.setattr(so3md.cli.evaluate, "read_frames", interrupted)
+    result = so3md_eval("data.xyz", "-o", "out")
+    assert result.exit_code == 130
+    assert result.output.strip() == "Stopped by Ctrl-C"
+    assert [path.name for path in Path.cwd().iterdir()] == ["data.xyz"]
 
 
 def test_predictions_come_beside_the_comparison_and_replace_nothing_unasked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -36,6 +37,14 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         return import_module(f"so3md.cli.{_COMMANDS[cmd_name][0]}").command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Give Ctrl-C, in commands that save nothing on it, the exit code that shells know, and no traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Stopped by Ctrl-C", err=True)
+            raise click.exceptions.Exit(130) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
