@@ -22,7 +22,7 @@ string(SHA256 border_hash "${border_hashes}")
 string(SUBSTRING "${border_hash}" 0 16 border_hash)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${border_headers})
 set(so3md_interface_version "SO3MD_INTERFACE_VERSION=\"${PROJECT_VERSION}-${border_hash}\"")
-set_source_files_properties(csrc/engine/device_library.cpp PROPERTIES COMPILE_DEFINITIONS "${so3md_interface_version}")
+set_source_files_properties(csrc/engine/interface_version.cpp PROPERTIES COMPILE_DEFINITIONS "${so3md_interface_version}")
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu csrc/cuda/lists/*.cu csrc/cuda/network/*.cu)
 

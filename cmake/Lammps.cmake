@@ -85,7 +85,7 @@ function(so3md_add_lammps_plugin headers mpi_include)
   # Nothing else may be visible: symbols of the standard library could be taken for those of LAMMPS or of another plugin.
   target_link_options(so3kratesplugin PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/lammps_plugin/exports.map")
   # LAMMPS loads files whose name ends in plugin.so by itself.
-  set_target_properties(so3kratesplugin PROPERTIES PREFIX "" SUFFIX ".so")
+  set_target_properties(so3kratesplugin PROPERTIES SO3MD_OPTIMISATION -O1 PREFIX "" SUFFIX ".so")
   install(TARGETS so3kratesplugin LIBRARY DESTINATION lammps COMPONENT python EXCLUDE_FROM_ALL OPTIONAL)
   install(TARGETS so3kratesplugin LIBRARY DESTINATION . COMPONENT lammps EXCLUDE_FROM_ALL)
 endfunction()

@@ -14,7 +14,7 @@ target_include_directories(so3md PUBLIC
 target_compile_definitions(so3md PRIVATE SO3MD_VERSION="${PROJECT_VERSION}")
 target_link_libraries(so3md PRIVATE so3md_core so3md_flags)
 so3md_compile_together(so3md)
-set_target_properties(so3md PROPERTIES SOVERSION ${so3md_c_interface} EXPORT_NAME core)
+set_target_properties(so3md PROPERTIES SO3MD_OPTIMISATION -O1 SOVERSION ${so3md_c_interface} EXPORT_NAME core)
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   # Symbols of the standard library, too, stay inside: -fvisibility=hidden does not reach its templates.
   target_link_options(so3md PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/csrc/library/exports.map")

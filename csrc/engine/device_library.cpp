@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/interface.h"
+#include "engine/interface_version.h"
 
 namespace so3md {
 
@@ -63,9 +64,9 @@ const cuda::Interface* open_library(DeviceKind kind) {
   const auto get = reinterpret_cast<cuda::GetInterface>(dlsym(library, cuda::kInterfaceSymbol));
   const cuda::Interface* found = get == nullptr ? nullptr : get();
   const std::string version = found == nullptr ? "none" : found->version;
-  if (version != SO3MD_INTERFACE_VERSION)
+  if (version != interface_version())
     throw std::runtime_error("the library of the GPU kernels, " + path + ", belongs to another build of so3md: its version is " + version +
-                             ", expected " + SO3MD_INTERFACE_VERSION + "; install so3md again as a whole");
+                             ", expected " + interface_version() + "; install so3md again as a whole");
   return found;
 }
 

@@ -15,8 +15,6 @@ namespace {
 constexpr double kSmallestUnitVolume = 1e-6;
 constexpr double kShortestVector = 1e-6;  // A
 
-double dot(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
-
 double norm(const Vec3& a) { return std::hypot(a[0], a[1], a[2]); }
 
 Vec3 cross(const Vec3& a, const Vec3& b) { return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]}; }

@@ -13,6 +13,8 @@ using Matrix3 = std::array<Vec3, 3>;  ///< three rows
 /// Cells and positions with larger components (in A) are refused: nothing of that size is meant.
 constexpr double kLargestCoordinate = 1e8;
 
+inline double dot(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
 /// v . m, a row vector times a matrix.
 inline Vec3 multiply(const Vec3& v, const Matrix3& m) {
   Vec3 result;

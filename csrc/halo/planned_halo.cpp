@@ -67,7 +67,7 @@ HaloPlan make_plan(const std::map<int, std::vector<int>>& sends, const std::map<
 }
 
 // What a process asks of another: points of the near rows, then of the far ones.
-struct Request {
+struct RowRequest {
   std::vector<int> points;
   int n_near = 0;
 };
@@ -76,7 +76,7 @@ struct Request {
 
 void PlannedHalo::plan(int n_owned, int n_near, const std::vector<AtomOwner>& halo, const std::vector<int>& slot_of_point) {
   const auto processes = index_of(transport_.num_processes());
-  std::map<int, Request> asked;  // by this process
+  std::map<int, RowRequest> asked;  // by this process
   std::map<int, std::vector<int>> near_receives, all_receives, near_sends, all_sends;
   std::vector<int> n_near_asked(processes), n_asked(processes), n_near_wanted(processes), n_wanted(processes);
   for (int k = 0; k < static_cast<int>(halo.size()); ++k) {
@@ -93,12 +93,12 @@ void PlannedHalo::plan(int n_owned, int n_near, const std::vector<AtomOwner>& ha
   owned_by_.resize(processes);
   transport_.transpose(std::vector<int>(processes, n_owned), owned_by_);
 
-  std::map<int, Request> wanted;  // of this process
+  std::map<int, RowRequest> wanted;  // of this process
   std::vector<Message> sends, receives;
   for (auto& [process, request] : asked) sends.push_back({process, request.points.data(), request.points.size() * sizeof(int)});
   for (std::size_t process = 0; process < processes; ++process) {
     if (n_wanted[process] == 0) continue;
-    Request& request = wanted[static_cast<int>(process)];
+    RowRequest& request = wanted[static_cast<int>(process)];
     request.points.resize(index_of(n_wanted[process]));
     request.n_near = n_near_wanted[process];
     receives.push_back({static_cast<int>(process), request.points.data(), request.points.size() * sizeof(int)});

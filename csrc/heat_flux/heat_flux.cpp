@@ -21,7 +21,7 @@ using heat_flux::kValue;
 
 namespace {
 
-constexpr int kAtomsPerTask = heat_flux::kBlock;
+constexpr int kHeatFluxTask = heat_flux::kBlock;
 
 std::shared_ptr<const Model> check_architecture(std::shared_ptr<const Model> model) {
   if (model->hyper.architecture != Architecture::so3krates)
@@ -173,7 +173,7 @@ heat_flux::LayerStep HeatFlux::step(std::size_t layer) {
 }
 
 void HeatFlux::run(Kernel kernel, const heat_flux::LayerStep& step, int end) {
-  pool_.parallel_for(end, kAtomsPerTask,
+  pool_.parallel_for(end, kHeatFluxTask,
                      [&](int first, int last, int thread) { kernel(step, first, last, scratch_[index_of(thread)].data()); });
 }
 
@@ -213,7 +213,7 @@ void HeatFlux::read_out() {
   step.charge = hyper.charge_head ? charge_.data() : nullptr;
   step.hirshfeld = hyper.hirshfeld_head ? hirshfeld_.data() : nullptr;
   step.c6 = hyper.c6_head ? c6_.data() : nullptr;
-  pool_.parallel_for(owned, kAtomsPerTask,
+  pool_.parallel_for(owned, kHeatFluxTask,
                      [&](int begin, int end, int thread) { kernels_.readouts(step, begin, end, scratch_[index_of(thread)].data()); });
   for (int i = 0; i < owned; ++i) {
     const std::size_t species = index_of(species_[i]), at = kParts * index_of(i);
@@ -296,7 +296,7 @@ void HeatFlux::long_range(HaloExchange& halo) {
   step.alpha = alpha_.data();
   step.c6_factor = c6_factor_.data();
   step.energy = energy_.data();
-  pool_.parallel_for(domain_->n_owned, kAtomsPerTask, [&](int begin, int end, int) { kernels_.long_range(step, begin, end); });
+  pool_.parallel_for(domain_->n_owned, kHeatFluxTask, [&](int begin, int end, int) { kernels_.long_range(step, begin, end); });
 }
 
 void require_usable_velocities(int n, const double* velocities, const std::function<std::string(int)>& name) {

@@ -12,8 +12,6 @@ namespace {
 
 using std::numbers::pi;
 
-double dot(const Vec3& a, const Vec3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
-
 // 2 pi times the columns of the inverse, which are the dual basis of the lattice vectors.
 Matrix3 reciprocal_vectors(const Cell& cell) {
   Matrix3 out;
