@@ -289,10 +289,21 @@ def test_a_number_of_processes_that_is_none_is_refused(value: str) -> None:
     assert "--processes" in result.output
 
 
-def test_a_pytorch_without_gloo_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+@pytest.fixture
+def second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a process of torchrun."""
+    place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
+
+
+def test_a_distillation_of_several_processes_is_refused(second_of_two: None) -> None:
+    result = CliRunner().invoke(main, ["distill", "water"])
+    assert result.exit_code == 2
+    assert "a distillation is the work of one process" in result.output
+
+
+def test_a_pytorch_without_gloo_is_named(second_of_two: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "is_gloo_available", lambda: False)
     with pytest.raises(RuntimeError, match=r"2 processes need torch\.distributed with gloo"):
         launched_team()

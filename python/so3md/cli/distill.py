@@ -11,6 +11,7 @@ import click
 from so3md.cli.common import THREADS, Command, Number, free_path, make_console, read_input, warn_of_many_threads
 from so3md.cli.progress import ProgressBar
 from so3md.cli.signals import GracefulStop
+from so3md.torch_launch import launched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,6 +72,9 @@ def command(ctx: click.Context, /, resume: Path | None, **options: object) -> No
     the student is trained on its forces, and the file of the student says how well it does. Frames and training lie in
     the directory of the same name; --resume goes on with it. Ctrl-C stops with everything saved.
     """
+    place = launched()
+    if place is not None and place.size > 1:
+        raise click.UsageError("a distillation is the work of one process: start it without torchrun")
     given = [key for key in _ONLY_AT_START if options[key] not in (None, (), False)]
     if resume is not None:
         if given:
