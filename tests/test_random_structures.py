@@ -17,7 +17,8 @@ from toy_models import ELEMENTS, write_toy_model
 
 from so3md import So3kratesCalculator, evaluate_many
 
-pytestmark = pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectronsWarning")  # of the spin 0, which is among them
+#: Spin 0 for an odd number of electrons is among them.
+pytestmark = pytest.mark.filterwarnings("ignore::so3md.charge_and_spin.OddElectronsWarning")
 
 EXACT = tolerances.EXACT
 OPTIONS = {"precision": "double", "threads": 1, "lr_cutoff": 6.0, "lr_damping": 1.5}
