@@ -49,9 +49,7 @@ def test_a_mean_that_is_off_by_a_thousandth_is_found(trust: ModuleType) -> None:
     assert not trust_dynamics.deviation("wrong", values, 1.001).holds
 
 
-def test_parts_are_measured_one_by_one(
-    trust: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_parts_are_measured_one_by_one(trust: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that is measured again takes its old place, the others stay, and a broken one is not forgotten."""
 
     def first(quick):
