@@ -338,7 +338,8 @@ def test_the_example_runs(tmp_path: Path):
 # --- threads --------------------------------------------------------------------------------------------------------
 
 
-def test_ranks_share_the_cores_of_a_machine(tmp_path: Path):
+def test_ranks_share_the_cores_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # of a user who has said how many threads there shall be
     code = """
 import sys
 from mpi4py import MPI

@@ -74,6 +74,7 @@ def test_constraints_are_those_of_ase_alone(name: str) -> None:
 
 def test_reference_data_cannot_execute_anything(attack: Attack, tmp_path: Path) -> None:
     pytest.importorskip("yaml", reason="settings of a training need PyYAML (extra 'torch')")
+    pytest.importorskip("torch", reason="training needs PyTorch (extra 'torch')")
     from so3md.training.config import DataConfig, Units
     from so3md.training.data import read_files
     from so3md.training.schema import ConfigError
