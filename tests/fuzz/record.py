@@ -2,6 +2,7 @@
 
 python tests/fuzz/record.py begin FOLDER SEED       machine and source, before the first input
 python tests/fuzz/record.py end FOLDER FILE         inputs, time, coverage and findings of every campaign
+python tests/fuzz/record.py add FILE OTHER          to FILE, what a later run from the same source did
 """
 
 from __future__ import annotations
@@ -63,8 +64,27 @@ def end(folder: Path, file: Path) -> None:
     file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def add(file: Path, other: Path) -> None:
+    """The later run went on from the inputs that the first one had kept: its coverage is that of both."""
+    record, later = (json.loads(path.read_text(encoding="utf-8")) for path in (file, other))
+    sources = {one["machine"]["commit"] for one in (record, later)}
+    if len(sources) > 1:
+        raise SystemExit(f"expected two runs from the same source, found the commits {sorted(sources)}")
+    for name, own in later["campaigns"].items():
+        before = record["campaigns"].get(name, {"inputs": 0, "seconds": 0, "findings": []})
+        times = (before["seconds"], own["seconds"])
+        record["campaigns"][name] = own | {
+            "inputs": before["inputs"] + own["inputs"],
+            "seconds": None if None in times else sum(times),
+            "findings": before["findings"] + own["findings"],
+        }
+    record["inputs"] = sum(one["inputs"] for one in record["campaigns"].values())
+    file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "begin":
-        begin(Path(sys.argv[2]), int(sys.argv[3]))
+    command, first, second = sys.argv[1:]
+    if command == "begin":
+        begin(Path(first), int(second))
     else:
-        end(Path(sys.argv[2]), Path(sys.argv[3]))
+        {"end": end, "add": add}[command](Path(first), Path(second))
