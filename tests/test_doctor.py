@@ -159,7 +159,7 @@ def test_versions_are_those_of_the_package() -> None:
     for package in (*software.NEEDED, *software.OPTIONAL):
         lowest, _, below = bounds[package.name.lower()].partition(",<")
         assert package.lowest == tuple(map(int, lowest.split("."))), package
-        assert package.below == (tuple(map(int, below.split("."))) if below else None), package
+        assert package.below == tuple(map(int, below.split("."))), package
     assert {package.name for package in software.NEEDED} == {line.split(">=")[0] for line in project["dependencies"]}
 
 

@@ -21,7 +21,7 @@ class Package(NamedTuple):
     name: str
     module: str
     lowest: tuple[int, ...]
-    below: tuple[int, ...] | None
+    below: tuple[int, ...]
     purpose: str
     install: str
 
@@ -29,17 +29,17 @@ class Package(NamedTuple):
 #: As in pyproject.toml, which a test compares.
 NEEDED = (
     Package("ase", "ase", (3, 27), (3, 30), "structures and dynamics", "'ase>=3.27,<3.30'"),
-    Package("numpy", "numpy", (1, 23), None, "arrays", "'numpy>=1.23'"),
-    Package("safetensors", "safetensors", (0, 4), None, "model files", "'safetensors>=0.4'"),
-    Package("click", "click", (8, 1), None, "the command line", "'click>=8.1'"),
-    Package("rich", "rich", (13,), None, "the command line", "'rich>=13'"),
+    Package("numpy", "numpy", (1, 23), (3,), "arrays", "'numpy>=1.23,<3'"),
+    Package("safetensors", "safetensors", (0, 4), (1,), "model files", "'safetensors>=0.4,<1'"),
+    Package("click", "click", (8, 1), (9,), "the command line", "'click>=8.1,<9'"),
+    Package("rich", "rich", (13,), (16,), "the command line", "'rich>=13,<16'"),
 )
 OPTIONAL = (
-    Package("torch", "torch", (2, 2), None, "so3md train, finetune, distill and the reference model", "'.[torch]'"),
-    Package("pyyaml", "yaml", (6, 0), None, "so3md md --config and training", "'pyyaml>=6.0'"),
-    Package("matplotlib", "matplotlib", (3, 6), None, "plots", "'matplotlib>=3.6'"),
-    Package("MDAnalysis", "MDAnalysis", (2, 7), None, "trajectories in DCD and XTC", "'.[trajectories]'"),
-    Package("h5py", "h5py", (3, 8), None, "trajectories in H5MD", "'.[trajectories]'"),
+    Package("torch", "torch", (2, 2), (3,), "so3md train, finetune, distill and the reference model", "'.[torch]'"),
+    Package("pyyaml", "yaml", (6, 0), (7,), "so3md md --config and training", "'pyyaml>=6.0,<7'"),
+    Package("matplotlib", "matplotlib", (3, 6), (4,), "plots", "'matplotlib>=3.6,<4'"),
+    Package("MDAnalysis", "MDAnalysis", (2, 7), (3,), "trajectories in DCD and XTC", "'.[trajectories]'"),
+    Package("h5py", "h5py", (3, 8), (4,), "trajectories in H5MD", "'.[trajectories]'"),
 )
 
 
@@ -67,7 +67,7 @@ def _package(package: Package, needed: bool) -> Finding:
         text = f"not installed; it is for {package.purpose}"
         return Finding(package.name, BROKEN if needed else OFF, text, install, needed)
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-    if numbers < package.lowest or (package.below is not None and numbers >= package.below):
+    if not package.lowest <= numbers < package.below:
         return Finding(package.name, BROKEN, f"{version}, which so3md was not made for", install, needed)
     try:
         importlib.import_module(package.module)
