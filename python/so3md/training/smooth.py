@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: PyTorch counts nested derivatives for the whole process, and batches are made by a thread of their own.
-_one_at_a_time = threading.Lock()
+#: PyTorch counts nested derivatives for the whole process, and batches are made by a thread of their own. Those of one
+#: thread may be nested: a curvature is the slope of a slope.
+_one_at_a_time = threading.RLock()
 
 
 class _Silu(torch.autograd.Function):
