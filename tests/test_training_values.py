@@ -89,6 +89,8 @@ FINE = {
     "seed": {"0", "2^31"},
     "data.split.seed": {"0", "2^31", "null"},  # null: that of the run
     "check_labels": {"true"},
+    "on_disk": {"true", "null"},
+    "cache": _TEXT,
     "freeze": {"[]"},
     "reference_energies": {"null", "{}", "{a: 1}"},
 }
