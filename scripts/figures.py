@@ -28,6 +28,7 @@ _DOCS = (
     "multiple_time_steps",
     "validation",
     "training",
+    "installation",
     "recipes/conformers",
 )
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))

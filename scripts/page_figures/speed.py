@@ -273,6 +273,16 @@ def conformers() -> str:
     )
 
 
+def installation() -> str:
+    """docs/installation.md: the README's command."""
+    report = read("install_time")
+    return paragraph(
+        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, {report['cpu_s']:.0f} s of processor time "
+        f"with pip's own and that of the dependencies ({report['compiler'].partition(' ')[0]} "
+        f"{report['compiler'].split()[-1]}; `python benchmarks/install_time.py`)."
+    )
+
+
 #: Those that pages have.
 FIGURES = (
     comparison_in_short,
@@ -288,4 +298,5 @@ FIGURES = (
     nonlocal_before,
     conformers,
     training_step,
+    installation,
 )
