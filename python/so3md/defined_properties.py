@@ -22,7 +22,7 @@ def volume_of(atoms: Atoms) -> float | None:
 def spanned_volume(cell: np.ndarray) -> float | None:
     """The volume (A^3) between the vectors of a cell (3, 3); None if they are fewer than three, or in a plane.
 
-    In plain numbers, because it is needed at every step, and numpy takes 50 times as long for so few.
+    In plain numbers, because it is needed at every step, and numpy takes ten times as long for so few.
     """
     a, b, c = cell.tolist()
     normal = (b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0])
