@@ -276,10 +276,11 @@ def conformers() -> str:
 def installation() -> str:
     """docs/installation.md: the README's command."""
     report = read("install_time")
+    compiler, *_, version = report["compiler"].split()
     return paragraph(
-        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, {report['cpu_s']:.0f} s of processor time "
-        f"with pip's own and that of the dependencies ({report['compiler'].partition(' ')[0]} "
-        f"{report['compiler'].split()[-1]}; `python benchmarks/install_time.py`)."
+        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, {report['cpu_s']:.0f} s of "
+        f"processor time with pip's own and that of the dependencies ({compiler} {version}; "
+        "`python benchmarks/install_time.py`)."
     )
 
 
