@@ -26,7 +26,7 @@ from machine import describe_machine, limit_us_per_atom, matrix_product_gflops
 from peer_environment import peer_python, peer_versions
 from rich.console import Console
 from rich.table import Table
-from sides import Side, SideProcess, own_side
+from sides import Side, SideProcess, must_agree, own_side
 from systems import SUPERCELLS, save_motion, water
 from worker import LR_CUTOFF, LR_DAMPING, STEPS_BEFORE_RETURN
 
@@ -38,6 +38,9 @@ RATIOS = (
     ("so3md mixed", "so3krates-torch-compiled float32"),
     ("so3md double", "so3krates-torch float64"),
 )
+
+#: Forces of all sides agree to 1e-4 eV/A in single precision; another model, structure or unit is off by far more.
+LARGEST_FORCE_DIFFERENCE = 1e-3
 
 Record = dict[str, Any]
 console = Console()
@@ -59,7 +62,7 @@ def compare_forces(processes: list[SideProcess], n_atoms: int, folder: Path) -> 
         process.ask("save_results", file=str(file))
         results[process.side.name] = np.load(file)
     reference = results["so3krates-torch float64"]
-    return [
+    rows = [
         {
             "atoms": n_atoms,
             "side": name,
@@ -68,6 +71,9 @@ def compare_forces(processes: list[SideProcess], n_atoms: int, folder: Path) -> 
         }
         for name, result in results.items()
     ]
+    for row in rows:
+        must_agree(row["max_force_difference_eV_per_A"], LARGEST_FORCE_DIFFERENCE, f"forces of {row['side']}, eV/A")
+    return rows
 
 
 def time_sides(processes: list[SideProcess], first_call: dict[str, float], rounds: int) -> dict[str, list[float]]:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).parent / "worker.py"
 
 
+def must_agree(difference: float, bound: float, what: str) -> None:
+    """End the benchmark unless a difference is below its bound, which NaN is not.
+
+    Times of sides that do not work out the same mean nothing.
+    """
+    if not abs(difference) < bound:
+        raise SystemExit(
+            f"{what}: expected less than {bound:g}, found {difference:g}; the sides do not do the same work"
+        )
+
+
 @dataclass(frozen=True)
 class Side:
     """A backend in one precision, and the Python that has it."""

@@ -26,7 +26,7 @@ from machine import describe_machine, matrix_product_gflops
 from peer_environment import peer_python, peer_versions
 from rich.console import Console
 from rich.table import Table
-from sides import WorkerProcess
+from sides import WorkerProcess, must_agree
 
 from so3md.convert import convert
 
@@ -78,8 +78,7 @@ def compare_losses(processes: dict[str, WorkerProcess], threads: int) -> Record:
     """Losses of the first steps: equal at the first, and still nearly so after steps along the same gradients."""
     losses = {name: process.ask("steps", count=STEPS_COMPARED)["losses"] for name, process in processes.items()}
     deviation = max(abs(a - b) / abs(b) for a, b in zip(losses[OWN], losses[PEER], strict=True))
-    if not deviation < LARGEST_DIFFERENCE:  # NaN, too
-        raise SystemExit(f"training_step: the sides do not take the same steps, so that times mean nothing: {losses}")
+    must_agree(deviation, LARGEST_DIFFERENCE, f"difference of losses, relative: {losses}")
     return {"threads": threads, "losses": losses, "largest_relative_difference": deviation}
 
 

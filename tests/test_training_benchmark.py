@@ -53,5 +53,5 @@ def test_sides_that_differ_are_refused(of_benchmarks: SimpleNamespace, other: fl
         name: SimpleNamespace(ask=lambda command, count, loss=loss: {"losses": [loss]})
         for name, loss in ((of_benchmarks.step.OWN, other), (of_benchmarks.step.PEER, 1.0))
     }
-    with pytest.raises(SystemExit, match="do not take the same steps"):
+    with pytest.raises(SystemExit, match="the sides do not do the same work"):
         of_benchmarks.step.compare_losses(processes, 1)
