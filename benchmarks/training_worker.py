@@ -97,9 +97,9 @@ class Own:
         from so3md.model_file import ModelFile
         from so3md.reference.graph import Structure
         from so3md.training.config import Config, DataConfig, LossConfig, TrainingConfig
-        from so3md.training.data import Sample
         from so3md.training.model import make_model
         from so3md.training.run import make_model_items
+        from so3md.training.sample import Sample
         from so3md.training.trainer import Trainer
 
         data = np.load(self.folder / "batch.npz")

@@ -19,7 +19,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (extra 'torc
 from so3md.reference.graph import Structure, neighbours  # noqa: E402
 from so3md.training.batches import join, make_items  # noqa: E402
 from so3md.training.config import DataConfig, Source, Split, Units  # noqa: E402
-from so3md.training.data import Sample, checksum, read_files  # noqa: E402
+from so3md.training.data import checksum, read_files  # noqa: E402
+from so3md.training.sample import Sample  # noqa: E402
 from so3md.training.schema import ConfigError  # noqa: E402
 from so3md.training.splits import read_data, split_indices  # noqa: E402
 

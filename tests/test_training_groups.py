@@ -14,9 +14,9 @@ from so3md import _engine  # noqa: E402
 from so3md.reference import Structure  # noqa: E402
 from so3md.training import native_steps  # noqa: E402
 from so3md.training.batches import join  # noqa: E402
-from so3md.training.data import Sample  # noqa: E402
 from so3md.training.model import FastSo3krates  # noqa: E402
 from so3md.training.run import make_model_items  # noqa: E402
+from so3md.training.sample import Sample  # noqa: E402
 
 NUMBERS = [6, 6, 8, 1, 1, 1, 1, 1, 1]
 

@@ -18,10 +18,10 @@ from so3md.reference import ReferenceModel, Structure  # noqa: E402
 from so3md.reference.initial import new_model  # noqa: E402
 from so3md.training import native_steps  # noqa: E402
 from so3md.training.batches import cache_geometry, join  # noqa: E402
-from so3md.training.data import Sample  # noqa: E402
 from so3md.training.layer_steps import NetworkSteps, Steps  # noqa: E402
 from so3md.training.model import FastSo3krates, Prediction, ReferenceNetwork, TrainableModel, make_model  # noqa: E402
 from so3md.training.run import make_model_items  # noqa: E402
+from so3md.training.sample import Sample  # noqa: E402
 from so3md.training.smooth import silu  # noqa: E402
 
 LR_CUTOFF = 6.0

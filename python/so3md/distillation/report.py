@@ -16,7 +16,7 @@ from so3md.calculator import So3kratesCalculator
 from so3md.charge_and_spin import OddElectronsWarning
 from so3md.ignored_states import IgnoredStateWarning
 from so3md.present import present
-from so3md.training.data import Sample
+from so3md.training.sample import Sample
 
 _REPEATS = 5
 

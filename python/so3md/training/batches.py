@@ -12,8 +12,8 @@ from torch import Tensor
 
 from so3md.present import present
 from so3md.reference.graph import nearest_images, neighbours
-from so3md.training.data import Sample
 from so3md.training.geometry import Geometry, make_geometry
+from so3md.training.sample import Sample
 from so3md.training.streaming import sizes_of
 
 #: A geometry is kept with its structure as long as all of them fit into this memory; else each batch computes its own.

@@ -40,7 +40,7 @@ from so3md.reference_values import (
 from so3md.structure_checks import warn_of_odd_structures
 from so3md.structures import EXAMPLES, example_path
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
-from so3md.training.sample import Sample as Sample
+from so3md.training.sample import Sample
 from so3md.training.schema import ConfigError
 from so3md.training.streaming import found_format, joined, stays_on_disk, stored_samples, taken
 from so3md.training.unit_conversion import factors

@@ -18,7 +18,7 @@ from so3md.architectures import (
 from so3md.model_file import ModelFileError
 from so3md.nearest_name import closest
 from so3md.reference.graph import neighbours
-from so3md.training.data import Sample
+from so3md.training.sample import Sample
 from so3md.training.schema import ConfigError
 
 _MOST_LAYERS, _MOST_PARAMETERS = 100, 10**9

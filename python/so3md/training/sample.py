@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -20,6 +20,7 @@ class Sample(Reference):
     """
 
     structure: Structure
+    _: KW_ONLY
     origin: str = ""
     file: str = ""
     names: frozenset[str] = frozenset()

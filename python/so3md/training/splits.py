@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from so3md.training.config import PARTS, DataConfig, Part
-from so3md.training.data import Sample, _parse_slice, read_files
+from so3md.training.data import _parse_slice, read_files
+from so3md.training.sample import Sample
 from so3md.training.schema import ConfigError
 from so3md.training.streaming import joined, taken
 
