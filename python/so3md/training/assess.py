@@ -23,9 +23,9 @@ from so3md.present import present
 from so3md.run_directory import write_json
 from so3md.training.batches import join
 from so3md.training.model import make_model
+from so3md.training.on_demand import AtomsOf
 from so3md.training.run import MODEL, SUMMARY, Run, make_model_items
 from so3md.training.sample import Sample
-from so3md.training.streaming import AtomsOf
 
 #: Largest difference between engine and PyTorch, both in double precision: eV for each atom, eV/A.
 TOLERANCE = 1e-7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor
 from so3md.present import present
 from so3md.reference.graph import nearest_images, neighbours
 from so3md.training.geometry import Geometry, make_geometry
+from so3md.training.on_demand import OnDemand, atoms_in, sizes_of
 from so3md.training.sample import Sample
-from so3md.training.streaming import sizes_of
 
 #: A geometry is kept with its structure as long as all of them fit into this memory; else each batch computes its own.
 CACHE_BYTES = 1 << 30
@@ -142,24 +142,21 @@ def make_items(
     return items
 
 
-class LazyItems(Sequence[Item]):
+class LazyItems(OnDemand[Item]):
     """Samples that get their pair lists when they are asked for, by the engine; `sizes`: as of `Samples`."""
 
     def __init__(self, samples: Sequence[Sample], make: Callable[[Sequence[Sample]], list[Item]]) -> None:
         self._samples, self._make = samples, make
-        self.sizes = sizes_of(samples)
+        self.sizes = sizes_of(samples, atoms_in)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            return self._make([self._samples[place] for place in range(len(self))[index]])
-        return self._make([self._samples[index]])[0]
+    def _one(self, place: int) -> Item:
+        return self._make([self._samples[place]])[0]
+
+    def _some(self, places: np.ndarray) -> list[Item]:
+        return self._make([self._samples[place] for place in places])
 
 
 def cache_geometry(items: Sequence[Item], hyper: dict[str, Any], dtype: torch.dtype) -> None:

@@ -40,9 +40,10 @@ from so3md.reference_values import (
 from so3md.structure_checks import warn_of_odd_structures
 from so3md.structures import EXAMPLES, example_path
 from so3md.training.config import QUANTITIES, DataConfig, Source, Units
+from so3md.training.on_demand import joined, taken
 from so3md.training.sample import Sample
 from so3md.training.schema import ConfigError
-from so3md.training.streaming import found_format, joined, stays_on_disk, stored_samples, taken
+from so3md.training.streaming import found_format, stays_on_disk, stored_samples
 from so3md.training.unit_conversion import factors
 
 #: Names under which an .npz holds what, the first that is there counting. The first are those of MD17 and of rMD17.

@@ -11,9 +11,9 @@ import numpy as np
 
 from so3md.training.config import PARTS, DataConfig, Part
 from so3md.training.data import _parse_slice, read_files
+from so3md.training.on_demand import joined, taken
 from so3md.training.sample import Sample
 from so3md.training.schema import ConfigError
-from so3md.training.streaming import joined, taken
 
 _NPZ_NAMES = {
     "train": ("train", "idx_train"),

@@ -18,9 +18,9 @@ from so3md.training.checks import check_model
 from so3md.training.config import Config
 from so3md.training.data import elements_of
 from so3md.training.hyperparameters import LONG_RANGE_KEYS, check_size, complete
+from so3md.training.on_demand import taken
 from so3md.training.sample import Parts, Sample, all_of
 from so3md.training.schema import ConfigError
-from so3md.training.streaming import taken
 
 #: Of long-range terms in periodic structures where nothing else is asked for: that of SO3LR (A).
 DEFAULT_CUTOFF = 12.0

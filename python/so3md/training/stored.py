@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from so3md.reference.graph import Structure
 from so3md.run_directory import naming, read_json, write_json
+from so3md.training.on_demand import OnDemand
 from so3md.training.sample import Sample
 
 INDEX = "data.json"
@@ -50,8 +51,8 @@ _STRUCTURE = np.dtype(
 _PER_ATOM, _PER_STRUCTURE = ("forces", "charges", "hirshfeld_ratios"), ("stress", "dipole")
 
 
-class StoredSamples(Sequence[Sample]):
-    """The samples of a directory, made anew whenever they are asked for; `sizes` (structures): their atoms."""
+class StoredSamples(OnDemand[Sample]):
+    """The samples of a directory; `sizes` (structures): their atoms."""
 
     def __init__(self, directory: Path, file: str) -> None:
         """file: what the samples are said to be of. Raises ValueError for a directory that has none."""
@@ -64,14 +65,8 @@ class StoredSamples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.sizes)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
-        row = self._structures[index]
+    def _one(self, place: int) -> Sample:
+        row = self._structures[place]
         atoms = np.array(self._atoms[row["start"] : row["start"] + row["atoms"]])
         structure = Structure(
             atoms["number"],

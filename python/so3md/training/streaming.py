@@ -1,4 +1,4 @@
-"""Data sets that stay on disk: files that are converted once (`stored`), and samples made when asked for."""
+"""Data sets that stay on disk: large files, which are converted once (`stored`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import itertools
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from so3md.run_directory import DirectoryLock, LockedError
@@ -79,27 +79,23 @@ def stored_samples(
     return found
 
 
-class _turn:
+@contextmanager
+def _turn(directory: Path) -> Iterator[None]:
     """The right to write in the directory, when it comes."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def __enter__(self) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{directory}: {error.strerror}; give a folder for converted data as data.cache") from error
+    while True:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            text = f"{self._directory}: {error.strerror}; give a folder for converted data as data.cache"
-            raise OSError(text) from error
-        while True:
-            try:
-                self._lock = DirectoryLock(self._directory)
-                return
-            except LockedError:
-                time.sleep(_WAIT)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+            lock = DirectoryLock(directory)
+            break
+        except LockedError:
+            time.sleep(_WAIT)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _usable(directory: Path, path: Path, file: str) -> StoredSamples | None:
@@ -162,75 +158,3 @@ def _checksum(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-# --- samples --------------------------------------------------------------------------------------------------------
-
-
-class Samples(Sequence[Sample]):
-    """Some samples of some sequences, of which not all are in memory, in any order; `sizes` (structures): atoms."""
-
-    def __init__(self, pieces: Sequence[Sequence[Sample]], places: np.ndarray | None = None) -> None:
-        """places: which of all samples of the pieces; None: all."""
-        self._pieces = pieces
-        self._starts = np.cumsum([0, *map(len, pieces)])
-        self._places = np.arange(self._starts[-1]) if places is None else places
-        of_pieces = [sizes_of(piece) for piece in pieces]
-        self.sizes = np.concatenate([np.empty(0, int), *of_pieces])[self._places]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Samples: ...
-    def __getitem__(self, index: int | slice) -> Sample | Samples:
-        if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
-        place = self._places[index]
-        piece = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self._pieces[piece][int(place - self._starts[piece])]
-
-    def take(self, indices: np.ndarray) -> Samples:
-        """Some of them."""
-        return Samples(self._pieces, self._places[indices])
-
-
-def sizes_of(samples: Sequence[Sample]) -> np.ndarray:
-    """Atoms of each structure."""
-    known = getattr(samples, "sizes", None)
-    return np.array([len(sample.structure.numbers) for sample in samples], int) if known is None else known
-
-
-def joined(pieces: Sequence[Sequence[Sample]]) -> Sequence[Sample]:
-    """All samples of some sequences: a list if all are lists."""
-    filled = [piece for piece in pieces if len(piece)]
-    if all(isinstance(piece, list) for piece in filled):
-        return [sample for piece in filled for sample in piece]
-    return filled[0] if len(filled) == 1 else Samples(filled)
-
-
-def taken(samples: Sequence[Sample], indices: np.ndarray) -> Sequence[Sample]:
-    """Some samples of a sequence."""
-    if isinstance(samples, list):
-        return [samples[index] for index in indices]
-    return samples.take(indices) if isinstance(samples, Samples) else Samples([samples], np.asarray(indices, int))
-
-
-class AtomsOf(Sequence[Atoms]):
-    """Samples as structures of ASE, made when they are asked for."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    @overload
-    def __getitem__(self, index: int) -> Atoms: ...
-    @overload
-    def __getitem__(self, index: slice) -> AtomsOf: ...
-    def __getitem__(self, index: int | slice) -> Atoms | AtomsOf:
-        found = self._samples[index]
-        return found.atoms() if isinstance(found, Sample) else AtomsOf(found)

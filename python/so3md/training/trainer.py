@@ -19,6 +19,7 @@ from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.config import Config
 from so3md.training.loss import Errors, compute, count_known, predict
 from so3md.training.model import TrainableModel
+from so3md.training.on_demand import sizes_of
 from so3md.training.optimiser import FlatParameters, Optimiser
 from so3md.training.processes import ALONE, TrainingTeam
 
@@ -63,7 +64,7 @@ class Trainer:
         team: TrainingTeam = ALONE,
     ) -> None:
         self.model, self.config, self.team = model, config, team
-        self._train, self._validation, self._sizes = train, validation, _sizes(train)
+        self._train, self._validation, self._sizes = train, validation, sizes_of(train, _atoms_in)
         self._batches = Ahead(self._batch_of, not isinstance(train, list))
         self.parameters = FlatParameters(model, config.training.freeze)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
@@ -157,7 +158,7 @@ class Trainer:
 
     def evaluate(self, items: Sequence[Item]) -> Errors:
         """Errors of the present parameters. Collective."""
-        errors, own = Errors(), self.team.share_of(_sizes(items))
+        errors, own = Errors(), self.team.share_of(sizes_of(items, _atoms_in))
         size = self.config.training.validation_batch_size
         for start in range(0, len(own), size):
             batch = self.join([items[place] for place in own[start : start + size]])
@@ -252,7 +253,5 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def _sizes(items: Sequence[Item]) -> np.ndarray:
-    """Atoms of each structure, without making those that are made when asked for."""
-    known = getattr(items, "sizes", None)
-    return np.array([len(item.batch.species) for item in items], int) if known is None else known
+def _atoms_in(item: Item) -> int:
+    return len(item.batch.species)
