@@ -262,7 +262,7 @@ def test_things_are_made_one_ahead_in_the_background() -> None:
         made.append(number)
         return number
 
-    ahead = Ahead(make, wanted=True)
+    ahead = Ahead(make, 10, wanted=True)
     assert ahead.take(4) == 4
     deadline = time.monotonic() + 10
     while made != [4, 5]:
@@ -270,5 +270,8 @@ def test_things_are_made_one_ahead_in_the_background() -> None:
     assert [ahead.take(number) for number in (5, 6, 2)] == [5, 6, 2]
     with pytest.raises(ValueError, match="seven"):
         ahead.take(7)
-    assert Ahead(make, wanted=False).take(9) == 9
+    assert Ahead(make, 10, wanted=False).take(9) == 9
     assert made[-1] == 9
+    assert ahead.take(9) == 9
+    assert ahead.take(0) == 0  # by the same thread, after what it had to do before
+    assert 10 not in made  # there is no tenth

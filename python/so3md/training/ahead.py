@@ -10,10 +10,11 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """Makes things by their number; while one is in use, the next one is made by another thread, if that is wanted."""
+    """Makes things by their number, below `end`; while one is in use, the next one is made by another thread, if that
+    is wanted."""
 
-    def __init__(self, make: Callable[[int], T], wanted: bool) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[int], T], end: int, wanted: bool) -> None:
+        self._make, self._end = make, end
         self._thread = ThreadPoolExecutor(1, "next batch") if wanted else None
         self._next: tuple[int, Future[T]] | None = None
 
@@ -25,5 +26,6 @@ class Ahead(Generic[T]):
             self._next = number, self._thread.submit(self._make, number)
         future = self._next[1]
         result = future.result()
-        self._next = number + 1, self._thread.submit(self._make, number + 1)
+        following = number + 1
+        self._next = (following, self._thread.submit(self._make, following)) if following < self._end else None
         return result

@@ -65,10 +65,10 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.team = model, config, team
         self._train, self._validation, self._sizes = train, validation, sizes_of(train, _atoms_in)
-        self._batches = Ahead(self._batch_of, not isinstance(train, list))
         self.parameters = FlatParameters(model, config.training.freeze)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
         self.total_steps = config.training.epochs * self.steps_per_epoch
+        self._batches = Ahead(self._batch_of, self.total_steps, wanted=not isinstance(train, list))
         self.optimiser = Optimiser(self.parameters, config.training, self.total_steps)
         self.best_values = self.optimiser.best_values.clone()
         self.best_loss, self.best_epoch = math.inf, 0
