@@ -320,3 +320,15 @@ def test_shares_are_balanced(sizes: list[int], count: int, expected: list[int]) 
     shares = divide(sizes, count)
     assert sorted(place for share in shares for place in share) == list(range(len(sizes)))
     assert sorted((sum(sizes[place] for place in share) for share in shares), reverse=True) == sorted(expected)[::-1]
+
+
+@pytest.mark.parametrize(("processes", "warned"), [(2, False), (3, True)])
+def test_more_processes_than_cores_are_told_of_before_they_start(
+    processes: int, warned: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("so3md.benchmark.machine.available_cores", lambda: 2)
+    monkeypatch.setattr("so3md.cli.training_command.run_processes", lambda command, count: 0)
+    result = CliRunner().invoke(main, ["train", str(project / "config.yaml"), "--processes", str(processes)])
+    assert result.exit_code == 0
+    warning = "Warning: --processes 3: this process may use 2 cores; more processes are slower"
+    assert (warning in result.output) == warned

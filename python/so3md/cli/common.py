@@ -377,12 +377,19 @@ def make_calculator(parameters: dict[str, Any]) -> So3kratesCalculator:
 
 def warn_of_many_threads(threads: int | None) -> None:
     """Warn of more threads than there are cores for this process: each would wait for the others."""
+    if text := more_than_cores("threads", threads):
+        warnings.warn(text, stacklevel=2)
+
+
+def more_than_cores(what: str, number: int | None) -> str | None:
+    """A warning of more threads or processes, by the option of this name, than there are cores for them; None if not."""
     from so3md.benchmark.machine import available_cores
 
     cores = available_cores()
-    if threads is not None and threads > cores:
-        core = "1 core" if cores == 1 else f"{cores} cores"
-        warnings.warn(f"--threads {threads}: this process may use {core}; more threads are slower", stacklevel=2)
+    if number is None or number <= cores:
+        return None
+    core = "1 core" if cores == 1 else f"{cores} cores"
+    return f"--{what} {number}: this process may use {core}; more {what} are slower"
 
 
 def long_range_lines(calculator: So3kratesCalculator, structures: Iterable[Atoms], evaluate: bool = False) -> str:

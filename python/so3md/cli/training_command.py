@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from so3md.cli.common import Command
+from so3md.cli.common import Command, more_than_cores
 from so3md.torch_launch import LOST, STORE, end_with_launcher, launched, run_processes
 
 _ARGUMENTS = "so3md.arguments"
@@ -40,6 +40,8 @@ class TrainingCommand(Command):
         found = launched()
         if found is None:
             if processes is not None and processes > 1:
+                if text := more_than_cores("processes", processes):  # at once: the start of many takes minutes
+                    click.echo(f"Warning: {text}", err=True)
                 ctx.exit(run_processes([sys.executable, "-m", "so3md", *ctx.meta[_ARGUMENTS]], processes))
             return super().invoke(ctx)
         if processes is not None and STORE not in os.environ:
