@@ -382,7 +382,7 @@ def warn_of_many_threads(threads: int | None) -> None:
 
 
 def more_than_cores(what: str, number: int | None) -> str | None:
-    """A warning of more threads or processes, by the option of this name, than there are cores for them; None if not."""
+    """A warning of more threads or processes, by the name of their option, than there are cores; None if not."""
     from so3md.benchmark.machine import available_cores
 
     cores = available_cores()
