@@ -295,6 +295,7 @@ def second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("so3md.training.processes._team", None)  # of a training in this process before
 
 
 def test_a_distillation_of_several_processes_is_refused(second_of_two: None) -> None:
