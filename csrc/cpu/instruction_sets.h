@@ -12,6 +12,9 @@ std::vector<std::string> usable_instruction_sets();
 /// Names of all that are compiled in, whatever the processor has, the widest last.
 std::vector<std::string> built_instruction_sets();
 
+/// Names of all that kernels can be compiled for and that this processor has, whether or not this build has them, the widest last.
+std::vector<std::string> processor_instruction_sets();
+
 /// The one that engines use: the widest usable one, or that of SO3MD_INSTRUCTION_SET. Throws std::runtime_error if that one is not usable.
 std::string chosen_instruction_set();
 

@@ -39,6 +39,10 @@ def _instruction_set() -> Finding:
     if chosen != usable[-1]:
         advice = f"unset SO3MD_INSTRUCTION_SET, with which {usable[-1]} is not used"
         return Finding("instruction set", DOUBT, text, advice)
+    lacking = set(_engine.processor_instruction_sets()) - set(built)
+    if lacking:
+        advice = "install so3md again on this machine, which is built for the processor that it is built on"
+        return Finding("instruction set", DOUBT, f"{text}, and {' and '.join(sorted(lacking))}", advice)
     return Finding("instruction set", OK, text)
 
 
