@@ -5,7 +5,8 @@
 Energy, forces and virial with all terms of SO3LR, `mixed`, as `so3md bench` measures them, with each instruction set
 that this processor has (SO3MD_INSTRUCTION_SET forces one) and on 1 and 2 threads; all cases one after the other in
 every round. Prints a table of times and ratios, with the sets that this machine lacks, and writes
-results/instruction_sets.json. Leave the machine alone while it runs.
+results/instruction_sets.json. Build with SO3MD_INSTRUCTION_SETS=all, as builds in place are: an installed so3md has
+portable kernels of less optimisation beside those of the processor. Leave the machine alone while it runs.
 """
 
 from __future__ import annotations

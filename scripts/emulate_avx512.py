@@ -5,11 +5,12 @@
     scripts/emulate_avx512.py --kernel vmlinuz tests/test_engine.py -x       others; all arguments go to pytest
     scripts/emulate_avx512.py --kernel vmlinuz --program count.py            a Python program instead of pytest
 
-The package must be installed in the Python that runs this, with its kernels for AVX-512 (CMake says which it builds)
-and with pytest. Debian's packages bochs, bochsbios, bochs-term, vgabios, isolinux, syslinux-common, xorriso and cpio
-bring the rest; for the kernel, any for x86-64 with an initial file system in memory will do, such as the `vmlinuz` in
-Debian's linux-image-cloud-amd64. The emulator does a few tens of millions of instructions per second: expect two
-minutes until Python starts. Times inside say nothing, but its clock counts instructions.
+The package must be installed in the Python that runs this, with its kernels for AVX-512 and with pytest:
+CMAKE_ARGS=-DSO3MD_INSTRUCTION_SETS=all pip install ".[test]". Debian's packages bochs, bochsbios, bochs-term, vgabios,
+isolinux, syslinux-common, xorriso and cpio bring the rest; for the kernel, any for x86-64 with an initial file system
+in memory will do, such as the `vmlinuz` in Debian's linux-image-cloud-amd64. The emulator does a few tens of millions
+of instructions per second: expect two minutes until Python starts. Times inside say nothing, but its clock counts
+instructions.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import so3md
+from so3md import _engine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SITE = Path(so3md.__file__).resolve().parent.parent
@@ -198,6 +200,8 @@ def main() -> int:
     absent = [path for path in (options.kernel, options.program) if path is not None and not path.is_file()]
     if absent:
         parser.error(f"no such file: {', '.join(map(str, absent))}")
+    if "avx512" not in _engine.build_info()["instruction_sets"]:
+        parser.error("so3md was built without AVX-512: CMAKE_ARGS=-DSO3MD_INSTRUCTION_SETS=all pip install .")
     if options.keep and options.keep.exists():
         parser.error(f"--keep {options.keep} is there already; name a new folder")
     with tempfile.TemporaryDirectory() as temporary:
