@@ -136,14 +136,13 @@ inline Vec<Real> maximum(Vec<Real> a, Vec<Real> b) {
 
 template <class Real>
 inline Vec<Real> square_root(Vec<Real> value) {
-  Vec<Real> root;
   for (int lane = 0; lane < kWidth<Real>; ++lane) {
     if constexpr (sizeof(Real) == sizeof(float))
-      root[lane] = __builtin_sqrtf(value[lane]);
+      value[lane] = __builtin_sqrtf(value[lane]);
     else
-      root[lane] = __builtin_sqrt(value[lane]);
+      value[lane] = __builtin_sqrt(value[lane]);
   }
-  return root;
+  return value;
 }
 
 }  // namespace SO3MD_CPU_NAMESPACE
