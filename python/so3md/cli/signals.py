@@ -33,7 +33,7 @@ class GracefulStop:
         number = self._team.highest(self.signal or 0)
         if number and self.signal != number:
             self._note(number, None)
-        return self.requested
+        return number != 0  # and not `requested`: of a signal that has come meanwhile the others hear the next time
 
     def __enter__(self) -> GracefulStop:
         for number in (signal.SIGINT, signal.SIGTERM):
