@@ -278,9 +278,9 @@ def installation() -> str:
     report = read("install_time")
     compiler, *_, version = report["compiler"].split()
     return paragraph(
-        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, {report['cpu_s']:.0f} s of "
-        f"processor time with pip's own and that of the dependencies ({compiler} {version}; "
-        "`python benchmarks/install_time.py`)."
+        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, of which the compiler "
+        f"{report['compilation']['wall_s']:.0f} s and pip, with the dependencies, the rest; {report['cpu_s']:.0f} s of "
+        f"processor time in all ({compiler} {version}; `python benchmarks/install_time.py`)."
     )
 
 
