@@ -179,6 +179,14 @@ def test_the_gpu_library_is_built_when_it_is_asked_for(
     assert given[-1] == f"-DSO3MD_CUDA={expected}"  # of several, CMake takes the last
 
 
+@pytest.mark.parametrize(("in_place", "expected"), [(False, "native"), (True, "all")])
+def test_installs_are_for_this_processor_and_builds_in_place_for_all(
+    setup_script: dict[str, Any], monkeypatch: pytest.MonkeyPatch, in_place: bool, expected: str
+) -> None:
+    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    assert f"-DSO3MD_INSTRUCTION_SETS={expected}" in setup_script["options"](in_place=in_place)
+
+
 def test_libraries_of_an_earlier_build_are_removed(setup_script: dict[str, Any], tmp_path: Path) -> None:
     """An engine must not find kernels of other sources beside it."""
     kept, gone = tmp_path / "_engine.so", [tmp_path / "so3md_cuda.so", tmp_path / "lammps" / "so3kratesplugin.so"]

@@ -59,3 +59,7 @@ def test_it_is_built_with_what_pip_builds_with(recipe: dict[str, Any], project: 
         "python": "",
         "pip": "",
     }
+
+
+def test_it_has_the_kernels_of_all_processors(recipe: dict[str, Any]) -> None:
+    assert "-DSO3MD_INSTRUCTION_SETS=all" in recipe["build"]["script"]["env"]["CMAKE_ARGS"].split()

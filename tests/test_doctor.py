@@ -94,6 +94,16 @@ def test_without_the_gpu_library_it_says_what_to_type(tmp_path: Path, nvcc: bool
     assert f"with {tmp_path / 'of_others'}: " in others["advice"]
 
 
+def test_a_build_for_a_lesser_processor_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SO3MD_INSTRUCTION_SET", raising=False)
+    assert machine._instruction_set().state == OK
+    monkeypatch.setattr(_engine, "processor_instruction_sets", lambda: [*_engine.instruction_sets(), "avx1024"])
+    found = machine._instruction_set()
+    assert found.state == DOUBT
+    assert found.text.endswith("and avx1024")
+    assert found.advice.startswith("install so3md again on this machine")
+
+
 def gpu_in_a_new_process(folder: Path, driver: bool, **environment: str) -> dict[str, str]:
     """What is found of a GPU where the only programs are those of a folder, and there is no library of the kernels.
 
