@@ -2,10 +2,11 @@
 
     python benchmarks/install_time.py
 
-Wall-clock time, and processor time of pip and all that it starts, among these the compiler; of the compilation alone
-from the log of ninja. No compiler cache and no GPU kernels, whatever the environment says. Downloads count, unless pip
-has them in its cache: a second run shows the difference. Writes results/install_time.json, and fails beyond two
-minutes on two cores. Leave the machine alone while it runs.
+Wall-clock time, and processor time of pip and all that it starts, among these the compiler; of it, the time in which
+pip builds so3md, as it says itself, and the compilation alone, from the log of ninja. The rest are the environment, the
+tools of the build and the dependencies. No compiler cache and no GPU kernels, whatever the environment says. Downloads
+count, unless pip has them in its cache: a second run shows the difference. Writes results/install_time.json, and fails
+if the build takes more than two minutes on two cores. Leave the machine alone while it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "install_time.json"
-LIMIT = 120.0  # s, on two cores
+LIMIT = 120.0  # s, of the build on two cores
+#: What pip says where no terminal is.
+BUILDING = re.compile(r" *Building wheel for so3md .*: (started|finished)")
 #: Whatever changes what is built, or takes it out of a cache.
 LEFT_OUT = re.compile(r"^(CMAKE_|CCACHE_|SO3MD_|CC$|CXX$|CFLAGS$|CXXFLAGS$|LDFLAGS$|CUDACXX$|VIRTUAL_ENV$|PYTHON)")
 
@@ -42,15 +45,27 @@ def install_command() -> str:
 
 
 def timed(command: str, folder: Path) -> dict[str, float]:
-    """Wall-clock and processor seconds of a command, with all processes that it starts."""
+    """Wall-clock and processor seconds of a command, with all processes that it starts, and those of the build."""
     environment = {name: value for name, value in os.environ.items() if not LEFT_OUT.match(name)}
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
+    lines, moments = [], {}
+    with subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        for line in run.stdout or ():
+            lines.append(line)
+            if found := BUILDING.match(line):
+                moments[found[1]] = time.perf_counter()
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     if run.returncode != 0:
-        raise SystemExit(f"{command} failed:\n{run.stdout}\n{run.stderr}")
+        raise SystemExit(f"{command} failed:\n{''.join(lines)}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_s": wall, "cpu_s": cpu}
+    return {"wall_s": wall, "cpu_s": cpu, "build_s": moments["finished"] - moments["started"]}
 
 
 def compilation(folder: Path) -> dict[str, Any]:
@@ -92,14 +107,18 @@ def main(output: Path) -> None:
             "limit_s": LIMIT,
             **installation,
             "within_limit": installation["wall_s"] <= LIMIT,
+            "build_within_limit": installation["build_s"] <= LIMIT,
             "compilation": compilation(clone),
         }
-    print(f"{installation['wall_s']:.0f} s, {installation['cpu_s']:.0f} s of processor time")
+    print(
+        f"{installation['wall_s']:.0f} s, {installation['cpu_s']:.0f} s of processor time; the build took "
+        f"{installation['build_s']:.0f} s of these"
+    )
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written: {output}")
-    if machine["cores"] == 2 and not report["within_limit"]:
-        sys.exit(f"expected at most {LIMIT:.0f} s on two cores")
+    if machine["cores"] == 2 and not report["build_within_limit"]:
+        sys.exit(f"expected at most {LIMIT:.0f} s of the build on two cores")
 
 
 if __name__ == "__main__":
