@@ -278,9 +278,10 @@ def installation() -> str:
     report = read("install_time")
     compiler, *_, version = report["compiler"].split()
     return paragraph(
-        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, of which the compiler "
-        f"{report['compilation']['wall_s']:.0f} s and pip, with the dependencies, the rest; {report['cpu_s']:.0f} s of "
-        f"processor time in all ({compiler} {version}; `python benchmarks/install_time.py`)."
+        f"`pip install .` takes {report['wall_s']:.0f} s on {hardware(report['machine'])}, of which the build "
+        f"{report['build_s']:.0f} s; the rest are the environment, the tools of the build and the dependencies. All "
+        f"together it is {report['cpu_s']:.0f} s of processor time ({compiler} {version}; "
+        "`python benchmarks/install_time.py`)."
     )
 
 
