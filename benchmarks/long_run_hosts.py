@@ -121,7 +121,8 @@ class AseRun(Host):
         return Checkpoint.read(file).step if file.exists() else None
 
     def ended(self, directory):
-        return (directory / "run" / "final.xyz").exists()
+        # A run that was stopped by a signal has final.xyz as well.
+        return (directory / "run" / "final.xyz").exists() and self.step_to_go_on_from(directory) == self.steps
 
     def after_kill(self, directory):
         step = self.step_to_go_on_from(directory)
