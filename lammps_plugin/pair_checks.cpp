@@ -52,7 +52,7 @@ void PairSo3krates::check_host() {
 
 // As in Python, so3md.long_range: the long-range terms would lose what the model was trained with.
 void PairSo3krates::check_given_cutoff() const {
-  const double network = model_->hyper.cutoff;
+  const double network = cutoff_of_network();
   if (!settings_.lr_cutoff || !model_->hyper.has_long_range() || *settings_.lr_cutoff >= network) return;
   stop("lr_cutoff " + number_text(*settings_.lr_cutoff) + " A is shorter than the cutoff of the network, " + number_text(network) +
        " A: give at least that, or leave it out for what the model was made with");
@@ -64,7 +64,7 @@ void PairSo3krates::require_cutoff() const {
     stop(
         "lr_cutoff none, given on the pair_style line or kept by a restart file, needs a box without periodic directions, such as boundary "
         "s s s; for this one give pair_style again with a length, or without lr_cutoff");
-  stop("the model " + settings_.model +
+  stop("the model " + settings_.models_text() +
        " was made without a long-range cutoff, for systems without periodic directions, and this box has some: give lr_cutoff in Angstrom "
        "(12 is that of SO3LR)");
 }
@@ -190,7 +190,7 @@ void PairSo3krates::warn_of_field() const {
 void PairSo3krates::warn_of_settings() const {
   const Hyperparameters& hyper = model_->hyper;
   const auto ignored = [&](const char* keyword, double value, const std::string& but) {
-    warn(std::string(keyword) + " " + number_text(value) + ": the network of the model " + settings_.model + " was made without " +
+    warn(std::string(keyword) + " " + number_text(value) + ": the network of the model " + settings_.models_text() + " was made without " +
          keyword + " and gives the same energy for any" + but);
   };
   if (settings_.totals.charge != 0.0 && !hyper.charge_embedding)

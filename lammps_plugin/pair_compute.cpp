@@ -55,6 +55,7 @@ void PairSo3krates::compute(int eflag, int vflag) {
   if (eflag_either) add_energies(results);
   if (vflag_either) add_virials(results);
   publish(results);
+  if (uncertainty_output_) publish_uncertainty(results);
   evaluated_step_ = update->ntimestep;
   cost_.seconds += MPI_Wtime() - begin;
 }
@@ -127,7 +128,7 @@ Cell PairSo3krates::cell() const {
   const double vectors[9] = {h[0], 0.0, 0.0, h[5], h[1], 0.0, h[4], h[3], h[2]};
   try {
     const Cell box(vectors, {domain->xperiodic != 0, domain->yperiodic != 0, domain->zperiodic != 0});
-    check_nonlocal_cell(*model_, box);
+    for (const auto& member : models_) check_nonlocal_cell(*member, box);
     check_electrostatics(*model_, settings_.engine, box, static_cast<double>(atom->natoms));
     check_dispersion_tail(settings_.engine, box);
     return box;
@@ -248,6 +249,26 @@ void PairSo3krates::add_virials(const DomainResults& results) {
   }
 }
 
+// By index in LAMMPS's arrays. Fix pair takes no values for a property that does not exist, which it does here too where this process has
+// no atom of the model.
+void PairSo3krates::set_by_index(const std::vector<double>& rows, std::vector<double>& values) const {
+  values.assign(index_of(std::max(1, atom->nmax)), 0.0);
+  for (std::size_t row = 0; row < rows.size(); ++row) values[index_of(atoms_->owned()[row])] = rows[row];
+}
+
+// Compute pair adds up what the processes have, so that one has all.
+void PairSo3krates::publish_uncertainty(const DomainResults& results) {
+  std::vector<double> values = results.force_uncertainties, virials;
+  for (double& value : values) value *= energy_unit_;
+  set_by_index(values, uncertainties_);
+  if (!eflag_global && !uncertainty_output_->is_due()) return;
+  if (committee_ != nullptr) virials = committee_->member_virials();
+  for (double& value : virials) value *= energy_unit_;
+  const UncertaintyOfForces found = uncertainty_output_->look(values, atoms_->owned());
+  components_.back() = comm->me == 0 ? found.largest : 0.0;
+  uncertainty_output_->handle(found, virials);
+}
+
 // What computes, fixes and other styles can ask for.
 void PairSo3krates::publish(const DomainResults& results) {
   components_[0] = energy_unit_ * (results.energy.network + results.energy.shifts);
@@ -255,13 +276,8 @@ void PairSo3krates::publish(const DomainResults& results) {
   components_[2] = energy_unit_ * results.energy.electrostatics;
   components_[3] = energy_unit_ * results.energy.dispersion;
   ++cost_.evaluations;
-  // Fix pair takes no values for a property that does not exist, which it does here too where this process has no atom of the model.
-  const auto by_index = [this](const std::vector<double>& rows, std::vector<double>& values) {
-    values.assign(index_of(std::max(1, atom->nmax)), 0.0);
-    for (std::size_t row = 0; row < rows.size(); ++row) values[index_of(atoms_->owned()[row])] = rows[row];
-  };
-  by_index(results.charges, charges_);
-  by_index(results.hirshfeld_ratios, hirshfeld_ratios_);
+  set_by_index(results.charges, charges_);
+  set_by_index(results.hirshfeld_ratios, hirshfeld_ratios_);
   if (!writes_charges()) return;  // on all processes alike, also where this one has no atom of the model
   if (!kspace_)
     for (int i : atoms_->owned()) atom->q[i] = charges_[index_of(i)];

@@ -101,6 +101,7 @@ void PairSo3krates::write_restart_settings(FILE* file) {
 }
 
 void PairSo3krates::read_restart_settings(FILE* file) {
+  from_restart_file_ = true;
   WordReader reader(file, lmp);
   const int format = reader.read_int();
   if (format != kFormat)

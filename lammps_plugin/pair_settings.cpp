@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -17,68 +17,69 @@ namespace so3md {
 namespace {
 
 constexpr const char* kSyntax =
-    "pair_style so3krates MODEL [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|ewald|kspace] [ewald_accuracy A] "
+    "pair_style so3krates MODEL [MODEL ...] [charge Q] [spin S] [lr_cutoff R] [lr_damping D] [coulomb cut|ewald|kspace] [ewald_accuracy A] "
     "[ewald_method auto|sum|mesh] [dispersion_tail yes|no] [electric_field X Y Z] [precision mixed|double] "
-    "[device cpu|cuda|cuda:N] [threads N]";
+    "[device cpu|cuda|cuda:N] [threads N] [out_file FILE] [out_freq N] [threshold X]";
 
 constexpr double kShortestLength = 1e-3, kLongestLength = 1e6;  // A, the bounds of the engine
 constexpr double kLargestTotal = 1e6;                           // charge, e, and spin
 constexpr double kLargestField = 100.0;                         // V/A, the bound of the engine
 constexpr int kMostThreads = 1024;
+constexpr const char* kDefaultFile = "model_devi.out";
 
 // The only keyword with more than one value.
 constexpr const char* kField = "electric_field";
 
 class Parser {
  public:
+  static std::string known_keywords() {
+    std::string text;
+    for (const auto& keyword : kKeywords) text += std::string(keyword.first) + ", ";
+    return text + kField;
+  }
+
   explicit Parser(LAMMPS_NS::LAMMPS* lammps) : lammps_(lammps) {}
 
   PairSettings parse(int count, char** words) {
     if (count < 1) stop(std::string("pair_style so3krates needs a model: ") + kSyntax);
-    settings_.model = words[0];
-    for (int at = 1; at < count; at += 2) {
+    settings_.models.emplace_back(words[0]);
+    int at = 1;
+    for (; at < count && !is_keyword(words[at]); ++at) settings_.models.emplace_back(words[at]);
+    for (; at < count; at += 2) {
       const std::string keyword = words[at];
       if (keyword == kField) {
         set_field({words + at + 1, words + std::min(count, at + 4)});
         at += 2;
         continue;
       }
-      const auto setter = setter_of(keyword);
+      if (!is_keyword(keyword)) stop("pair_style so3krates: unknown keyword '" + keyword + "'; the keywords are " + known_keywords());
       if (at + 1 >= count) stop("pair_style so3krates: the keyword " + keyword + " needs a value: " + kSyntax);
-      setter(words[at + 1]);
+      set(keyword, words[at + 1]);
     }
     if (settings_.kspace && settings_.lr_cutoff && std::isinf(*settings_.lr_cutoff))
       stop("pair_style so3krates: lr_cutoff none is for systems without periodic directions, and coulomb kspace for periodic ones");
+    if (settings_.models.size() > 1 && settings_.engine.device.kind != DeviceKind::cpu)
+      stop("pair_style so3krates: several models are evaluated on processors only: use device cpu, or a single model");
+    if (settings_.kspace && settings_.models.size() > 1)
+      stop("pair_style so3krates: coulomb kspace is for a single model, and these are " + settings_.models_text() + ": use coulomb ewald");
     return settings_;
   }
 
  private:
-  using Setter = std::function<void(const std::string&)>;
-
   [[noreturn]] void stop(const std::string& message) { lammps_->error->all(FLERR, message); }
 
   [[noreturn]] void refuse(const std::string& keyword, const std::string& expected, const std::string& found) {
     stop("pair_style so3krates: " + keyword + ": expected " + expected + ", found " + found);
   }
 
-  Setter setter_of(const std::string& keyword) {
-    const std::array<std::pair<const char*, Setter>, 11> setters{{{"charge", [this](const auto& word) { set_charge(word); }},
-                                                                  {"spin", [this](const auto& word) { set_spin(word); }},
-                                                                  {"lr_cutoff", [this](const auto& word) { set_cutoff(word); }},
-                                                                  {"lr_damping", [this](const auto& word) { set_damping(word); }},
-                                                                  {"coulomb", [this](const auto& word) { set_coulomb(word); }},
-                                                                  {"ewald_accuracy", [this](const auto& word) { set_accuracy(word); }},
-                                                                  {"ewald_method", [this](const auto& word) { set_method(word); }},
-                                                                  {"dispersion_tail", [this](const auto& word) { set_tail(word); }},
-                                                                  {"precision", [this](const auto& word) { set_precision(word); }},
-                                                                  {"device", [this](const auto& word) { set_device(word); }},
-                                                                  {"threads", [this](const auto& word) { set_threads(word); }}}};
-    std::string known;
-    for (const auto& [name, setter] : setters) {
-      if (keyword == name) return setter;
-      known += std::string(name) + ", ";
-    }
-    stop("pair_style so3krates: unknown keyword '" + keyword + "'; the keywords are " + known + kField);
+  static bool is_keyword(const std::string& word) {
+    return word == kField || std::any_of(kKeywords.begin(), kKeywords.end(), [&](const Keyword& keyword) { return word == keyword.first; });
+  }
+
+  void set(const std::string& keyword, const std::string& value) {
+    for (const auto& [name, setter] : kKeywords)
+      if (keyword == name) return (this->*setter)(value);
+    throw std::logic_error("a keyword without a setter");
   }
 
   double number(const std::string& word) { return LAMMPS_NS::utils::numeric(FLERR, word, false, lammps_); }
@@ -169,11 +170,52 @@ class Parser {
     if (settings_.threads < 1 || settings_.threads > kMostThreads) refuse("threads", "1 to 1024 threads of each MPI process", word);
   }
 
+  void set_file(const std::string& word) { settings_.uncertainty.file = word; }
+
+  // As with DeePMD's pair style, either of the two keywords makes the file.
+  void set_interval(const std::string& word) {
+    settings_.uncertainty.interval = LAMMPS_NS::utils::inumeric(FLERR, word, false, lammps_);
+    if (settings_.uncertainty.interval < 1) refuse("out_freq", "a number of steps, at least 1", word);
+    if (settings_.uncertainty.file.empty()) settings_.uncertainty.file = kDefaultFile;
+  }
+
+  void set_threshold(const std::string& word) {
+    settings_.uncertainty.threshold = number(word);
+    if (!(*settings_.uncertainty.threshold > 0.0)) refuse("threshold", "a positive uncertainty in units of force", word);
+  }
+
+  // All with one value.
+  using Keyword = std::pair<const char*, void (Parser::*)(const std::string&)>;
+  static const std::array<Keyword, 14> kKeywords;
+
   LAMMPS_NS::LAMMPS* lammps_;
   PairSettings settings_;
 };
 
+const std::array<Parser::Keyword, 14> Parser::kKeywords{{{"charge", &Parser::set_charge},
+                                                         {"spin", &Parser::set_spin},
+                                                         {"lr_cutoff", &Parser::set_cutoff},
+                                                         {"lr_damping", &Parser::set_damping},
+                                                         {"coulomb", &Parser::set_coulomb},
+                                                         {"ewald_accuracy", &Parser::set_accuracy},
+                                                         {"ewald_method", &Parser::set_method},
+                                                         {"dispersion_tail", &Parser::set_tail},
+                                                         {"precision", &Parser::set_precision},
+                                                         {"device", &Parser::set_device},
+                                                         {"threads", &Parser::set_threads},
+                                                         {"out_file", &Parser::set_file},
+                                                         {"out_freq", &Parser::set_interval},
+                                                         {"threshold", &Parser::set_threshold}}};
+
 }  // namespace
+
+std::string PairSettings::models_text() const {
+  std::string text;
+  for (const std::string& model : models) text += (text.empty() ? "" : ", ") + model;
+  return text;
+}
+
+std::string known_keywords() { return Parser::known_keywords(); }
 
 PairSettings parse_settings(int count, char** words, LAMMPS_NS::LAMMPS* lammps) { return Parser(lammps).parse(count, words); }
 

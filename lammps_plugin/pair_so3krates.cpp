@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 
 #include "atom.h"
 #include "collective_error.h"
@@ -35,7 +36,8 @@ namespace {
 // A ghost for every atom, in boxes without periodic directions, is what a cutoff beyond any box gives.
 constexpr double kBeyondAnyBox = 1e6;
 
-constexpr int kComponents = 6;
+// The last is there with an uncertainty only.
+constexpr int kComponents = 6, kComponentsWithUncertainty = 7;
 
 }  // namespace
 
@@ -65,27 +67,29 @@ void PairSo3krates::settings(int count, char** words) {
   if (units != "metal" && units != "real")
     stop("it works in units metal and real, and these are " + units + ": add the command units metal");
   energy_unit_ = units == "metal" ? 1.0 : LAMMPS_NS::utils::get_conversion_factor(LAMMPS_NS::utils::ENERGY, LAMMPS_NS::utils::METAL2REAL);
-  open_model();
+  open_models();
   ewaldflag = pppmflag = model_->hyper.electrostatics ? 1 : 0;  // where extract() has a word on kspace styles
   if (!element_words_.empty()) map_elements();                  // LAMMPS keeps the coefficients if a pair style is given anew
 }
 
-void PairSo3krates::open_model() {
+void PairSo3krates::open_models() {
   engine_.reset();  // before the threads that it uses
+  uncertainty_output_.reset();
   heat_flux_.reset();
   const int number_on_node = process_on_node();
   collectively(lmp, [this, number_on_node] {
     Device& device = settings_.engine.device;
     settings_.engine.device_messages = device.kind != DeviceKind::cpu && mpi_takes_device_memory();
     if (device.kind != DeviceKind::cpu && !settings_.device_by_number) device.index = number_on_node % count_devices(device.kind);
-    model_ = std::make_shared<const Model>(read_model(find_model(settings_.model)));
+    read_models();
     pool_ = std::make_unique<ThreadPool>(settings_.threads);
     pool_->parallel_for(pool_->size() + 1, 1, [](int, int, int) {});  // threads start here, where all processes learn if they cannot
   });
   choose_long_range();
   make_engine();
   check_given_cutoff();
-  if (settings_.kspace && !model_->hyper.electrostatics) stop("coulomb kspace: the model " + settings_.model + " has no electrostatics");
+  if (settings_.kspace && !model_->hyper.electrostatics)
+    stop("coulomb kspace: the model " + settings_.models_text() + " has no electrostatics");
   kspace_ = settings_.kspace ? std::make_unique<KspacePotential>(lmp, model_->hyper.electrostatics_sigma, energy_unit_) : nullptr;
   atoms_.reset();
   protons_ = -1.0;
@@ -93,14 +97,57 @@ void PairSo3krates::open_model() {
   told_of_masses_.clear();
 }
 
+// The same file twice would agree with itself about everything.
+void PairSo3krates::read_models() {
+  models_.clear();
+  std::vector<std::string> paths;
+  for (const std::string& name : settings_.models) {
+    try {
+      paths.push_back(find_model(name));
+    } catch (const std::runtime_error& missing) {
+      if (paths.empty()) throw;
+      throw std::runtime_error("unknown keyword '" + name + "'; the keywords are " + known_keywords() +
+                               "; and as a further model: " + missing.what());
+    }
+    for (std::size_t k = 0; k + 1 < paths.size(); ++k)
+      if (std::filesystem::equivalent(paths[k], paths.back()))
+        throw std::runtime_error("expected different models, found " + settings_.models[k] + " and " + name + ", which are one file");
+    models_.push_back(std::make_shared<const Model>(read_model(paths.back())));
+  }
+  check_members(models_, settings_.models);
+  model_ = models_.front();
+}
+
 void PairSo3krates::make_engine() {
   heat_flux_.reset();  // it has the same cutoff
+  committee_ = nullptr;
   collectively(lmp, [this] {
     check_options(settings_.engine);
-    engine_ = create_engine(model_, settings_.engine, *pool_);
+    if (models_.size() == 1) {
+      engine_ = create_engine(model_, settings_.engine, *pool_);
+      return;
+    }
+    auto committee = std::make_unique<Committee>(models_, settings_.engine, *pool_);
+    committee_ = committee.get();
+    engine_ = std::move(committee);
   });
   engine_options_ = settings_.engine;
+  prepare_uncertainty();
   described_ = false;
+}
+
+// What compute pair can ask for is fixed when that is made, which is after this.
+void PairSo3krates::prepare_uncertainty() {
+  const bool known = committee_ != nullptr || predicts_uncertainty(*model_, settings_.engine);
+  if (settings_.uncertainty.asked() && !known)
+    stop("out_file, out_freq and threshold need an uncertainty, which the model " + settings_.models_text() +
+         " has not: name several models, or one that so3md train or finetune made, on device cpu");
+  components_.assign(known ? kComponentsWithUncertainty : kComponents, 0.0);
+  nextra = static_cast<int>(components_.size());
+  pvector = components_.data();
+  uncertainties_.clear();
+  if (!uncertainty_output_ || !known)
+    uncertainty_output_ = known ? std::make_unique<UncertaintyOutput>(lmp, settings_.uncertainty, from_restart_file_) : nullptr;
 }
 
 // The model's lengths where the input gives none. The boundaries on which they depend may change until a run begins.
@@ -153,7 +200,7 @@ void PairSo3krates::map_elements() {
   for (const std::string& word : element_words_) {
     const int species = word == "NULL" ? -1 : model_->species_of(atomic_number(word));
     if (word != "NULL" && species < 0)
-      stop("the model " + settings_.model + " does not know the element '" + word + "'; it knows " + known);
+      stop("the model " + settings_.models_text() + " does not know the element '" + word + "'; it knows " + known);
     species_of_type_.push_back(species);
   }
   for (int i = 1; i <= types; ++i)
@@ -176,7 +223,7 @@ void PairSo3krates::init_style() {
   }
   const double skin = neighbor->skin;
   const double long_range = kspace_ && !model_->hyper.dispersion ? 0.0 : long_range_cutoff(*model_, settings_.engine);
-  atoms_ = std::make_unique<LocalAtoms>(species_of_type_, model_->hyper.cutoff + skin, long_range > 0.0 ? long_range + skin : 0.0);
+  atoms_ = std::make_unique<LocalAtoms>(species_of_type_, cutoff_of_network() + skin, long_range > 0.0 ? long_range + skin : 0.0);
   if (!transport_) transport_ = std::make_unique<MpiTransport>(world);
   halo_ = std::make_unique<PlannedHalo>(*transport_);
   built_calls_ = built_step_ = evaluated_step_ = -1;
@@ -220,12 +267,13 @@ void PairSo3krates::check_computes() {
 void PairSo3krates::describe() const {
   if (comm->me != 0) return;
   const EngineOptions& options = settings_.engine;
-  std::string text = "so3krates: model " + settings_.model + " (" + model_->path + "), charge " + number_text(settings_.totals.charge) +
-                     ", spin " + number_text(settings_.totals.spin) + "\n  cutoffs " + number_text(model_->hyper.cutoff) + " and " +
-                     long_range_text() + ", coulomb " + coulomb_word() +
-                     (kspace_ ? " (gewald " + number_text(force->kspace->g_ewald) + ")" : "") + ", precision " +
-                     (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->report().instruction_set + "), " +
-                     std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
+  std::string text = "so3krates: model " + settings_.models.front() + " (" + model_->path + ")";
+  for (std::size_t k = 1; k < models_.size(); ++k) text += ", " + settings_.models[k] + " (" + models_[k]->path + ")";
+  text += ", charge " + number_text(settings_.totals.charge) + ", spin " + number_text(settings_.totals.spin) + "\n  cutoffs " +
+          number_text(cutoff_of_network()) + " and " + long_range_text() + ", coulomb " + coulomb_word() +
+          (kspace_ ? " (gewald " + number_text(force->kspace->g_ewald) + ")" : "") + ", precision " +
+          (options.precision == Precision::mixed ? "mixed" : "double") + " (" + engine_->report().instruction_set + "), " +
+          std::to_string(pool_->size()) + " thread(s) in each of " + std::to_string(comm->nprocs) + " process(es)\n";
   if (options.device.kind != DeviceKind::cpu)
     text += settings_.device_by_number ? "  all processes of a machine use its GPU number " + std::to_string(options.device.index) + "\n"
                                        : std::string("  the processes of a machine use its GPUs in turn\n");
@@ -276,7 +324,13 @@ double PairSo3krates::init_one(int i, int j) {
 
 bool PairSo3krates::periodic() const { return domain->xperiodic || domain->yperiodic || domain->zperiodic; }
 
-double PairSo3krates::cutoff() const { return std::max(model_->hyper.cutoff, long_range_cutoff(*model_, settings_.engine)); }
+double PairSo3krates::cutoff() const { return std::max(cutoff_of_network(), long_range_cutoff(*model_, settings_.engine)); }
+
+double PairSo3krates::cutoff_of_network() const {
+  double longest = 0.0;
+  for (const auto& member : models_) longest = std::max(longest, member->hyper.cutoff);
+  return longest;
+}
 
 // A kspace style beside charges of the model that interact without it.
 void PairSo3krates::check_kspace() const {
@@ -302,12 +356,13 @@ void* PairSo3krates::extract(const char* name, int& dimension) {
 void* PairSo3krates::extract_peratom(const char* name, int& columns) {
   columns = 0;
   if (std::strcmp(name, "charge") == 0 && model_->hyper.charge_head) return charges_.data();
+  if (std::strcmp(name, "uncertainty") == 0 && uncertainty_output_) return uncertainties_.data();
   if (std::strcmp(name, "hirshfeld_ratio") == 0 && model_->hyper.hirshfeld_head) return hirshfeld_ratios_.data();
   return nullptr;
 }
 
 double PairSo3krates::memory_usage() {
-  const double own = 8.0 * static_cast<double>(charges_.capacity() + hirshfeld_ratios_.capacity());
+  const double own = 8.0 * static_cast<double>(charges_.capacity() + hirshfeld_ratios_.capacity() + uncertainties_.capacity());
   return Pair::memory_usage() + own + (atoms_ ? atoms_->memory() : 0.0);
 }
 

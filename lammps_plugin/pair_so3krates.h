@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/committee.h"
 #include "evaluation/engine.h"
 #include "exclusions.h"
 #include "geometry/cell.h"
@@ -18,6 +19,7 @@
 #include "mpi_transport.h"
 #include "pair.h"
 #include "pair_settings.h"
+#include "uncertainty_output.h"
 
 namespace so3md {
 
@@ -72,8 +74,10 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
  private:
   // Of settings and coeff.
   int process_on_node();  ///< collective
-  void open_model();
+  void open_models();
+  void read_models();
   void make_engine();
+  void prepare_uncertainty();
   void choose_long_range();
   void map_elements();
 
@@ -118,6 +122,8 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   void add_energies(const DomainResults& results);
   void add_virials(const DomainResults& results);
   void publish(const DomainResults& results);
+  void publish_uncertainty(const DomainResults& results);
+  void set_by_index(const std::vector<double>& rows, std::vector<double>& values) const;
   void warn_of_changed_charges();
   void forward_charges();
 
@@ -128,7 +134,8 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   [[noreturn]] void stop_alone(const std::exception& error_found) const;
   void warn(const std::string& message) const;  ///< from process 0
   std::string name_of_atom(int index) const;
-  double cutoff() const;  ///< the longest, A
+  double cutoff() const;             ///< the longest, A
+  double cutoff_of_network() const;  ///< of several models the longest, A
   bool periodic() const;
   std::vector<std::string> words_for_restart() const;
   bool in_hybrid() const;
@@ -139,9 +146,12 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   double energy_unit_ = 1.0;  // 1 eV in LAMMPS's unit
   std::vector<int> species_of_type_;
 
-  std::shared_ptr<const Model> model_;
+  std::vector<std::shared_ptr<const Model>> models_;
+  std::shared_ptr<const Model> model_;  // the first; the others predict the same
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Engine> engine_;
+  const Committee* committee_ = nullptr;  // it, of several models
+  std::unique_ptr<UncertaintyOutput> uncertainty_output_;
   EngineOptions engine_options_;  // with which it was made
   std::unique_ptr<MpiTransport> transport_;
   std::unique_ptr<PlannedHalo> halo_;
@@ -150,6 +160,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::unique_ptr<HeatFlux> heat_flux_;  // made when it is asked for
 
   bool described_ = false;
+  bool from_restart_file_ = false;
   std::string electron_warning_, compute_warning_, exclusion_warning_;
   std::vector<std::string> told_of_masses_;  // by type
   int invisible_ = 0;                        // bits of groups whose atoms the model does not see
@@ -165,10 +176,10 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
   std::int64_t builds_ = 0;
   enum class Exchange { owners, charges } exchange_ = Exchange::owners;
 
-  double cut_coulomb_ = 0.0;                        // for the kspace style
-  std::vector<double> charges_, hirshfeld_ratios_;  // by index
-  std::vector<double> unwrapped_;                   // positions of owned atoms, in a field
-  std::vector<double> components_;                  // what pvector points to
+  double cut_coulomb_ = 0.0;                                        // for the kspace style
+  std::vector<double> charges_, hirshfeld_ratios_, uncertainties_;  // by index
+  std::vector<double> unwrapped_;                                   // positions of owned atoms, in a field
+  std::vector<double> components_;                                  // what pvector points to
   RunCost cost_;
 };
 

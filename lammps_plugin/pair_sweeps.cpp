@@ -13,6 +13,7 @@
 namespace so3md {
 
 std::string PairSo3krates::why_no_heat_flux() const {
+  if (committee_ != nullptr) return "it is there for a single model, and these are " + settings_.models_text();
   if (in_hybrid() || force->bond != nullptr || force->angle != nullptr || force->dihedral != nullptr || force->improper != nullptr)
     return "it has the flux of pair style so3krates alone, and there are other interactions (a hybrid pair style, bonds, angles, ...): "
            "remove them";
@@ -27,6 +28,7 @@ std::string PairSo3krates::why_no_heat_flux() const {
 }
 
 std::string PairSo3krates::why_no_polarization_current() const {
+  if (committee_ != nullptr) return "it is there for a single model, and these are " + settings_.models_text();
   if (engine_->makes_lists()) return "it is evaluated on processors only: use device cpu";
   if (model_->hyper.architecture != Architecture::so3krates)
     return "it is there for models of the architecture so3krates, and this one is of so3krates-2022";

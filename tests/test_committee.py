@@ -196,7 +196,7 @@ def test_eval_writes_the_uncertainty_of_each_structure(tmp_path: Path, members: 
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["lammps water", "bench", "select frames.xyz", "analyse frames.xyz"])
+@pytest.mark.parametrize("command", ["bench", "select frames.xyz", "analyse frames.xyz"])
 def test_commands_that_take_one_model_refuse_several(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +206,7 @@ def test_commands_that_take_one_model_refuse_several(
         main, [*command.split(), "--model", "so3lr", "--model", "so3lr-fast"], env={"COLUMNS": "300"}
     )
     assert result.exit_code == 2
-    assert "--model: expected one, found 2; committees of several models are for so3md md, relax and" in result.output
+    assert "--model: expected one, found 2; committees are for so3md md, relax, eval and lammps" in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.xyz"]
 
 

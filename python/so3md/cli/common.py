@@ -225,7 +225,7 @@ _MODEL_OPTION: dict[str, Any] = {"show_default": True, "shell_complete": model_n
 def _one(_: click.Context, __: click.Parameter, models: tuple[str, ...]) -> str | None:
     if len(models) > 1:
         raise click.UsageError(
-            f"--model: expected one, found {len(models)}; committees of several models are for so3md md, relax and eval"
+            f"--model: expected one, found {len(models)}; committees are for so3md md, relax, eval and lammps"
         )
     return models[0] if models else None
 
@@ -337,9 +337,7 @@ def adding(*options: Callable[..., Any]) -> Callable[..., Any]:
 model_options = adding(_SEVERAL_MODELS_OPTION, *_OPTIONS_OF_MODELS, *_COULOMB_OPTIONS)
 ewald_options = adding(*_EWALD_OPTIONS)
 #: The same for hosts with options of their own for electrostatics.
-model_options_without_coulomb = adding(
-    one_model_option("Name of a shipped model, or a model file."), *_OPTIONS_OF_MODELS
-)
+model_options_without_coulomb = adding(_SEVERAL_MODELS_OPTION, *_OPTIONS_OF_MODELS)
 #: Add the options that say what of the file STRUCTURE is wanted, see `read_input`.
 structure_options = adding(*_STRUCTURE_OPTIONS)
 #: The same for a command that takes several.

@@ -35,6 +35,7 @@ from so3md.cli.common import (
 )
 from so3md.cli.completed_names import structure_names
 from so3md.cli.student_options import check_student_options, student_options
+from so3md.committee import load_members
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
@@ -42,7 +43,7 @@ from so3md.electric_field import checked_field
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_long_range
 from so3md.lammps_input.text import check_name
-from so3md.loading import load_model
+from so3md.loading import load_model, names_of_models
 from so3md.long_range import ChargedCellWarning, chosen_lengths, tail_text
 from so3md.long_range import describe as describe_long_range
 from so3md.run_directory.files import replace_files
@@ -102,6 +103,12 @@ def _for_lammps(command: click.Command) -> click.Command:
 @click.option("--velocities", type=click.Choice(VELOCITIES), default="auto", help="Default: the file's, else drawn.")
 @click.option(
     "--max-temperature", type=float, help="Give up above it (K). Default: 10 times the target, at least 3000."
+)
+@click.option("--stop-uncertainty", type=float, help="End the run where that of a force is above it (eV/A).")
+@click.option(
+    "--uncertainty-threshold",
+    type=float,
+    help="Keep structures with more uncertainty (eV/A), looked at once in --trajectory-interval.",
 )
 @click.option("--log-interval", type=int, help="In steps. Default: 10.")
 @click.option("--trajectory-interval", type=int, help="In steps. Default: 100.")
@@ -175,7 +182,7 @@ def _task(given: dict[str, Any], options: dict[str, Any]) -> Settings | Minimiza
 def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
     """The force field for the atoms. Raises ValueError for what the model cannot do."""
     parameters = _calculator_parameters(options)
-    model = load_model(parameters["model"])
+    model, *others = load_members(parameters["model"])
     _require_elements(atoms, model.elements, "the model")
     student = calculator_parameters({"model": options["student"]})["model"] if options["mts"] else None
     if student is not None:
@@ -206,6 +213,7 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         electric_field=checked_field(options["electric_field"]),
         student=student,
         student_limits=_student_limits(student, options["max_difference"]),
+        has_uncertainty=bool(others) or (model.has_uncertainty and parameters["device"] == "cpu"),
     )
 
 
@@ -270,7 +278,7 @@ def _describe(atoms: Atoms, task: Settings | Minimization, supercell: Sequence[i
 
 
 def _long_range_text(atoms: Atoms, force_field: ForceField, tail: float | None) -> list[str]:
-    model, periodic = load_model(force_field.model), bool(atoms.pbc.any())
+    model, periodic = load_model(names_of_models(force_field.model)[0]), bool(atoms.pbc.any())
     lengths = chosen_lengths(model, force_field.lr_cutoff, force_field.lr_damping, periodic)
     coulomb = "ewald" if force_field.coulomb == "ewald" else "cutoff"
     text = describe_long_range(model, lengths, periodic, coulomb)

@@ -15,6 +15,11 @@ from so3md.dynamics.record import UNCERTAIN
 from so3md.dynamics.settings import Settings
 from so3md.run_directory import GrowingFile, whole_frames
 
+#: Where an uncertainty is needed and there is none.
+NO_UNCERTAINTY = (
+    "uncertainty: the model says nothing of it; take several (a committee), or one that so3md train or "
+    "finetune of this version made, on a CPU (docs/uncertainty.md)"
+)
 _STEP = re.compile(rb"[ =]step=(\d+)")
 
 
@@ -28,10 +33,7 @@ def uncertainty_of(atoms: Atoms) -> tuple[float, np.ndarray]:
     except (PropertyNotImplementedError, NotImplementedError):
         of_atoms = None
     if of_atoms is None:
-        raise ValueError(
-            "uncertainty: the model says nothing of it; take several (a committee), or one that so3md train or "
-            "finetune of this version made, on a CPU (docs/uncertainty.md)"
-        )
+        raise ValueError(NO_UNCERTAINTY)
     return float(of_atoms.max(initial=0.0)), of_atoms
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from so3md.calculator_parameters import PRECISIONS
 from so3md.devices import checked_device
 from so3md.dynamics.settings import Settings
+from so3md.dynamics.uncertain import NO_UNCERTAINTY, looks_at_uncertainty
 from so3md.lammps_input.structure import LammpsStructure
 from so3md.lammps_input.text import comment, word
 from so3md.limits import Limits
+from so3md.loading import names_of_models
 from so3md.long_range import LARGEST_LENGTH, OF_MODEL, SMALLEST_LENGTH
 from so3md.student import ForceLimits
 
@@ -39,6 +41,8 @@ _THREADS = Limits(1, 1024, whole=True)
 #: As the pair style takes them.
 _LENGTH = Limits(SMALLEST_LENGTH, LARGEST_LENGTH, "A")
 _FORCE, _PRESSURE = Limits(1e-12, 1e6, "eV/A"), Limits(-1e8, 1e8, "bar")
+#: Of the pair style, by the compute that the input has for it.
+_UNCERTAINTY = "c_terms[7]"
 #: Steps between two rows of the log of a minimisation.
 MINIMIZATION_LOG_INTERVAL = 10
 
@@ -65,6 +69,8 @@ UNITS = {
 class ForceField:
     """The arguments of `pair_style so3krates`. Lengths in Angstrom, charge in e, spin S; threads of each process.
 
+    model: a name or path, or several: a committee. has_uncertainty: whether they say how uncertain forces are, which a
+    committee does.
     Lengths that are OF_MODEL are left to the pair style, which takes those of the model; lr_cutoff None keeps all pairs
     of a structure without periodic directions. coulomb "ewald" takes the whole periodic sum of the electrostatics, with
     ewald_accuracy and ewald_method as of `So3kratesCalculator`; so does "kspace", by LAMMPS's PPPM, with gewald
@@ -74,7 +80,7 @@ class ForceField:
     the settings have an outer_timestep; student_limits: how far its forces and the model's may be apart.
     """
 
-    model: str
+    model: str | Sequence[str]
     charge: float = 0.0
     spin: float = 0.0
     lr_cutoff: float | str | None = OF_MODEL
@@ -91,6 +97,12 @@ class ForceField:
     electric_field: Sequence[float] | None = None
     student: str | None = None
     student_limits: ForceLimits = field(default_factory=ForceLimits)
+    has_uncertainty: bool = False
+
+    @property
+    def style(self) -> str:
+        """What stands before the keywords."""
+        return f"so3krates {' '.join(word(name) for name in names_of_models(self.model))}"
 
 
 @dataclass(frozen=True)
@@ -141,9 +153,9 @@ def script(
         _header(heading, dynamics),
         _variables(task, units, steps),
         _structure(structure, task, units, atom_style, cell),
-        _force_field(structure, force_field),
+        _force_field(structure, force_field, task, units),
         _dynamics(structure, force_field, task, units, cell) if isinstance(task, Settings) else _minimization(task),
-        _output(structure, task, atom_style),
+        _output(structure, force_field, task, units, atom_style),
         _run(task, units),
     ]
     return "\n".join("\n".join(lines) + "\n" for lines in parts)
@@ -198,6 +210,7 @@ def _check(
         _check_periodic(pbc, "a cell that changes")
     check_long_range(force_field, pbc)
     _check_student(force_field, task)
+    _check_committee(force_field, task)
     if isinstance(task, Settings):
         _check_dynamics(task, cell)
     if force_field.coulomb == "kspace" and atom_style == "atomic":
@@ -210,6 +223,16 @@ def _check_student(force_field: ForceField, task: Settings | Minimization) -> No
         raise ValueError("multiple time steps need both a student and an outer time step (outer_timestep)")
     if force_field.student is not None and force_field.coulomb == "kspace":
         raise ValueError("coulomb kspace: LAMMPS has it at one time step only; take cut or ewald with a student")
+
+
+def _check_committee(force_field: ForceField, task: Settings | Minimization) -> None:
+    if len(names_of_models(force_field.model)) > 1:
+        if force_field.coulomb == "kspace":
+            raise ValueError("coulomb kspace is for a single model; take cut or ewald for a committee")
+        if force_field.device != "cpu":
+            raise ValueError("in LAMMPS, a committee runs on processors only: take device cpu, or one model")
+    if isinstance(task, Settings) and looks_at_uncertainty(task) and not force_field.has_uncertainty:
+        raise ValueError(NO_UNCERTAINTY)
 
 
 def _check_numbers(force_field: ForceField, task: Settings | Minimization, steps: int) -> None:
@@ -300,7 +323,9 @@ def _structure(
     return lines
 
 
-def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[str]:
+def _force_field(
+    structure: LammpsStructure, force_field: ForceField, task: Settings | Minimization, units: str
+) -> list[str]:
     options: dict[str, object] = {
         "charge": _number(force_field.charge),
         "spin": _number(force_field.spin),
@@ -321,8 +346,10 @@ def _force_field(structure: LammpsStructure, force_field: ForceField) -> list[st
         options["threads"] = force_field.threads
     if force_field.device != "cpu":
         options["device"] = force_field.device
+    if isinstance(task, Settings) and task.stop_uncertainty is not None:
+        options["threshold"] = _number(task.stop_uncertainty * UNITS[units].per_ev)
     keywords = " ".join(f"{key} {value}" for key, value in options.items())
-    style, elements = f"so3krates {word(force_field.model)} {keywords}", " ".join(structure.symbols)
+    style, elements = f"{force_field.style} {keywords}", " ".join(structure.symbols)
     lines = [
         "# --- force field",
         f"pair_style      {style}",
@@ -430,7 +457,9 @@ def _minimization(task: Minimization) -> list[str]:
     return lines
 
 
-def _output(structure: LammpsStructure, task: Settings | Minimization, atom_style: str) -> list[str]:
+def _output(
+    structure: LammpsStructure, force_field: ForceField, task: Settings | Minimization, units: str, atom_style: str
+) -> list[str]:
     columns = ["step", "time", "temp", "pe", "ke", "etotal", "econserve"]
     if isinstance(task, Minimization):
         columns = ["step", "pe", "fmax"]
@@ -441,9 +470,12 @@ def _output(structure: LammpsStructure, task: Settings | Minimization, atom_styl
         if isinstance(task, Settings)
         else (MINIMIZATION_LOG_INTERVAL, MINIMIZATION_LOG_INTERVAL, 0)
     )
+    if force_field.has_uncertainty:
+        columns.append(_UNCERTAINTY)
     charges = "" if atom_style == "atomic" else " q"
     lines = [
         "# --- output",
+        *_uncertainty(structure, force_field, task, units, charges),
         f"thermo          {log}",
         f"thermo_style    custom {' '.join(columns)}",
         "thermo_modify   flush yes",
@@ -460,6 +492,31 @@ def _output(structure: LammpsStructure, task: Settings | Minimization, atom_styl
             f"fix             give_up all halt {log} v_heat > {_number(task.temperature_limit)} error hard",
         ]
     return lines
+
+
+def _uncertainty(
+    structure: LammpsStructure, force_field: ForceField, task: Settings | Minimization, units: str, charges: str
+) -> list[str]:
+    """The largest uncertainty for the log, and structures above the threshold."""
+    if not force_field.has_uncertainty:
+        return []
+    number = "" if force_field.student is None else " 2"
+    lines = [
+        "# The largest uncertainty of the force on an atom, in the unit of forces",
+        f"compute         terms all pair so3krates{number}",
+    ]
+    if not isinstance(task, Settings) or task.uncertainty_threshold is None:
+        return lines
+    threshold = _number(task.uncertainty_threshold * UNITS[units].per_ev)
+    return [
+        *lines,
+        "# Structures with more than that, and the uncertainties of their atoms",
+        f'variable        certain equal "{_UNCERTAINTY} <= {threshold}"',
+        f"fix             unsure all pair {task.trajectory_interval} so3krates{':2' if number else ''} uncertainty 0",
+        f"dump            unsure all custom {task.trajectory_interval} ${{name}}.uncertain.lammpstrj "
+        f"id type element xu yu zu{charges} f_unsure",
+        f"dump_modify     unsure element {' '.join(structure.symbols)} sort id format float %.10g skip v_certain",
+    ]
 
 
 def _run(task: Settings | Minimization, units: str) -> list[str]:
