@@ -71,6 +71,17 @@ def conservation(quick: bool) -> Iterator[Rung]:
         yield Rung(name, abs(ratio / 4 - 1), 0.1)
 
 
+def kinetic_without_step(masses: np.ndarray, velocities: np.ndarray, forces: np.ndarray, timestep: float) -> np.ndarray:
+    """Kinetic energies (n,) of atoms in ASE's Langevin dynamics, without the error of the time step. In ASE's units.
+
+    Of a vibration, that integrator has velocities at its steps whose kinetic energy is too small by the fraction
+    (omega timestep)^2 / 6, 2 % for O-H at 0.5 fs. A long run sees it. What is missing is F^2 timestep^2 / (12 m), of
+    the vibration's own force; what is left is of the fourth order.
+    """
+    squares = masses[:, None] * velocities**2 / 2 + forces**2 * timestep**2 / (12 * masses[:, None])
+    return squares.sum(axis=1)
+
+
 def equipartition(quick: bool) -> Iterator[Rung]:
     """The mean kinetic energy of hydrogen and oxygen in water, with a thermostat that kicks every atom."""
     atoms = read_structure("water")
@@ -78,7 +89,8 @@ def equipartition(quick: bool) -> Iterator[Rung]:
     samples: dict[str, list[float]] = {"H": [], "O": []}
 
     def sample(simulation: Simulation) -> None:
-        kinetic = 0.5 * atoms.get_masses() * np.square(atoms.get_velocities()).sum(axis=1)
+        motion = atoms.get_masses(), atoms.get_velocities(), atoms.get_forces()
+        kinetic = kinetic_without_step(*motion, settings.step_length * units.fs)
         for element, values in samples.items():
             values.append(kinetic[atoms.symbols == element].mean())
 
@@ -87,7 +99,8 @@ def equipartition(quick: bool) -> Iterator[Rung]:
     run(atoms, settings, 600 if quick else 40_000, sample)
     expected = 1.5 * units.kB * settings.temperature
     for element, values in samples.items():
-        yield deviation(f"kinetic energy of {element} in water", np.array(values), expected)
+        name = f"kinetic energy of {element} in water, corrected for the time step"
+        yield deviation(name, np.array(values), expected)
 
 
 def canonical(quick: bool) -> Iterator[Rung]:

@@ -9,6 +9,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.md.langevin import Langevin
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -72,3 +75,46 @@ def test_parts_are_measured_one_by_one(trust: ModuleType, monkeypatch: pytest.Mo
     assert climb("--only", "second") == (1, [("first", True), ("second", False)], [])
     assert climb("--only", "first") == (0, [("first", False), ("second", False)], [])
     assert climb("--quick") == (1, [("first", True), ("second", True)], [])
+
+
+class _Springs(Calculator):
+    """Atoms on springs to the origin, with an angular frequency in ASE's unit, each for itself."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, frequency: float) -> None:
+        super().__init__()
+        self.frequency = frequency
+
+    def calculate(self, atoms, properties, system_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        forces = -(self.frequency**2) * atoms.get_masses()[:, None] * atoms.positions
+        self.results = {"energy": -0.5 * float((forces * atoms.positions).sum()), "forces": forces}
+
+
+def test_the_time_step_is_taken_out_of_kinetic_energies(trust: ModuleType) -> None:
+    """Ten thousand vibrations with the period of O-H, 9 fs, in steps of 0.5 fs: 2 % too little, once corrected not."""
+    from trust_dynamics import kinetic_without_step
+
+    period, timestep, temperature = 9.0 * units.fs, 0.5 * units.fs, 300.0
+    atoms = Atoms("H10000", positions=np.zeros((10_000, 3)))
+    random = np.random.default_rng(5)
+    frequency, thermal = 2 * np.pi / period, units.kB * temperature
+    widths = np.sqrt(thermal / atoms.get_masses())[:, None]
+    atoms.positions = widths / frequency * random.standard_normal((10_000, 3))
+    atoms.set_velocities(widths * random.standard_normal((10_000, 3)))
+    atoms.calc = _Springs(frequency)
+    dynamics = Langevin(atoms, timestep, temperature_K=temperature, friction=0.05 / units.fs, fixcm=False, rng=random)
+    raw, corrected = [], []
+    for _ in range(250):
+        dynamics.run(4)
+        motion = atoms.get_masses(), atoms.get_velocities(), atoms.get_forces()
+        raw.append(atoms.get_kinetic_energy() / len(atoms))
+        corrected.append(kinetic_without_step(*motion, timestep).mean())
+    expected, step = 1.5 * thermal, (frequency * timestep) ** 2
+    # Of 10,000 atoms, kinetic energies scatter by sqrt(2 / 30,000); frames 20 fs apart, of which there are 50, have
+    # forgotten each other.
+    chance = 5 * np.sqrt(2 / 30_000 / 50)
+    assert np.mean(raw[50:]) / expected - 1 == pytest.approx(-step / 6, abs=chance)
+    assert np.mean(corrected[50:]) / expected - 1 == pytest.approx(0, abs=chance + step**2 / 12)
+    assert step / 6 > 2 * (chance + step**2 / 12)  # the test can tell
