@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from page_figures import dynamics, electrostatics, speed, trust, validation
+from page_figures import dynamics, electrostatics, speed, training, trust, validation
 
 ROOT = Path(__file__).parents[1]
 _DOCS = (
@@ -35,7 +35,7 @@ PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
 
-_SUBJECTS = (dynamics, electrostatics, speed, trust, validation)
+_SUBJECTS = (dynamics, electrostatics, speed, training, trust, validation)
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function for subject in _SUBJECTS for function in subject.FIGURES
 }

@@ -125,6 +125,15 @@ def test_a_committee_of_several_processes(project: Path) -> None:
             np.testing.assert_allclose(other.tensors[name], values, rtol=0, atol=1e-6 * max(1e-3, np.abs(values).max()))
 
 
+def test_a_low_rank_is_fine_tuned_by_several_processes(project: Path, alone: Path) -> None:
+    config = write_config(project / "low_rank.yaml", model=None, precision="float64", training=STEPS | {"low_rank": 2})
+    for count in (1, 2):
+        result = so3md("finetune", alone / "model.safetensors", config, "--output", project / f"low-rank-{count}",
+                       "--processes", count)  # fmt: skip
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert_same_training(project / "low-rank-2", project / "low-rank-1")
+
+
 def test_threads_are_the_cores_divided_by_the_processes(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = write_config(project / "threads.yaml", threads=None, training={"epochs": 1})
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}

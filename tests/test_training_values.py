@@ -80,7 +80,7 @@ FINE = {
     },
     **{key: {"{}"} for key in ("data.units", "data.keys", "data.split", "loss", "training", "training.schedule")},
     **dict.fromkeys(("file", "name", "output"), _TEXT),
-    **{key: {"null"} for key in ("spin_convention", "threads", "early_stopping")},
+    **{key: {"null"} for key in ("spin_convention", "threads", "early_stopping", "low_rank")},
     **dict.fromkeys(("energy", "forces", "stress", "dipole", "hirshfeld_ratios", "weight_decay"), _WEIGHT),
     **{key: {"0.5"} for key in ("learning_rate", "final", "factor", "scale")},
     **{key: {"0.5", "null"} for key in ("gradient_clipping", "time_limit")},

@@ -16,6 +16,7 @@ from so3md.training.processes import ALONE, TrainingTeam
 from so3md.training.run import MODEL, RUN, SUMMARY, Run
 from so3md.training.sample import Parts
 from so3md.training.schema import ConfigError, build
+from so3md.training.start import check_low_rank
 
 RECORD, START = "committee.json", "start.safetensors"
 MOST = len(string.ascii_lowercase)
@@ -43,6 +44,7 @@ class CommitteeRun:
         overwrite: bool,
     ) -> CommitteeRun:
         """Begin one. Raises FileExistsError if the directory holds one already, unless it is to be overwritten."""
+        check_low_rank(config, model)
         if (directory / RECORD).exists() and not overwrite:
             raise FileExistsError(
                 f"{directory} holds a committee already ({RECORD}); give another --output, or --overwrite"

@@ -184,6 +184,7 @@ class TrainingConfig:
     early_stopping: int | None = None
     time_limit: float | None = None
     freeze: list[str] = field(default_factory=list)
+    low_rank: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validation_interval", "validation_batch_size"):
@@ -196,6 +197,9 @@ class TrainingConfig:
             value = getattr(self, name)
             expected = f"a positive number, at most {MOST:.0e}, or null"
             _require(value is None or 0 < value <= MOST, name, expected, value)
+        rank = self.low_rank
+        expected = f"a rank, which is a positive integer, at most {MOST:.0e}, or null"
+        _require(rank is None or 1 <= rank <= MOST, "low_rank", expected, rank)
         decay = self.ema_decay
         _require(decay is None or 0 <= decay < 1, "ema_decay", "a number from 0 to below 1, or null", decay)
 

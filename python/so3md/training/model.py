@@ -103,6 +103,11 @@ class TrainableModel(nn.Module):
         """Name in the model file and values of every tensor; they share memory with the parameters."""
         raise NotImplementedError
 
+    def views_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Those of `views` that lie in a parameter."""
+        begin, end = parameter.data_ptr(), parameter.data_ptr() + parameter.numel() * parameter.element_size()
+        return {name: value for name, value in self.views() if begin <= value.data_ptr() < end}
+
     def load(self, file: ModelFile) -> None:
         """Take the tensors of a model file, all but the shifts of the atoms."""
         with torch.no_grad():

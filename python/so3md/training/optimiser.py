@@ -11,24 +11,37 @@ from torch import Tensor, nn
 from so3md.nearest_name import closest
 from so3md.present import present
 from so3md.training.config import TrainingConfig
+from so3md.training.low_rank import LowRank
 from so3md.training.model import TrainableModel
 from so3md.training.schema import ConfigError
 
 
 class FlatParameters:
-    """The trained parameters of a model as one vector, those with weight decay first; they and it share memory."""
+    """The trained parameters of a model as one vector, those with weight decay first; they and it share memory.
 
-    def __init__(self, model: TrainableModel, freeze: Sequence[str] = ()) -> None:
+    With a low rank, factors stand there for matrices: `take` and `update` give the model the matrices of the vector,
+    and `differentiate` the vector its gradient.
+    """
+
+    def __init__(
+        self, model: TrainableModel, freeze: Sequence[str] = (), low_rank: int | None = None, seed: int = 0
+    ) -> None:
+        """seed: of the factors that begin at random."""
         frozen = _frozen(model, freeze)
         trained = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
         for parameter in model.parameters():
             parameter.requires_grad_(any(parameter is item for item in trained))
-        # Biases, norms and tables are left alone by weight decay.
-        decayed = [p for p in trained if p.ndim > 1 and min(p.shape) > 2]
-        rest = [p for p in trained if not any(p is item for item in decayed)]
+        self.low_rank = None if low_rank is None else LowRank(model, trained, low_rank, seed)
+        if self.low_rank is None:
+            # Biases, norms and tables are left alone by weight decay.
+            decayed = [p for p in trained if p.ndim > 1 and min(p.shape) > 2]
+            rest = [p for p in trained if not any(p is item for item in decayed)]
+        else:
+            # Decay of the factors alone draws the model to the one that it began with.
+            decayed, rest = self.low_rank.factors, self.low_rank.rest
         self.decayed_size = sum(p.numel() for p in decayed)
         size = self.decayed_size + sum(p.numel() for p in rest)
-        like = trained[0]
+        like = trained[0]  # of precision and device
         self.values = torch.empty(size, dtype=like.dtype, device=like.device)
         self.gradient = torch.zeros_like(self.values)
         start = 0
@@ -40,6 +53,28 @@ class FlatParameters:
                     view.copy_(parameter.data)
                 setattr(parameter, name, view)
             start = stop
+
+    def update(self) -> None:
+        """Let the model follow, after the vector was changed."""
+        if self.low_rank is not None:
+            self.low_rank.merge()
+
+    def take(self, values: Tensor) -> None:
+        """Give the vector, and so the model, other values."""
+        self.values.copy_(values)
+        self.update()
+
+    def zero_gradient(self) -> None:
+        """Before a loss is differentiated, as gradients are added to what is there."""
+        self.gradient.zero_()
+        if self.low_rank is not None:
+            self.low_rank.zero_gradient()
+
+    def differentiate(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to `gradient`, which `zero_gradient` has made zero."""
+        loss.backward()
+        if self.low_rank is not None:
+            self.low_rank.differentiate()
 
     def groups(self) -> tuple[nn.Parameter, nn.Parameter]:
         """Two parameters that stand for all: with and without weight decay."""
@@ -98,6 +133,7 @@ class Optimiser:
         for group in self.adam.param_groups:
             group["lr"] = self.learning_rate
         self.adam.step()
+        self.parameters.update()
         self.step_number += 1
         if self.average is not None:
             # A short memory at first, else the average would remember the random start for a long time.
@@ -117,7 +153,7 @@ class Optimiser:
     def load(self, tensors: dict[str, Tensor], step_number: int) -> None:
         """Go on from the vectors of a checkpoint."""
         self.step_number = step_number
-        self.parameters.values.copy_(tensors["parameters"])
+        self.parameters.take(tensors["parameters"])
         if self.average is not None:
             self.average.copy_(tensors["average"])
         for number, group in enumerate(self.adam.param_groups):
@@ -164,8 +200,7 @@ def _frozen(model: TrainableModel, prefixes: Sequence[str]) -> set[int]:
             raise ConfigError(f"training.freeze: no tensor begins with {prefix!r}; {closest(prefix, blocks)}")
     frozen = set()
     for parameter in model.parameters():
-        begin, end = parameter.data_ptr(), parameter.data_ptr() + parameter.numel() * parameter.element_size()
-        own = [name for name, value in model.views() if begin <= value.data_ptr() < end]
+        own = list(model.views_of(parameter))
         chosen = [any(name.startswith(prefix) for prefix in prefixes) for name in own]
         if any(chosen) and not all(chosen):
             left = own[chosen.index(False)]

@@ -41,7 +41,7 @@ from so3md.training.processes import ALONE, TrainingTeam
 from so3md.training.sample import Parts, Sample
 from so3md.training.schema import ConfigError, build
 from so3md.training.splits import read_data
-from so3md.training.start import start_from, start_new
+from so3md.training.start import check_low_rank, start_from, start_new
 from so3md.training.threads import MOST, choose_threads
 from so3md.training.trainer import NotFiniteError, Trainer, Validation
 
@@ -132,6 +132,7 @@ class Run:
         Raises FileExistsError if the directory holds a run, unless it is to be overwritten; LockedError if another
         process works in it.
         """
+        check_low_rank(config, model)
         team.on_leader(lambda: _refuse_run(directory, overwrite))
         team.use(config.device)
         parts = team.together(lambda: read_data(config.data, data_directory, config.seed))

@@ -29,6 +29,14 @@ DEFAULT_CUTOFF = 12.0
 Evaluate = Callable[[ModelFile, Sequence[Sample]], np.ndarray]
 
 
+def check_low_rank(config: Config, model: ModelFile | None) -> None:
+    """Raise ConfigError for a training from random numbers that is to have a low rank. model: to go on with, if any."""
+    if model is None and config.training.low_rank is not None:
+        raise ConfigError(
+            "training.low_rank: only for so3md finetune; a network of random numbers has to learn all of its matrices"
+        )
+
+
 def start_new(config: Config, parts: Parts) -> ModelFile:
     """A new model for the elements of the data (or `model.elements`), with its zero of energy and its scale set."""
     architecture, hyper = complete(config.model, parts["train"])

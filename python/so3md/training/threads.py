@@ -44,7 +44,7 @@ def choose_threads(trainer: Trainer) -> int:
                 break
     finally:
         torch.set_num_threads(before)
-        trainer.parameters.gradient.zero_()
+        trainer.parameters.zero_gradient()
     return quickest({count: statistics.median(values) for count, values in times.items()})
 
 

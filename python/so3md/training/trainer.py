@@ -65,7 +65,7 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.team = model, config, team
         self._train, self._validation, self._sizes = train, validation, sizes_of(train, _atoms_in)
-        self.parameters = FlatParameters(model, config.training.freeze)
+        self.parameters = FlatParameters(model, config.training.freeze, config.training.low_rank, config.seed)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
         self.total_steps = config.training.epochs * self.steps_per_epoch
         self._batches = Ahead(self._batch_of, self.total_steps, wanted=not isinstance(train, list))
@@ -138,9 +138,9 @@ class Trainer:
     def differentiate(self, batch: Batch, counts: torch.Tensor | None = None) -> torch.Tensor:
         """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors. counts: as of
         `compute`."""
-        self.parameters.gradient.zero_()
+        self.parameters.zero_gradient()
         loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss, counts)
-        loss.backward()
+        self.parameters.differentiate(loss)
         return sums
 
     def _differentiate_share(self, batch: Batch | None) -> torch.Tensor:
@@ -150,7 +150,7 @@ class Trainer:
         counts = count_known(batch)
         self.team.add_up(counts)
         if batch is None:
-            self.parameters.gradient.zero_()
+            self.parameters.zero_gradient()
         sums = Errors().sums if batch is None else self.differentiate(batch, counts).cpu()
         self.team.add_up(self.parameters.gradient)
         self.team.add_up(sums)
@@ -172,11 +172,11 @@ class Trainer:
     def using(self, values: torch.Tensor) -> Iterator[None]:
         """Let the model have other parameters for a while."""
         present = self.parameters.values.clone()
-        self.parameters.values.copy_(values)
+        self.parameters.take(values)
         try:
             yield
         finally:
-            self.parameters.values.copy_(present)
+            self.parameters.take(present)
 
     def _validation_is_due(self) -> bool:
         return self.epoch % self.config.training.validation_interval == 0 or self.step >= self.total_steps
@@ -230,13 +230,16 @@ class Trainer:
             "errors": self.errors.sums.tolist(),
             "plateau": self.optimiser.plateau.state(),
             "seconds": self.seconds,
+            "low_rank": self.config.training.low_rank,
             "extra": extra,
         }
         return TrainingCheckpoint(self.optimiser.tensors() | {"best": self.best_values}, state)
 
     def load(self, checkpoint: TrainingCheckpoint) -> dict[str, Any]:
-        """Take the state of a checkpoint."""
-        state = checkpoint.state
+        """Take the state of a checkpoint. Raises ValueError for one of another `training.low_rank`."""
+        state, rank = checkpoint.state, self.config.training.low_rank
+        if state.get("low_rank") != rank:  # vectors of the same length may mean something else
+            raise ValueError(f"training.low_rank was {state.get('low_rank')}, and is {rank}")
         self.optimiser.load(checkpoint.tensors, state["step"])
         self.optimiser.plateau.load(state["plateau"])
         self.best_values.copy_(checkpoint.tensors["best"])
