@@ -99,7 +99,7 @@ def equipartition(quick: bool) -> Iterator[Rung]:
     run(atoms, settings, 600 if quick else 40_000, sample)
     expected = 1.5 * units.kB * settings.temperature
     for element, values in samples.items():
-        name = f"kinetic energy of {element} in water, corrected for the time step"
+        name = f"kinetic energy of {element} in water, corrected"
         yield deviation(name, np.array(values), expected)
 
 
