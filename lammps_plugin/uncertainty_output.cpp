@@ -24,22 +24,23 @@ namespace so3md {
 
 namespace {
 
-constexpr std::size_t kComponents = 9;  // of a virial
+constexpr std::size_t kVirialComponents = 9;  // of a virial
 
 // Standard deviation over the members of each component, for each atom: the largest, the smallest, and the root of their mean square.
 std::array<double, 3> deviation_of_virials(const std::vector<double>& virials, double atoms) {
-  const std::size_t members = virials.size() / kComponents;
+  const std::size_t members = virials.size() / kVirialComponents;
   double largest = 0.0, smallest = std::numeric_limits<double>::infinity(), sum = 0.0;
-  for (std::size_t c = 0; c < kComponents; ++c) {
+  for (std::size_t c = 0; c < kVirialComponents; ++c) {
     double mean = 0.0, square = 0.0;
-    for (std::size_t k = 0; k < members; ++k) mean += virials[kComponents * k + c] / static_cast<double>(members);
-    for (std::size_t k = 0; k < members; ++k) square += std::pow(virials[kComponents * k + c] - mean, 2) / static_cast<double>(members);
+    for (std::size_t k = 0; k < members; ++k) mean += virials[kVirialComponents * k + c] / static_cast<double>(members);
+    for (std::size_t k = 0; k < members; ++k)
+      square += std::pow(virials[kVirialComponents * k + c] - mean, 2) / static_cast<double>(members);
     const double deviation = std::sqrt(square) / atoms;
     largest = std::max(largest, deviation);
     smallest = std::min(smallest, deviation);
     sum += deviation * deviation;
   }
-  return {largest, smallest, std::sqrt(sum / kComponents)};
+  return {largest, smallest, std::sqrt(sum / kVirialComponents)};
 }
 
 }  // namespace
