@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import runpy
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from so3md import _engine
 
 ROOT = Path(__file__).parents[1]
 CHECKER = ROOT / "scripts" / "check_kernel_symbols.py"
+
+FOLDERS_OF_CODE = sorted({path.parent for top in ("csrc", "lammps_plugin") for path in (ROOT / top).rglob("*.cpp")})
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 NM = shutil.which("nm")
@@ -276,3 +279,15 @@ def test_builds_use_all_cores_that_the_memory_can_feed(
     for gib, expected in ((1000, cores), (2, 1), (0.5, 1)):
         monkeypatch.setattr(os, "sysconf", lambda name, gib=gib: 1 if name == "SC_PAGE_SIZE" else int(gib * 2**30))
         assert setup_script["default_jobs"]() == expected
+
+
+@pytest.mark.parametrize("folder", FOLDERS_OF_CODE, ids=lambda folder: folder.name)
+def test_files_that_may_be_joined_share_no_constant(folder: Path) -> None:
+    """pip compiles a folder as one file (cmake/Together.cmake), in which one name cannot stand for two constants."""
+    places: dict[str, set[str]] = {}
+    for path in folder.glob("*.cpp"):
+        text = path.read_text(encoding="utf-8")
+        for line in re.findall(r"^(?:inline |static )*(?:constexpr|const) .*", text, re.MULTILINE):
+            for name in re.findall(r"\b(k[A-Z]\w*)(?= *(?:=|\{|\[))", line):
+                places.setdefault(name, set()).add(path.name)
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
