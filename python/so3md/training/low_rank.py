@@ -16,10 +16,6 @@ from so3md.present import present
 from so3md.training.model import TrainableModel
 from so3md.training.schema import ConfigError
 
-#: Ends of the names of tensors that are matrices, or stacks of them; docs/model_file.md lists all tensors. Tables with
-#: a row for each element are none: A B would change the rows of elements that the data do not have.
-_MATRICES = (".weight", "_features", "_coordinates", ".mlp1", ".mlp2")
-
 
 class LowRankChange:
     """The change A B of a stack of matrices in the memory of the model. A begins at random and B at zero, so that the
@@ -62,7 +58,7 @@ class LowRank:
         random = np.random.default_rng(seed)
         for parameter in trained:
             own = model.views_of(parameter)
-            if all(name.endswith(_MATRICES) and min(value.shape[-2:]) > rank for name, value in own.items()):
+            if model.is_of_matrices(parameter) and all(min(value.shape[-2:]) > rank for value in own.values()):
                 parameter.grad = torch.zeros_like(parameter)
                 self._gradients.append(parameter.grad)
                 for name, value in own.items():

@@ -32,6 +32,9 @@ from so3md.training.smooth import value_and_slope
 
 #: Tensors that are not trained and keep all their digits.
 _CONSTANTS = ("dispersion.", "nlh.")
+#: Ends of the names of tensors that are matrices, or stacks of them; docs/model_file.md lists all tensors. Tables with
+#: a row for each element are none: what is done to a whole matrix would change elements that the data do not have.
+_MATRICES = (".weight", "_features", "_coordinates", ".mlp1", ".mlp2")
 _NO_ATOMS = torch.empty(0, dtype=torch.long)
 _NO_EDGES = Edges(_NO_ATOMS, _NO_ATOMS, torch.empty(0, 3))  # in the graph of a network that is given pairs
 
@@ -107,6 +110,10 @@ class TrainableModel(nn.Module):
         """Those of `views` that lie in a parameter."""
         begin, end = parameter.data_ptr(), parameter.data_ptr() + parameter.numel() * parameter.element_size()
         return {name: value for name, value in self.views() if begin <= value.data_ptr() < end}
+
+    def is_of_matrices(self, parameter: Tensor) -> bool:
+        """Whether a parameter has nothing but matrices, or stacks of them."""
+        return all(name.endswith(_MATRICES) for name in self.views_of(parameter))
 
     def load(self, file: ModelFile) -> None:
         """Take the tensors of a model file, all but the shifts of the atoms."""

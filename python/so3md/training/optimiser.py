@@ -34,8 +34,8 @@ class FlatParameters:
         self.low_rank = None if low_rank is None else LowRank(model, trained, low_rank, seed)
         if self.low_rank is None:
             # Biases, norms and tables are left alone by weight decay.
-            decayed = [p for p in trained if p.ndim > 1 and min(p.shape) > 2]
-            rest = [p for p in trained if not any(p is item for item in decayed)]
+            decayed = [p for p in trained if model.is_of_matrices(p)]
+            rest = [p for p in trained if not model.is_of_matrices(p)]
         else:
             # Decay of the factors alone draws the model to the one that it began with.
             decayed, rest = self.low_rank.factors, self.low_rank.rest

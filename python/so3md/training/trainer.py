@@ -231,15 +231,19 @@ class Trainer:
             "plateau": self.optimiser.plateau.state(),
             "seconds": self.seconds,
             "low_rank": self.config.training.low_rank,
+            "decayed_size": self.parameters.decayed_size,
             "extra": extra,
         }
         return TrainingCheckpoint(self.optimiser.tensors() | {"best": self.best_values}, state)
 
     def load(self, checkpoint: TrainingCheckpoint) -> dict[str, Any]:
-        """Take the state of a checkpoint. Raises ValueError for one of another `training.low_rank`."""
+        """Take the state of a checkpoint. Raises ValueError for one whose vectors mean something else: of another
+        `training.low_rank`, or of an earlier version of so3md."""
         state, rank = checkpoint.state, self.config.training.low_rank
         if state.get("low_rank") != rank:  # vectors of the same length may mean something else
             raise ValueError(f"training.low_rank was {state.get('low_rank')}, and is {rank}")
+        if state.get("decayed_size") != self.parameters.decayed_size:
+            raise ValueError("it is of an earlier version of so3md, which kept the parameters in another order")
         self.optimiser.load(checkpoint.tensors, state["step"])
         self.optimiser.plateau.load(state["plateau"])
         self.best_values.copy_(checkpoint.tensors["best"])
