@@ -19,8 +19,8 @@ from so3md.training.checkpoint import TrainingCheckpoint  # noqa: E402
 from so3md.training.model import make_model  # noqa: E402
 from so3md.training.run import CHECKPOINT, PREVIOUS, Run  # noqa: E402
 
-#: Tensors without matrices, by ends and beginnings of their names (docs/model_file.md): biases, norms, and tables with a
-#: row for each element, sign of the charge, or degree.
+#: Tensors without matrices, by ends and beginnings of their names (docs/model_file.md): biases, norms, and tables with
+#: a row for each element, sign of the charge, or degree.
 ENDS = (".bias", "_bias", ".scale", ".shift", ".element", ".query", ".key", ".value", ".coefficients")
 BEGINNINGS = ("zbl.", "dispersion.", "nlh.")
 
