@@ -36,12 +36,12 @@ namespace {
 // A ghost for every atom, in boxes without periodic directions, is what a cutoff beyond any box gives.
 constexpr double kBeyondAnyBox = 1e6;
 
-// The last is there with an uncertainty only.
+// The last counts with an uncertainty only. There is always room for it, as a compute pair may have been made when it counted.
 constexpr int kComponents = 6, kComponentsWithUncertainty = 7;
 
 }  // namespace
 
-PairSo3krates::PairSo3krates(LAMMPS_NS::LAMMPS* lammps) : Pair(lammps), components_(kComponents, 0.0) {
+PairSo3krates::PairSo3krates(LAMMPS_NS::LAMMPS* lammps) : Pair(lammps), components_(kComponentsWithUncertainty, 0.0) {
   single_enable = 0;
   restartinfo = 1;
   one_coeff = 1;
@@ -142,12 +142,11 @@ void PairSo3krates::prepare_uncertainty() {
   if (settings_.uncertainty.asked() && !known)
     stop("out_file, out_freq and threshold need an uncertainty, which the model " + settings_.models_text() +
          " has not: name several models, or one that so3md train or finetune made, on device cpu");
-  components_.assign(known ? kComponentsWithUncertainty : kComponents, 0.0);
-  nextra = static_cast<int>(components_.size());
-  pvector = components_.data();
+  nextra = known ? kComponentsWithUncertainty : kComponents;
+  components_.back() = 0.0;
   uncertainties_.clear();
-  if (!uncertainty_output_ || !known)
-    uncertainty_output_ = known ? std::make_unique<UncertaintyOutput>(lmp, settings_.uncertainty, from_restart_file_) : nullptr;
+  if (known && !uncertainty_output_)
+    uncertainty_output_ = std::make_unique<UncertaintyOutput>(lmp, settings_.uncertainty, from_restart_file_);
 }
 
 // The model's lengths where the input gives none. The boundaries on which they depend may change until a run begins.

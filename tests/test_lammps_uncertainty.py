@@ -155,6 +155,15 @@ def test_a_run_ends_above_the_threshold(ranks: int, members: list[str], tmp_path
     assert int(atom) == 1 + int(job.last_snapshot("kept.dump")[:, 1].argmax())
 
 
+def test_a_compute_outlives_the_committee(members: list[str], tmp_path: Path) -> None:
+    """It still asks for seven components, of a model that has six."""
+    job = job_of(tmp_path, waters(2, 2, 2), members)
+    job.commands(f"run 0\npair_style so3krates {members[0]}\npair_coeff * * {job.elements}\nunfix unsure\nrun 0")
+    job.commands('print "LARGEST $(c_unsure[7]:%.17g)"')
+    job.run()
+    assert job.numbers("LARGEST")[0] == 0
+
+
 def refused(tmp_path: Path, models: list[str], words: str = "", commands: str = "run 0") -> str:
     job = Job(tmp_path, waters(2, 2, 2), None)
     job.commands(f"pair_style so3krates {' '.join(models)} {words}\npair_coeff * * {job.elements}\n{commands}")
