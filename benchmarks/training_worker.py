@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ NETWORK = {"degrees": [1, 2, 3, 4], "num_features": 128, "num_heads": 4, "num_la
 class Peer:
     """so3krates-torch: its model and its loss, in a step as its own training loop takes it; the batch lies ready."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int) -> None:
         import torch
+
+        torch.set_num_threads(threads)
         from so3krates_torch.modules.loss import WeightedEnergyForcesLoss
         from so3krates_torch.modules.models import So3krates
 
@@ -77,6 +80,9 @@ class Peer:
         self.optimizer = self.torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE)
         return {}
 
+    def loop(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def step(self) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         output = self.model(self.batch.to_dict(), training=True, compute_force=True)
@@ -90,8 +96,8 @@ class Peer:
 class Own:
     """so3md: its trainer; the batch lies ready."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder, self.threads = folder, threads
 
     def start(self) -> dict[str, Any]:
         from so3md.model_file import ModelFile
@@ -114,8 +120,14 @@ class Own:
         loss = LossConfig(energy=ENERGY_WEIGHT, forces=FORCES_WEIGHT)
         items = make_model_items(model, samples)
         self.trainer = Trainer(model, items, items, Config(DataConfig("none"), loss=loss, training=training))
+        model.use_threads(self.threads)
         self.batch = self.trainer.join(items)
         return {}
+
+    def loop(self) -> AbstractContextManager[None]:
+        from so3md.training.garbage import present_objects_left_alone
+
+        return present_objects_left_alone()
 
     def step(self) -> float:
         errors = self.trainer.differentiate(self.batch)
@@ -127,10 +139,7 @@ class Own:
 
 class Worker:
     def __init__(self, program: str, folder: Path, threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(threads)
-        self.program = {"so3md": Own, "so3krates-torch": Peer}[program](folder)
+        self.program = {"so3md": Own, "so3krates-torch": Peer}[program](folder, threads)
 
     def save_model(self) -> dict[str, Any]:
         return self.program.save_model()
@@ -141,10 +150,11 @@ class Worker:
     def steps(self, count: int) -> dict[str, Any]:
         """Take steps: seconds and loss of each."""
         seconds, losses = [], []
-        for _ in range(count):
-            begin = time.perf_counter()
-            losses.append(self.program.step())
-            seconds.append(time.perf_counter() - begin)
+        with self.program.loop():
+            for _ in range(count):
+                begin = time.perf_counter()
+                losses.append(self.program.step())
+                seconds.append(time.perf_counter() - begin)
         return {"seconds": seconds, "losses": losses}
 
 

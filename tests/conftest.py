@@ -38,6 +38,7 @@ NUMERICAL = (
     "test_small_systems.py",
     "test_tables.py",
     "test_tolerances.py",
+    "test_training_geometry.py",
     "test_training_groups.py",
     "test_training_model.py",
 )

@@ -30,7 +30,7 @@ def of_benchmarks(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_the_first_loss_is_that_of_all_energies_and_forces(of_benchmarks: SimpleNamespace, tmp_path: Path) -> None:
     of_benchmarks.step.save_batch(tmp_path / "batch.npz")
     model = write_toy_model(tmp_path / "model.safetensors")
-    worker = of_benchmarks.worker.Own(tmp_path)
+    worker = of_benchmarks.worker.Own(tmp_path, threads=1)
     worker.start()
     first, *later = [worker.step() for _ in range(4)]
 

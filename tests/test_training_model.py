@@ -17,7 +17,7 @@ from so3md.model_file import ModelFile  # noqa: E402
 from so3md.reference import ReferenceModel, Structure  # noqa: E402
 from so3md.reference.initial import new_model  # noqa: E402
 from so3md.training import native_steps  # noqa: E402
-from so3md.training.batches import cache_geometry, join  # noqa: E402
+from so3md.training.batches import join  # noqa: E402
 from so3md.training.layer_steps import NetworkSteps, Steps  # noqa: E402
 from so3md.training.model import FastSo3krates, Prediction, ReferenceNetwork, TrainableModel, make_model  # noqa: E402
 from so3md.training.run import make_model_items  # noqa: E402
@@ -185,16 +185,6 @@ def test_a_batch_gives_what_its_structures_give_alone() -> None:
         assert together.energy[number].item() + shift == pytest.approx(alone["energy"], abs=1e-10)
         np.testing.assert_allclose(forces[number], alone["forces"], atol=1e-10)
         np.testing.assert_allclose(together.dipole[number].detach(), alone["dipole"], atol=1e-10)
-
-
-def test_a_kept_geometry_changes_nothing() -> None:
-    model = make_model(make_toy_model(3, dtype=np.float64), LR_CUTOFF)
-    items = make_model_items(model, samples())
-    batch = join(items, model.hyper, torch.device("cpu"), torch.float64)
-    cache_geometry(items, model.hyper, torch.float64)
-    assert items[0].batch.geometry is not None
-    kept = join(items, model.hyper, torch.device("cpu"), torch.float64)
-    np.testing.assert_allclose(model.predict(kept).forces.detach(), model.predict(batch).forces.detach(), atol=1e-12)
 
 
 def test_an_atom_alone_has_no_force() -> None:

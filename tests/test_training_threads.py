@@ -72,7 +72,7 @@ def test_the_number_is_recorded_and_a_resumed_training_is_the_same_to_the_bit(
     monkeypatch.setattr(so3md.training.run, "choose_threads", lambda trainer: pytest.fail("measured again"))
     torch.set_num_threads(1)
     resumed = Run.resume(project / "stopped")
-    assert resumed.threads == torch.get_num_threads() == count
+    assert resumed.threads == resumed.model.threads == count
     resumed.train()
     found, expected = resumed.trainer.checkpoint({}).tensors, whole.trainer.checkpoint({}).tensors
     assert all(torch.equal(found[name], value) for name, value in expected.items())
@@ -81,7 +81,7 @@ def test_the_number_is_recorded_and_a_resumed_training_is_the_same_to_the_bit(
 def test_a_given_number_is_taken_without_measuring(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(so3md.training.run, "choose_threads", lambda trainer: pytest.fail("measured"))
     run = Run.start(read_config(write_config(project / "config.yaml", threads=2)), project, project / "run")
-    assert run.threads == torch.get_num_threads() == 2
+    assert run.threads == run.model.threads == 2
     assert "threads" not in run.record
 
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "training/geometry.h"
 #include "training/sweeps.h"
 
 namespace so3md {
@@ -18,6 +19,8 @@ namespace so3md {
 namespace {
 
 using training::BatchAddresses;
+using training::Geometry;
+using training::GeometryArrays;
 using training::Network;
 using training::Shape;
 using training::Sweeps;
@@ -26,22 +29,53 @@ using Address = std::uintptr_t;
 
 void* pointer(Address address) { return reinterpret_cast<void*>(address); }
 
+template <class Value, std::size_t size>
+Value parse(const char* what, const std::string& name, const std::pair<const char*, Value> (&known)[size]) {
+  std::string names;
+  for (const auto& [other, value] : known) {
+    if (name == other) return value;
+    names += (names.empty() ? "" : ", ") + std::string(other);
+  }
+  throw py::value_error("there is no " + std::string(what) + " '" + name + "': expected one of " + names);
+}
+
 Activation parse_activation(const std::string& name) {
   constexpr std::pair<const char*, Activation> known[] = {{"identity", Activation::identity},
                                                           {"silu", Activation::silu},
                                                           {"tanh", Activation::tanh},
                                                           {"gelu", Activation::gelu},
                                                           {"relu", Activation::relu}};
-  for (const auto& [other, activation] : known)
-    if (name == other) return activation;
-  throw py::value_error("there is no activation '" + name + "': expected identity, silu, tanh, gelu or relu");
+  return parse("activation", name, known);
+}
+
+CutoffFunction parse_cutoff_function(const std::string& name) {
+  constexpr std::pair<const char*, CutoffFunction> known[] = {{"phys", CutoffFunction::phys},
+                                                              {"cosine", CutoffFunction::cosine},
+                                                              {"polynomial", CutoffFunction::polynomial},
+                                                              {"exponential", CutoffFunction::exponential}};
+  return parse("cutoff function", name, known);
+}
+
+RadialBasis parse_radial_basis(const std::string& name) {
+  constexpr std::pair<const char*, RadialBasis> known[] = {{"bernstein", RadialBasis::bernstein},
+                                                           {"gaussian", RadialBasis::gaussian},
+                                                           {"bessel", RadialBasis::bessel},
+                                                           {"phys", RadialBasis::phys}};
+  return parse("radial basis", name, known);
+}
+
+/// Throws ValueError unless the kernels have room for the degrees.
+void check_degrees(const std::vector<int>& degrees) {
+  const bool fits = std::all_of(degrees.begin(), degrees.end(), [](int degree) { return degree >= 0 && degree <= kMaxDegree; });
+  const bool ordered = std::is_sorted(degrees.begin(), degrees.end());
+  if (!fits || !ordered || degrees.empty() || degrees.size() > static_cast<std::size_t>(kMaxDegrees))
+    throw py::value_error("degrees: expected up to " + std::to_string(kMaxDegrees) + " numbers from 0 to " + std::to_string(kMaxDegree) +
+                          ", in increasing order");
 }
 
 /// Of degrees in the order of the coordinates.
 void set_degrees(Shape& shape, const std::vector<int>& degrees) {
-  const bool fits = std::all_of(degrees.begin(), degrees.end(), [](int degree) { return degree >= 0 && degree <= kMaxDegree; });
-  if (!fits || degrees.empty() || degrees.size() > static_cast<std::size_t>(kMaxDegrees))
-    throw py::value_error("degrees: expected different numbers from 0 to " + std::to_string(kMaxDegree));
+  check_degrees(degrees);
   for (const int degree : degrees) {
     for (int m = 0; m < 2 * degree + 1; ++m) {
       shape.degree_of[shape.coordinates] = shape.degrees;
@@ -82,6 +116,26 @@ std::unique_ptr<Network> make_network(const py::dict& options) {
   shape.coordinate_score_factor = real("coordinate_score_factor");
   shape.start_factor = real("start_factor");
   return std::make_unique<Network>(shape, flag("double_precision"));
+}
+
+std::unique_ptr<Geometry> make_geometry(const py::dict& options) {
+  Hyperparameters hyper;
+  hyper.cutoff = options["cutoff"].cast<double>();
+  hyper.cutoff_function = parse_cutoff_function(options["cutoff_function"].cast<std::string>());
+  hyper.cutoff_exponent = options["cutoff_exponent"].cast<double>();
+  hyper.radial_basis = parse_radial_basis(options["radial_basis"].cast<std::string>());
+  hyper.num_radial = options["num_radial"].cast<int>();
+  hyper.bernstein_gamma = options["gamma"].cast<double>();
+  hyper.degrees = options["degrees"].cast<std::vector<int>>();
+  check_degrees(hyper.degrees);
+  return std::make_unique<Geometry>(hyper);
+}
+
+template <class Real>
+void compute_geometry(const Geometry& geometry, std::int64_t pairs, Address displacement, const std::vector<Address>& arrays) {
+  const auto array = [&](std::size_t k) { return static_cast<Real*>(pointer(arrays.at(k))); };
+  const GeometryArrays<Real> to{array(0), array(1), array(2), array(3), array(4), array(5), array(6), array(7)};
+  geometry.compute(pairs, static_cast<const double*>(pointer(displacement)), to);
 }
 
 std::unique_ptr<Sweeps> begin(Network& network, const py::dict& batch, const std::vector<std::pair<Address, std::int64_t>>& tensors,
@@ -135,6 +189,15 @@ void bind_training(py::module_& module) {
             s.gradient(pointer(by_out), pointer(by_x), pointer(by_basis), pointer(gradients));
           },
           py::arg("by_out"), py::arg("by_x"), py::arg("by_basis"), py::arg("gradients"), NoGil());
+  py::class_<Geometry>(module, "TrainingGeometry", "Functions of pairs with their slopes, see csrc/training/geometry.h.")
+      .def(py::init(&make_geometry), py::arg("options"))
+      .def(
+          "compute",
+          [](const Geometry& geometry, std::int64_t pairs, Address displacement, const std::vector<Address>& arrays,
+             bool double_precision) {
+            (double_precision ? compute_geometry<double> : compute_geometry<float>)(geometry, pairs, displacement, arrays);
+          },
+          py::arg("pairs"), py::arg("displacement"), py::arg("arrays"), py::arg("double_precision"), NoGil());
   py::class_<Network>(module, "TrainingNetwork", "A network of architecture so3krates in training, see csrc/training/sweeps.h.")
       .def(py::init(&make_network), py::arg("options"))
       .def("begin", &begin, py::arg("batch"), py::arg("tensors"), py::arg("gradient_size"), py::arg("threads"), py::keep_alive<0, 1>());

@@ -56,34 +56,74 @@ inline void harmonics(const Layout& layout, const HarmonicsTable<Real>& table, V
   }
 }
 
+/// A gradient with respect to the direction, of functions of x, y and z as they stand in HarmonicPolynomials.
+template <class Real>
+struct DirectionGradient {
+  Vec<Real> along_x = Vec<Real>{}, along_y = Vec<Real>{}, along_z = Vec<Real>{};
+
+  /// Adds that of Q_l^m (g A_m + h B_m).
+  [[gnu::always_inline]] void add(const HarmonicPolynomials<Real>& p, int l, int m, Vec<Real> x, Vec<Real> y, Vec<Real> g, Vec<Real> h) {
+    // d/dx = -x Q' (g A_m + h B_m) + m Q (g A_{m-1} + h B_{m-1}), Q' = Q_{l-1}^{m+1}.
+    const Vec<Real> both = g * p.a[m] + h * p.b[m];
+    const Vec<Real> radial = both * p.legendre(l - 1, m + 1);
+    along_x -= x * radial;
+    along_y -= y * radial;
+    along_z += static_cast<Real>(l + m) * both * p.legendre(l - 1, m);
+    if (m == 0) return;
+    const Vec<Real> turn = static_cast<Real>(m) * p.q[l][m];
+    along_x += turn * (g * p.a[m - 1] + h * p.b[m - 1]);
+    along_y += turn * (h * p.a[m - 1] - g * p.b[m - 1]);
+  }
+
+  /// Takes away what points outward, so that it is tangential to the unit sphere.
+  [[gnu::always_inline]] void make_tangential(Vec<Real> x, Vec<Real> y, Vec<Real> z) {
+    const Vec<Real> outward = along_x * x + along_y * y + along_z * z;
+    along_x -= outward * x;
+    along_y -= outward * y;
+    along_z -= outward * z;
+  }
+};
+
 /// Gradient of sum_lm gradient_lm Y_lm with respect to the direction, tangential to the unit sphere.
 template <class Real>
 inline void harmonics_adjoint(const Layout& layout, const HarmonicsTable<Real>& table, Vec<Real> x, Vec<Real> y, Vec<Real> z,
                               const Real* gradient, int stride, Vec<Real>& gx, Vec<Real>& gy, Vec<Real>& gz) {
   const HarmonicPolynomials<Real> p(table.max_degree, x, y, z);
-  Vec<Real> along_x = Vec<Real>{}, along_y = Vec<Real>{}, along_z = Vec<Real>{};
+  DirectionGradient<Real> sum;
   for (int index = 0; index < layout.num_degrees; ++index) {
     const int l = layout.degree[index];
     const Real* center = gradient + (layout.degree_offset[index] + l) * stride;
     for (int m = 0; m <= l; ++m) {
-      // With g the gradient for A_m and h that for B_m: d/dx = N [-x Q' (g A_m + h B_m) + m Q (g A_{m-1} + h B_{m-1})], Q' = Q_{l-1}^{m+1}.
       const Vec<Real> g = table.prefactor[l][m] * load<Real>(center + m * stride);
       const Vec<Real> h = m == 0 ? Vec<Real>{} : table.prefactor[l][m] * load<Real>(center - m * stride);
-      const Vec<Real> both = g * p.a[m] + h * p.b[m];
-      const Vec<Real> radial = both * p.legendre(l - 1, m + 1);
-      along_x -= x * radial;
-      along_y -= y * radial;
-      along_z += static_cast<Real>(l + m) * both * p.legendre(l - 1, m);
-      if (m == 0) continue;
-      const Vec<Real> turn = static_cast<Real>(m) * p.q[l][m];
-      along_x += turn * (g * p.a[m - 1] + h * p.b[m - 1]);
-      along_y += turn * (h * p.a[m - 1] - g * p.b[m - 1]);
+      sum.add(p, l, m, x, y, g, h);
     }
   }
-  const Vec<Real> outward = along_x * x + along_y * y + along_z * z;
-  gx = along_x - outward * x;
-  gy = along_y - outward * y;
-  gz = along_z - outward * z;
+  sum.make_tangential(x, y, z);
+  gx = sum.along_x;
+  gy = sum.along_y;
+  gz = sum.along_z;
+}
+
+/// gradients[(3 * coordinate + axis) * stride + lane]: of each Y_lm, as harmonics_adjoint has that of a sum.
+template <class Real>
+inline void harmonics_gradients(const Layout& layout, const HarmonicsTable<Real>& table, Vec<Real> x, Vec<Real> y, Vec<Real> z,
+                                Real* gradients, int stride) {
+  const HarmonicPolynomials<Real> p(table.max_degree, x, y, z);
+  for (int index = 0; index < layout.num_degrees; ++index) {
+    const int l = layout.degree[index];
+    for (int order = -l; order <= l; ++order) {
+      const int m = order < 0 ? -order : order;
+      const Vec<Real> factor = broadcast<Real>(table.prefactor[l][m]), none = Vec<Real>{};
+      DirectionGradient<Real> gradient;
+      gradient.add(p, l, m, x, y, order < 0 ? none : factor, order < 0 ? factor : none);
+      gradient.make_tangential(x, y, z);
+      Real* const row = gradients + 3 * (layout.degree_offset[index] + l + order) * stride;
+      store<Real>(row, gradient.along_x);
+      store<Real>(row + stride, gradient.along_y);
+      store<Real>(row + 2 * stride, gradient.along_z);
+    }
+  }
 }
 
 }  // namespace SO3MD_CPU_NAMESPACE

@@ -1,4 +1,5 @@
 // The kernels of training for one instruction set; compiled once for each, with SO3MD_ISA naming it.
+#include "cpu/training_geometry.h"
 #include "cpu/training_network.h"
 
 namespace SO3MD_CPU_NAMESPACE {
@@ -13,7 +14,8 @@ so3md::training::KernelTable<Real> make_training_table() {
           .adjoint = training::network_adjoint<Real>,
           .tangent = training::network_tangent<Real>,
           .gradient = training::network_gradient<Real>,
-          .add = training::add<Real>};
+          .add = training::add<Real>,
+          .harmonics = training::pair_harmonics<Real>};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "network/kernels.h"
 #include "training/shape.h"
 
 namespace so3md::training {
@@ -88,6 +89,9 @@ struct KernelTable {
   void (*gradient)(void* steps, const Real* by_out, Real* by_x, Real* by_basis, Real* by_basis_slope, Real* gradients);
   /// to += from.
   void (*add)(std::int64_t count, const Real* from, Real* to);
+  /// Harmonics (pairs, coordinates) of displacements (pairs, 3), and gradients (pairs, coordinates, 3) with respect to these.
+  void (*harmonics)(const Layout& layout, const HarmonicsTable<double>& table, std::int64_t pairs, const double* displacement, Real* values,
+                    Real* gradients);
 };
 
 /// Those for the instruction set of the other kernels.

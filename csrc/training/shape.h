@@ -8,8 +8,8 @@
 
 namespace so3md::training {
 
-/// Most numbers of the coordinates chi: all degrees from 0 on.
-inline constexpr int kMaxCoordinates = kMaxDegrees * kMaxDegrees;
+/// Most numbers of the coordinates chi: a degree may be there several times.
+inline constexpr int kMaxCoordinates = kMaxDegrees * (2 * kMaxDegree + 1);
 
 struct Shape {
   std::int64_t features = 0, heads = 0, degrees = 0, coordinates = 0, basis = 0, radial_hidden = 0, spherical_hidden = 0, layers = 0;

@@ -10,15 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from so3md.present import present
 from so3md.reference.graph import nearest_images, neighbours
 from so3md.training.geometry import Geometry, make_geometry
 from so3md.training.on_demand import OnDemand, atoms_in, sizes_of
 from so3md.training.sample import Sample
-
-#: A geometry is kept with its structure as long as all of them fit into this memory; else each batch computes its own.
-CACHE_BYTES = 1 << 30
-_PAIRS_AT_ONCE = 1 << 16
 
 
 @dataclass
@@ -159,29 +154,6 @@ class LazyItems(OnDemand[Item]):
         return self._make([self._samples[place] for place in places])
 
 
-def cache_geometry(items: Sequence[Item], hyper: dict[str, Any], dtype: torch.dtype) -> None:
-    """Keep the geometry of all structures in memory, if it fits."""
-    total = sum(len(item.batch.pairs) for item in items)
-    size = hyper["radial_basis"]["size"]
-    coordinates = sum(2 * degree + 1 for degree in hyper["degrees"])
-    if total * (2 * size + 4 * coordinates + 9) * torch.finfo(dtype).bits // 8 > CACHE_BYTES:
-        return
-    waiting: list[Item] = []
-    pairs = 0
-    for number, item in enumerate(items):
-        waiting.append(item)
-        pairs += len(item.batch.pairs)
-        if pairs < _PAIRS_AT_ONCE and number + 1 < len(items):
-            continue
-        displacement = torch.cat([item.batch.pairs.displacement for item in waiting])
-        geometry = make_geometry(displacement, hyper).to(torch.device("cpu"), dtype)
-        start = 0
-        for item in waiting:
-            stop = start + len(item.batch.pairs)
-            item.batch.geometry, start = geometry.rows(start, stop), stop
-        waiting, pairs = [], 0
-
-
 def join(items: Sequence[Item], hyper: dict[str, Any] | None, device: torch.device, dtype: torch.dtype) -> Batch:
     """One batch of several structures on a device, in the precision of the training.
 
@@ -202,12 +174,7 @@ def join(items: Sequence[Item], hyper: dict[str, Any] | None, device: torch.devi
     pairs = joined_pairs([part.pairs for part in parts])
     all_long = [part.long_pairs for part in parts if part.long_pairs is not None]
     long_pairs = joined_pairs(all_long) if all_long else None
-    geometry = None
-    if hyper is not None and parts[0].geometry is None:
-        geometry = make_geometry(pairs.displacement, hyper)
-    elif hyper is not None:
-        of_parts = (present(part.geometry) for part in parts)
-        geometry = Geometry(*(torch.cat(values) for values in zip(*of_parts, strict=True)))
+    geometry = None if hyper is None else make_geometry(pairs.displacement, hyper, dtype).to(device)
     for some in (pairs, long_pairs):
         if some is not None:
             some.displacement = some.displacement.to(device, dtype)
@@ -222,7 +189,7 @@ def join(items: Sequence[Item], hyper: dict[str, Any] | None, device: torch.devi
         periodic=joined(lambda part: part.periodic).to(device),
         pairs=pairs,
         long_pairs=long_pairs,
-        geometry=None if geometry is None else geometry.to(device, dtype),
+        geometry=geometry,
         targets=Targets(
             *(
                 joined(lambda part, key=field.name: getattr(part.targets, key)).to(device, dtype)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from so3md.present import present
 from so3md.training.batches import Batch
 from so3md.training.config import QUANTITIES, LossConfig
 from so3md.training.model import Prediction, TrainableModel
 
 #: Columns of `Errors.sums`: for each quantity the sums of absolute and squared errors, and how many there are.
 _COLUMNS = 3
+#: What a model predicts that has nothing but energies.
+_PLAIN = ("energy", "forces")
 
 
 class Errors:
@@ -52,22 +58,50 @@ def compute(
     batch that this one is a share of; the losses of the shares add up to that of the larger one.
     """
     loss = prediction.energy.new_zeros(())
-    sums = []
+    rows = []
     for number, name in enumerate(QUANTITIES):
-        difference = _difference(name, prediction, batch, config)
-        if difference is None:
-            sums.append(prediction.energy.new_zeros(_COLUMNS, dtype=torch.float64))
-            continue
-        known = ~torch.isnan(difference.detach())
-        difference = torch.where(known, difference, torch.zeros_like(difference))
-        count = known.sum()
-        total = difference.square().sum()
-        if config.weights[name]:
-            of_all = count if counts is None else counts[number].to(total)
-            loss = loss + config.weights[name] * total / of_all.clamp(min=1)
-        values = (difference.detach().abs().sum(), total.detach(), count)
-        sums.append(torch.stack([value.double() for value in values]))
-    return loss, torch.stack(sums)
+        term = _term(number, prediction, batch, config, counts)
+        rows.append(term.sums)
+        if config.weights[name] and term.difference is not None:
+            loss = loss + term.factor * term.difference.square().sum()
+    return loss, torch.stack(rows)
+
+
+def compute_slopes(
+    prediction: Prediction, batch: Batch, config: LossConfig, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a prediction of energies and forces alone: the derivatives of the loss with respect to them, (structures) and
+    (n, 3), and the sums of errors. Arguments as of `compute`."""
+    terms = [_term(number, prediction, batch, config, counts) for number in range(len(QUANTITIES))]
+    by_energy, by_forces = (
+        2 * term.factor * present(term.difference) for term in (terms[QUANTITIES.index(name)] for name in _PLAIN)
+    )
+    if config.energy_per == "atom":
+        by_energy = by_energy / batch.counts
+    return by_energy, by_forces, torch.stack([term.sums for term in terms])
+
+
+class _Term(NamedTuple):
+    """What a quantity adds to a loss: the factor times the sum of the squares of `difference`, which is zero where
+    there is no reference, and None where there is no prediction; and its sums of errors."""
+
+    difference: Tensor | None
+    factor: Tensor | float
+    sums: Tensor
+
+
+def _term(number: int, prediction: Prediction, batch: Batch, config: LossConfig, counts: Tensor | None) -> _Term:
+    name = QUANTITIES[number]
+    difference = _difference(name, prediction, batch, config)
+    if difference is None:
+        return _Term(None, 0.0, prediction.energy.new_zeros(_COLUMNS, dtype=torch.float64))
+    errors = difference.detach()
+    count = (errors.numel() - torch.isnan(errors).sum()).to(errors)
+    difference = torch.nan_to_num(difference, nan=0.0, posinf=math.inf, neginf=-math.inf)
+    errors = difference.detach()
+    sums = torch.stack([errors.abs().sum(), errors.square().sum(), count]).double()
+    of_all = count if counts is None else counts[number].to(errors)
+    return _Term(difference, config.weights[name] / of_all.clamp(min=1), sums)
 
 
 def count_known(batch: Batch | None) -> Tensor:

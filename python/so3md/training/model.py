@@ -26,6 +26,7 @@ from so3md.training.batches import Batch, Cutoffs, Pairs
 from so3md.training.fast_model import FastLayer, activation, complete_hyperparameters
 from so3md.training.layer_steps import NetworkSteps, Steps, features, slopes
 from so3md.training.native_steps import NativeNetwork, NativeSteps, is_native
+from so3md.training.pair_forces import along_displacement, pair_forces
 from so3md.training.pair_steps import Edges as PairEdges
 from so3md.training.pair_steps import signs
 from so3md.training.smooth import value_and_slope
@@ -80,6 +81,19 @@ class TrainableModel(nn.Module):
     def takes_native_steps(self) -> bool:
         """Whether the layers are computed by kernels of the engine, see `native_steps`."""
         return False
+
+    @property
+    def threads(self) -> int:
+        """Those that share a step."""
+        return torch.get_num_threads()
+
+    def use_threads(self, count: int) -> None:
+        """Let so many threads of this process share a step."""
+        torch.set_num_threads(count)
+
+    def use_flat(self, values: Tensor) -> None:
+        """Take note of a leaf in whose memory all trained parameters lie, and whose gradient is made of theirs. The
+        gradients of parameters may be added to it in place of their own."""
 
     @property
     def sees_all_pairs(self) -> bool:
@@ -179,11 +193,8 @@ class Leaves:
         parts = [(batch.pairs, short)]
         if "long_displacement" in gradients:
             parts.append((present(batch.long_pairs), gradients["long_displacement"]))
-        forces = batch.positions.new_zeros(len(batch.positions), 3)
-        for pairs, gradient in parts:
-            atoms = torch.cat([pairs.first, pairs.second])
-            forces = forces.index_add(0, atoms, torch.cat([gradient, -gradient]))
-        result.forces = forces
+        forces = [pair_forces(len(batch.positions), pairs.first, pairs.second, gradient) for pairs, gradient in parts]
+        result.forces = sum(forces[1:], forces[0])
         if virial:
             first, *others = (_virial(pairs, gradient, batch) for pairs, gradient in parts)
             result.virial = sum(others, first)
@@ -196,8 +207,7 @@ class Leaves:
             by_distance, by_phi, by_harmonics = slopes(self.steps, gradients["features"], present(self.features))
             if "phi" in gradients:
                 by_phi = by_phi + gradients["phi"]
-            direct = (by_phi * geometry.phi_slope + by_distance)[:, None] * geometry.unit
-            direct = direct + torch.bmm(by_harmonics[:, None], geometry.harmonics_gradient).squeeze(1)
+            direct = along_displacement(geometry, by_distance, by_phi, by_harmonics)
             total = direct if total is None else total + direct
         return present(total)
 
@@ -260,7 +270,7 @@ class FastSo3krates(TrainableModel):
         geometry, pairs = present(batch.geometry), batch.pairs
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, _NO_EDGES, None)
         basis = self._basis(batch)
-        steps = self._steps(batch, basis)
+        steps = self.steps(batch, basis)
         x = features(steps, self._embed(graph), basis)
         if not x.requires_grad:  # nothing of the network is trained
             x = _leaf(x, track)
@@ -288,7 +298,20 @@ class FastSo3krates(TrainableModel):
     def takes_native_steps(self) -> bool:
         return is_native(self.energy_shift)
 
-    def _steps(self, batch: Batch, basis: Tensor) -> Steps:
+    @property
+    def threads(self) -> int:
+        return self._native.threads if self.takes_native_steps else super().threads
+
+    def use_threads(self, count: int) -> None:
+        # Without long-range terms, what is left to PyTorch is too little to share, and its threads would keep the
+        # engine's from their cores while they wait for more.
+        super().use_threads(1 if self.takes_native_steps and not self.has_long_range else count)
+        self._native.threads = count
+
+    def use_flat(self, values: Tensor) -> None:
+        self._native.flat = values if self.takes_native_steps else None
+
+    def steps(self, batch: Batch, basis: Tensor) -> Steps:
         """The layers: by kernels of the engine where there are any, else in operations of PyTorch."""
         geometry, pairs = present(batch.geometry), batch.pairs
         if self.takes_native_steps:
@@ -302,7 +325,7 @@ class FastSo3krates(TrainableModel):
         """The radial basis, then its slope: (2 pairs, K)."""
         geometry = present(batch.geometry)
         if self.hyper["radial_basis"]["type"] != "gaussian":
-            return torch.cat([geometry.radial, geometry.radial_slope])
+            return geometry.basis
         distance = geometry.distance  # centres and widths are trained
         return torch.cat(value_and_slope(self.radial_basis, distance))
 

@@ -25,16 +25,14 @@ def is_native(parameter: Tensor) -> bool:
     return enabled and parameter.device.type == "cpu" and parameter.dtype in (torch.float32, torch.float64)
 
 
-def threads() -> int:
-    """How many threads share the structures of a batch: as many as PyTorch has."""
-    return torch.get_num_threads()
-
-
 class NativeNetwork:
     """What all batches of a network share: threads, memory, and the list of its parameters."""
 
     def __init__(self, layers: Sequence[FastLayer], final_norm: nn.ParameterDict | None, hyper: dict[str, Any]) -> None:
         self.layers, self.final_norm, self.hyper = layers, final_norm, hyper
+        self.threads = torch.get_num_threads()  # that share the structures of a batch
+        #: A leaf in whose memory all trained parameters lie; gradients are then those of it, in one piece.
+        self.flat: Tensor | None = None
         self._networks: dict[torch.dtype, _engine.TrainingNetwork] = {}
         self._names = _engine.training_tensor_names()
 
@@ -43,6 +41,33 @@ class NativeNetwork:
         found = [getattr(layer, name, None) for layer in self.layers for name in self._names]
         norm = self.final_norm
         return found + ([None, None] if norm is None else [norm["scale"], norm["bias"]])
+
+    def parameters(self) -> list[Tensor]:
+        """The leaves that gradients belong to."""
+        return [value for value in self.tensors() if value is not None] if self.flat is None else [self.flat]
+
+    def addresses(self) -> tuple[list[tuple[int, int]], int]:
+        """Of all tensors, in the order of the engine: the address, and the place in the vector of gradients, which
+        begins with those of `parameters`; and the length of that vector. Parameters do not move while they are used.
+        """
+        result, size = [], 0 if self.flat is None else self.flat.numel()
+        for tensor in self.tensors():
+            if tensor is None:
+                result.append((0, 0))
+                continue
+            if not tensor.is_contiguous():
+                raise ValueError("expected parameters that are contiguous in memory")
+            place = self._place_in_flat(tensor)
+            result.append((tensor.data_ptr(), size if place is None else place))
+            size += tensor.numel() if place is None else 0
+        return result, size
+
+    def _place_in_flat(self, tensor: Tensor) -> int | None:
+        """Where a parameter begins in `flat`; None: it does not lie there, as it is not trained."""
+        if self.flat is None:
+            return None
+        place = (tensor.data_ptr() - self.flat.data_ptr()) // tensor.element_size()
+        return place if 0 <= place < self.flat.numel() else None
 
     def of_precision(self, dtype: torch.dtype) -> _engine.TrainingNetwork:
         """The network of the engine."""
@@ -85,8 +110,7 @@ class NativeSteps:
     """See `layer_steps.NetworkSteps`. basis (2 pairs, K): the radial basis of each pair, then its slope."""
 
     def __init__(self, network: NativeNetwork, batch: Batch, basis: Tensor, phi: Tensor, harmonics: Tensor) -> None:
-        tensors = network.tensors()
-        self.parameters = [value for value in tensors if value is not None]
+        self.parameters = network.parameters()
         self.has_adjoints = self.has_tangents = False
         self._by_basis = basis.requires_grad
         self.by_basis: Tensor | None = None
@@ -99,21 +123,13 @@ class NativeSteps:
             "phi": phi.detach().contiguous(),
             "harmonics": harmonics.detach().contiguous(),
         }
-        self._values = [value.detach().contiguous() for value in self.parameters]
+        self._addresses, self._size = network.addresses()
         sizes = {"structures": batch.num_structures, "atoms": len(batch.species), "pairs": len(batch.pairs)}
-        addresses, size, number = [], 0, 0
-        for tensor in tensors:
-            if tensor is None:
-                addresses.append((0, 0))
-                continue
-            addresses.append((self._values[number].data_ptr(), size))
-            size, number = size + tensor.numel(), number + 1
-        self._size = size
         self._sweeps = network.of_precision(basis.dtype).begin(
             sizes | {name: array.data_ptr() for name, array in self._arrays.items()},
-            addresses,
-            size,
-            threads(),
+            self._addresses,
+            self._size,
+            network.threads,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -159,5 +175,6 @@ class NativeSteps:
     @property
     def gradients(self) -> list[Tensor]:
         """In the order of `parameters`."""
-        parts = self._gradient.split([value.numel() for value in self.parameters])
+        sizes = [value.numel() for value in self.parameters]
+        parts = self._gradient[: sum(sizes)].split(sizes)
         return [part.view(value.shape) for part, value in zip(parts, self.parameters, strict=True)]

@@ -29,7 +29,7 @@ from so3md.run_directory import (
     replace_file,
     write_json,
 )
-from so3md.training.batches import Item, LazyItems, cache_geometry, join, make_items
+from so3md.training.batches import Item, LazyItems, join, make_items
 from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.checks import check_loss
 from so3md.training.config import Config
@@ -91,18 +91,16 @@ class Run:
         self.log: Log | None = None
         self.config = build(Config, record["config"])
         self.device = team.use(self.config.device)
-        # One thread, so that what is computed once is the same to the bit whatever number is measured to be best.
-        torch.set_num_threads(self.config.threads or 1)
         self._start = start
         self.model = make_model(start).to(self.device, _dtype(self.config))
         items = team.together(lambda: {name: self._items(parts[name]) for name in ("train", "validation")})
         self.trainer = Trainer(self.model, items["train"], items["validation"], self.config, team)
-        torch.set_num_threads(self.threads)
+        self.model.use_threads(self.threads)
         self._saved_at = 0.0
 
     @property
     def threads(self) -> int:
-        """Threads of PyTorch in each process: those of the configuration; else, of several processes, a share of the
+        """Threads of each process: those of the configuration; else, of several processes, a share of the
         cores, and of one those that were measured to be best at the start."""
         if self.team.size > 1:
             return self.config.threads or self.team.threads()
@@ -112,7 +110,7 @@ class Run:
         """Find and record how many threads to use, where nothing says it."""
         if self.config.threads is None and self.device.type == "cpu" and self.team.size == 1:
             self.record["threads"] = choose_threads(self.trainer)
-            torch.set_num_threads(self.threads)
+            self.model.use_threads(self.threads)
 
     @classmethod
     def start(
@@ -301,10 +299,7 @@ class Run:
     def _items(self, samples: Sequence[Sample]) -> Sequence[Item]:
         if not isinstance(samples, list):  # on disk
             return LazyItems(samples, partial(make_model_items, self.model))
-        items = make_model_items(self.model, samples)
-        if self.model.takes_geometry:
-            cache_geometry(items, self.model.hyper, _dtype(self.config))
-        return items
+        return make_model_items(self.model, samples)
 
 
 def _first_model(model: ModelFile | None, config: Config, parts: Parts) -> ModelFile:

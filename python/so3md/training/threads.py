@@ -27,7 +27,7 @@ def choose_threads(trainer: Trainer) -> int:
     candidates = _candidates(MOST)
     if len(candidates) == 1:
         return 1
-    before = torch.get_num_threads()
+    before = trainer.model.threads
     batch = trainer.join(trainer.first_items())
     times: dict[int, list[float]] = {count: [] for count in candidates}
     begin = time.perf_counter()
@@ -35,7 +35,7 @@ def choose_threads(trainer: Trainer) -> int:
         # In turns, so that what else the machine does affects all alike; the first step of each number starts threads.
         for turn in itertools.count():
             for count in candidates:
-                torch.set_num_threads(count)
+                trainer.model.use_threads(count)
                 start = time.perf_counter()
                 trainer.differentiate(batch)
                 if turn or time.perf_counter() - begin > _SECONDS:
@@ -43,7 +43,7 @@ def choose_threads(trainer: Trainer) -> int:
             if turn and (turn == _TURNS or time.perf_counter() - begin > _SECONDS):
                 break
     finally:
-        torch.set_num_threads(before)
+        trainer.model.use_threads(before)
         trainer.parameters.zero_gradient()
     return quickest({count: statistics.median(values) for count, values in times.items()})
 

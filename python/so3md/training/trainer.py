@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from so3md.training import plain_step
 from so3md.training.ahead import Ahead
 from so3md.training.batches import Batch, Item, join
 from so3md.training.checkpoint import TrainingCheckpoint
 from so3md.training.config import Config
+from so3md.training.garbage import present_objects_left_alone
 from so3md.training.loss import Errors, compute, count_known, predict
-from so3md.training.model import TrainableModel
+from so3md.training.model import FastSo3krates, TrainableModel
 from so3md.training.on_demand import sizes_of
 from so3md.training.optimiser import FlatParameters, Optimiser
 from so3md.training.processes import ALONE, TrainingTeam
@@ -66,6 +68,7 @@ class Trainer:
         self.model, self.config, self.team = model, config, team
         self._train, self._validation, self._sizes = train, validation, sizes_of(train, _atoms_in)
         self.parameters = FlatParameters(model, config.training.freeze, config.training.low_rank, config.seed)
+        self._is_plain = self.parameters.low_rank is None and plain_step.is_plain(model, config.loss)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
         self.total_steps = config.training.epochs * self.steps_per_epoch
         self._batches = Ahead(self._batch_of, self.total_steps, wanted=not isinstance(train, list))
@@ -96,15 +99,16 @@ class Trainer:
         Raises NotFiniteError, leaving the parameters as they were before the step.
         """
         begin, before = time.perf_counter(), self.seconds
-        while self.stop_reason is None:
-            self._one_step()
-            self.seconds = before + time.perf_counter() - begin
-            if self.step % self.steps_per_epoch == 0 and self._validation_is_due():
-                on_validation(self._validate())
-            on_step()
-            self.stop_reason = self._reason_to_stop()
-            if self.stop_reason is None and should_stop():
-                return
+        with present_objects_left_alone():
+            while self.stop_reason is None:
+                self._one_step()
+                self.seconds = before + time.perf_counter() - begin
+                if self.step % self.steps_per_epoch == 0 and self._validation_is_due():
+                    on_validation(self._validate())
+                on_step()
+                self.stop_reason = self._reason_to_stop()
+                if self.stop_reason is None and should_stop():
+                    return
 
     def _one_step(self) -> None:
         sums = self._differentiate_share(self._batches.take(self.step))
@@ -139,6 +143,8 @@ class Trainer:
         """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors. counts: as of
         `compute`."""
         self.parameters.zero_gradient()
+        if self._is_plain:
+            return plain_step.differentiate(cast("FastSo3krates", self.model), batch, self.config.loss, counts)
         loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss, counts)
         self.parameters.differentiate(loss)
         return sums

@@ -1,0 +1,119 @@
+"""The training step that is differentiated by hand, against the derivatives of PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch (extra 'torch')")
+
+from ase.build import molecule  # noqa: E402
+from training_tools import TINY_MODEL  # noqa: E402
+
+from so3md.reference.graph import Structure  # noqa: E402
+from so3md.reference.initial import new_model  # noqa: E402
+from so3md.training import native_steps  # noqa: E402
+from so3md.training.config import Config, DataConfig, LossConfig, TrainingConfig  # noqa: E402
+from so3md.training.hyperparameters import complete  # noqa: E402
+from so3md.training.loss import compute, predict  # noqa: E402
+from so3md.training.model import make_model  # noqa: E402
+from so3md.training.run import make_model_items  # noqa: E402
+from so3md.training.sample import Sample  # noqa: E402
+from so3md.training.trainer import Trainer  # noqa: E402
+
+NAMES = ("CH3CH2OH", "H2O", "CH4", "H2CO")
+MODELS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no hidden layer in the head": {"energy_head": {"hidden": 0, "activation": "silu"}},
+    "tanh in the head": {"energy_head": {"hidden": 8, "activation": "tanh"}},
+    "one layer": {"num_layers": 1},
+    "bessel": {"radial_basis": {"type": "bessel", "size": 8}},
+}
+LOSSES = {
+    "default": LossConfig(),
+    "forces alone": LossConfig(energy=0.0),
+    "energies of structures": LossConfig(energy=3.0, forces=0.5, energy_per="structure"),
+}
+
+
+def samples(missing: bool = False) -> list[Sample]:
+    """Molecules with made-up reference values; some of them missing if wanted."""
+    rng = np.random.default_rng(3)
+    result = []
+    for number, name in enumerate(NAMES):
+        atoms = molecule(name)
+        forces = rng.standard_normal((len(atoms), 3))
+        positions = atoms.positions + 0.05 * rng.standard_normal(forces.shape)
+        if missing and number == 1:
+            forces[1] = np.nan
+        energy = None if missing and number == 2 else float(rng.standard_normal())
+        result.append(Sample(Structure(atoms.numbers, positions), energy=energy, forces=forces))
+    return result
+
+
+def trainer(
+    given: list[Sample], model: dict[str, Any] | None = None, loss: LossConfig | None = None, **training: Any
+) -> Trainer:
+    architecture, hyper = complete(TINY_MODEL | (model or {}), given)
+    network = make_model(new_model(hyper, [1, 6, 8], 0, architecture, dtype=np.float64)).double()
+    config = Config(DataConfig("none"), loss=loss or LossConfig(), training=TrainingConfig(**training))
+    items = make_model_items(network, given)
+    return Trainer(network, items, items, config)
+
+
+def gradient_and_sums(of: Trainer, by_hand: bool) -> tuple[Any, Any]:
+    assert of._is_plain
+    of._is_plain = by_hand
+    sums = of.differentiate(of.join(of.first_items()))
+    of._is_plain = True
+    return of.parameters.gradient.clone(), sums
+
+
+def check(of: Trainer) -> None:
+    (found, sums), (expected, expected_sums) = (gradient_and_sums(of, by_hand) for by_hand in (True, False))
+    assert expected.abs().max() > 0
+    # Products of the same numbers, in another order: rounding of the largest, with room for the depth of the network.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * max(1.0, float(expected.abs().max())))
+    np.testing.assert_allclose(sums, expected_sums, rtol=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_gradients_are_those_of_pytorch(model: dict[str, Any]) -> None:
+    check(trainer(samples(), model))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_losses_and_missing_values(loss: LossConfig) -> None:
+    check(trainer(samples(missing=True), loss=loss))
+
+
+@pytest.mark.parametrize("frozen", ["embedding", "energy", "layers.0", "layers"])
+def test_frozen_parameters_have_no_gradient(frozen: str) -> None:
+    check(trainer(samples(), freeze=(frozen,)))
+
+
+def test_gradients_are_finite_differences_of_the_loss() -> None:
+    of = trainer(samples(), loss=LossConfig(energy_per="structure"))
+    batch = of.join(of.first_items())
+    gradient, _ = gradient_and_sums(of, by_hand=True)
+    direction = gradient / gradient.norm()
+    values, step = of.parameters.values.clone(), 1e-5
+    losses = []
+    for sign in (1, -1):
+        with of.using(values + sign * step * direction):
+            losses.append(float(compute(predict(of.model, batch, of.config.loss, False), batch, of.config.loss)[0]))
+    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(float(gradient.norm()), rel=1e-6)
+
+
+def test_other_models_and_losses_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trainer(samples())._is_plain
+    assert not trainer(samples(), loss=LossConfig(forces=0.0))._is_plain
+    assert not trainer(samples(), loss=LossConfig(stress=1.0))._is_plain
+    assert not trainer(samples(), {"radial_basis": {"type": "gaussian", "size": 8}})._is_plain
+    assert not trainer(samples(), {"charge_embedding": True})._is_plain
+    assert not trainer(samples(), {"zbl": {"switch_on": 0.0, "switch_off": 1.0}})._is_plain
+    assert not trainer(samples(), low_rank=2)._is_plain
+    monkeypatch.setattr(native_steps, "enabled", False)
+    assert not trainer(samples())._is_plain
