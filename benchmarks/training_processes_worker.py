@@ -49,13 +49,14 @@ def read_samples(file: Path) -> list[Sample]:
 class Worker:
     """Takes steps on one batch, which is that of the whole data set."""
 
-    def __init__(self, file: Path, team: TrainingTeam) -> None:
+    def __init__(self, file: Path, team: TrainingTeam, threads: int) -> None:
         samples = read_samples(file)
         architecture, hyper = complete(MODEL, samples)
         elements = sorted({int(z) for sample in samples for z in sample.structure.numbers})
         model = make_model(new_model(hyper, elements, 0, architecture, dtype=np.float32)).float()
         training = TrainingConfig(epochs=ENDLESS, batch_size=len(samples), validation_interval=ENDLESS)
         items = make_model_items(model, samples)
+        model.use_threads(threads)
         self.team = team
         self.trainer = Trainer(model, items, items, Config(DataConfig("none"), training=training), team)
 
@@ -88,17 +89,14 @@ def start_others(count: int) -> tempfile.TemporaryDirectory[str]:
 
 
 def main() -> None:
-    import torch
-
     parser = argparse.ArgumentParser()
     parser.add_argument("batch", type=Path)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     folder = start_others(arguments.processes) if "RANK" not in os.environ else None
-    torch.set_num_threads(arguments.threads)
     team = launched_team()
-    worker = Worker(arguments.batch, team)
+    worker = Worker(arguments.batch, team, arguments.threads)
     if team.leads:
         serve(lambda: worker)
         team.from_leader(lambda: 0)

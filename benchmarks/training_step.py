@@ -3,8 +3,9 @@
     python benchmarks/training_step.py
 
 A step is energies, forces, loss, its gradient, clipping and AdamW, float32, for 10 rattled ethanol molecules, F = 128,
-3 layers. It checks that both programs see the same losses while they train, then times them in turns. Prints a table
-and writes results/training_step.json. Leave the machine alone while it runs: times are wall-clock times.
+3 layers. It checks that both programs see the same losses while they train, then times them with all numbers of threads
+in turns. Prints a table and writes results/training_step.json. Leave the machine alone while it runs: times are
+wall-clock times.
 """
 
 from __future__ import annotations
@@ -82,24 +83,44 @@ def compare_losses(processes: dict[str, WorkerProcess], threads: int) -> Record:
     return {"threads": threads, "losses": losses, "largest_relative_difference": deviation}
 
 
-def time_steps(processes: dict[str, WorkerProcess], threads: int, rounds: int, steps: int) -> list[Record]:
-    """Milliseconds per step: the median of the turns, each turn's being the median of its steps."""
-    turns: dict[str, list[float]] = {name: [] for name in processes}
+def time_steps(sides: dict[tuple[int, str], WorkerProcess], rounds: int, steps: int) -> dict[tuple[int, str], Any]:
+    """Milliseconds per step in each turn of each side (threads, program): the median of the steps of the turn."""
+    turns: dict[tuple[int, str], list[float]] = {side: [] for side in sides}
     for number in range(rounds):
-        for name in sorted(processes, reverse=bool(number % 2)):
-            turns[name].append(1e3 * statistics.median(processes[name].ask("steps", count=steps)["seconds"]))
-    return [
-        {
-            "threads": threads,
-            "side": name,
-            "median_ms": statistics.median(values),
-            "min_ms": min(values),
-            "max_ms": max(values),
-            "turns": rounds,
-            "steps_of_a_turn": steps,
-        }
-        for name, values in turns.items()
-    ]
+        for side in sorted(sides, reverse=bool(number % 2)):
+            turns[side].append(1e3 * statistics.median(sides[side].ask("steps", count=steps)["seconds"]))
+    return turns
+
+
+def summary(turns: dict[tuple[int, str], list[float]], steps: int) -> Record:
+    """Medians of the turns of each side, and of the ratios in each turn: with equal threads, and each program with the
+    number of threads that is best for it."""
+
+    def best(name: str) -> int:
+        return min(
+            (threads for threads, side in turns if side == name), key=lambda n: statistics.median(turns[n, name])
+        )
+
+    def ratio(own: int, peer: int) -> Record:
+        ratios = [b / a for a, b in zip(turns[own, OWN], turns[peer, PEER], strict=True)]
+        return {"threads": own, "threads_of_peer": peer, "times_faster": statistics.median(ratios)}
+
+    return {
+        "timings": [
+            {
+                "threads": threads,
+                "side": name,
+                "median_ms": statistics.median(values),
+                "min_ms": min(values),
+                "max_ms": max(values),
+                "turns": len(values),
+                "steps_of_a_turn": steps,
+            }
+            for (threads, name), values in sorted(turns.items(), key=lambda item: (item[0][0], item[0][1] != OWN))
+        ],
+        "ratios": [ratio(count, count) for count in sorted({threads for threads, _ in turns})],
+        "best": ratio(best(OWN), best(PEER)),
+    }
 
 
 def run(threads: tuple[int, ...], rounds: int, steps: int) -> Record:
@@ -108,21 +129,18 @@ def run(threads: tuple[int, ...], rounds: int, steps: int) -> Record:
         "date": datetime.date.today().isoformat(),
         "machine": describe_machine(),
         "versions": {**{name: version(name) for name in ("so3md", "torch")}, **peer_versions("so3krates-torch")},
-        **{key: [] for key in ("agreement", "timings", "ratios", "limit")},
+        "limit": [{"threads": count, "gflops": matrix_product_gflops(count)} for count in threads],
+        "agreement": [],
     }
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_batch(folder / "batch.npz")
+    with ExitStack() as stack:
+        sides = {}
         for count in threads:
-            report["limit"].append({"threads": count, "gflops": matrix_product_gflops(count)})
-            with ExitStack() as stack:
-                processes = start_sides(stack, count, folder)
-                report["agreement"].append(compare_losses(processes, count))
-                timings = time_steps(processes, count, rounds, steps)
-            report["timings"] += timings
-            medians = {row["side"]: row["median_ms"] for row in timings}
-            report["ratios"].append({"threads": count, "times_faster": medians[PEER] / medians[OWN]})
-    return report
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            save_batch(folder / "batch.npz")
+            processes = start_sides(stack, count, folder)
+            report["agreement"].append(compare_losses(processes, count))
+            sides |= {(count, name): process for name, process in processes.items()}
+        return report | summary(time_steps(sides, rounds, steps), steps)
 
 
 def print_tables(report: Record) -> None:
@@ -136,8 +154,11 @@ def print_tables(report: Record) -> None:
         spread = f"{row['min_ms']:.1f} .. {row['max_ms']:.1f}"
         table.add_row(str(row["threads"]), row["side"], f"{row['median_ms']:.1f}", spread)
     console.print(table)
-    for row in report["ratios"]:
-        console.print(f"{row['threads']} threads: so3md is {row['times_faster']:.1f} times faster")
+    for row in (*report["ratios"], report["best"]):
+        console.print(
+            f"so3md on {row['threads']} threads is {row['times_faster']:.1f} times faster than so3krates-torch on "
+            f"{row['threads_of_peer']}"
+        )
 
 
 @click.command(help=__doc__.splitlines()[0])

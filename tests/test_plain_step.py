@@ -94,6 +94,17 @@ def test_frozen_parameters_have_no_gradient(frozen: str) -> None:
     check(trainer(samples(), freeze=(frozen,)))
 
 
+def test_threads_change_no_bit() -> None:
+    of = trainer(samples())
+    results = []
+    for threads in (1, 2, 3):
+        of.model.use_threads(threads)
+        assert of.model.threads == threads
+        results.append(gradient_and_sums(of, by_hand=True)[0])
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
 def test_gradients_are_finite_differences_of_the_loss() -> None:
     of = trainer(samples(), loss=LossConfig(energy_per="structure"))
     batch = of.join(of.first_items())
@@ -102,7 +113,7 @@ def test_gradients_are_finite_differences_of_the_loss() -> None:
     values, step = of.parameters.values.clone(), 1e-5
     losses = []
     for sign in (1, -1):
-        with of.using(values + sign * step * direction):
+        with of.using(values + sign * step * direction), torch.no_grad():
             losses.append(float(compute(predict(of.model, batch, of.config.loss, False), batch, of.config.loss)[0]))
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(float(gradient.norm()), rel=1e-6)
 

@@ -35,7 +35,7 @@ def molecules(count: int) -> list[Sample]:
 def step(samples: list[Sample], dtype: torch.dtype, threads: int = 1) -> dict[str, torch.Tensor]:
     """Energies, forces and the gradients of a loss of a batch."""
     model = FastSo3krates(make_toy_model(3, dtype=np.float64), None).to(dtype)
-    model.use_threads(threads)
+    model.native.threads = threads  # those of PyTorch stay as they are
     batch = join(make_model_items(model, samples), model.hyper, torch.device("cpu"), dtype)
     prediction = model.predict(batch, create_graph=True)
     own = {"energy": prediction.energy.detach(), "forces": prediction.forces.detach()}

@@ -11,6 +11,7 @@ import pytest
 from so3md import _engine
 
 FEATURES, HEADS, DEGREES, BASIS, RADIAL, SPHERICAL, LAYERS = 12, 2, [0, 1, 2], 8, 10, 6, 3
+ELEMENTS, HIDDEN = 3, 10
 OPTIONS: dict[str, Any] = {
     "features": FEATURES,
     "heads": HEADS,
@@ -33,6 +34,8 @@ OPTIONS: dict[str, Any] = {
     "score_factor": 0.4,
     "coordinate_score_factor": 0.5,
     "start_factor": 0.0,
+    "energy_hidden": HIDDEN,
+    "energy_activation": "silu",
 }
 #: Atoms of the structures, some without a pair.
 COUNTS = [1, 9, 4, 9, 2, 7, 9, 9, 3, 8, 9, 1, 6]
@@ -88,9 +91,17 @@ class Step:
             "phi": self.normal(self.pairs),
             "harmonics": self.normal(self.pairs, self.coordinates),
         }
+        self.arrays_of_energies = {
+            "species": self.random.integers(0, ELEMENTS, self.atoms, np.int64),
+            "unit": self.normal(self.pairs, 3),
+            "phi_slope": self.normal(self.pairs),
+            "harmonics_by": self.normal(self.pairs, self.coordinates, 3),
+        }
         known, names = shapes(), _engine.training_tensor_names()
         self.tensors = [self.normal(*known[name]) if name in known else None for name in LAYERS * names]
         self.tensors += [self.normal(FEATURES), self.normal(FEATURES)]
+        head = [(HIDDEN, FEATURES), (HIDDEN,), (1, HIDDEN), (1,)]
+        self.tensors += [self.normal(*shape) for shape in ((ELEMENTS, FEATURES), (ELEMENTS,), *head)]
         self.size = sum(tensor.size for tensor in self.tensors if tensor is not None)
 
     def normal(self, *shape: int) -> np.ndarray:
@@ -98,7 +109,7 @@ class Step:
         return (values.astype(np.float32) if self.rounded else values).astype(self.dtype)
 
     def run(self, network: _engine.TrainingNetwork, threads: int) -> list[np.ndarray]:
-        """What the four sweeps give."""
+        """What the four sweeps give, then energies, forces and the gradient of a function of both."""
         self.random = np.random.default_rng(12)
         addresses, place = [], 0
         for tensor in self.tensors:
@@ -106,7 +117,9 @@ class Step:
             place += 0 if tensor is None else tensor.size
         sizes = {"structures": len(COUNTS), "atoms": self.atoms, "pairs": self.pairs}
         batch = sizes | {name: array.ctypes.data for name, array in self.arrays.items()}
-        sweeps = network.begin(batch, addresses, self.size, threads)
+        sweeps = network.begin(batch, addresses[:-6], self.size, threads)
+        batch |= {name: array.ctypes.data for name, array in self.arrays_of_energies.items()}
+        energies = network.begin(batch, addresses, self.size, threads)
         atoms, pairs = (self.atoms, FEATURES), (self.pairs,)
         by_pair = [pairs, pairs, (self.pairs, self.coordinates)]
         results: list[np.ndarray] = []
@@ -122,6 +135,8 @@ class Step:
         sweep(sweeps.adjoint, [atoms], by_pair)
         sweep(sweeps.tangent, by_pair, [atoms])
         sweep(sweeps.gradient, [atoms], [atoms, (2 * self.pairs, BASIS), (self.size,)])
+        sweep(energies.evaluate, [], [(self.atoms,), (self.atoms, 3)])
+        sweep(energies.differentiate, [(self.atoms,), (self.atoms, 3)], [(self.size,)])
         return results
 
 
@@ -148,6 +163,9 @@ def in_double(step: Step, errors: np.random.Generator | None = None) -> list[np.
         name: array if array.dtype == np.int64 else taken(array)
         for name, array in step.arrays.items()
         if not name.startswith("kept")
+    }
+    double.arrays_of_energies = {
+        name: array if array.dtype == np.int64 else taken(array) for name, array in step.arrays_of_energies.items()
     }
     double.rounded = True
     return double.run(_engine.TrainingNetwork(OPTIONS | {"double_precision": True}), 2)

@@ -115,6 +115,8 @@ std::unique_ptr<Network> make_network(const py::dict& options) {
   shape.score_factor = real("score_factor");
   shape.coordinate_score_factor = real("coordinate_score_factor");
   shape.start_factor = real("start_factor");
+  shape.energy_hidden = number("energy_hidden");
+  shape.energy_activation = parse_activation(options["energy_activation"].cast<std::string>());
   return std::make_unique<Network>(shape, flag("double_precision"));
 }
 
@@ -152,7 +154,14 @@ std::unique_ptr<Sweeps> begin(Network& network, const py::dict& batch, const std
   addresses.basis = address("basis");
   addresses.phi = address("phi");
   addresses.harmonics = address("harmonics");
-  const auto expected = static_cast<std::size_t>(network.shape().layers) * training::kTensors + 2;
+  if (batch.contains("species")) {
+    addresses.species = static_cast<const std::int64_t*>(address("species"));
+    addresses.unit = address("unit");
+    addresses.phi_slope = address("phi_slope");
+    addresses.harmonics_by = address("harmonics_by");
+  }
+  const int of_energies = addresses.species == nullptr ? 0 : training::kEnergyTensors;
+  const auto expected = static_cast<std::size_t>(network.shape().layers * training::kTensors + 2 + of_energies);
   if (tensors.size() != expected)
     throw py::value_error("expected " + std::to_string(expected) + " tensors, found " + std::to_string(tensors.size()));
   std::vector<TensorAddress> list;
@@ -188,7 +197,16 @@ void bind_training(py::module_& module) {
           [](Sweeps& s, Address by_out, Address by_x, Address by_basis, Address gradients) {
             s.gradient(pointer(by_out), pointer(by_x), pointer(by_basis), pointer(gradients));
           },
-          py::arg("by_out"), py::arg("by_x"), py::arg("by_basis"), py::arg("gradients"), NoGil());
+          py::arg("by_out"), py::arg("by_x"), py::arg("by_basis"), py::arg("gradients"), NoGil())
+      .def(
+          "evaluate", [](Sweeps& s, Address energies, Address forces) { s.evaluate(pointer(energies), pointer(forces)); },
+          py::arg("energies"), py::arg("forces"), NoGil())
+      .def(
+          "differentiate",
+          [](Sweeps& s, Address by_energies, Address by_forces, Address gradients) {
+            s.differentiate(pointer(by_energies), pointer(by_forces), pointer(gradients));
+          },
+          py::arg("by_energies"), py::arg("by_forces"), py::arg("gradients"), NoGil());
   py::class_<Geometry>(module, "TrainingGeometry", "Functions of pairs with their slopes, see csrc/training/geometry.h.")
       .def(py::init(&make_geometry), py::arg("options"))
       .def(

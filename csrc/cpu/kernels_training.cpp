@@ -1,6 +1,6 @@
 // The kernels of training for one instruction set; compiled once for each, with SO3MD_ISA naming it.
+#include "cpu/training_energy.h"
 #include "cpu/training_geometry.h"
-#include "cpu/training_network.h"
 
 namespace SO3MD_CPU_NAMESPACE {
 
@@ -14,6 +14,9 @@ so3md::training::KernelTable<Real> make_training_table() {
           .adjoint = training::network_adjoint<Real>,
           .tangent = training::network_tangent<Real>,
           .gradient = training::network_gradient<Real>,
+          .energy_memory = training::energy_memory<Real>,
+          .evaluate = training::energy_evaluate<Real>,
+          .differentiate = training::energy_differentiate<Real>,
           .add = training::add<Real>,
           .harmonics = training::pair_harmonics<Real>};
 }

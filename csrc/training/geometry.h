@@ -9,7 +9,8 @@
 
 namespace so3md::training {
 
-/// Where the results for pairs go, (pairs) and so on; see python/so3md/training/geometry.py. radial: not written to where the basis has parameters.
+/// Where the results for pairs go, (pairs) and so on; see python/so3md/training/geometry.py. radial: not written to where the basis has
+/// parameters.
 template <class Real>
 struct GeometryArrays {
   Real *distance = nullptr, *unit = nullptr;           ///< (pairs), (pairs, 3)

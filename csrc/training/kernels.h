@@ -51,11 +51,21 @@ struct LayerWeights {
   Matrix<Real> exchange;
 };
 
+/// The embedding of the elements (elements, features), and the energy head: one map, or two with an activation between them.
+template <class Real>
+struct EnergyWeights {
+  Parameter<Real> embedding, scale;
+  std::int64_t hidden = 0;  ///< values after the first map; 0: there is but the second
+  Activation activation = Activation::silu;
+  Matrix<Real> dense1, dense2;
+};
+
 template <class Real>
 struct Weights {
   Shape shape;
   const LayerWeights<Real>* layers = nullptr;
   Norm<Real> final_norm;
+  EnergyWeights<Real> energy;  ///< for energies and forces only
 };
 
 /// The structures of a group: their atoms are numbered from zero. Pairs are those of python/so3md/training/batches.py.
@@ -66,6 +76,12 @@ struct Group {
   const Real *basis = nullptr, *basis_slope = nullptr;  ///< (pairs, basis)
   const Real* phi = nullptr;                            ///< (pairs)
   const Real* harmonics = nullptr;                      ///< (pairs, coordinates)
+
+  // For energies and forces only:
+  const std::int64_t* species = nullptr;  ///< (atoms)
+  const Real* unit = nullptr;             ///< (pairs, 3)
+  const Real* phi_slope = nullptr;        ///< (pairs)
+  const Real* harmonics_by = nullptr;     ///< (pairs, coordinates, 3) gradients with respect to the displacement
 };
 
 /// Derivatives of the energy with respect to what a group is given, or those along a direction: (pairs), (pairs), (pairs, coordinates).
@@ -87,6 +103,14 @@ struct KernelTable {
   void (*tangent)(void* steps, const PairValues<const Real>& direction, Real* out);
   /// by_basis (pairs, basis) and its slope are added to, if they are not null; `gradients` of all parameters too.
   void (*gradient)(void* steps, const Real* by_out, Real* by_x, Real* by_basis, Real* by_basis_slope, Real* gradients);
+
+  // Energies and forces, in place of the four sweeps. The energy is the sum of those of the atoms.
+  std::size_t (*energy_memory)(const Weights<Real>& weights, const Group<Real>& group);
+  /// energies (atoms) without the constants of the elements, forces (atoms, 3).
+  void (*evaluate)(const Weights<Real>& weights, const Group<Real>& group, void* steps, Real* energies, Real* forces);
+  /// Adds to `gradients` those of a function of energies and forces with these derivatives.
+  void (*differentiate)(void* steps, const Real* by_energies, const Real* by_forces, Real* gradients);
+
   /// to += from.
   void (*add)(std::int64_t count, const Real* from, Real* to);
   /// Harmonics (pairs, coordinates) of displacements (pairs, 3), and gradients (pairs, coordinates, 3) with respect to these.

@@ -16,11 +16,13 @@ class PackedWeights {
   using Job = std::function<void()>;
 
   /// tensors: see Network::begin.
-  PackedWeights(const Shape& shape, const std::vector<TensorAddress>& tensors) : layers_(static_cast<std::size_t>(shape.layers)) {
+  PackedWeights(const Shape& shape, const std::vector<TensorAddress>& tensors, bool with_energies)
+      : layers_(static_cast<std::size_t>(shape.layers)) {
     weights_.shape = shape;
     for (std::size_t t = 0; t < layers_.size(); ++t) describe(layers_[t], tensors.data() + t * kTensors);
     const TensorAddress* const last = tensors.data() + layers_.size() * kTensors;
     weights_.final_norm = {parameter(last[0]), parameter(last[1])};
+    if (with_energies) describe_energies(last + 2);
     weights_.layers = layers_.data();
     for_arrays([this](Real*&, std::int64_t size) { size_ += static_cast<std::size_t>(size); });
   }
@@ -42,19 +44,20 @@ class PackedWeights {
   std::vector<Job> jobs(const KernelTable<Real>& kernels) {
     std::vector<Job> result;
     for (LayerWeights<Real>& layer : layers_) {
-      for_matrices(layer, [&](Matrix<Real>& matrix) {
-        result.push_back([&kernels, &matrix] {
-          kernels.pack(matrix.depth, matrix.columns, matrix.weight.value, 1, matrix.depth, matrix.forward);
-          kernels.pack(matrix.columns, matrix.depth, matrix.weight.value, matrix.depth, 1, matrix.backward);
-        });
-      });
+      for_matrices(layer, [&](Matrix<Real>& matrix) { result.push_back([&kernels, &matrix] { pack(kernels, matrix); }); });
       for (Projection<Real>& projection : layer.projection) result.push_back([&kernels, &projection] { pack(kernels, projection); });
     }
+    for_energy_matrices([&](Matrix<Real>& matrix) { result.push_back([&kernels, &matrix] { pack(kernels, matrix); }); });
     return result;
   }
 
  private:
   static Parameter<Real> parameter(const TensorAddress& tensor) { return {static_cast<const Real*>(tensor.value), tensor.gradient}; }
+
+  static void pack(const KernelTable<Real>& kernels, const Matrix<Real>& matrix) {
+    kernels.pack(matrix.depth, matrix.columns, matrix.weight.value, 1, matrix.depth, matrix.forward);
+    kernels.pack(matrix.columns, matrix.depth, matrix.weight.value, matrix.depth, 1, matrix.backward);
+  }
 
   static void pack(const KernelTable<Real>& kernels, const Projection<Real>& p) {
     const std::int64_t size = p.width * padded(p.width), row = p.kinds * p.width;
@@ -99,6 +102,25 @@ class PackedWeights {
     layer.exchange = matrix(exchange_weight, exchange_bias, both, both);
   }
 
+  void describe_energies(const TensorAddress* tensors) {
+    const Shape& shape = weights_.shape;
+    EnergyWeights<Real>& energy = weights_.energy;
+    energy.embedding = parameter(tensors[embedding]);
+    energy.scale = parameter(tensors[energy_scale]);
+    energy.hidden = shape.energy_hidden;
+    energy.activation = shape.energy_activation;
+    const std::int64_t last = energy.hidden > 0 ? energy.hidden : shape.features;
+    energy.dense2 = {last, 1, parameter(tensors[dense2_weight]), parameter(tensors[dense2_bias])};
+    if (energy.hidden > 0)
+      energy.dense1 = {shape.features, energy.hidden, parameter(tensors[dense1_weight]), parameter(tensors[dense1_bias])};
+  }
+
+  template <class Body>
+  void for_energy_matrices(const Body& body) {
+    for (Matrix<Real>* matrix : {&weights_.energy.dense1, &weights_.energy.dense2})
+      if (matrix->weight.value != nullptr) body(*matrix);
+  }
+
   static Parameter<Real> part(const TensorAddress& tensor, std::int64_t offset) {
     if (tensor.value == nullptr) return {};
     return {static_cast<const Real*>(tensor.value) + offset, tensor.gradient + offset};
@@ -119,11 +141,13 @@ class PackedWeights {
 
   template <class Body>
   void for_arrays(const Body& body) {
+    const auto of_matrix = [&](Matrix<Real>& matrix) {
+      body(matrix.forward, matrix.depth * padded(matrix.columns));
+      body(matrix.backward, matrix.columns * padded(matrix.depth));
+    };
+    for_energy_matrices(of_matrix);
     for (LayerWeights<Real>& layer : layers_) {
-      for_matrices(layer, [&](Matrix<Real>& matrix) {
-        body(matrix.forward, matrix.depth * padded(matrix.columns));
-        body(matrix.backward, matrix.columns * padded(matrix.depth));
-      });
+      for_matrices(layer, of_matrix);
       for (Projection<Real>& p : layer.projection) {
         const std::int64_t size = p.heads * p.kinds * p.width * padded(p.width);
         body(p.forward, size);

@@ -20,6 +20,8 @@ struct Shape {
   bool norm[2] = {}, residual[2] = {};
   bool three_layers = false, pre_norm = false, final_norm = false, neighbour_sum = false;
   double norm_epsilon = 0, score_factor = 1, coordinate_score_factor = 1;
+  std::int64_t energy_hidden = 0;  ///< of the energy head
+  Activation energy_activation = Activation::silu;
   double start_factor = 0;  ///< of the sum of harmonics with which chi begins, if neighbour_sum
 };
 
@@ -39,6 +41,9 @@ enum Tensor : int {
 #undef SO3MD_TENSOR
       kTensors
 };
+
+/// Those that come after the layers and the final norm where energies are asked for.
+enum EnergyTensor : int { embedding, energy_scale, dense1_weight, dense1_bias, dense2_weight, dense2_bias, kEnergyTensors };
 
 inline constexpr const char* kTensorNames[] = {
 #define SO3MD_TENSOR(name) #name,

@@ -35,23 +35,20 @@ class SweepsOf final : public Sweeps {
         pool_(std::move(pool)),
         batch_(batch),
         gradient_size_(gradient_size),
-        weights_(network.shape(), tensors),
+        weights_(network.shape(), tensors, batch.species != nullptr),
         kernels_(kernels<Real>()) {
     divide();
     std::size_t size = padded(weights_.size() * sizeof(Real));
     for (GroupOfBatch<Real>& part : groups_) {
       part.memory_offset = size;
-      size += padded(kernels_.memory(weights_.weights(), part.group));
+      size += padded((batch.species == nullptr ? kernels_.memory : kernels_.energy_memory)(weights_.weights(), part.group));
     }
     memory_ = std::make_unique<MemoryPool::Piece>(network.memory(), size);
     weights_.place(reinterpret_cast<Real*>(memory_->data()));
   }
 
   void forward(const void* x, void* out) override {
-    const std::vector<typename PackedWeights<Real>::Job> jobs = weights_.jobs(kernels_);
-    pool_->parallel_for(static_cast<int>(jobs.size()), 1, [&](int begin, int end, int) {
-      for (int job = begin; job < end; ++job) jobs[static_cast<std::size_t>(job)]();
-    });
+    pack();
     for_groups([&](const GroupOfBatch<Real>& part) {
       kernels_.forward(weights_.weights(), part.group, steps(part), atoms(x, part), atoms(out, part));
     });
@@ -71,25 +68,52 @@ class SweepsOf final : public Sweeps {
   }
 
   void gradient(const void* by_out, void* by_x, void* by_basis, void* gradients) override {
+    const std::int64_t basis = network_.shape().basis;
+    sum_gradients(gradients, [&](const GroupOfBatch<Real>& part, Real* own) {
+      Real* const by_slope = by_basis == nullptr ? nullptr : static_cast<Real*>(by_basis) + batch_.pairs * basis;
+      kernels_.gradient(steps(part), atoms(by_out, part), atoms(by_x, part), by_basis == nullptr ? nullptr : pairs(by_basis, part, basis),
+                        by_slope == nullptr ? nullptr : pairs(by_slope, part, basis), own);
+    });
+  }
+
+  void evaluate(void* energies, void* forces) override {
+    pack();
+    for_groups([&](const GroupOfBatch<Real>& part) {
+      kernels_.evaluate(weights_.weights(), part.group, steps(part), atoms(energies, part, 1), atoms(forces, part, 3));
+    });
+  }
+
+  void differentiate(const void* by_energies, const void* by_forces, void* gradients) override {
+    sum_gradients(gradients, [&](const GroupOfBatch<Real>& part, Real* own) {
+      kernels_.differentiate(steps(part), atoms(by_energies, part, 1), atoms(by_forces, part, 3), own);
+    });
+  }
+
+ private:
+  void pack() {
+    const std::vector<typename PackedWeights<Real>::Job> jobs = weights_.jobs(kernels_);
+    pool_->parallel_for(static_cast<int>(jobs.size()), 1, [&](int begin, int end, int) {
+      for (int job = begin; job < end; ++job) jobs[static_cast<std::size_t>(job)]();
+    });
+  }
+
+  /// Calls body with each group and memory for what it adds to the gradients, which is zero before.
+  void sum_gradients(void* gradients, const std::function<void(const GroupOfBatch<Real>&, Real*)>& body) {
     const std::size_t size = padded(static_cast<std::size_t>(gradient_size_) * sizeof(Real));
     const MemoryPool::Piece others(network_.memory(), size * std::max<std::size_t>(groups_.size() - 1, 1));
     const auto of_group = [&](std::size_t k) {
       return k == 0 ? static_cast<Real*>(gradients) : reinterpret_cast<Real*>(others.data() + (k - 1) * size);
     };
-    const std::int64_t basis = network_.shape().basis;
     for_groups([&](const GroupOfBatch<Real>& part) {
       Real* const own = of_group(static_cast<std::size_t>(&part - groups_.data()));
       std::fill_n(own, gradient_size_, Real(0));
-      Real* const by_slope = by_basis == nullptr ? nullptr : static_cast<Real*>(by_basis) + batch_.pairs * basis;
-      kernels_.gradient(steps(part), atoms(by_out, part), atoms(by_x, part), by_basis == nullptr ? nullptr : pairs(by_basis, part, basis),
-                        by_slope == nullptr ? nullptr : pairs(by_slope, part, basis), own);
+      body(part, own);
     });
     pool_->parallel_for(static_cast<int>(gradient_size_), kSumGrain, [&](int begin, int end, int) {
       for (std::size_t k = 1; k < groups_.size(); ++k) kernels_.add(end - begin, of_group(k) + begin, of_group(0) + begin);
     });
   }
 
- private:
   void for_groups(const std::function<void(const GroupOfBatch<Real>&)>& body) {
     pool_->parallel_for(static_cast<int>(groups_.size()), 1, [&](int begin, int end, int) {
       for (int k = begin; k < end; ++k) body(groups_[static_cast<std::size_t>(k)]);
@@ -99,11 +123,15 @@ class SweepsOf final : public Sweeps {
   void* steps(const GroupOfBatch<Real>& part) const { return memory_->data() + part.memory_offset; }
 
   // The part of an array of the batch that belongs to a group.
-  const Real* atoms(const void* array, const GroupOfBatch<Real>& part) const {
-    return static_cast<const Real*>(array) + part.first_atom * network_.shape().features;
+  const Real* atoms(const void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
+    return static_cast<const Real*>(array) + part.first_atom * width;
   }
-  Real* atoms(void* array, const GroupOfBatch<Real>& part) const {
-    return static_cast<Real*>(array) + part.first_atom * network_.shape().features;
+  Real* atoms(void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
+    return static_cast<Real*>(array) + part.first_atom * width;
+  }
+  template <class Array>
+  auto atoms(Array* array, const GroupOfBatch<Real>& part) const {
+    return atoms(array, part, network_.shape().features);
   }
   const Real* pairs(const void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
     return static_cast<const Real*>(array) + part.first_pair * width;
@@ -161,6 +189,11 @@ class SweepsOf final : public Sweeps {
     part.group.basis_slope = part.group.basis + batch_.pairs * basis;
     part.group.phi = pairs(batch_.phi, part, 1);
     part.group.harmonics = harmonics(batch_.harmonics, part);
+    if (batch_.species == nullptr) return;
+    part.group.species = batch_.species + part.first_atom;
+    part.group.unit = pairs(batch_.unit, part, 3);
+    part.group.phi_slope = pairs(batch_.phi_slope, part, 1);
+    part.group.harmonics_by = pairs(batch_.harmonics_by, part, 3 * network_.shape().coordinates);
   }
 
   Network& network_;

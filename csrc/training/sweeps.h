@@ -17,6 +17,10 @@ struct BatchAddresses {
   const std::int64_t* counts = nullptr;  ///< atoms of each structure
   const std::int64_t *first = nullptr, *second = nullptr;
   const void *basis = nullptr, *phi = nullptr, *harmonics = nullptr;  ///< basis: (2 pairs, basis), values and then slopes
+
+  // For energies and forces only, see Group:
+  const std::int64_t* species = nullptr;  ///< null: the four sweeps are asked for
+  const void *unit = nullptr, *phi_slope = nullptr, *harmonics_by = nullptr;
 };
 
 /// Where a tensor lies, null if the network has none of that name, and the place of its gradient in the vector of all.
@@ -38,6 +42,10 @@ class Sweeps {
   virtual void tangent(const void* distance, const void* phi, const void* harmonics, void* out) = 0;
   /// by_basis (2 pairs, basis) may be null. gradients: overwritten.
   virtual void gradient(const void* by_out, void* by_x, void* by_basis, void* gradients) = 0;
+
+  // In place of these, if the batch has species: evaluate, then differentiate. gradients: overwritten.
+  virtual void evaluate(void* energies, void* forces) = 0;
+  virtual void differentiate(const void* by_energies, const void* by_forces, void* gradients) = 0;
 };
 
 /// What batches of one network share: threads and memory. One batch at a time makes use of the threads.
@@ -45,8 +53,9 @@ class Network {
  public:
   Network(const Shape& shape, bool double_precision) : shape_(shape), double_precision_(double_precision) {}
 
-  /// tensors: those of the layers one after the other, kTensors each, then scale and bias of the final norm. The result does not depend on
-  /// the number of threads. The network must outlive it. Throws std::runtime_error if threads cannot start.
+  /// tensors: those of the layers one after the other, kTensors each, then scale and bias of the final norm; then, if the batch has
+  /// species, kEnergyTensors. The result does not depend on the number of threads. The network must outlive it. Throws std::runtime_error
+  /// if threads cannot start.
   std::unique_ptr<Sweeps> begin(const BatchAddresses& batch, const std::vector<TensorAddress>& tensors, std::int64_t gradient_size,
                                 int threads);
 

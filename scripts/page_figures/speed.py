@@ -256,7 +256,13 @@ def training_step() -> str:
         f"On {hardware(report['machine'])}, {report['date']}, with a load of "
         f"{report['machine']['load_average_before']:.1f} before; medians of interleaved turns:"
     )
-    return f"{paragraph(text)}\n\n{table(['threads', 'so3md', 'so3krates-torch', 'faster by'], rows)}"
+    best = report["best"]
+    end = (
+        f"Each with the number of threads that is best for it ({best['threads']} and {best['threads_of_peer']}): "
+        f"**{best['times_faster']:.1f}** times."
+    )
+    header = ["threads", "so3md", "so3krates-torch", "faster by"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}\n\n{paragraph(end)}"
 
 
 def conformers() -> str:

@@ -15,6 +15,8 @@ from so3md.training.model import Prediction, TrainableModel
 
 #: Columns of `Errors.sums`: for each quantity the sums of absolute and squared errors, and how many there are.
 _COLUMNS = 3
+#: How many these are.
+SUMS = _COLUMNS * len(QUANTITIES)
 #: What a model predicts that has nothing but energies.
 _PLAIN = ("energy", "forces")
 

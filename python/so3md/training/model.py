@@ -248,7 +248,8 @@ class FastSo3krates(TrainableModel):
         self.dispersion = Dispersion(elements, hyper["dispersion"]["damping_scale"]) if hyper["dispersion"] else None
         self.register_buffer("signs", signs(hyper["degrees"]), persistent=False)
         self.register_buffer("numbers", torch.tensor(file.elements, dtype=torch.float64), persistent=False)
-        self._native = NativeNetwork(list(self._layers()), self.final_norm, hyper)
+        #: The network by kernels of the engine.
+        self.native = NativeNetwork(list(self._layers()), self.final_norm, self.embedding, self.energy, hyper)
         self.load(file)
 
     def views(self) -> Iterator[tuple[str, Tensor]]:
@@ -270,7 +271,7 @@ class FastSo3krates(TrainableModel):
         geometry, pairs = present(batch.geometry), batch.pairs
         graph = Graph(batch.species, batch.structure, batch.charge, batch.spin, _NO_EDGES, None)
         basis = self._basis(batch)
-        steps = self.steps(batch, basis)
+        steps = self._steps(batch, basis)
         x = features(steps, self._embed(graph), basis)
         if not x.requires_grad:  # nothing of the network is trained
             x = _leaf(x, track)
@@ -300,22 +301,22 @@ class FastSo3krates(TrainableModel):
 
     @property
     def threads(self) -> int:
-        return self._native.threads if self.takes_native_steps else super().threads
+        return self.native.threads if self.takes_native_steps else super().threads
 
     def use_threads(self, count: int) -> None:
         # Without long-range terms, what is left to PyTorch is too little to share, and its threads would keep the
         # engine's from their cores while they wait for more.
         super().use_threads(1 if self.takes_native_steps and not self.has_long_range else count)
-        self._native.threads = count
+        self.native.threads = count
 
     def use_flat(self, values: Tensor) -> None:
-        self._native.flat = values if self.takes_native_steps else None
+        self.native.flat = values if self.takes_native_steps else None
 
-    def steps(self, batch: Batch, basis: Tensor) -> Steps:
+    def _steps(self, batch: Batch, basis: Tensor) -> Steps:
         """The layers: by kernels of the engine where there are any, else in operations of PyTorch."""
         geometry, pairs = present(batch.geometry), batch.pairs
         if self.takes_native_steps:
-            return NativeSteps(self._native, batch, basis, geometry.phi, geometry.harmonics)
+            return NativeSteps(self.native, batch, basis, geometry.phi, geometry.harmonics)
         edges = PairEdges(
             pairs.first, pairs.second, len(batch.species), basis, geometry.phi, geometry.harmonics, self.signs
         )

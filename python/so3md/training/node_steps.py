@@ -71,16 +71,11 @@ class Activation:
 
 
 class Dense:
-    """x W^T + b. Its gradients are NAME_weight and, if there is a b, NAME_bias."""
+    """x W^T + b, parameters NAME_weight and NAME_bias (optional) of a module."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, name: str, gradients: Gradients) -> None:
+    def __init__(self, module: nn.Module, name: str, gradients: Gradients) -> None:
         self.name, self.gradients = name, gradients
-        self.weight, self.bias = weight, bias
-
-    @classmethod
-    def of(cls, module: nn.Module, name: str, gradients: Gradients) -> Dense:
-        """With the parameters NAME_weight and NAME_bias (optional) of a module."""
-        return cls(getattr(module, f"{name}_weight"), getattr(module, f"{name}_bias", None), name, gradients)
+        self.weight, self.bias = getattr(module, f"{name}_weight"), getattr(module, f"{name}_bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
@@ -156,7 +151,7 @@ class ResidualMlp:
             return [
                 step
                 for number in numbers
-                for step in (Activation(hyper["activation"]), Dense.of(module, f"{name}_dense{number}", gradients))
+                for step in (Activation(hyper["activation"]), Dense(module, f"{name}_dense{number}", gradients))
             ]
 
         self.inner = chain(1, 2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from so3md.nearest_name import closest
 from so3md.present import present
 from so3md.training.config import TrainingConfig
+from so3md.training.loss import SUMS
 from so3md.training.low_rank import LowRank
 from so3md.training.model import TrainableModel
 from so3md.training.schema import ConfigError
@@ -43,7 +44,9 @@ class FlatParameters:
         size = self.decayed_size + sum(p.numel() for p in rest)
         like = trained[0]  # of precision and device
         self.values = torch.empty(size, dtype=like.dtype, device=like.device)
-        self.gradient = torch.zeros_like(self.values)
+        # What processes add up at once: the gradient, and behind it the sums of errors of a batch.
+        self.shared = torch.zeros(size + SUMS, dtype=like.dtype, device=like.device)
+        self.gradient, self.sums = self.shared[:size], self.shared[size:]
         start = 0
         for parameter in (*decayed, *rest):
             stop = start + parameter.numel()

@@ -26,7 +26,10 @@ class _AlongDisplacement(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, direction: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
-        return None, *by_pair_functions(ctx.geometry, direction)
+        geometry = ctx.geometry
+        along = (direction * geometry.unit).sum(-1)
+        turned = torch.bmm(geometry.harmonics_gradient, direction[:, :, None]).squeeze(-1)
+        return None, along, along * geometry.phi_slope, turned
 
 
 class _PairForces(torch.autograd.Function):
@@ -40,7 +43,7 @@ class _PairForces(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_forces: Tensor) -> tuple[None, None, None, Tensor]:
         first, second = ctx.saved_tensors
-        return None, None, None, direction_of_pairs(first, second, by_forces)
+        return None, None, None, by_forces.index_select(0, first) - by_forces.index_select(0, second)
 
 
 def along_displacement(geometry: Geometry, by_distance: Tensor, by_phi: Tensor, by_harmonics: Tensor) -> Tensor:
@@ -51,16 +54,3 @@ def along_displacement(geometry: Geometry, by_distance: Tensor, by_phi: Tensor, 
 def pair_forces(atoms: int, first: Tensor, second: Tensor, gradient: Tensor) -> Tensor:
     """Forces (atoms, 3) from dE/d(displacement) (pairs, 3), where the displacement is r_second - r_first."""
     return _PairForces.apply(atoms, first, second, gradient)
-
-
-def by_pair_functions(geometry: Geometry, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The adjoint of `along_displacement`: from (pairs, 3) to the derivatives of distance, phi (pairs) and harmonics
-    (pairs, M) along it."""
-    along = (direction * geometry.unit).sum(-1)
-    turned = torch.bmm(geometry.harmonics_gradient, direction[:, :, None]).squeeze(-1)
-    return along, along * geometry.phi_slope, turned
-
-
-def direction_of_pairs(first: Tensor, second: Tensor, by_forces: Tensor) -> Tensor:
-    """The adjoint of `pair_forces`: from dL/dF (atoms, 3) to (pairs, 3)."""
-    return by_forces.index_select(0, first) - by_forces.index_select(0, second)

@@ -71,6 +71,7 @@ class Trainer:
         self._is_plain = self.parameters.low_rank is None and plain_step.is_plain(model, config.loss)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
         self.total_steps = config.training.epochs * self.steps_per_epoch
+        self._known: dict[int, torch.Tensor] = {}  # place of a structure -> components of each quantity
         self._batches = Ahead(self._batch_of, self.total_steps, wanted=not isinstance(train, list))
         self.optimiser = Optimiser(self.parameters, config.training, self.total_steps)
         self.best_values = self.optimiser.best_values.clone()
@@ -142,9 +143,9 @@ class Trainer:
     def differentiate(self, batch: Batch, counts: torch.Tensor | None = None) -> torch.Tensor:
         """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors. counts: as of
         `compute`."""
-        self.parameters.zero_gradient()
         if self._is_plain:
             return plain_step.differentiate(cast("FastSo3krates", self.model), batch, self.config.loss, counts)
+        self.parameters.zero_gradient()
         loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss, counts)
         self.parameters.differentiate(loss)
         return sums
@@ -153,14 +154,27 @@ class Trainer:
         """`differentiate` of what all processes have of a batch, here this; None: nothing."""
         if batch is not None and self.team.size == 1:
             return self.differentiate(batch)
-        counts = count_known(batch)
-        self.team.add_up(counts)
+        counts = self._count_known(batch)
         if batch is None:
             self.parameters.zero_gradient()
-        sums = Errors().sums if batch is None else self.differentiate(batch, counts).cpu()
-        self.team.add_up(self.parameters.gradient)
-        self.team.add_up(sums)
-        return sums
+        sums = Errors().sums if batch is None else self.differentiate(batch, counts)
+        self.parameters.sums.copy_(sums.flatten())
+        self.team.add_up(self.parameters.shared)
+        return self.parameters.sums.view_as(sums).double()
+
+    def _count_known(self, share: Batch | None) -> torch.Tensor:
+        """How many components of each quantity the batch of the present step has, of which this process has a share."""
+        if isinstance(self._train, list):
+            counts = sum(self._known_in(int(place)) for place in self._places_of(self.step))
+            return cast("torch.Tensor", counts)
+        counts = count_known(share)  # others read the rest
+        self.team.add_up(counts)
+        return counts
+
+    def _known_in(self, place: int) -> torch.Tensor:
+        if place not in self._known:
+            self._known[place] = count_known(self._train[place].batch)
+        return self._known[place]
 
     def evaluate(self, items: Sequence[Item]) -> Errors:
         """Errors of the present parameters. Collective."""
