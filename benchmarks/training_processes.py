@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
+import training_batches
 from ase import Atoms
-from ase.build import molecule
 from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 from sides import WorkerProcess
+from training_batches import save_batch
 
 RESULTS = Path(__file__).parent / "results" / "training_processes.json"
 WORKER = Path(__file__).parent / "training_processes_worker.py"
@@ -39,39 +39,7 @@ Record = dict[str, Any]
 console = Console()
 
 
-def alkane(carbons: int) -> Atoms:
-    """A stretched chain C(n)H(2n+2): carbon atoms in a zigzag, hydrogen atoms at tetrahedral angles."""
-    rise, width = 1.54 * np.sin(np.radians(56)), 1.54 * np.cos(np.radians(56))
-    side = np.array([(-1) ** number for number in range(carbons)])
-    chain = np.stack([rise * np.arange(carbons), 0.5 * width * side, np.zeros(carbons)], axis=1)
-    out = 1.09 * np.array([0, np.cos(np.radians(54.75)), np.sin(np.radians(54.75))])
-    hydrogens = [chain + out * np.stack([0 * side, side, sign + 0 * side], axis=1) for sign in (1, -1)]
-    ends = [
-        chain[end] + 1.09 * np.array([toward * np.sin(np.radians(56)), -side[end] * np.cos(np.radians(56)), 0])
-        for end, toward in ((0, -1), (-1, 1))
-    ]
-    return Atoms(f"C{carbons}H{2 * carbons + 2}", np.concatenate([chain, *hydrogens, ends]))
-
-
-BATCHES = {
-    "10 ethanol": [molecule("CH3CH2OH")] * 10,
-    "20 alkanes of 20 to 59 atoms": [alkane(6 + number % 14) for number in range(20)],
-}
-
-
-def save_batch(file: Path, structures: list[Atoms]) -> None:
-    """Rattled structures with made-up reference values: positions in A, energies in eV, forces in eV/A."""
-    rng = np.random.default_rng(0)
-    counts = [len(atoms) for atoms in structures]
-    positions = np.concatenate([atoms.positions for atoms in structures])
-    np.savez(
-        file,
-        counts=counts,
-        numbers=np.concatenate([atoms.numbers for atoms in structures]),
-        positions=positions + 0.05 * rng.standard_normal(positions.shape),
-        energies=0.1 * rng.standard_normal(len(structures)),
-        forces=rng.standard_normal(positions.shape),
-    )
+BATCHES = {name: training_batches.BATCHES[name] for name in ("10 ethanol", "20 alkanes of 20 to 59 atoms")}
 
 
 def measure(batch: str, structures: list[Atoms], rounds: int, steps: int) -> list[Record]:

@@ -2,7 +2,7 @@
 
     python training_processes_worker.py BATCH --processes N --threads N
 
-BATCH is an .npz of `training_processes.save_batch`. The first process answers, the others do what it does.
+BATCH is an .npz of `training_batches.save_batch`. The first process answers, the others do what it does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from serving import serve
+from training_worker import samples_of
 
 from so3md.reference.initial import new_model
 from so3md.torch_launch import STORE
@@ -26,31 +27,17 @@ from so3md.training.hyperparameters import complete
 from so3md.training.model import make_model
 from so3md.training.processes import TrainingTeam, launched_team
 from so3md.training.run import make_model_items
-from so3md.training.sample import Sample
 from so3md.training.trainer import Trainer
 
 MODEL = {"num_features": 128, "num_heads": 4, "degrees": [1, 2, 3, 4], "num_layers": 3}
 ENDLESS = 10**8
 
 
-def read_samples(file: Path) -> list[Sample]:
-    """The structures of an .npz, with reference values."""
-    from so3md.reference.graph import Structure
-
-    data = np.load(file)
-    ends = np.cumsum(data["counts"])[:-1]
-    arrays = (np.split(data[name], ends) for name in ("numbers", "positions", "forces"))
-    return [
-        Sample(Structure(numbers, positions), energy=float(energy), forces=forces)
-        for numbers, positions, forces, energy in zip(*arrays, data["energies"], strict=True)
-    ]
-
-
 class Worker:
     """Takes steps on one batch, which is that of the whole data set."""
 
     def __init__(self, file: Path, team: TrainingTeam, threads: int) -> None:
-        samples = read_samples(file)
+        samples = samples_of(file)
         architecture, hyper = complete(MODEL, samples)
         elements = sorted({int(z) for sample in samples for z in sample.structure.numbers})
         model = make_model(new_model(hyper, elements, 0, architecture, dtype=np.float32)).float()

@@ -2,10 +2,10 @@
 
     python benchmarks/training_step.py
 
-A step is energies, forces, loss, its gradient, clipping and AdamW, float32, for 10 rattled ethanol molecules, F = 128,
-3 layers. It checks that both programs see the same losses while they train, then times them with all numbers of threads
-in turns. Prints a table and writes results/training_step.json. Leave the machine alone while it runs: times are
-wall-clock times.
+A step is energies, forces, loss, its gradient, clipping and AdamW, float32, F = 128, 3 layers, for several batches. It
+checks that both programs see the same losses while they train, then times them with all numbers of threads in turns,
+and asks the system by how much memory grows in the first step. Prints a table and writes results/training_step.json.
+Leave the machine alone while it runs: times are wall-clock times.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from ase.build import molecule
 from machine import describe_machine, matrix_product_gflops
 from peer_environment import peer_python, peer_versions
 from rich.console import Console
 from rich.table import Table
 from sides import WorkerProcess, must_agree
+from training_batches import BATCHES, save_batch
 
 from so3md.convert import convert
 
 RESULTS = Path(__file__).parent / "results" / "training_step.json"
 WORKER = Path(__file__).parent / "training_worker.py"
 OWN, PEER = "so3md", "so3krates-torch"
-MOLECULES = 10
+#: Batch -> steps of a turn.
+STEPS = {"10 ethanol": 10, "20 alkanes of 20 to 59 atoms": 2, "2 boxes of 192 water atoms": 2}
 STEPS_COMPARED = 5
 
 #: The sides differ in single precision, and AdamW divides by gradients that are nearly zero: its steps are of the
@@ -43,21 +43,6 @@ LARGEST_DIFFERENCE = 1e-3
 
 Record = dict[str, Any]
 console = Console()
-
-
-def save_batch(file: Path) -> None:
-    """Rattled ethanol molecules with made-up reference values: numbers, positions (A), energy (eV), forces (eV/A)."""
-    rng = np.random.default_rng(0)
-    ethanol = molecule("CH3CH2OH")
-    shape = (MOLECULES, len(ethanol), 3)
-    positions = ethanol.positions + 0.05 * rng.standard_normal(shape)
-    np.savez(
-        file,
-        numbers=ethanol.numbers,
-        positions=positions,
-        energy=0.1 * rng.standard_normal(MOLECULES),
-        forces=rng.standard_normal(shape),
-    )
 
 
 def start_sides(stack: ExitStack, threads: int, folder: Path) -> dict[str, WorkerProcess]:
@@ -123,51 +108,62 @@ def summary(turns: dict[tuple[int, str], list[float]], steps: int) -> Record:
     }
 
 
-def run(threads: tuple[int, ...], rounds: int, steps: int) -> Record:
+def measure(batch: str, threads: tuple[int, ...], rounds: int, steps: int) -> Record:
+    """All about a batch."""
+    atoms = sum(map(len, BATCHES[batch]))
+    with ExitStack() as stack:
+        sides, agreement = {}, []
+        for count in threads:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            save_batch(folder / "batch.npz", BATCHES[batch])
+            processes = start_sides(stack, count, folder)
+            # The first step of each process, which later ones take the memory of.
+            used = {name: process.ask("memory")["bytes"] for name, process in processes.items()}
+            agreement.append(compare_losses(processes, count))
+            sides |= {(count, name): process for name, process in processes.items()}
+        memory = {name: used[name] / atoms for name in used}
+        found = summary(time_steps(sides, rounds, steps), steps)
+    return {"batch": batch, "atoms": atoms, "bytes_per_atom": memory, "agreement": agreement} | found
+
+
+def run(batches: tuple[str, ...], threads: tuple[int, ...], rounds: int) -> Record:
     report: Record = {
-        "benchmark": "a training step on 10 ethanol molecules, so3md and so3krates-torch interleaved",
+        "benchmark": "a training step, so3md and so3krates-torch interleaved",
         "date": datetime.date.today().isoformat(),
         "machine": describe_machine(),
         "versions": {**{name: version(name) for name in ("so3md", "torch")}, **peer_versions("so3krates-torch")},
         "limit": [{"threads": count, "gflops": matrix_product_gflops(count)} for count in threads],
-        "agreement": [],
+        "batches": [],
     }
-    with ExitStack() as stack:
-        sides = {}
-        for count in threads:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            save_batch(folder / "batch.npz")
-            processes = start_sides(stack, count, folder)
-            report["agreement"].append(compare_losses(processes, count))
-            sides |= {(count, name): process for name, process in processes.items()}
-        return report | summary(time_steps(sides, rounds, steps), steps)
+    for batch in batches:
+        console.print(f"{batch} ...")
+        report["batches"].append(measure(batch, threads, rounds, STEPS[batch]))
+    return report
 
 
 def print_tables(report: Record) -> None:
-    for row in report["agreement"]:
-        console.print(
-            f"{row['threads']} threads: losses of {STEPS_COMPARED} steps differ by at most "
-            f"{row['largest_relative_difference']:.1e} of themselves"
-        )
-    table = Table("threads", "side", "ms/step", "min .. max", title="training step, 10 ethanol, F = 128, 3 layers")
-    for row in report["timings"]:
-        spread = f"{row['min_ms']:.1f} .. {row['max_ms']:.1f}"
-        table.add_row(str(row["threads"]), row["side"], f"{row['median_ms']:.1f}", spread)
+    table = Table("batch", "threads", "side", "ms/step", "min .. max", "MB/atom", title="F = 128, 3 layers")
+    for one in report["batches"]:
+        for row in one["timings"]:
+            spread = f"{row['min_ms']:.1f} .. {row['max_ms']:.1f}"
+            memory = f"{one['bytes_per_atom'][row['side']] / 1e6:.2f}"
+            table.add_row(one["batch"], str(row["threads"]), row["side"], f"{row['median_ms']:.1f}", spread, memory)
     console.print(table)
-    for row in (*report["ratios"], report["best"]):
-        console.print(
-            f"so3md on {row['threads']} threads is {row['times_faster']:.1f} times faster than so3krates-torch on "
-            f"{row['threads_of_peer']}"
-        )
+    for one in report["batches"]:
+        for row in (*one["ratios"], one["best"]):
+            console.print(
+                f"{one['batch']}: so3md on {row['threads']} threads is {row['times_faster']:.1f} times faster than "
+                f"so3krates-torch on {row['threads_of_peer']}"
+            )
 
 
 @click.command(help=__doc__.splitlines()[0])
+@click.option("--batch", "batches", type=click.Choice(list(STEPS)), multiple=True, default=tuple(STEPS))
 @click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True, help="threads of each side")
 @click.option("--rounds", type=int, default=9, show_default=True, help="turns of each side")
-@click.option("--steps", type=int, default=10, show_default=True, help="steps of a turn")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="results as JSON")
-def main(threads: tuple[int, ...], rounds: int, steps: int, output: Path) -> None:
-    report = run(threads, rounds, steps)
+def main(batches: tuple[str, ...], threads: tuple[int, ...], rounds: int, output: Path) -> None:
+    report = run(batches, threads, rounds)
     load = report["machine"]["load_average_before"]
     if load > 0.5:
         console.print(f"[yellow]the machine was busy (load average {load}): only ratios mean something[/yellow]")

@@ -2,7 +2,7 @@
 
     python training_worker.py so3md|so3krates-torch --threads N FOLDER
 
-FOLDER holds batch.npz (see `training_step.save_batch`) and model.safetensors, the model that so3md begins with; the
+FOLDER holds batch.npz (see `training_batches.save_batch`) and model.safetensors, the model that so3md begins with; the
 peer makes its own and saves it as peer.model, for conversion. Runs under the Python of the peer, too.
 """
 
@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from serving import serve
+from training_batch_file import read_batch
 
 ENERGY_WEIGHT, FORCES_WEIGHT = 1.0, 10.0
 LEARNING_RATE = 1e-3
@@ -55,18 +55,15 @@ class Peer:
         self.batch = self._make_batch()
 
     def _make_batch(self) -> Any:
-        from ase import Atoms
         from so3krates_torch.data.atomic_data import AtomicData
         from so3krates_torch.data.utils import KeySpecification, config_from_atoms
         from so3krates_torch.tools import torch_geometric
         from so3krates_torch.tools.utils import AtomicNumberTable
 
-        data = np.load(self.folder / "batch.npz")
         keys = KeySpecification(info_keys={"energy": "reference"}, arrays_keys={"forces": "reference"})
         items = []
-        for positions, energy, forces in zip(data["positions"], data["energy"], data["forces"], strict=True):
-            atoms = Atoms(data["numbers"], positions)
-            atoms.info["reference"], atoms.arrays["reference"] = float(energy), forces
+        for atoms, energy, forces in read_batch(self.folder / "batch.npz"):
+            atoms.info["reference"], atoms.arrays["reference"] = energy, forces
             config = config_from_atoms(atoms, key_specification=keys)
             table = AtomicNumberTable(list(range(1, 119)))
             items.append(AtomicData.from_config(config, z_table=table, cutoff=CUTOFF))
@@ -93,6 +90,17 @@ class Peer:
         return float(loss.detach())
 
 
+def samples_of(file: Path) -> list[Any]:
+    """The structures of a batch for so3md."""
+    from so3md.reference.graph import Structure
+    from so3md.training.sample import Sample
+
+    return [
+        Sample(Structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc), energy=energy, forces=forces)
+        for atoms, energy, forces in read_batch(file)
+    ]
+
+
 class Own:
     """so3md: its trainer; the batch lies ready."""
 
@@ -101,18 +109,12 @@ class Own:
 
     def start(self) -> dict[str, Any]:
         from so3md.model_file import ModelFile
-        from so3md.reference.graph import Structure
         from so3md.training.config import Config, DataConfig, LossConfig, TrainingConfig
         from so3md.training.model import make_model
         from so3md.training.run import make_model_items
-        from so3md.training.sample import Sample
         from so3md.training.trainer import Trainer
 
-        data = np.load(self.folder / "batch.npz")
-        samples = [
-            Sample(Structure(data["numbers"], positions), energy=float(energy), forces=forces)
-            for positions, energy, forces in zip(data["positions"], data["energy"], data["forces"], strict=True)
-        ]
+        samples = samples_of(self.folder / "batch.npz")
         model = make_model(ModelFile.read(self.folder / "model.safetensors"), None).float()
         training = TrainingConfig(
             batch_size=len(samples), learning_rate=LEARNING_RATE, gradient_clipping=MAX_GRADIENT_NORM, ema_decay=None
@@ -137,6 +139,14 @@ class Own:
         return float(ENERGY_WEIGHT * energy + FORCES_WEIGHT * forces)
 
 
+def _kibibytes(name: str) -> int:
+    """A value of the system's account of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {name}")
+
+
 class Worker:
     def __init__(self, program: str, folder: Path, threads: int) -> None:
         self.program = {"so3md": Own, "so3krates-torch": Peer}[program](folder, threads)
@@ -146,6 +156,13 @@ class Worker:
 
     def start(self) -> dict[str, Any]:
         return self.program.start()
+
+    def memory(self) -> dict[str, Any]:
+        """Take a step: the bytes by which the resident memory grows at most."""
+        Path("/proc/self/clear_refs").write_text("5")  # the largest value begins anew
+        before = _kibibytes("VmRSS")
+        self.program.step()
+        return {"bytes": 1024 * (_kibibytes("VmHWM") - before)}
 
     def steps(self, count: int) -> dict[str, Any]:
         """Take steps: seconds and loss of each."""

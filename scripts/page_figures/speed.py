@@ -243,26 +243,65 @@ def nonlocal_before() -> str:
 def training_step() -> str:
     """docs/training.md: a step of training beside so3krates-torch."""
     report = read("training_step")
-    times = {(one["threads"], one["side"]): one["median_ms"] for one in report["timings"]}
-    rows = [
-        [
-            str(one["threads"]),
-            *(f"{times[one['threads'], side]:.0f} ms" for side in ("so3md", "so3krates-torch")),
-            f"**{one['times_faster']:.1f}**",
-        ]
-        for one in report["ratios"]
-    ]
+    rows = []
+    for one in report["batches"]:
+        times = {(row["threads"], row["side"]): row["median_ms"] for row in one["timings"]}
+        for row in (*one["ratios"], one["best"]):
+            own, peer = row["threads"], row["threads_of_peer"]
+            own_time, peer_time = times[own, "so3md"], times[peer, "so3krates-torch"]
+            rows.append(
+                [
+                    one["batch"],
+                    f"best ({own}, {peer})" if row is one["best"] else str(own),
+                    f"{own_time:.0f} ms",
+                    f"{peer_time:.0f} ms",
+                    f"**{row['times_faster']:.1f}**",
+                ]
+            )
+    memory = ", ".join(
+        f"{one['bytes_per_atom']['so3md'] / 1e6:.2f} and {one['bytes_per_atom']['so3krates-torch'] / 1e6:.2f} "
+        f"({one['batch']})"
+        for one in report["batches"]
+    )
     text = (
         f"On {hardware(report['machine'])}, {report['date']}, with a load of "
-        f"{report['machine']['load_average_before']:.1f} before; medians of interleaved turns:"
+        f'{report["machine"]["load_average_before"]:.1f} before; medians of interleaved turns. "best" is each with '
+        "the number of threads that is best for it (so3md, so3krates-torch)."
     )
-    best = report["best"]
-    end = (
-        f"Each with the number of threads that is best for it ({best['threads']} and {best['threads_of_peer']}): "
-        f"**{best['times_faster']:.1f}** times."
-    )
-    header = ["threads", "so3md", "so3krates-torch", "faster by"]
+    end = f"A step takes this much memory, in MB for each atom of the batch, so3md and so3krates-torch: {memory}."
+    header = ["batch", "threads", "so3md", "so3krates-torch", "faster by"]
     return f"{paragraph(text)}\n\n{table(header, rows)}\n\n{paragraph(end)}"
+
+
+def training_processes() -> str:
+    """docs/training.md: a step of training on two threads and on two processes."""
+    report = read("training_processes")
+    rows = [
+        [
+            row["batch"],
+            str(row["processes"]),
+            str(row["threads"]),
+            f"{row['median_ms']:.0f} ms",
+            f"**{row['times_faster']:.2f}**",
+        ]
+        for row in report["timings"]
+    ]
+    text = (
+        f"Whole steps, with the making of the batch, on {hardware(report['machine'])}, {report['date']}; medians of "
+        "interleaved turns (`python benchmarks/training_processes.py`):"
+    )
+    header = ["batch", "processes", "threads of each", "step", "faster by"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
+def training_memory() -> str:
+    """docs/training.md: memory of a training whose structures stay on disk."""
+    report = read("training_memory")
+    return paragraph(
+        f"An epoch on {report['structures']:,} small molecules ({report['atoms']:,} atoms), with conversion and checks, "
+        f"takes at most {report['largest_mib'] / 1024:.1f} GiB of memory, mapped files included "
+        f"({hardware(report['machine'])}; `python benchmarks/training_memory.py`)."
+    )
 
 
 def conformers() -> str:
@@ -306,5 +345,7 @@ FIGURES = (
     nonlocal_before,
     conformers,
     training_step,
+    training_processes,
+    training_memory,
     installation,
 )
