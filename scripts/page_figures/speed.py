@@ -298,8 +298,8 @@ def training_memory() -> str:
     """docs/training.md: memory of a training whose structures stay on disk."""
     report = read("training_memory")
     return paragraph(
-        f"An epoch on {report['structures']:,} small molecules ({report['atoms']:,} atoms), with conversion and checks, "
-        f"takes at most {report['largest_mib'] / 1024:.1f} GiB of memory, mapped files included "
+        f"An epoch on {report['structures']:,} small molecules ({report['atoms']:,} atoms), conversion and checks "
+        f"included, takes at most {report['largest_mib'] / 1024:.1f} GiB of memory, mapped files included "
         f"({hardware(report['machine'])}; `python benchmarks/training_memory.py`)."
     )
 
