@@ -165,6 +165,20 @@ def test_features_of_a_distribution(scripts: None):
     assert places == pytest.approx([2.8, 3.4, 4.5], abs=0.06)
 
 
+def test_diffusion_in_an_infinite_box_goes_with_its_own_viscosity(scripts: None):
+    import liquid_water
+
+    box, measured = ({"value": value, "error": 0.1, "unit": "1e-9 m2/s"} for value in (0.5, 1.1))
+    found = liquid_water.of_an_infinite_box(box, measured)
+    correction = 1.1 - 0.5  # with the measured viscosity
+    assert found["value"] == pytest.approx(0.5 + correction * found["value"] / liquid_water.DIFFUSION)
+    assert found["error"] == pytest.approx(0.1 * found["value"] / 0.5)
+    # As fast in the infinite box as the measured liquid: the correction is that of the measured viscosity.
+    box["value"], measured["value"] = 2.0, liquid_water.DIFFUSION
+    assert liquid_water.of_an_infinite_box(box, measured)["value"] == pytest.approx(liquid_water.DIFFUSION)
+    assert liquid_water.of_an_infinite_box(None, None) is None
+
+
 def test_every_reference_has_a_source():
     known = json.loads((FOLDER / "references.json").read_text())
     used = {source for case, values in known.items() if case != "sources" for _, source in values.values()}
