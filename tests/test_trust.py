@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -92,18 +93,45 @@ class _Springs(Calculator):
         self.results = {"energy": -0.5 * float((forces * atoms.positions).sum()), "forces": forces}
 
 
+def vibrations(random: np.random.Generator, frequency: float, temperature: float) -> Atoms:
+    """Ten thousand atoms that vibrate on springs, as hot as they should be."""
+    atoms = Atoms("H10000", positions=np.zeros((10_000, 3)))
+    widths = np.sqrt(units.kB * temperature / atoms.get_masses())[:, None]
+    atoms.positions = widths / frequency * random.standard_normal((10_000, 3))
+    atoms.set_velocities(widths * random.standard_normal((10_000, 3)))
+    atoms.calc = _Springs(frequency)
+    return atoms
+
+
+def test_squares_of_displacements_with_velocity_rescaling_are_as_the_guide_says() -> None:
+    """Kinetic energies are held. Velocity Verlet conserves v^2 + (1 - (omega dt)^2 / 4) omega^2 x^2, so that squares of
+    x are too large by (omega dt)^2 / 4."""
+    period, timestep, temperature = 9.0 * units.fs, 0.5 * units.fs, 300.0
+    frequency = 2 * np.pi / period
+    atoms = vibrations(np.random.default_rng(5), frequency, temperature)
+    dynamics = Bussi(atoms, timestep, temperature_K=temperature, taut=20 * units.fs, rng=np.random.default_rng(6))
+    kinetic, squares = [], []
+    expected = 1.5 * units.kB * temperature * len(atoms)
+    for _ in range(300):
+        dynamics.run(4)
+        kinetic.append(atoms.get_kinetic_energy() / expected)
+        squares.append(atoms.get_potential_energy() / expected)
+    step = (frequency * timestep) ** 2
+    # The total kinetic energy scatters by sqrt(2 / 30,000), and has forgotten itself after a few times 20 fs.
+    chance = 5 * np.sqrt(2 / 30_000 / 10)
+    assert np.mean(kinetic[60:]) == pytest.approx(1, abs=chance)
+    assert np.mean(squares[60:]) / np.mean(kinetic[60:]) == pytest.approx(1 + step / 4, abs=step**2 / 12 + chance / 5)
+    assert step / 4 > 2 * (step**2 / 12 + chance / 5)  # the test can tell
+
+
 def test_the_time_step_is_taken_out_of_kinetic_energies(trust: ModuleType) -> None:
     """Ten thousand vibrations with the period of O-H, 9 fs, in steps of 0.5 fs: 2 % too little, once corrected not."""
     from trust_dynamics import kinetic_without_step
 
     period, timestep, temperature = 9.0 * units.fs, 0.5 * units.fs, 300.0
-    atoms = Atoms("H10000", positions=np.zeros((10_000, 3)))
     random = np.random.default_rng(5)
     frequency, thermal = 2 * np.pi / period, units.kB * temperature
-    widths = np.sqrt(thermal / atoms.get_masses())[:, None]
-    atoms.positions = widths / frequency * random.standard_normal((10_000, 3))
-    atoms.set_velocities(widths * random.standard_normal((10_000, 3)))
-    atoms.calc = _Springs(frequency)
+    atoms = vibrations(random, frequency, temperature)
     dynamics = Langevin(atoms, timestep, temperature_K=temperature, friction=0.05 / units.fs, fixcm=False, rng=random)
     raw, corrected = [], []
     for _ in range(250):
