@@ -78,6 +78,14 @@ def test_the_number_is_recorded_and_a_resumed_training_is_the_same_to_the_bit(
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
+def test_pytorch_has_its_threads_back_afterwards(project: Path) -> None:
+    torch.set_num_threads(3)
+    run = Run.start(read_config(write_config(project / "config.yaml", threads=2)), project, project / "run")
+    assert torch.get_num_threads() == 1  # the engine has the others
+    run.train()
+    assert torch.get_num_threads() == 3
+
+
 def test_a_given_number_is_taken_without_measuring(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(so3md.training.run, "choose_threads", lambda trainer: pytest.fail("measured"))
     run = Run.start(read_config(write_config(project / "config.yaml", threads=2)), project, project / "run")

@@ -13,6 +13,7 @@ def present_objects_left_alone() -> Iterator[None]:
     if gc.get_freeze_count():  # by the program that calls, which also decides when that ends
         yield
         return
+    gc.collect()  # what is garbage now would stay
     gc.freeze()
     try:
         yield

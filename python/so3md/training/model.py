@@ -91,10 +91,6 @@ class TrainableModel(nn.Module):
         """Let so many threads of this process share a step."""
         torch.set_num_threads(count)
 
-    def use_flat(self, values: Tensor) -> None:
-        """Take note of a leaf in whose memory all trained parameters lie, and whose gradient is made of theirs. The
-        gradients of parameters may be added to it in place of their own."""
-
     @property
     def sees_all_pairs(self) -> bool:
         """Whether pairs beyond the cutoff matter."""
@@ -301,16 +297,13 @@ class FastSo3krates(TrainableModel):
 
     @property
     def threads(self) -> int:
-        return self.native.threads if self.takes_native_steps else super().threads
+        return (self.native.threads if self.takes_native_steps else None) or super().threads
 
     def use_threads(self, count: int) -> None:
         # Without long-range terms, what is left to PyTorch is too little to share, and its threads would keep the
         # engine's from their cores while they wait for more.
         super().use_threads(1 if self.takes_native_steps and not self.has_long_range else count)
         self.native.threads = count
-
-    def use_flat(self, values: Tensor) -> None:
-        self.native.flat = values if self.takes_native_steps else None
 
     def _steps(self, batch: Batch, basis: Tensor) -> Steps:
         """The layers: by kernels of the engine where there are any, else in operations of PyTorch."""

@@ -27,16 +27,15 @@ def is_native(parameter: Tensor) -> bool:
     return enabled and parameter.device.type == "cpu" and parameter.dtype in (torch.float32, torch.float64)
 
 
-class Addresses(NamedTuple):
-    """Where the tensors of a network lie.
-
-    `places`, in the order of the engine: the address, and the place in the vector of gradients, which begins with those
-    of `NativeNetwork.parameters`; the `size` of that vector; the address of the `first` parameter.
+class _Places(NamedTuple):
+    """Of all tensors of a network, in the order of the engine: address, and place in the vector of gradients; the
+    `size` of that vector; and what must not change for them to be right: addresses of `flat` and of the first
+    parameter.
     """
 
-    places: list[tuple[int, int]]
+    of_tensors: list[tuple[int, int]]
     size: int
-    first: int
+    key: tuple[int, int]
 
 
 class NativeNetwork:
@@ -52,23 +51,13 @@ class NativeNetwork:
     ) -> None:
         self.layers, self.final_norm, self.hyper = layers, final_norm, hyper
         self.embedding, self.head = embedding, head
-        self.threads = torch.get_num_threads()  # that share the structures of a batch
-        self._flat: Tensor | None = None
-        self._found: Addresses | None = None  # those of the parameters in `flat`
+        self.threads: int | None = None  # that share the structures of a batch; None: as many as PyTorch has
         self._networks: dict[torch.dtype, _engine.TrainingNetwork] = {}
         self._names = _engine.training_tensor_names()
-
-    @property
-    def flat(self) -> Tensor | None:
-        """A leaf in whose memory all trained parameters lie; gradients are then those of it, in one piece."""
-        return self._flat
-
-    @flat.setter
-    def flat(self, leaf: Tensor | None) -> None:
-        self._flat, self._found = leaf, None
+        self._places: _Places | None = None
 
     def tensors(self) -> list[nn.Parameter | None]:
-        """In the order of the engine; None: the network has none of that name."""
+        """Those of the layers, in the order of the engine; None: the network has none of that name."""
         found = [getattr(layer, name, None) for layer in self.layers for name in self._names]
         norm = self.final_norm
         return found + ([None, None] if norm is None else [norm["scale"], norm["bias"]])
@@ -80,52 +69,55 @@ class NativeNetwork:
         return [self.embedding.element, self.head.scale, *maps]
 
     def begin(self, batch: Batch, arrays: dict[str, Tensor]) -> tuple[_engine.TrainingSweeps, int]:
-        """The sweeps of a batch, for energies if the arrays have the species of its atoms; and the length of the vector
-        of gradients."""
-        places, size, _ = self.addresses()
-        if "species" not in arrays:
-            places = places[: -len(self.tensors_of_energies())]
+        """The four sweeps of a batch, and the length of the vector of gradients, which has those of `tensors`.
+
+        Raises ValueError if parameters are not where the arrays are, or of another precision.
+        """
+        places, size = self._find(self.tensors(), None, arrays["phi"].dtype)
+        return self._sweeps(batch, arrays, places, size), size
+
+    def begin_energies(
+        self, batch: Batch, arrays: dict[str, Tensor], flat: Tensor
+    ) -> tuple[_engine.TrainingSweeps, int]:
+        """The same for energies and forces, with a vector of gradients that begins with those of the parameters in the
+        memory of `flat`. Parameters do not move between steps."""
+        key = flat.data_ptr(), next(self.layers[0].parameters()).data_ptr()
+        if self._places is None or self._places.key != key:
+            tensors = [*self.tensors(), *self.tensors_of_energies()]
+            self._places = _Places(*self._find(tensors, flat, arrays["phi"].dtype), key)
+        places, size, _ = self._places
+        return self._sweeps(batch, arrays, places, size), size
+
+    def _sweeps(
+        self, batch: Batch, arrays: dict[str, Tensor], places: list[tuple[int, int]], size: int
+    ) -> _engine.TrainingSweeps:
         sizes = {"structures": batch.num_structures, "atoms": len(batch.species), "pairs": len(batch.pairs)}
-        sweeps = self.of_precision(arrays["phi"].dtype).begin(
-            sizes | {name: array.data_ptr() for name, array in arrays.items()}, places, size, self.threads
-        )
-        return sweeps, size
+        addresses = {name: array.data_ptr() for name, array in arrays.items()}
+        network = self.of_precision(arrays["phi"].dtype)
+        return network.begin(sizes | addresses, places, size, self.threads or torch.get_num_threads())
 
-    def parameters(self) -> list[Tensor]:
-        """The leaves that the gradients of the layers belong to."""
-        return [value for value in self.tensors() if value is not None] if self.flat is None else [self.flat]
-
-    def addresses(self) -> Addresses:
-        """Of all tensors. Parameters do not move while they are used."""
-        if self._found is not None and self._found.first == self._first().data_ptr():
-            return self._found
-        found = self._find_addresses()
-        self._found = None if self.flat is None else found
-        return found
-
-    def _first(self) -> Tensor:
-        return next(self.layers[0].parameters())
-
-    def _find_addresses(self) -> Addresses:
+    @staticmethod
+    def _find(
+        tensors: Sequence[Tensor | None], flat: Tensor | None, dtype: torch.dtype
+    ) -> tuple[list[tuple[int, int]], int]:
+        """Address and place of the gradient of each tensor, behind those of `flat` unless it lies there; and how many
+        numbers the gradients are."""
         places: list[tuple[int, int]] = []
-        size = 0 if self.flat is None else self.flat.numel()
-        for tensor in (*self.tensors(), *self.tensors_of_energies()):
+        size = 0 if flat is None else flat.numel()
+        for tensor in tensors:
             if tensor is None:
                 places.append((0, 0))
                 continue
-            if not tensor.is_contiguous():
-                raise ValueError("expected parameters that are contiguous in memory")
-            place = self._place_in_flat(tensor)
-            places.append((tensor.data_ptr(), size if place is None else place))
-            size += tensor.numel() if place is None else 0
-        return Addresses(places, size, self._first().data_ptr())
-
-    def _place_in_flat(self, tensor: Tensor) -> int | None:
-        """Where a parameter begins in `flat`; None: it does not lie there, as it is not trained."""
-        if self.flat is None:
-            return None
-        place = (tensor.data_ptr() - self.flat.data_ptr()) // tensor.element_size()
-        return place if 0 <= place < self.flat.numel() else None
+            if tensor.device.type != "cpu" or tensor.dtype != dtype or not tensor.is_contiguous():
+                raise ValueError(
+                    f"expected the parameters of the model on the CPU, contiguous and of {dtype}, as the batch; found "
+                    f"{tensor.dtype} on {tensor.device}. A model must not be moved or converted during a training"
+                )
+            own = None if flat is None else (tensor.data_ptr() - flat.data_ptr()) // tensor.element_size()
+            lies_there = own is not None and flat is not None and 0 <= own < flat.numel()
+            places.append((tensor.data_ptr(), own if lies_there and own is not None else size))
+            size += 0 if lies_there else tensor.numel()
+        return places, size
 
     def of_precision(self, dtype: torch.dtype) -> _engine.TrainingNetwork:
         """The network of the engine."""
@@ -178,7 +170,8 @@ class NativeEnergies:
     """Energies of the atoms of a batch, their forces, and gradients of functions of both, for a model whose energy is
     the sum over the atoms."""
 
-    def __init__(self, network: NativeNetwork, batch: Batch) -> None:
+    def __init__(self, network: NativeNetwork, batch: Batch, flat: Tensor) -> None:
+        """flat: in the memory of which all parameters lie that are trained."""
         geometry = present(batch.geometry)
         # What the engine reads must stay where it is.
         self._arrays = _of_pairs(batch) | {
@@ -191,7 +184,7 @@ class NativeEnergies:
             "harmonics_by": geometry.harmonics_gradient,
         }
         self._network = network
-        self._sweeps, self._size = network.begin(batch, self._arrays)
+        self._sweeps, self._size = network.begin_energies(batch, self._arrays, flat)
 
     def evaluate(self) -> tuple[Tensor, Tensor]:
         """Energies (n), eV, without the constants of the elements, and forces (n, 3), eV/A."""
@@ -201,8 +194,7 @@ class NativeEnergies:
         return energies, forces
 
     def differentiate(self, by_energies: Tensor, by_forces: Tensor, gradient: Tensor) -> None:
-        """Make `gradient`, of the parameters in `NativeNetwork.flat`, that of a function with derivatives by_energies
-        (n) and by_forces (n, 3)."""
+        """Make `gradient`, of `flat`, that of a function with derivatives by_energies (n) and by_forces (n, 3)."""
         whole = gradient if len(gradient) == self._size else self._empty(self._size)
         by_energies, by_forces = by_energies.contiguous(), by_forces.contiguous()
         self._sweeps.differentiate(by_energies.data_ptr(), by_forces.data_ptr(), whole.data_ptr())
@@ -217,7 +209,7 @@ class NativeSteps:
     """See `layer_steps.NetworkSteps`. basis (2 pairs, K): the radial basis of each pair, then its slope."""
 
     def __init__(self, network: NativeNetwork, batch: Batch, basis: Tensor, phi: Tensor, harmonics: Tensor) -> None:
-        self.parameters = network.parameters()
+        self.parameters = [value for value in network.tensors() if value is not None]
         self.has_adjoints = self.has_tangents = False
         self._by_basis = basis.requires_grad
         self.by_basis: Tensor | None = None
@@ -273,6 +265,5 @@ class NativeSteps:
     @property
     def gradients(self) -> list[Tensor]:
         """In the order of `parameters`."""
-        sizes = [value.numel() for value in self.parameters]
-        parts = self._gradient[: sum(sizes)].split(sizes)
+        parts = self._gradient.split([value.numel() for value in self.parameters])
         return [part.view(value.shape) for part, value in zip(parts, self.parameters, strict=True)]

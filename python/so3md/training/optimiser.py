@@ -56,10 +56,6 @@ class FlatParameters:
                     view.copy_(parameter.data)
                 setattr(parameter, name, view)
             start = stop
-        if self.low_rank is None:  # else the model has matrices that lie elsewhere
-            leaf = nn.Parameter(self.values)
-            leaf.grad = self.gradient
-            model.use_flat(leaf)
 
     def update(self) -> None:
         """Let the model follow, after the vector was changed."""

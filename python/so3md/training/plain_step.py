@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from so3md.present import present
 from so3md.training.batches import Batch
 from so3md.training.config import LossConfig
 from so3md.training.loss import compute_slopes
 from so3md.training.model import FastSo3krates, Prediction, TrainableModel
 from so3md.training.native_steps import NativeEnergies
+from so3md.training.optimiser import FlatParameters
 
 
 def is_plain(model: TrainableModel, loss: LossConfig) -> bool:
@@ -32,15 +32,22 @@ def is_plain(model: TrainableModel, loss: LossConfig) -> bool:
     )
 
 
-def differentiate(model: FastSo3krates, batch: Batch, config: LossConfig, counts: Tensor | None = None) -> Tensor:
-    """Make the gradients of the parameters those of the loss of a batch; returns its sums of errors. counts: as of
-    `loss.compute`. All parameters that are trained must lie in the `flat` leaf of the model's network.
+def differentiate(
+    model: FastSo3krates,
+    parameters: FlatParameters,
+    batch: Batch,
+    config: LossConfig,
+    counts: Tensor | None = None,
+) -> Tensor:
+    """Make the gradient of the parameters that of the loss of a batch; returns its sums of errors. counts: as of
+    `loss.compute`.
+
+    Raises ValueError if the model was moved or converted after its parameters were put in one vector.
     """
     with torch.no_grad():
-        steps = NativeEnergies(model.native, batch)
+        steps = NativeEnergies(model.native, batch, parameters.values)
         energies, forces = steps.evaluate()
         prediction = Prediction(batch.sum_structures(energies), forces=forces)
         by_energy, by_forces, sums = compute_slopes(prediction, batch, config, counts)
-        gradient = present(present(model.native.flat).grad)
-        steps.differentiate(by_energy.index_select(0, batch.structure), by_forces, gradient)
+        steps.differentiate(by_energy.index_select(0, batch.structure), by_forces, parameters.gradient)
     return sums

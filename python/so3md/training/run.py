@@ -95,6 +95,7 @@ class Run:
         self.model = make_model(start).to(self.device, _dtype(self.config))
         items = team.together(lambda: {name: self._items(parts[name]) for name in ("train", "validation")})
         self.trainer = Trainer(self.model, items["train"], items["validation"], self.config, team)
+        self._threads_before: int | None = torch.get_num_threads()
         self.model.use_threads(self.threads)
         self._saved_at = 0.0
 
@@ -216,7 +217,10 @@ class Run:
             raise CheckpointError(f"{self.directory / CHECKPOINT}: not one of this training ({error})") from error
 
     def close(self) -> None:
-        """Close the log, and let other processes work in the directory."""
+        """Close the log, let other processes work in the directory, and give PyTorch its threads back."""
+        if self._threads_before is not None:
+            torch.set_num_threads(self._threads_before)
+            self._threads_before = None
         if self.log:
             self.log.close()
         if self._lock:

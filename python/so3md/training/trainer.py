@@ -144,7 +144,8 @@ class Trainer:
         """Leave the gradient of the loss of a batch in `parameters.gradient`; returns its sums of errors. counts: as of
         `compute`."""
         if self._is_plain:
-            return plain_step.differentiate(cast("FastSo3krates", self.model), batch, self.config.loss, counts)
+            model = cast("FastSo3krates", self.model)
+            return plain_step.differentiate(model, self.parameters, batch, self.config.loss, counts)
         self.parameters.zero_gradient()
         loss, sums = compute(predict(self.model, batch, self.config.loss, True), batch, self.config.loss, counts)
         self.parameters.differentiate(loss)
