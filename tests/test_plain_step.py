@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from so3md.structures import read_structure  # noqa: E402
 from so3md.training import native_steps  # noqa: E402
 from so3md.training.config import Config, DataConfig, LossConfig, TrainingConfig  # noqa: E402
 from so3md.training.hyperparameters import complete  # noqa: E402
-from so3md.training.loss import compute, predict  # noqa: E402
+from so3md.training.loss import Errors, compute, predict  # noqa: E402
 from so3md.training.model import make_model  # noqa: E402
 from so3md.training.run import make_model_items  # noqa: E402
 from so3md.training.sample import Sample  # noqa: E402
@@ -126,6 +128,18 @@ def test_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_losses_and_missing_values(loss: LossConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     check(trainer(samples(missing=True), loss=loss), monkeypatch)
+
+
+def test_a_prediction_that_is_no_number_is_not_taken_for_a_missing_value() -> None:
+    of = trainer(samples(missing=True))
+    batch = of.join(of.first_items())
+    prediction = predict(of.model, batch, of.config.loss, False)
+    assert torch.isfinite(compute(prediction, batch, of.config.loss)[0])
+    for name in ("energy", "forces"):
+        changed = dataclasses.replace(prediction, **{name: torch.full_like(getattr(prediction, name), float("nan"))})
+        loss, sums = compute(changed, batch, of.config.loss)
+        assert torch.isnan(loss)
+        assert not math.isfinite(Errors(sums.tolist()).loss(of.config.loss))
 
 
 @pytest.mark.parametrize("frozen", ["embedding", "energy", "layers.0", "layers"])

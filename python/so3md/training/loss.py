@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -97,10 +96,10 @@ def _term(number: int, prediction: Prediction, batch: Batch, config: LossConfig,
     difference = _difference(name, prediction, batch, config)
     if difference is None:
         return _Term(None, 0.0, prediction.energy.new_zeros(_COLUMNS, dtype=torch.float64))
+    missing = torch.isnan(getattr(batch.targets, name))  # and not of the difference: a prediction may not be NaN
+    difference = difference.masked_fill(missing, 0.0)
     errors = difference.detach()
-    count = (errors.numel() - torch.isnan(errors).sum()).to(errors)
-    difference = torch.nan_to_num(difference, nan=0.0, posinf=math.inf, neginf=-math.inf)
-    errors = difference.detach()
+    count = (errors.numel() - missing.sum()).to(errors)
     sums = torch.stack([errors.abs().sum(), errors.square().sum(), count]).double()
     of_all = count if counts is None else counts[number].to(errors)
     return _Term(difference, config.weights[name] / of_all.clamp(min=1), sums)
