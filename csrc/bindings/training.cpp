@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "model/names.h"
 #include "training/geometry.h"
 #include "training/sweeps.h"
 
@@ -30,38 +31,14 @@ using Address = std::uintptr_t;
 void* pointer(Address address) { return reinterpret_cast<void*>(address); }
 
 template <class Value, std::size_t size>
-Value parse(const char* what, const std::string& name, const std::pair<const char*, Value> (&known)[size]) {
+Value parse(const char* what, const py::handle& text, const std::pair<const char*, Value> (&known)[size]) {
+  const auto name = text.cast<std::string>();
   std::string names;
   for (const auto& [other, value] : known) {
     if (name == other) return value;
     names += (names.empty() ? "" : ", ") + std::string(other);
   }
   throw py::value_error("there is no " + std::string(what) + " '" + name + "': expected one of " + names);
-}
-
-Activation parse_activation(const std::string& name) {
-  constexpr std::pair<const char*, Activation> known[] = {{"identity", Activation::identity},
-                                                          {"silu", Activation::silu},
-                                                          {"tanh", Activation::tanh},
-                                                          {"gelu", Activation::gelu},
-                                                          {"relu", Activation::relu}};
-  return parse("activation", name, known);
-}
-
-CutoffFunction parse_cutoff_function(const std::string& name) {
-  constexpr std::pair<const char*, CutoffFunction> known[] = {{"phys", CutoffFunction::phys},
-                                                              {"cosine", CutoffFunction::cosine},
-                                                              {"polynomial", CutoffFunction::polynomial},
-                                                              {"exponential", CutoffFunction::exponential}};
-  return parse("cutoff function", name, known);
-}
-
-RadialBasis parse_radial_basis(const std::string& name) {
-  constexpr std::pair<const char*, RadialBasis> known[] = {{"bernstein", RadialBasis::bernstein},
-                                                           {"gaussian", RadialBasis::gaussian},
-                                                           {"bessel", RadialBasis::bessel},
-                                                           {"phys", RadialBasis::phys}};
-  return parse("radial basis", name, known);
 }
 
 /// Throws ValueError unless the kernels have room for the degrees.
@@ -101,8 +78,8 @@ std::unique_ptr<Network> make_network(const py::dict& options) {
   shape.radial_hidden = number("radial_hidden");
   shape.spherical_hidden = number("spherical_hidden");
   shape.layers = number("layers");
-  shape.activation = parse_activation(options["activation"].cast<std::string>());
-  shape.query_key_activation = parse_activation(options["query_key_activation"].cast<std::string>());
+  shape.activation = parse("activation", options["activation"], kActivations);
+  shape.query_key_activation = parse("activation", options["query_key_activation"], kActivations);
   shape.norm[0] = flag("norm_1");
   shape.norm[1] = flag("norm_2");
   shape.residual[0] = flag("residual_1");
@@ -116,16 +93,16 @@ std::unique_ptr<Network> make_network(const py::dict& options) {
   shape.coordinate_score_factor = real("coordinate_score_factor");
   shape.start_factor = real("start_factor");
   shape.energy_hidden = number("energy_hidden");
-  shape.energy_activation = parse_activation(options["energy_activation"].cast<std::string>());
+  shape.energy_activation = parse("activation", options["energy_activation"], kActivations);
   return std::make_unique<Network>(shape, flag("double_precision"));
 }
 
 std::unique_ptr<Geometry> make_geometry(const py::dict& options) {
   Hyperparameters hyper;
   hyper.cutoff = options["cutoff"].cast<double>();
-  hyper.cutoff_function = parse_cutoff_function(options["cutoff_function"].cast<std::string>());
+  hyper.cutoff_function = parse("cutoff function", options["cutoff_function"], kCutoffFunctions);
   hyper.cutoff_exponent = options["cutoff_exponent"].cast<double>();
-  hyper.radial_basis = parse_radial_basis(options["radial_basis"].cast<std::string>());
+  hyper.radial_basis = parse("radial basis", options["radial_basis"], kRadialBases);
   hyper.num_radial = options["num_radial"].cast<int>();
   hyper.bernstein_gamma = options["gamma"].cast<double>();
   hyper.degrees = options["degrees"].cast<std::vector<int>>();

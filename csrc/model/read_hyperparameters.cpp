@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/largest_length.h"
+#include "model/names.h"
 #include "model/strict_json.h"
 
 namespace so3md {
@@ -20,22 +21,6 @@ constexpr std::size_t kMostDegrees = 9;  // repeated ones included
 constexpr int kLargestAtomicNumber = 118;
 constexpr double kLargestCutoff = 100.0;  // A, of a network: within it, a liquid has 400,000 neighbours
 
-constexpr std::pair<const char*, CutoffFunction> kCutoffFunctions[] = {
-    {"phys", CutoffFunction::phys},
-    {"cosine", CutoffFunction::cosine},
-    {"exponential", CutoffFunction::exponential},
-    {"polynomial", CutoffFunction::polynomial},
-};
-constexpr std::pair<const char*, RadialBasis> kRadialBases[] = {
-    {"bernstein", RadialBasis::bernstein},
-    {"gaussian", RadialBasis::gaussian},
-    {"bessel", RadialBasis::bessel},
-    {"phys", RadialBasis::phys},
-};
-constexpr std::pair<const char*, Activation> kActivations[] = {
-    {"identity", Activation::identity}, {"silu", Activation::silu}, {"tanh", Activation::tanh},
-    {"gelu", Activation::gelu},         {"relu", Activation::relu},
-};
 constexpr std::pair<const char*, AttentionNormalization> kAttentionNormalizations[] = {
     {"constant", AttentionNormalization::constant},
     {"sqrt_head_width", AttentionNormalization::sqrt_head_width},
