@@ -124,20 +124,12 @@ struct EnergySteps {
 
 template <class Real>
 std::size_t energy_memory(const Weights<Real>& weights, const Group<Real>& group) {
-  Room room;
-  room.take<EnergySteps<Real>>(1);
-  const EnergySteps<Real> steps(weights, group, room);
-  static_cast<void>(steps);
-  return room.used;
+  return memory_of<EnergySteps<Real>>(weights, group);
 }
 
 template <class Real>
 void energy_evaluate(const Weights<Real>& weights, const Group<Real>& group, void* memory, Real* energies, Real* forces) {
-  Room room{static_cast<char*>(memory)};
-  room.take<EnergySteps<Real>>(1);
-  const EnergySteps<Real> steps(weights, group, room);
-  __builtin_memcpy(memory, &steps, sizeof(steps));
-  static_cast<EnergySteps<Real>*>(memory)->evaluate(energies, forces);
+  begin_steps<EnergySteps<Real>>(weights, group, memory).evaluate(energies, forces);
 }
 
 template <class Real>

@@ -141,6 +141,26 @@ struct NetworkSteps {
   }
 };
 
+/// Bytes of steps of a kind and of what they keep.
+template <class Steps, class Real>
+std::size_t memory_of(const Weights<Real>& weights, const Group<Real>& group) {
+  Room room;
+  room.take<Steps>(1);
+  const Steps steps(weights, group, room);
+  static_cast<void>(steps);
+  return room.used;
+}
+
+/// Puts steps at the beginning of their memory.
+template <class Steps, class Real>
+Steps& begin_steps(const Weights<Real>& weights, const Group<Real>& group, void* memory) {
+  Room room{static_cast<char*>(memory)};
+  room.take<Steps>(1);
+  const Steps steps(weights, group, room);
+  __builtin_memcpy(memory, &steps, sizeof(steps));
+  return *static_cast<Steps*>(memory);
+}
+
 template <class Real>
 NetworkSteps<Real>& steps_in(void* memory) {
   return *static_cast<NetworkSteps<Real>*>(memory);
@@ -148,20 +168,12 @@ NetworkSteps<Real>& steps_in(void* memory) {
 
 template <class Real>
 std::size_t network_memory(const Weights<Real>& weights, const Group<Real>& group) {
-  Room room;
-  room.take<NetworkSteps<Real>>(1);
-  const NetworkSteps<Real> steps(weights, group, room);
-  static_cast<void>(steps);
-  return room.used;
+  return memory_of<NetworkSteps<Real>>(weights, group);
 }
 
 template <class Real>
 void network_forward(const Weights<Real>& weights, const Group<Real>& group, void* memory, const Real* x, Real* out) {
-  Room room{static_cast<char*>(memory)};
-  room.take<NetworkSteps<Real>>(1);
-  const NetworkSteps<Real> steps(weights, group, room);
-  __builtin_memcpy(memory, &steps, sizeof(steps));
-  steps_in<Real>(memory).forward(x, out);
+  begin_steps<NetworkSteps<Real>>(weights, group, memory).forward(x, out);
 }
 
 template <class Real>

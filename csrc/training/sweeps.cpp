@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 
 #include "training/packed_weights.h"
@@ -122,22 +123,22 @@ class SweepsOf final : public Sweeps {
 
   void* steps(const GroupOfBatch<Real>& part) const { return memory_->data() + part.memory_offset; }
 
-  // The part of an array of the batch that belongs to a group.
-  const Real* atoms(const void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
-    return static_cast<const Real*>(array) + part.first_atom * width;
+  // The part of an array of the batch that belongs to a group; width: numbers of an atom or a pair.
+  template <class Array>
+  static auto numbers(Array* array, std::int64_t offset) {
+    return static_cast<std::conditional_t<std::is_const_v<Array>, const Real, Real>*>(array) + offset;
   }
-  Real* atoms(void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
-    return static_cast<Real*>(array) + part.first_atom * width;
+  template <class Array>
+  static auto atoms(Array* array, const GroupOfBatch<Real>& part, std::int64_t width) {
+    return numbers(array, part.first_atom * width);
   }
   template <class Array>
   auto atoms(Array* array, const GroupOfBatch<Real>& part) const {
     return atoms(array, part, network_.shape().features);
   }
-  const Real* pairs(const void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
-    return static_cast<const Real*>(array) + part.first_pair * width;
-  }
-  Real* pairs(void* array, const GroupOfBatch<Real>& part, std::int64_t width) const {
-    return static_cast<Real*>(array) + part.first_pair * width;
+  template <class Array>
+  static auto pairs(Array* array, const GroupOfBatch<Real>& part, std::int64_t width) {
+    return numbers(array, part.first_pair * width);
   }
   template <class Array>
   auto harmonics(Array* array, const GroupOfBatch<Real>& part) const {

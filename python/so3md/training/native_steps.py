@@ -113,9 +113,9 @@ class NativeNetwork:
                     f"expected the parameters of the model on the CPU, contiguous and of {dtype}, as the batch; found "
                     f"{tensor.dtype} on {tensor.device}. A model must not be moved or converted during a training"
                 )
-            own = None if flat is None else (tensor.data_ptr() - flat.data_ptr()) // tensor.element_size()
-            lies_there = own is not None and flat is not None and 0 <= own < flat.numel()
-            places.append((tensor.data_ptr(), own if lies_there and own is not None else size))
+            own = -1 if flat is None else (tensor.data_ptr() - flat.data_ptr()) // tensor.element_size()
+            lies_there = flat is not None and 0 <= own < flat.numel()
+            places.append((tensor.data_ptr(), own if lies_there else size))
             size += 0 if lies_there else tensor.numel()
         return places, size
 
