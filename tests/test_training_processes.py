@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def so3md(*arguments: object, launcher: Sequence[str] = (sys.executable,)) -> subprocess.CompletedProcess[str]:
+def so3md(
+    *arguments: object,
+    launcher: Sequence[str] = (sys.executable,),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.CompletedProcess[str]:
     """A command in processes of its own, which may not take long."""
     return subprocess.run(
         [*launcher, "-m", "so3md", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         check=False,
     )
 
@@ -113,6 +118,16 @@ def test_torchrun_starts_them_as_well(project: Path, alone: Path) -> None:
     refused = so3md("train", project / "config.yaml", "--processes", 2, launcher=launcher)
     assert refused.returncode != 0
     assert refused.stderr.count("--processes: torchrun has started 2 processes") == 1
+
+
+def test_what_ends_with_the_interpreter_cannot_fail_a_training(project: Path, tmp_path: Path) -> None:
+    """A process of a finished training was seen to abort in its last moments, where PyTorch's threads end."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os\nif 'LOCAL_RANK' in os.environ:\n    atexit.register(os.abort)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    arguments = (project / "config.yaml", "--output", project / "aborting", "--processes", 2, "--epochs", 1)
+    assert "all 1 epochs are done" in trained(*arguments, environment={"PYTHONPATH": path})
 
 
 def test_a_committee_of_several_processes(project: Path) -> None:

@@ -47,17 +47,20 @@ class TrainingCommand(Command):
         if processes is not None and STORE not in os.environ:
             raise click.UsageError(f"--processes: torchrun has started {found.size} processes, which is their number")
         end_with_launcher()
+        return self._invoke_with_others(ctx)
+
+    def _invoke_with_others(self, ctx: click.Context) -> NoReturn:
+        code = 0
         try:
-            result = super().invoke(ctx)
-        except click.exceptions.Exit:
-            _leave()
-            raise
+            super().invoke(ctx)
+        except click.exceptions.Exit as ended:
+            code = ended.exit_code
         except click.ClickException as error:
             _fail(error, error.exit_code)
         except KeyboardInterrupt as error:
             _fail(error, 130)
         _leave()
-        return result
+        _exit(code)
 
 
 def _leave() -> None:
@@ -89,7 +92,8 @@ def _fail(error: BaseException, code: int) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
-    """End at once: what belongs to the group of processes would wait for those that are gone."""
+    """End at once. What belongs to the group of processes would wait for those that are gone, and threads of PyTorch
+    that outlive the interpreter can abort a process that has done all its work."""
     for stream in (sys.stdout, sys.__stdout__, sys.stderr, sys.__stderr__):
         if stream is not None:
             stream.flush()
