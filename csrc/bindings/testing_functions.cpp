@@ -4,18 +4,16 @@
 
 #include <algorithm>
 #include <string>
-#include <utility>
 
 #include "bindings/bindings.h"
+#include "bindings/named.h"
 #include "common/aligned.h"
+#include "model/names.h"
 #include "network/kernels.h"
 
 namespace so3md {
 
 namespace {
-
-constexpr std::pair<const char*, Activation> kActivations[] = {
-    {"silu", Activation::silu}, {"tanh", Activation::tanh}, {"gelu", Activation::gelu}};
 
 constexpr py::ssize_t kWidestVector = 64;  // numbers; arrays for the kernels are filled up to a multiple
 
@@ -30,10 +28,7 @@ py::tuple values_and_slopes(const std::string& name, const DoubleArray& x) {
     functions.exponentials(count, argument.data(), value.data());
     argument = value;  // its own derivative
   } else {
-    const auto* found =
-        std::find_if(std::begin(kActivations), std::end(kActivations), [&](const auto& known) { return known.first == name; });
-    if (found == std::end(kActivations)) throw py::value_error("there is no function '" + name + "': expected exp, silu, tanh or gelu");
-    functions.activations(found->second, count, argument.data(), value.data());
+    functions.activations(value_named("activation", name, kActivations), count, argument.data(), value.data());
   }
   py::array_t<double> values(x.size()), slopes(x.size());
   std::copy_n(value.begin(), x.size(), values.mutable_data());
@@ -52,8 +47,8 @@ void bind_functions(py::module_& module) {
       py::arg("name"), py::arg("x"), py::arg("precision"),
       R"(An elementary function and its derivative, (n,) each, as the kernels of this machine's instruction set compute them.
 
-name: "exp", "silu", "tanh" or "gelu"; x (n,); precision: "double", or "mixed" for single precision. Raises ValueError for
-another name.)");
+name: "exp", or an activation such as "silu"; x (n,); precision: "double", or "mixed" for single precision. Raises
+ValueError for another name.)");
 }
 
 }  // namespace so3md

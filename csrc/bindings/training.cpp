@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/named.h"
 #include "model/names.h"
 #include "training/geometry.h"
 #include "training/sweeps.h"
@@ -29,17 +30,6 @@ using training::TensorAddress;
 using Address = std::uintptr_t;
 
 void* pointer(Address address) { return reinterpret_cast<void*>(address); }
-
-template <class Value, std::size_t size>
-Value parse(const char* what, const py::handle& text, const std::pair<const char*, Value> (&known)[size]) {
-  const auto name = text.cast<std::string>();
-  std::string names;
-  for (const auto& [other, value] : known) {
-    if (name == other) return value;
-    names += (names.empty() ? "" : ", ") + std::string(other);
-  }
-  throw py::value_error("there is no " + std::string(what) + " '" + name + "': expected one of " + names);
-}
 
 /// Throws ValueError unless the kernels have room for the degrees.
 void check_degrees(const std::vector<int>& degrees) {
@@ -78,8 +68,8 @@ std::unique_ptr<Network> make_network(const py::dict& options) {
   shape.radial_hidden = number("radial_hidden");
   shape.spherical_hidden = number("spherical_hidden");
   shape.layers = number("layers");
-  shape.activation = parse("activation", options["activation"], kActivations);
-  shape.query_key_activation = parse("activation", options["query_key_activation"], kActivations);
+  shape.activation = value_named("activation", options["activation"].cast<std::string>(), kActivations);
+  shape.query_key_activation = value_named("activation", options["query_key_activation"].cast<std::string>(), kActivations);
   shape.norm[0] = flag("norm_1");
   shape.norm[1] = flag("norm_2");
   shape.residual[0] = flag("residual_1");
@@ -93,16 +83,16 @@ std::unique_ptr<Network> make_network(const py::dict& options) {
   shape.coordinate_score_factor = real("coordinate_score_factor");
   shape.start_factor = real("start_factor");
   shape.energy_hidden = number("energy_hidden");
-  shape.energy_activation = parse("activation", options["energy_activation"], kActivations);
+  shape.energy_activation = value_named("activation", options["energy_activation"].cast<std::string>(), kActivations);
   return std::make_unique<Network>(shape, flag("double_precision"));
 }
 
 std::unique_ptr<Geometry> make_geometry(const py::dict& options) {
   Hyperparameters hyper;
   hyper.cutoff = options["cutoff"].cast<double>();
-  hyper.cutoff_function = parse("cutoff function", options["cutoff_function"], kCutoffFunctions);
+  hyper.cutoff_function = value_named("cutoff function", options["cutoff_function"].cast<std::string>(), kCutoffFunctions);
   hyper.cutoff_exponent = options["cutoff_exponent"].cast<double>();
-  hyper.radial_basis = parse("radial basis", options["radial_basis"], kRadialBases);
+  hyper.radial_basis = value_named("radial basis", options["radial_basis"].cast<std::string>(), kRadialBases);
   hyper.num_radial = options["num_radial"].cast<int>();
   hyper.bernstein_gamma = options["gamma"].cast<double>();
   hyper.degrees = options["degrees"].cast<std::vector<int>>();
