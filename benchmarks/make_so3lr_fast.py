@@ -1,6 +1,6 @@
 """Make so3lr-fast, a student of SO3LR for the inner steps of multiple time steps in whatever SO3LR knows.
 
-    python benchmarks/make_so3lr_fast.py DIRECTORY [--epochs 40] [--time-limit 0.5]
+    python benchmarks/make_so3lr_fast.py DIRECTORY [--epochs 110] [--time-limit 0.5]
     python benchmarks/make_so3lr_fast.py DIRECTORY --every 40 --epochs 1       # a trial, for minutes
 
 Makes structures (student_structures.py: ASE's g2 and S22, RDKit's conformers, dimers, clusters, boxes of liquids and of
@@ -50,7 +50,7 @@ def main() -> None:
     """Make it, or go on making it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--epochs", type=int, default=40, help="of the training, which may begin later")
+    parser.add_argument("--epochs", type=int, default=110, help="of the training, which may begin later")
     parser.add_argument("--time-limit", type=float, help="of the training, in hours")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=int, default=1, help="take every so many structures only, for a trial")
