@@ -182,7 +182,7 @@ SOLUTES = (
     *("ammonium", "imidazolium", "chloride", "hydroxide", "hydronium", "dimethyl phosphate", "phosphocholine"),
     *("adenine", "guanine", "glucose", "methanesulfonate", "chlorofluorophenol", "CH3OH", "CH3CN"),
 )
-_ATOMS_OF_BOX, _WATERS = 100, 30
+ATOMS_OF_BOX, WATERS = 100, 30
 _BOXES_OF_WATER, _CLUSTERS_OF_WATER, _DIMERS = 8, 6, 40
 
 
@@ -302,11 +302,11 @@ def make_structures(teacher: Calculator, seed: int) -> Iterator[tuple[str, str, 
     for size in range(4, 4 + 2 * _CLUSTERS_OF_WATER, 2):
         yield "clusters", f"{size} H2O", box([known["H2O"]] * size, teacher, rng, periodic=False)
     for number in range(_BOXES_OF_WATER):
-        yield "water", f"box {number}", box([known["H2O"]] * (_WATERS + 2 * number), teacher, rng)
+        yield "water", f"box {number}", box([known["H2O"]] * (WATERS + 2 * number), teacher, rng)
     for name in LIQUIDS:
         if name in known:
-            count = max(2, round(_ATOMS_OF_BOX / len(known[name])))
+            count = max(2, round(ATOMS_OF_BOX / len(known[name])))
             yield "liquids", name, box([known[name]] * count, teacher, rng)
     for name in SOLUTES:
         if name in known:
-            yield "solutions", name, box([known[name], *[known["H2O"]] * _WATERS], teacher, rng)
+            yield "solutions", name, box([known[name], *[known["H2O"]] * WATERS], teacher, rng)
