@@ -6,7 +6,7 @@ import json
 
 from safetensors import safe_open
 
-from page_figures.common import ROOT, Record, hardware, one_drift, paragraph, read, signed, table
+from page_figures.common import ROOT, Record, hardware, one_drift, paragraph, read, signed, span, table
 
 MODELS = ROOT / "python" / "so3md" / "models"
 
@@ -92,6 +92,38 @@ def mts() -> str:
     return _multiple_time_steps(read("mts"), "")
 
 
+def mts_1536() -> str:
+    """docs/multiple_time_steps.md: speed in a larger box."""
+    report = read("mts_1536")
+    single, *others = report["steps"]
+    found = ", and ".join(
+        f"**{step['times_single']:.1f}** ({span([step['times_single_least'], step['times_single_most']], 1)}) with one "
+        f"of {step['outer_fs']:g} fs"
+        for step in others
+    )
+    return paragraph(
+        f"Of {report['system']}, on {report['threads']} threads, a single step of {single['outer_fs']:g} fs does "
+        f"{single['ns_per_day']:.2f} ns per day, and the student every {others[0]['inner_fs']:g} fs does {found} "
+        f"times that: medians of {report['turns']} turns, with least and most."
+    )
+
+
+def mts_solutions() -> str:
+    """docs/multiple_time_steps.md: drift over outer steps in liquids and solutions."""
+    report = read("mts_solutions")
+    key = "drift_kT_per_ns_per_degree_of_freedom"
+    outer = [found["outer_fs"] for found in report["systems"][0]["drifts"]]
+    rows = [
+        [system["name"], *(one_drift(found, key, 1.0, 1) if key in found else "unstable" for found in system["drifts"])]
+        for system in report["systems"]
+    ]
+    text = (
+        f"Drift (kT per ns and degree of freedom) over {report['picoseconds']:g} ps by outer step, boxes of about 100 "
+        f"atoms, with the student every {report['inner_fs']:g} fs (`python benchmarks/mts_solutions.py`):"
+    )
+    return f"{paragraph(text)}\n\n{table(['box', *(f'{step:g} fs' for step in outer)], rows)}"
+
+
 def mts_hydrogen() -> str:
     """docs/multiple_time_steps.md: the same with heavier hydrogens."""
     report = read("mts_hydrogen")
@@ -119,4 +151,14 @@ def _multiple_time_steps(report: Record, options: str) -> str:
 
 
 #: Those that pages have.
-FIGURES = (time_of_a_flux, time_of_a_current, born_charges, hydrogen_mass, general_student, mts, mts_hydrogen)
+FIGURES = (
+    time_of_a_flux,
+    time_of_a_current,
+    born_charges,
+    hydrogen_mass,
+    general_student,
+    mts,
+    mts_1536,
+    mts_solutions,
+    mts_hydrogen,
+)
