@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_numbers
 from ase.io import read, write
 
 DATA = Path(__file__).parent / "data"
@@ -111,7 +112,7 @@ def write_configurations(path: Path, configurations: list[Atoms]) -> None:
     lines = []
     for line in path.read_text().splitlines():
         words = line.split()
-        atom = len(words) == 7 and words[0] in ("C", "H")
+        atom = len(words) == 7 and words[0] in atomic_numbers
         lines.append(" ".join([words[0], *(f"{float(w):.4f}" for w in words[1:])]) if atom else line)
     path.write_text("\n".join(lines) + "\n")
 

@@ -2,18 +2,21 @@
 
     python benchmarks/paper/data_efficiency.py
 
-Every model is trained for the same number of steps; what is trained already is left out, so it can be stopped and
-started again. Writes results/data_efficiency.json and .png.
+Every model is trained for the same number of steps, with several seeds of first parameters and order of structures.
+What is trained already is left out, so it can be stopped and started again. Writes results/data_efficiency.json and
+.png, with the exponent of the error as a power of the number of structures.
 """
 
 from __future__ import annotations
 
 import datetime
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from runs import DATA, RESULTS, RUNS, data_file, train, write_results
@@ -24,6 +27,7 @@ from machine import describe_machine
 DEGREES = ((0,), (0, 1), (1, 2, 3))
 SIZES = (50, 100, 200, 400, 800)
 BATCH = 10
+SEEDS = (0, 1, 2)
 
 
 def make_config(degrees: tuple[int, ...], size: int, steps: int, seed: int, data: Path) -> dict[str, Any]:
@@ -62,6 +66,31 @@ def make_config(degrees: tuple[int, ...], size: int, steps: int, seed: int, data
     }
 
 
+def by_degrees(points: list[dict[str, Any]]) -> dict[tuple[int, ...], list[dict[str, Any]]]:
+    """Degrees -> their points, by size."""
+    found: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for point in points:
+        found.setdefault(tuple(point["degrees"]), []).append(point)
+    return found
+
+
+def text_of(degrees: Sequence[int]) -> str:
+    return "{" + ", ".join(map(str, degrees)) + "}"
+
+
+def exponents(points: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of the error of forces as a power of the number of structures: the slope of a line through all trainings in
+    logarithms, and its standard error from how they scatter about it."""
+    result = {}
+    for degrees, own in by_degrees(points).items():
+        x = np.log([point["size"] for point in own for _ in point["forces_mae_meV_per_A"]])
+        y = np.log([value for point in own for value in point["forces_mae_meV_per_A"]])
+        if len(set(x)) > 2:  # else there is no scatter about a line
+            (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+            result[text_of(degrees)] = {"exponent": float(slope), "standard_error": float(np.sqrt(covariance[0, 0]))}
+    return result
+
+
 def plot(points: list[dict[str, Any]], path: Path) -> None:
     import matplotlib
 
@@ -69,10 +98,14 @@ def plot(points: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(5.5, 4), layout="constrained")
-    for degrees in {tuple(point["degrees"]): None for point in points}:
-        own = [point for point in points if tuple(point["degrees"]) == degrees]
-        label = "degrees {" + ", ".join(map(str, degrees)) + "}"
-        axes.loglog([p["size"] for p in own], [p["forces_mae_meV_per_A"] for p in own], "o-", label=label)
+    for degrees, own in by_degrees(points).items():
+        means = np.array([np.mean(p["forces_mae_meV_per_A"]) for p in own])
+        reach = [
+            means - [min(p["forces_mae_meV_per_A"]) for p in own],
+            [max(p["forces_mae_meV_per_A"]) for p in own] - means,
+        ]
+        axes.errorbar([p["size"] for p in own], means, reach, fmt="o-", capsize=2, label="degrees " + text_of(degrees))
+    axes.set(xscale="log", yscale="log")
     sizes = sorted({point["size"] for point in points})
     axes.set_xticks(sizes, sizes)
     axes.minorticks_off()
@@ -87,52 +120,64 @@ def _inside(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
+def point_of(degrees: tuple[int, ...], size: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is published of the trainings with all seeds."""
+
+    def errors(quantity: str, kind: str) -> list[float]:
+        return [1e3 * run["errors"][quantity][kind] for run in runs]
+
+    return {
+        "degrees": degrees,
+        "size": size,
+        "forces_mae_meV_per_A": errors("forces (eV/A)", "mae"),
+        "forces_rmse_meV_per_A": errors("forces (eV/A)", "rmse"),
+        "energy_mae_meV": errors("energy (eV)", "mae"),
+        "parameters": runs[0]["parameters"],
+        "steps": runs[0]["steps"],
+        "seconds": [run["seconds"] for run in runs],
+    }
+
+
 def print_table(points: list[dict[str, Any]]) -> None:
     table = Table("degrees", "structures", "MAE of forces, meV/Å", "MAE of energies, meV", "parameters")
     for point in points:
-        degrees = "{" + ", ".join(map(str, point["degrees"])) + "}"
-        numbers = f"{point['forces_mae_meV_per_A']:.1f}", f"{point['energy_mae_meV']:.2f}", str(point["parameters"])
-        table.add_row(degrees, str(point["size"]), *numbers)
+        forces, energies = (
+            ", ".join(f"{value:.{digits}f}" for value in point[key])
+            for key, digits in (("forces_mae_meV_per_A", 1), ("energy_mae_meV", 2))
+        )
+        table.add_row(text_of(point["degrees"]), str(point["size"]), forces, energies, str(point["parameters"]))
     Console().print(table)
 
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--sizes", type=int, multiple=True, default=SIZES, show_default=True, help="training structures")
 @click.option("--steps", type=int, default=4000, show_default=True, help="steps of each training")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seeds", type=int, multiple=True, default=SEEDS, show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--data", type=click.Path(path_type=Path), default=DATA, help="directory of the data")
-def main(sizes: tuple[int, ...], steps: int, seed: int, threads: int, data: Path) -> None:
-    points: list[dict[str, Any]] = []
+def main(sizes: tuple[int, ...], steps: int, seeds: tuple[int, ...], threads: int, data: Path) -> None:
+    machine, points = describe_machine(), []
+    for degrees in DEGREES:
+        for size in sizes:
+            runs = []
+            for seed in seeds:
+                name = f"degrees_{'_'.join(map(str, degrees))}_size_{size}_steps_{steps}_seed_{seed}"
+                config = make_config(degrees, size, steps, seed, data)
+                runs.append(train(config, RUNS / "data_efficiency" / name, threads))
+            points.append(point_of(degrees, size, runs))
     report = {
         "benchmark": "test errors for ethanol (MD17) by number of training structures and degrees",
         "date": datetime.date.today().isoformat(),
-        "machine": describe_machine(),
+        "machine": machine,
         "settings": {
             "steps": steps,
-            "seed": seed,
+            "seeds": list(seeds),
             "batch_size": BATCH,
             "model": make_config((0,), 50, 1, 0, data)["model"],
         },
         "points": points,
+        "exponents": exponents(points),
     }
-    for degrees in DEGREES:
-        for size in sizes:
-            name = f"degrees_{'_'.join(map(str, degrees))}_size_{size}_steps_{steps}_seed_{seed}"
-            summary = train(make_config(degrees, size, steps, seed, data), RUNS / "data_efficiency" / name, threads)
-            errors = summary["errors"]
-            points.append(
-                {
-                    "degrees": degrees,
-                    "size": size,
-                    "forces_mae_meV_per_A": 1e3 * errors["forces (eV/A)"]["mae"],
-                    "forces_rmse_meV_per_A": 1e3 * errors["forces (eV/A)"]["rmse"],
-                    "energy_mae_meV": 1e3 * errors["energy (eV)"]["mae"],
-                    "parameters": summary["parameters"],
-                    "steps": summary["steps"],
-                    "seconds": summary["seconds"],
-                }
-            )
     print_table(points)
     print(f"written: {write_results('data_efficiency.json', report)}")
     plot(points, RESULTS / "data_efficiency.png")
