@@ -4,7 +4,7 @@
     python scripts/figures.py --check    # only say which page has figures of other results; exit code 1 if there is one
 
 A figure stands between the lines `<!-- figures: NAME -->` and `<!-- figures: end -->`; NAME is a function of
-one of the modules in page_figures, which makes the text from benchmarks/results/*.json. Figures outside such lines
+one of the modules in page_figures, which makes the text from the benchmarks' results/*.json. Figures outside such lines
 belong to an experiment that is told, not to a benchmark that is repeated.
 """
 
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from page_figures import dynamics, electrostatics, speed, training, trust, validation
+from page_figures import dynamics, electrostatics, paper, speed, training, trust, validation
 
 ROOT = Path(__file__).parents[1]
 _DOCS = (
@@ -31,11 +31,15 @@ _DOCS = (
     "installation",
     "recipes/conformers",
 )
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _DOCS))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "paper" / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in _DOCS),
+)
 
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z0-9_]+) -->\n)(?P<text>.*?)(<!-- figures: end -->)", re.DOTALL)
 
-_SUBJECTS = (dynamics, electrostatics, speed, training, trust, validation)
+_SUBJECTS = (dynamics, electrostatics, paper, speed, training, trust, validation)
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function for subject in _SUBJECTS for function in subject.FIGURES
 }

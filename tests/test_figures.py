@@ -21,7 +21,10 @@ def figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
     results = tmp_path / "results"
     shutil.copytree(ROOT / "benchmarks" / "results", results)
-    pages = tuple(Path(shutil.copy(page, tmp_path)) for page in module.PAGES)
+    pages = tuple(tmp_path / page.relative_to(ROOT) for page in module.PAGES)
+    for page in pages:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / page.relative_to(tmp_path), page)
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(common, "RESULTS", results)
     monkeypatch.setattr(module, "PAGES", pages)
