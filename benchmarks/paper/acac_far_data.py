@@ -20,7 +20,10 @@ from ase.constraints import FixInternals
 from ase.io import read
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
+from ase.neighborlist import natural_cutoffs, neighbor_list
 from ase.optimize import BFGS
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from so3md import So3kratesCalculator
 
@@ -32,7 +35,7 @@ _EQUILIBRATION, _INTERVAL = 2000, 1000  # steps
 #: The training set's order of atoms: the central CH, both carbons beside it, and their oxygens.
 _CENTRE, _SIDES, _OXYGENS = 1, (0, 2), (5, 3)
 _HYDROGENS = slice(7, 15)
-_SCF_TOLERANCE, _GRID = 1e-9, 3  # eV, and PySCF's number of a grid
+_SCF_TOLERANCE, _GRID = 1e-9, 3  # Hartree, and PySCF's number of a grid
 
 
 def relaxed(start: Atoms) -> Atoms:
@@ -65,17 +68,13 @@ def turned(minimum: Atoms) -> Iterator[Atoms]:
 
 
 def _beyond(minimum: Atoms, chosen: list[int]) -> list[int]:
-    """The atoms that are bound to the carbonyl's carbon atom but through the central one."""
-    found, waiting = {chosen[2]}, [chosen[2]]
-    while waiting:
-        atom = waiting.pop()
-        largest = 1.25 if minimum.numbers[atom] == 1 else 1.7
-        for other in range(len(minimum)):
-            bound = minimum.get_distance(atom, other) < (1.25 if minimum.numbers[other] == 1 else largest)
-            if bound and other not in found and other != chosen[1]:
-                found.add(other)
-                waiting.append(other)
-    return sorted(found)
+    """The atoms on the far side of the bond in the middle of a torsion."""
+    near, far = chosen[1:3]
+    i, j = neighbor_list("ij", minimum, natural_cutoffs(minimum, mult=1.2))
+    kept = ~(np.isin(i, [near, far]) & np.isin(j, [near, far]))
+    bonds = csr_matrix((np.ones(kept.sum()), (i[kept], j[kept])), shape=(len(minimum), len(minimum)))
+    _, part = connected_components(bonds)
+    return list(np.flatnonzero(part == part[far]))
 
 
 def hot(minimum: Atoms) -> Iterator[Atoms]:
