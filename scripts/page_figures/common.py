@@ -19,8 +19,9 @@ PAGE_WIDTH = 140
 Record = dict[str, Any]
 
 
-def read(name: str) -> Record:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+def read(name: str, folder: Path | None = None) -> Record:
+    """A result; folder: by default that of the benchmarks."""
+    return json.loads(((folder or RESULTS) / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def hardware(machine: Record) -> str:

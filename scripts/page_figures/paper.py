@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
-from page_figures.common import ROOT, Record, paragraph, span, table
+from page_figures.common import ROOT, Record, paragraph, read, span, table
 
 RESULTS = ROOT / "benchmarks" / "paper" / "results"
 _MOLECULES = {"ethanol": "ethanol", "acac": "acetylacetone at 300 K"}
 _STARTS = {"": "random numbers", "-so3lr": "SO3LR"}
-
-
-def _read(name: str) -> Record:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _aim(report: Record) -> str:
@@ -24,7 +19,7 @@ def _aim(report: Record) -> str:
 def _accuracy_rows() -> Iterator[list[str]]:
     for molecule, name in _MOLECULES.items():
         for suffix, start in _STARTS.items():
-            report = _read(f"accuracy_{molecule}{suffix}")
+            report = read(f"accuracy_{molecule}{suffix}", RESULTS)
             forces, energy = report["errors"]["forces (eV/A)"], report["errors"]["energy (eV)"]
             yield [
                 name,
@@ -44,7 +39,7 @@ def accuracy() -> str:
 
 def acac_far() -> str:
     """benchmarks/paper/README.md: errors of acetylacetone far from where it was trained."""
-    report = _read("acac_far")
+    report = read("acac_far", RESULTS)
     rows = []
     for name, model in report["models"].items():
         for kind, count in report["structures"].items():
