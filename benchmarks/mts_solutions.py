@@ -79,10 +79,9 @@ def boxed(name: str, molecules: dict[str, Atoms]) -> Atoms:
 
 def equilibrated(atoms: Atoms, options: argparse.Namespace) -> Atoms:
     """At its temperature, with velocities."""
-    rng = np.random.default_rng(SEED)
-    atoms.calc = So3kratesCalculator(threads=options.threads)
-    relax(atoms, atoms.calc, 100)
-    atoms.calc = So3kratesCalculator(threads=options.threads)
+    rng, teacher = np.random.default_rng(SEED), So3kratesCalculator(threads=options.threads)
+    relax(atoms, teacher, 100)
+    atoms.calc = teacher
     thermalize_momenta(atoms, temperature_K=TEMPERATURE, rng=rng)
     student = So3kratesCalculator(options.student, threads=options.threads)
     substeps = round(SAFE / INNER)
