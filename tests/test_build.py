@@ -30,6 +30,29 @@ NM = shutil.which("nm")
 needs_compiler = pytest.mark.skipif(not (COMPILER and NM), reason="needs a C++ compiler and nm to make object files")
 
 
+#: A constant at the beginning of a line, and the namespace that a file has code for.
+CONSTANT = re.compile(r"^(?:inline |static )?constexpr [^=({]*?\b(k[A-Z]\w*)(?:\[\])? ?[={]", re.MULTILINE)
+NAMESPACE = re.compile(r"^namespace ([\w:]+) \{", re.MULTILINE)
+
+
+def constants(pattern: str) -> set[tuple[str, str]]:
+    """Namespaces and names of the constants in files of the engine."""
+    return {
+        (found[1], name)
+        for path in (ROOT / "csrc").rglob(pattern)
+        if (found := NAMESPACE.search(text := path.read_text()))
+        for name in CONSTANT.findall(text)
+    }
+
+
+def test_no_source_has_a_constant_of_its_own_with_the_name_of_a_common_one() -> None:
+    """Compiled together with others, as by pip, they would see the wrong one of both, and the compiler says nothing."""
+    common, own = constants("*.h"), constants("*.cpp")
+    assert {("so3md", "kActivations"), ("so3md", "kNodeBlock")} <= common
+    assert ("so3md", "kWidestVector") in own
+    assert not common & own
+
+
 def check_symbols(instruction_set: str, *objects: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, CHECKER, "--nm", NM, "--instruction-set", instruction_set, *objects]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
