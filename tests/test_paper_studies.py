@@ -15,11 +15,14 @@ sys.path.insert(0, str(PAPER))
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
+import acac_far  # noqa: E402
 import accuracy  # noqa: E402
 import cumulenes  # noqa: E402
 import data_efficiency  # noqa: E402
 import peers  # noqa: E402
 import runs  # noqa: E402
+from acac_far_data import torsion_of  # noqa: E402
+from ase.io import read  # noqa: E402
 
 from so3md.training.config import Config  # noqa: E402
 from so3md.training.data import read_files  # noqa: E402
@@ -69,6 +72,20 @@ def test_settings_for_data_efficiency_are_valid(degrees: tuple[int, ...], data: 
     np.testing.assert_allclose(steps, 4000, rtol=0.02)  # the same number of steps for every size
 
 
+def test_exponents_are_those_of_powers_whatever_the_seeds_scatter() -> None:
+    """Errors that scatter evenly about 300 n^-0.5, by a factor of 1.1 up and down."""
+    points = [
+        {"degrees": [1], "size": size, "forces_mae_meV_per_A": [300 * size**-0.5 * factor for factor in (1.1, 1 / 1.1)]}
+        for size in (50, 100, 200, 400)
+    ]
+    found = data_efficiency.exponents(points)["{1}"]
+    assert found["exponent"] == pytest.approx(-0.5, abs=1e-12)
+    distances = np.log([50, 100, 200, 400]) - np.mean(np.log([50, 100, 200, 400]))
+    freedom = 8 - 2
+    assert found["standard_error"] == pytest.approx(np.log(1.1) * np.sqrt(8 / freedom / (2 * (distances**2).sum())))
+    assert data_efficiency.exponents(points[:2]) == {}
+
+
 @pytest.mark.parametrize("n", cumulenes.LENGTHS)
 def test_the_models_for_cumulenes_differ_in_non_local_attention_alone(n: int) -> None:
     local, nonlocal_ = (cumulenes.make_config(n, kind, 1600, 0) for kind in cumulenes.KINDS)
@@ -97,6 +114,24 @@ def test_results_for_cumulenes_follow_from_their_profiles() -> None:
         for kind in cumulenes.KINDS:
             differences = np.array(result[kind]["energies_eV"]) - result["reference_eV"]
             assert result[kind]["profile_rmse_eV"] == pytest.approx(differences.std(), abs=1e-4)
+
+
+def test_acetylacetone_far_from_300_K_is_what_the_file_says() -> None:
+    structures = read(acac_far.FILE, ":")
+    scan = [atoms for atoms in structures if atoms.info["kind"] == "torsion"]
+    assert [atoms.info["torsion"] for atoms in scan] == list(acac_far.TORSIONS)
+    chosen = torsion_of(scan[0])
+    for atoms in scan:
+        away = (atoms.get_dihedral(*chosen) - atoms.info["torsion"] + 180) % 360 - 180
+        assert abs(away) < 0.05  # degrees: positions have four decimals
+    assert len(structures) == len(scan) + acac_far.HOT
+    rounding = 0.5e-4 * len(scan[0])  # forces have four decimals, and nothing pulls on a molecule as a whole
+    np.testing.assert_allclose([atoms.get_forces().sum(axis=0) for atoms in structures], 0, atol=rounding)
+    report = results("acac_far.json")
+    assert report["labels"]["profile_eV"] == pytest.approx(acac_far.profile(scan, None))
+    shipped = report["models"]["so3lr"]
+    assert shipped["torsion"] == pytest.approx(acac_far.errors(scan, "so3lr"), rel=1e-3)
+    assert shipped["profile_eV"] == pytest.approx(acac_far.profile(scan, "so3lr"), abs=1e-3)
 
 
 def test_results_of_peers_are_complete_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
