@@ -1,19 +1,22 @@
 """Averages in multiple time steps beside those of a single one: what must not differ, with statistical errors.
 
-    python benchmarks/mts_averages.py --student student.safetensors --picoseconds 200
-    python benchmarks/mts_averages.py --student student.safetensors --picoseconds 2 --output /tmp/short.json
+    python benchmarks/mts_averages.py --picoseconds 200
+    python benchmarks/mts_averages.py --outer 2 2.5 --processes 3 --picoseconds 2 --output /tmp/short.json
 
 Water from the package at 300 K with stochastic velocity rescaling (100 fs), which disturbs motion little: temperature,
 potential energy, kinetic energy by element, O-O radial distribution function, diffusion coefficient (without correction
 for the size of the box) and spectrum of the hydrogens' velocities. Standard errors are from ten blocks; the difference
-of a mean is given in its standard errors. Written to results/mts_averages.json, and drawn beside it.
+of a mean is given in its standard errors. Every run has a process of its own, and what is finished is written at once
+to results/mts_averages.json; the drawing lies beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,8 @@ from so3md.student import report_of
 
 RESULT = Path(__file__).parent / "results" / "mts_averages.json"
 SINGLE = 0.5  # fs
+#: The run that the others are compared with.
+REFERENCE = "single"
 #: Velocities of so many hydrogens are kept, and their spectrum is that of stretches of this length (fs).
 _HYDROGENS, _STRETCH = 128, 2000.0
 #: Every so many records one of the positions; bins of the radial distribution function (A).
@@ -44,39 +49,53 @@ _CM_PER_FS = 2.99792458e-5
 def main() -> None:
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--student", type=Path, required=True)
+    parser.add_argument("--student", default="so3lr-fast")
     parser.add_argument("--supercell", type=int, nargs=3, default=(1, 1, 1))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="runs at once")
+    parser.add_argument("--threads", type=int, default=1, help="of each")
     parser.add_argument("--inner", type=float, default=0.5, help="fs")
-    parser.add_argument("--outer", type=float, default=2.0, help="fs; velocities are kept at this interval")
-    parser.add_argument("--hydrogen-mass", type=float, help="u, in both runs")
+    parser.add_argument(
+        "--outer", type=float, nargs="+", default=[2.5], help="fs; velocities are kept at this interval"
+    )
+    parser.add_argument("--hydrogen-mass", type=float, help="u, in all runs")
     parser.add_argument("--equilibration", type=float, default=5.0, help="ps")
     parser.add_argument("--picoseconds", type=float, default=200.0)
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    machine = describe_machine()
     common = {"thermostat": "csvr", "temperature": TEMPERATURE, "hydrogen_mass": options.hydrogen_mass}
-    settings = {
-        "single": Settings(timestep=SINGLE, seed=1, **common),
-        "multiple": Settings(timestep=options.inner, outer_timestep=options.outer, seed=2, **common),
+    settings = {REFERENCE: Settings(timestep=SINGLE, seed=1, **common)} | {
+        f"{outer:g} fs": Settings(timestep=options.inner, outer_timestep=outer, seed=2, **common)
+        for outer in options.outer
     }
-    records = {name: record(own, options) for name, own in settings.items()}
-    found = {name: averages(own, options) for name, own in records.items()}
-    result = {
-        "system": found["single"].pop("system"),
-        "student": report_of(str(options.student)),
+    result: dict[str, Any] = {
+        "student": report_of(options.student),
         "length_ps": options.picoseconds,
         "so3md": version("so3md"),
-        "machine": machine,
+        "machine": describe_machine(),
         "settings": {name: own.physics() for name, own in settings.items()},
-        "found": found,
-        "difference_in_standard_errors": differences(found),
+        "found": {},
+        "difference_in_standard_errors": {},
     }
-    found["multiple"].pop("system")
     options.output.parent.mkdir(exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
-    draw(found, options.output.with_suffix(".png"))
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+        names = {pool.submit(measure, own, options): name for name, own in settings.items()}
+        for done in as_completed(names):
+            result["found"][names[done]] = done.result()
+            result["difference_in_standard_errors"] = differences(result["found"])
+            options.output.write_text(json.dumps(result, indent=2) + "\n")
+            print(f"done: {names[done]}", flush=True)
     print(json.dumps(result["difference_in_standard_errors"], indent=2))
+    draw(result["found"], options.output.with_suffix(".png"))
+
+
+def measure(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    """One run."""
+    return averages(record(settings, options), interval_of(settings, options))
+
+
+def interval_of(settings: Settings, options: argparse.Namespace) -> float:
+    """Between records, fs."""
+    return options.outer[0] if settings.outer_timestep is None else settings.outer_timestep
 
 
 class Record:
@@ -105,8 +124,10 @@ def record(settings: Settings, options: argparse.Namespace) -> Record:
     """Equilibrate, then keep a record at intervals of the outer step."""
     atoms = read_structure("water", supercell=options.supercell)
     atoms.calc = So3kratesCalculator(threads=options.threads)
-    student = None if settings.outer_timestep is None else So3kratesCalculator(options.student, threads=options.threads)
-    kept, every = Record(), round(options.outer / settings.step_length)
+    multiple = settings.outer_timestep is not None
+    student = So3kratesCalculator(options.student, threads=options.threads) if multiple else None
+    interval = interval_of(settings, options)
+    kept, every = Record(), round(interval / settings.step_length)
     with (
         tempfile.TemporaryDirectory() as directory,
         Simulation.start(atoms, settings, Path(directory, "run"), student=student) as simulation,
@@ -128,16 +149,16 @@ def mean_and_error(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "error": float(np.std(blocks, ddof=1) / np.sqrt(BLOCKS))}
 
 
-def averages(kept: Record, options: argparse.Namespace) -> dict[str, Any]:
-    """All that is compared."""
+def averages(kept: Record, between: float) -> dict[str, Any]:
+    """All that is compared. `between`: fs from one record to the next."""
     columns = np.array(kept.rows).T
     names = ("temperature_K", "potential_eV_per_atom", "temperature_of_hydrogen_K", "temperature_of_oxygen_K")
     result: dict[str, Any] = {"system": f"{kept.atoms.get_chemical_formula()}, {len(kept.atoms)} atoms"}
     result |= {name: mean_and_error(values) for name, values in zip(names, columns, strict=True)}
-    interval = options.outer * _POSITIONS_EVERY * 1e-3
+    interval = between * _POSITIONS_EVERY * 1e-3
     result |= radial_distribution(np.array(kept.oxygens), kept.atoms.cell.lengths())
     result["diffusion_A2_per_ps"] = diffusion(np.array(kept.oxygens), interval)
-    return result | spectrum(np.array(kept.velocities), options.outer)
+    return result | spectrum(np.array(kept.velocities), between)
 
 
 def radial_distribution(oxygens: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
@@ -189,23 +210,30 @@ def spectrum(velocities: np.ndarray, interval: float) -> dict[str, Any]:
     }
 
 
-def differences(found: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Differences of means in their standard errors."""
-    result = {}
-    for name, single in found["single"].items():
-        multiple = found["multiple"][name]
-        if isinstance(single, dict) and isinstance(multiple, dict):
-            error = np.hypot(single["error"], multiple["error"])
-            result[name] = float((multiple["mean"] - single["mean"]) / error)
-    return result
+def differences(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Differences of the means of each run from those of single steps, in their standard errors."""
+    if REFERENCE not in found:
+        return {}
+    means = {name: value for name, value in found[REFERENCE].items() if isinstance(value, dict)}
+    return {
+        name: {
+            quantity: (own[quantity]["mean"] - single["mean"])
+            / float(np.hypot(own[quantity]["error"], single["error"]))
+            for quantity, single in means.items()
+            if own[quantity] is not None
+        }
+        for name, own in found.items()
+        if name != REFERENCE
+    }
 
 
 def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
-    """Radial distribution function and spectrum of both."""
+    """Radial distribution functions and spectra."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for (name, own), style in zip(found.items(), ("-", "--"), strict=True):
+    for name, own in found.items():
+        style = "-" if name == REFERENCE else "--"
         left.plot(own["rdf_r_A"], own["rdf"], style, label=f"{name} time step")
         right.plot(own["spectrum_per_cm"], own["spectrum"], style)
     left.set(xlabel="r, Å", ylabel="g(r) of O-O")
