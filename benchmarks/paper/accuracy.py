@@ -4,7 +4,7 @@
 
 `ethanol-so3lr` and `acac-so3lr` are SO3LR trained further, instead of models that start from random numbers. Goes on
 where it was stopped (Ctrl-C is safe). Writes results/accuracy_MOLECULE.json with learning curve and parity plot beside
-it; `--install` copies the model to examples/paper. Settings are in configs/MOLECULE.yaml.
+it; `--install` copies the model and its errors to examples/paper. Settings are in configs/MOLECULE.yaml.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 from runs import DATA, RESULTS, RUNS, data_file, train, write_results
+
+from so3md.model_file import ModelFile
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from machine import describe_machine
@@ -76,11 +78,19 @@ def print_table(report: dict[str, Any]) -> None:
     )
 
 
+def install_example(molecule: str, trained: Path, report: dict[str, Any]) -> None:
+    """Copies a model and its errors to examples/paper, without names of the machine's folders."""
+    model = ModelFile.read(trained)
+    model.provenance["train"]["config"]["data"] = report["config"]["data"]
+    model.write(EXAMPLES / f"{molecule}.safetensors")
+    (EXAMPLES / f"{molecule}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("molecule", type=click.Choice(list(AIMS)))
 @click.option("--data", type=click.Path(path_type=Path), default=DATA, help="directory of the data")
 @click.option("--threads", type=int, default=1, show_default=True)
-@click.option("--install", is_flag=True, help="copy the model to examples/paper")
+@click.option("--install", is_flag=True, help="copy the model and its errors to examples/paper")
 def main(molecule: str, data: Path, threads: int, install: bool) -> None:
     directory = RUNS / molecule
     summary = train(load_config(molecule, data), directory, threads, BASES.get(molecule))
@@ -91,7 +101,7 @@ def main(molecule: str, data: Path, threads: int, install: bool) -> None:
         if (directory / f"{name}.png").exists():  # not without matplotlib
             shutil.copy(directory / f"{name}.png", RESULTS / f"accuracy_{molecule}_{name}.png")
     if install:
-        shutil.copy(directory / "model.safetensors", EXAMPLES / f"{molecule}.safetensors")
+        install_example(molecule, directory / "model.safetensors", report)
 
 
 if __name__ == "__main__":
