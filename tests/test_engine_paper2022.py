@@ -165,8 +165,43 @@ class TestNonlocalSearch:
         Engine(toy(tmp_path, **VARIANTS_2022["local"])).evaluate(**structure_of(atoms))
 
 
-def test_filters_come_from_their_networks(tmp_path: Path) -> None:
-    assert Engine(toy(tmp_path), precision="mixed").info()["table_error"] is None
+def test_tables_stand_for_radial_networks(tmp_path: Path) -> None:
+    model, structure = toy(tmp_path, 1), structure_of(random_gas(400, 20.0))
+    found = Engine(model, precision="mixed", tabulate=True)
+    networks = Engine(model, precision="mixed", tabulate=False)
+    assert found.info()["tabulated"]
+    assert not networks.info()["tabulated"]
+    assert networks.info()["table_error"] is None
+    error = found.info()["table_error"]
+    assert 0 < error["value"] < 1e-6 * error["scale"]
+    bounds = tolerances.rounding(model, structure)
+    tolerances.assert_within(bounds, found.evaluate(**structure), networks.evaluate(**structure))
+
+
+def test_networks_where_tables_are_not_good_enough(tmp_path: Path) -> None:
+    fast = {"radial_basis": {"type": "phys", "size": 400}}
+    model, structure = toy(tmp_path, 1, **fast), structure_of(random_gas(60, 9.0))
+    with pytest.warns(UserWarning, match="change too fast for tables"):
+        engine = Engine(model, precision="mixed")
+    assert not engine.info()["tabulated"]
+    exact = Engine(model, precision="double").evaluate(**structure)
+    tolerances.assert_within(tolerances.rounding(model, structure), engine.evaluate(**structure), exact)
+
+
+def test_the_first_layer_does_not_ask_which_elements_are_there(tmp_path: Path) -> None:
+    """Rows of pairs of elements are made for those that a structure has, in whatever order they come."""
+    model = toy(tmp_path, 2)
+    apart = random_gas(120, 12.0)
+    engine = Engine(model, precision="double")
+    together = engine.evaluate(**structure_of(apart))
+    order = np.random.default_rng(5).permutation(len(apart))
+    mixed_up = engine.evaluate(**structure_of(apart[order]))
+    np.testing.assert_allclose(mixed_up["forces"], together["forces"][order], rtol=0, atol=EXACT.forces)
+    for number in sorted(set(apart.numbers)):  # one element alone, as the last of several and as the only one
+        alone = apart[apart.numbers == number]
+        expected = Engine(model, precision="double").evaluate(**structure_of(alone))
+        found = engine.evaluate(**structure_of(alone))
+        np.testing.assert_array_equal(found["forces"], expected["forces"])
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])

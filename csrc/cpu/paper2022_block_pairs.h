@@ -228,7 +228,8 @@ class BlockPair {
 
 template <class Real>
 std::size_t block_pair_scratch_size(const paper2022::Parameters<Real>& parameters) {
-  return PairTiles<Real>::size(parameters) + static_cast<std::size_t>(2 * kChiBlock * paper2022::adjoint_sums(parameters.layout).width);
+  return PairTiles<Real>::size(parameters) +
+         static_cast<std::size_t>(2 * kChiBlock * paper2022::adjoint_sums(parameters.layout, false).width);
 }
 
 /// Calls body(pair of blocks, what works on its tiles) for a range of pairs of blocks.
@@ -254,7 +255,7 @@ void nonlocal_forward_step(const Nonlocal<Real>& step, int begin, int end, Real*
 template <class Real>
 void nonlocal_adjoint_step(const Nonlocal<Real>& step, int begin, int end, Real* scratch) {
   for_block_pairs<Real>(
-      step, paper2022::adjoint_sums(*step.layer.layout), begin, end, scratch,
+      step, paper2022::adjoint_sums(*step.layer.layout, step.by_species.rows != nullptr), begin, end, scratch,
       [](BlockPair<Real>& blocks, PairTiles<Real>& work) { blocks.for_tiles([&](PairLanes<Real>& tile) { work.adjoint(tile); }); });
 }
 

@@ -1,6 +1,7 @@
 // Coordinates before the first layer (eq. 59 of docs/theory.md), and both attentions over the edges within the cutoff (eq. 61, 63, 66).
 #pragma once
 
+#include "cpu/edge_tile.h"
 #include "cpu/paper2022_tile.h"
 
 namespace SO3MD_CPU_NAMESPACE::paper {
@@ -14,12 +15,13 @@ struct EdgeFilters {
   Real *basis, *basis_slope, *delta, *gradient_delta;
   Real *radial_value, *radial_slope, *spherical_value, *spherical_slope;
   Real *w, *gradient_w;  ///< [lane][channels]
+  Real* w_slope;         ///< likewise: derivatives of the radial parts, where they come from a table
 
   static std::size_t size(const paper2022::Parameters<Real>& parameters) {
     const Layout& layout = parameters.layout;
     return static_cast<std::size_t>(kLanes * (2 * layout.radial_stride + 2 * parameters.degree_stride +
                                               4 * (layout.radial_hidden + layout.spherical_hidden) +
-                                              2 * (layout.features_padded + layout.coordinates_padded)));
+                                              3 * (layout.features_padded + layout.coordinates_padded)));
   }
 
   EdgeFilters(const Step<Real>& used, Real* scratch)
@@ -45,7 +47,10 @@ struct EdgeFilters {
     spherical_slope = take(spherical_hidden);
     w = take(channels);
     gradient_w = take(channels);
+    w_slope = take(channels);
   }
+
+  bool has_table() const { return step.parameters->table.rows != nullptr; }
 
   /// The cutoff function times the radial functions (eq. 57).
   void fill_basis(const PairTile<Real>& tile) {
@@ -61,7 +66,7 @@ struct EdgeFilters {
     }
   }
 
-  void radial_forward(const PairTile<Real>& tile) {
+  void radial_networks(const PairTile<Real>& tile) {
     fill_basis(tile);
     apply<Real>(step.parameters->radial1.forward, tile.count, basis, layout.radial_stride, radial_slope, radial_hidden);
     activate_keep_slope<Real>(layout.activation, tile.count * radial_hidden, radial_slope, radial_value);
@@ -70,8 +75,26 @@ struct EdgeFilters {
                 w + layout.features_padded, channels);
   }
 
+  template <bool kSlopes>
+  void radial_table(const PairTile<Real>& tile) {
+    const RadialTable<Real>& table = step.parameters->table;
+    for (int p = 0; p < tile.count; ++p) {
+      const SplinePlace<Real> place(table, tile.r[p]);
+      const Real* row = table.rows + static_cast<std::ptrdiff_t>(place.interval) * channels;
+      if constexpr (kSlopes)
+        spline_values_and_slopes<Real>(place.value, place.difference, 1, row, channels, channels, w + p * channels, w_slope + p * channels);
+      else
+        spline_values<Real>(place.value, 1, row, channels, channels, w + p * channels);
+    }
+  }
+
+  /// kSlopes: with what the adjoint wants of a table.
+  template <bool kSlopes>
   void forward(const PairTile<Real>& tile) {
-    radial_forward(tile);
+    if (has_table())
+      radial_table<kSlopes>(tile);
+    else
+      radial_networks(tile);
     apply<Real>(step.parameters->spherical1.forward, tile.count, delta, degree_stride, spherical_slope, spherical_hidden);
     activate_keep_slope<Real>(layout.activation, tile.count * spherical_hidden, spherical_slope, spherical_value);
     add_product<Real>(step.parameters->spherical2_features.forward, tile.count, spherical_value, spherical_hidden, w, channels);
@@ -88,6 +111,16 @@ struct EdgeFilters {
                 spherical_value + layout.spherical_hidden, spherical_hidden);
     multiply_rows<Real>(tile.count * spherical_hidden, spherical_slope, spherical_value);
     apply<Real>(parameters.spherical1.adjoint, tile.count, spherical_value, spherical_hidden, gradient_delta, degree_stride);
+    if (!has_table()) {
+      radial_adjoint(tile, gradient_r);
+      return;
+    }
+    for (int p = 0; p < tile.count; ++p) gradient_r[p] += scalar_product<Real>(channels, gradient_w + p * channels, w_slope + p * channels);
+  }
+
+  void radial_adjoint(const PairTile<Real>& tile, Real* gradient_r) {
+    const auto& parameters = *step.parameters;
+    const Real* gradient_coordinates = gradient_w + layout.features_padded;
     apply<Real>(parameters.radial2_features.adjoint, tile.count, gradient_w, channels, radial_value, radial_hidden);
     apply<Real>(parameters.radial2_coordinates.adjoint, tile.count, gradient_coordinates, channels, radial_value + layout.radial_hidden,
                 radial_hidden);
@@ -119,7 +152,7 @@ inline void attend(const Step<Real>& step, int i, Real* scratch) {
   const auto make_end = [&](int slot) { return end_at<Real>(step, slot); };
   for_tiles<Real>(step.edges, i, make_end, [&](const PairTile<Real>& tile) {
     chi_distances<Real>(layout, centre.chi, tile, filters.degree_stride, filters.delta, coordinates.total);
-    filters.forward(tile);
+    filters.template forward<false>(tile);
     tile.spherical_harmonics(layout, *step.harmonics, coordinates.harmonic);
     if (nonlocal) coordinates.set_weights(centre, tile, false);
     for (int p = 0; p < tile.count; ++p)
@@ -171,7 +204,7 @@ inline void attend_adjoint(const Step<Real>& step, int i, Real* scratch) {
   const auto make_end = [&](int slot) { return end_at<Real>(step, slot); };
   for_tiles<Real>(step.edges, i, make_end, [&](const PairTile<Real>& tile) {
     chi_distances<Real>(layout, centre.chi, tile, filters.degree_stride, filters.delta, coordinates.total);
-    filters.forward(tile);
+    filters.template forward<true>(tile);
     tile.spherical_harmonics(layout, *step.harmonics, coordinates.harmonic);
     if (nonlocal) coordinates.set_weights(centre, tile, true);
     alignas(64) Real gradient_cutoff[kLanes];

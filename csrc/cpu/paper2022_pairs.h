@@ -136,20 +136,20 @@ struct PairTiles {
   const Layout& layout;
   const paper2022::NonlocalSums parts;
   Real* const sums;  // rows of what atoms get
-  int hidden, channels, width, degree_stride, columns;
+  int hidden, channels, width, columns;
   std::ptrdiff_t to_back;                                                 // from products of one direction to those of the other
-  Real *delta, *gradient_delta, *value, *slope, *w, *gradient_w;          // rows
+  Real *value, *slope, *w, *gradient_w;                                   // rows
   Real* product_of;                                                       // [2][degrees][pair] registers, of products
   Real *harmonic, *harmonic_gradient, *first_chi, *second_chi, *between;  // lanes of coordinates
-  Real *beta_forth, *beta_back, *along, *against;                         // lanes of degrees
+  Real *beta_forth, *beta_back, *along, *against, *gradient_delta;        // lanes of degrees
   Real *sums_first, *sums_second;                                         // lanes of paper2022::PairSums
   ChiWeights<Real, kPairs> forth, back;
 
   static std::size_t size(const paper2022::Parameters<Real>& parameters) {
     const Layout& layout = parameters.layout;
-    const int rows = 2 * (parameters.degree_stride + layout.spherical_hidden + layout.coordinates_padded);
+    const int rows = 2 * (layout.spherical_hidden + layout.coordinates_padded);
     const int lanes =
-        2 * layout.num_degrees * kWidth<Real> + 5 * layout.chi_stride + 4 * layout.num_degrees + 2 * paper2022::PairSums::size;
+        2 * layout.num_degrees * kWidth<Real> + 5 * layout.chi_stride + 5 * layout.num_degrees + 2 * paper2022::PairSums::size;
     return static_cast<std::size_t>(kPairs * (rows + lanes));
   }
 
@@ -161,7 +161,6 @@ struct PairTiles {
         hidden(layout.spherical_hidden),
         channels(layout.coordinates_padded),
         width(layout.coordinate_head_padded),
-        degree_stride(used.layer.all_parameters->degree_stride),
         columns((layout.num_coordinates + 3) / 4 * 4),
         to_back(std::ptrdiff_t{layout.num_degrees} * kPairs * kWidth<Real>) {
     Real* next = scratch;
@@ -170,8 +169,6 @@ struct PairTiles {
       next += kPairs * size;
       return here;
     };
-    delta = take(degree_stride);
-    gradient_delta = take(degree_stride);
     value = take(hidden);
     slope = take(hidden);
     w = take(channels);
@@ -181,6 +178,7 @@ struct PairTiles {
     beta_back = take(layout.num_degrees);
     along = take(layout.num_degrees);
     against = take(layout.num_degrees);
+    gradient_delta = take(layout.num_degrees);
     Real* const coordinates = next;
     sums_first = take(paper2022::PairSums::size);
     sums_second = take(paper2022::PairSums::size);
@@ -192,23 +190,37 @@ struct PairTiles {
     clear<Real>(static_cast<int>(next - coordinates), coordinates);  // also what nobody writes
   }
 
-  /// Filters, harmonics and weights.
+  /// Filters, harmonics and weights; with kSlopes also the slopes of the hidden values.
+  template <bool kSlopes>
   void prepare(PairLanes<Real>& tile) {
     tile.fill_up();
     tile.normalise(layout.num_degrees);
     const auto& parameters = *step.layer.parameters;
     const Linear<Real>& second_map = parameters.spherical2_coordinates.forward;
-    for (int p = 0; p < tile.count; ++p)
-      for (int d = 0; d < layout.num_degrees; ++d) delta[p * degree_stride + d] = tile.delta[d][p];
-    apply<Real>(parameters.spherical1_coordinates.forward, tile.count, delta, degree_stride, slope, hidden);
-    activate_keep_slope<Real>(layout.activation, tile.count * hidden, slope, value);
-    matmul<Real, Start::bias>(tile.count, value, hidden, second_map.weight, parameters.beyond, second_map.depth, second_map.columns, w,
-                              channels);
+    with_registers(hidden, [&](auto registers) __attribute__((always_inline)) {
+      with_activation(layout.activation, [&](auto kind) __attribute__((always_inline)) { hidden_values<kSlopes>(tile, registers, kind); });
+    });
+    if (!by_species())
+      matmul<Real, Start::bias>(tile.count, value, hidden, second_map.weight, parameters.beyond, second_map.depth, second_map.columns, w,
+                                channels);
     for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>)
       harmonics<Real>(layout, *step.layer.harmonics, load<Real>(tile.x + lane), load<Real>(tile.y + lane), load<Real>(tile.z + lane),
                       harmonic + lane, kPairs);
     forth.set(tile.lanes(), tile.total, tile.radius_first);
     back.set(tile.lanes(), tile.total, tile.radius_second);
+  }
+
+  template <bool kSlopes, class Registers, class Kind>
+  void hidden_values(const PairLanes<Real>& tile, Registers registers, Kind activation_kind) {
+    const Real *weight = step.layer.parameters->beyond_spherical1, *bias = step.layer.parameters->beyond_spherical1_bias;
+    const int length = registers * kWidth<Real>, degrees = layout.num_degrees;
+    for (int p = 0; p < tile.count; ++p)
+      for (int k = 0; k < length; k += kWidth<Real>) {
+        Vec<Real> z = load<Real>(bias + k), derivative;
+        for (int d = 0; d < degrees; ++d) z += tile.delta[d][p] * load<Real>(weight + d * length + k);
+        store<Real>(value + p * length + k, activation<Real>(activation_kind, z, derivative));
+        if constexpr (kSlopes) store<Real>(slope + p * length + k, derivative);
+      }
   }
 
   Real* products(int direction, int degree, int pair) {
@@ -225,25 +237,40 @@ struct PairTiles {
 
   const Real* query_of(int place) const { return step.query_key + std::ptrdiff_t{place} * 2 * channels; }
 
+  bool by_species() const { return step.by_species.rows != nullptr; }
+
+  /// Of places.
+  const Real* species_row(int centre, int other) const {
+    const auto& of = step.by_species;
+    return of.rows + (std::ptrdiff_t{step.species[centre]} * of.count + step.species[other]) * of.stride;
+  }
+
   /// Adds f beta Y to the sums of both ends.
   void forward(PairLanes<Real>& tile) {
-    prepare(tile);
-    with_width([&](auto registers) { channels_forward(tile, registers); });
+    prepare<false>(tile);
+    if (by_species())
+      with_registers(hidden, [&](auto registers) { species_forward(tile, registers); });
+    else
+      with_registers(width, [&](auto registers) { channels_forward(tile, registers); });
     sum_products(tile);
     weigh_harmonics(tile);
     add_rows(tile.count, columns, first_chi, tile.first_row, parts.chi);
     add_rows(tile.count, columns, second_chi, tile.second_row, parts.chi);
   }
 
-  /// Calls body with the number of registers of a head, which the compiler knows for the most frequent ones.
+  /// Calls body with the number of registers of a row, which the compiler knows for the most frequent ones.
   template <class Body>
-  void with_width(const Body& body) const {
-    if (width == 2 * kWidth<Real>)
-      body(std::integral_constant<int, 2>{});
-    else if (width == 4 * kWidth<Real>)
-      body(std::integral_constant<int, 4>{});
-    else
-      body(width / kWidth<Real>);
+  static __attribute__((always_inline)) void with_registers(int count, const Body& body) {
+    switch (count / kWidth<Real>) {
+      case 1:
+        return body(std::integral_constant<int, 1>{});
+      case 2:
+        return body(std::integral_constant<int, 2>{});
+      case 4:
+        return body(std::integral_constant<int, 4>{});
+      default:
+        return body(count / kWidth<Real>);
+    }
   }
 
   /// Products for beta.
@@ -266,6 +293,48 @@ struct PairTiles {
         a += registers * kWidth<Real>;
         b += registers * kWidth<Real>;
         filter += registers * kWidth<Real>;
+      }
+    }
+  }
+
+  /// Products for beta of species, to which each number of a register brings its part of the constant.
+  template <class Registers>
+  void species_forward(const PairLanes<Real>& tile, Registers registers) {
+    const int length = registers * kWidth<Real>, degrees = layout.num_degrees;
+    const std::ptrdiff_t back_from_here = to_back;
+    for (int p = 0; p < tile.count; ++p) {
+      const Real *h = value + p * length, *ab = species_row(tile.first[p], tile.second[p]),
+                 *ba = species_row(tile.second[p], tile.first[p]);
+      const Real *constant_ab = ab + degrees * length, *constant_ba = ba + degrees * length;
+      Real* product = products(0, 0, p);
+      for (int d = 0; d < degrees; ++d, ab += length, ba += length, product += kPairs * kWidth<Real>) {
+        Vec<Real> forth_sum = broadcast<Real>(constant_ab[d] / kWidth<Real>), back_sum = broadcast<Real>(constant_ba[d] / kWidth<Real>);
+        for (int k = 0; k < length; k += kWidth<Real>) {
+          const Vec<Real> h_k = load<Real>(h + k);
+          forth_sum += h_k * load<Real>(ab + k);
+          back_sum += h_k * load<Real>(ba + k);
+        }
+        store<Real>(product, forth_sum);
+        store<Real>(product + back_from_here, back_sum);
+      }
+    }
+  }
+
+  /// The gradients of the hidden values, times their slopes, instead of the hidden values.
+  template <class Registers>
+  void species_adjoint(const PairLanes<Real>& tile, Registers registers) {
+    const int length = registers * kWidth<Real>, degrees = layout.num_degrees;
+    for (int p = 0; p < tile.count; ++p) {
+      const Real *ab = species_row(tile.first[p], tile.second[p]), *ba = species_row(tile.second[p], tile.first[p]);
+      const Real *to_first = along + p, *to_second = against + p;
+      for (int k = 0; k < length; k += kWidth<Real>) {
+        Vec<Real> by_first = Vec<Real>{}, by_second = Vec<Real>{};
+        for (int d = 0; d < degrees; ++d) {
+          by_first += to_first[d * kPairs] * load<Real>(ab + d * length + k);
+          by_second += to_second[d * kPairs] * load<Real>(ba + d * length + k);
+        }
+        const Vec<Real> gradient = forth.f[p] * by_first + back.f[p] * by_second;
+        store<Real>(value + p * length + k, gradient * load<Real>(slope + p * length + k));
       }
     }
   }
@@ -295,12 +364,20 @@ struct PairTiles {
 
   /// Adds the gradients that both ends get.
   void adjoint(PairLanes<Real>& tile) {
-    prepare(tile);
+    prepare<true>(tile);
     load_coordinates(tile);
     project_gradients(tile);
-    with_width([&](auto registers) { channels_adjoint(tile, registers); });
+    if (by_species()) {
+      with_registers(hidden, [&](auto registers) {
+        species_forward(tile, registers);
+        species_adjoint(tile, registers);
+      });
+    } else {
+      with_registers(width, [&](auto registers) { channels_adjoint(tile, registers); });
+      second_map_adjoint(tile);
+    }
     sum_products(tile);
-    filters_adjoint(tile);
+    with_registers(hidden, [&](auto registers) { hidden_adjoint(tile, registers); });
     lanes_adjoint(tile);
     Real* const chi = sums + parts.chi;
     const int *first = tile.first_row, *second = tile.second_row;
@@ -398,12 +475,26 @@ struct PairTiles {
     store<Real>(to_b + to_keys, load<Real>(to_b + to_keys) + by_a * (f * q_a));
   }
 
-  /// From gradient_w to gradient_delta.
-  void filters_adjoint(const PairLanes<Real>& tile) {
-    const auto& parameters = *step.layer.parameters;
-    apply<Real>(parameters.spherical2_coordinates.adjoint, tile.count, gradient_w, channels, value, hidden);
+  /// From gradient_w to the gradients of the hidden values, times their slopes, instead of the hidden values.
+  void second_map_adjoint(const PairLanes<Real>& tile) {
+    apply<Real>(step.layer.parameters->spherical2_coordinates.adjoint, tile.count, gradient_w, channels, value, hidden);
     multiply_rows<Real>(tile.count * hidden, slope, value);
-    apply<Real>(parameters.spherical1_coordinates.adjoint, tile.count, value, hidden, gradient_delta, degree_stride);
+  }
+
+  /// gradient_delta from the gradients of the hidden values times their slopes.
+  template <class Registers>
+  void hidden_adjoint(const PairLanes<Real>& tile, Registers registers) {
+    const int length = registers * kWidth<Real>;
+    const Real* weight = step.layer.parameters->beyond_spherical1;
+    for (int d = 0; d < layout.num_degrees; ++d, weight += length) {
+      Real* const product = products(0, d, 0);
+      for (int p = 0; p < tile.count; ++p) {
+        Vec<Real> sum = Vec<Real>{};
+        for (int k = 0; k < length; k += kWidth<Real>) sum += load<Real>(value + p * length + k) * load<Real>(weight + k);
+        store<Real>(product + p * kWidth<Real>, sum);
+      }
+      sum_registers<Real>(tile.lanes(), product, gradient_delta + d * kPairs);
+    }
   }
 
   /// The rest, pair beside pair: `between` becomes dE/dchi of the first, and sums_first, sums_second are set.
@@ -430,11 +521,10 @@ struct PairTiles {
   void degree_adjoint(const PairLanes<Real>& tile, int d, const Real* common) {
     const Real sign = layout.degree[d] % 2 == 0 ? Real(1) : Real(-1);
     const int begin = layout.degree_offset[d], end = begin + 2 * layout.degree[d] + 1;
-    alignas(64) Real by_norm[kPairs] = {};
-    for (int p = 0; p < tile.count; ++p) by_norm[p] = gradient_delta[p * degree_stride + d];
     for (int lane = 0; lane < tile.lanes(); lane += kWidth<Real>) {
       const Vec<Real> norm = load<Real>(tile.delta[d] + lane);
-      const Vec<Real> factor = load<Real>(common + lane) + (norm > Real(0) ? load<Real>(by_norm + lane) / norm : Vec<Real>{});
+      const Vec<Real> factor =
+          load<Real>(common + lane) + (norm > Real(0) ? load<Real>(gradient_delta + d * kPairs + lane) / norm : Vec<Real>{});
       const Vec<Real> of_first = load<Real>(forth.f + lane) * load<Real>(beta_forth + d * kPairs + lane);
       const Vec<Real> of_second = sign * load<Real>(back.f + lane) * load<Real>(beta_back + d * kPairs + lane);
       for (int m = begin; m < end; ++m) {

@@ -8,8 +8,7 @@ namespace so3md {
 template <class Real>
 std::unique_ptr<AnyNetwork<Real>> create_network(const Model& model, RadialTables tables, bool skip_nonlocal, ThreadPool& pool) {
   if (model.hyper.architecture == Architecture::so3krates_2022)
-    return std::make_unique<paper2022::Network<Real>>(std::make_shared<paper2022::Parameters<Real>>(model, tables != RadialTables::none),
-                                                      skip_nonlocal, pool);
+    return std::make_unique<paper2022::Network<Real>>(std::make_shared<paper2022::Parameters<Real>>(model, tables), skip_nonlocal, pool);
   return std::make_unique<Network<Real>>(std::make_shared<Parameters<Real>>(model, tables), pool);
 }
 

@@ -105,6 +105,9 @@ struct TableError {
   /// tables would be what limits `mixed`, and not its rounding.
   static constexpr double kWorstValue = 1e-6, kWorstDerivative = 1e-4;
   bool acceptable() const { return value <= kWorstValue * scale && derivative <= kWorstDerivative * scale; }
+
+  /// The larger errors of both, which have the same `begin`.
+  void take_worse(const TableError& other);
 };
 
 /// Where radial filters come from.

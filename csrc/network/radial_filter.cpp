@@ -4,8 +4,9 @@
 
 namespace so3md {
 
-RadialFilter::RadialFilter(const LayerWeights& weights, const Layout& layout, const RadialFunctions& functions, bool chi_is_zero)
-    : weights_(weights), layout_(layout), functions_(functions), constant_(static_cast<std::size_t>(channels())) {
+RadialFilter::RadialFilter(const LayerWeights& weights, const Layout& layout, const RadialFunctions& functions, bool chi_is_zero,
+                           const Cutoff* times)
+    : weights_(weights), layout_(layout), functions_(functions), times_(times), constant_(static_cast<std::size_t>(channels())) {
   set_constant(weights.filter_features, layout.head_width, layout.head_padded, chi_is_zero, constant_.data());
   set_constant(weights.filter_coordinates, layout.coordinate_head_width, layout.coordinate_head_padded, chi_is_zero,
                constant_.data() + layout.features_padded);
@@ -52,6 +53,14 @@ void RadialFilter::evaluate(const FilterWeights& filter, const double* basis, co
 void RadialFilter::operator()(double r, double* value, double* derivative) const {
   std::vector<double> basis(static_cast<std::size_t>(functions_.size())), basis_derivative(basis.size());
   functions_(r, basis.data(), basis_derivative.data());
+  if (times_ != nullptr) {
+    double slope;
+    const double phi = (*times_)(r, &slope);
+    for (std::size_t k = 0; k < basis.size(); ++k) {
+      basis_derivative[k] = phi * basis_derivative[k] + slope * basis[k];
+      basis[k] *= phi;
+    }
+  }
   for (int channel = 0; channel < channels(); ++channel) {
     value[channel] = constant_[static_cast<std::size_t>(channel)];
     derivative[channel] = 0.0;

@@ -9,10 +9,12 @@
 namespace so3md {
 
 /// w(r) = radial2 act(radial1 g(r) + bias) + constant (eq. 17 of docs/theory.md), for both filters in head layout. The constant collects
-/// the biases of radial2 and spherical2, and in the first layer, where chi is zero, the whole spherical filter.
+/// the biases of radial2 and spherical2, and where chi is zero, as in a first layer, the whole spherical filter. In the architecture of
+/// 2022, g is multiplied by the cutoff function (eq. 57).
 class RadialFilter {
  public:
-  RadialFilter(const LayerWeights& weights, const Layout& layout, const RadialFunctions& functions, bool chi_is_zero);
+  RadialFilter(const LayerWeights& weights, const Layout& layout, const RadialFunctions& functions, bool chi_is_zero,
+               const Cutoff* times = nullptr);
   int channels() const { return layout_.features_padded + layout_.coordinates_padded; }
   void operator()(double r, double* value, double* derivative) const;
   /// The constant of channel `c` in head layout.
@@ -26,6 +28,7 @@ class RadialFilter {
   const LayerWeights& weights_;
   const Layout& layout_;
   const RadialFunctions& functions_;
+  const Cutoff* times_;
   std::vector<double> constant_;
 };
 

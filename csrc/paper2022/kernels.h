@@ -101,9 +101,9 @@ struct NonlocalSums {
 /// Forward: sums of harmonics.
 [[gnu::always_inline]] inline NonlocalSums forward_sums(const Layout& layout) { return {0, 0, layout.chi_stride, layout.chi_stride}; }
 
-/// The adjoint: gradients of [q', k'] and of chi, and PairSums.
-[[gnu::always_inline]] inline NonlocalSums adjoint_sums(const Layout& layout) {
-  const int chi = 2 * layout.coordinates_padded, pairs = chi + layout.chi_stride;
+/// The adjoint: gradients of [q', k'], but not `by_species`, and of chi, and PairSums.
+[[gnu::always_inline]] inline NonlocalSums adjoint_sums(const Layout& layout, bool by_species) {
+  const int chi = by_species ? 0 : 2 * layout.coordinates_padded, pairs = chi + layout.chi_stride;
   return {0, chi, pairs, pairs + PairSums::size};
 }
 
@@ -112,6 +112,14 @@ struct NonlocalCentre {
   int owned = 0;                        ///< row of its results
   int place = 0;                        ///< in the order of NonlocalStep
   int first_place = 0, last_place = 0;  ///< of its system
+};
+
+/// What queries and keys of two species make of the hidden values of the spherical filter (SpeciesProducts).
+template <class Real>
+struct SpeciesRows {
+  const Real* rows = nullptr;  ///< [centre's species][other's species]: [degree][hidden value], then a constant for each degree; or null
+  int count = 0;               ///< of species
+  int stride = 0;
 };
 
 /// Attention in the space of chi beyond the cutoff. All atoms of all processes stand in an order in which neighbours are close in that
@@ -136,6 +144,8 @@ struct NonlocalStep {
   const Real* chi_columns = nullptr;  ///< [coordinate][column_stride], zero for kColumnPadding bytes behind the last place
   std::ptrdiff_t column_stride = 0;
   const Real* query_key = nullptr;              ///< [q', k']
+  SpeciesRows<Real> by_species;                 ///< the first layer only: instead of query_key
+  const int* species = nullptr;                 ///< numbers in by_species
   const Real* ball = nullptr;                   ///< radius; kNoRadius forward for atoms of other processes. Padded as chi_columns
   const Real* gradient_softmax = nullptr;       ///< the adjoint of the normalisers only. Padded as chi_columns
   const Real* gradient_chi_attended = nullptr;  ///< the adjoint only

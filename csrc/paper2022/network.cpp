@@ -29,6 +29,7 @@ Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, bool 
       pool_(pool),
       harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
       atoms_(*parameters_),
+      species_products_(*parameters_),
       scratch_(index_of(pool.size())) {
   const std::size_t layers = parameters_->layers.size();
   x_.resize(layers + 1);
@@ -74,9 +75,8 @@ void Network<Real>::allocate(int owned, int slots) {
 }
 
 template <class Real>
-void Network<Real>::embed(const int* species, const Composition& composition) {
+void Network<Real>::embed(const int* species, const Matrix& features) {
   const Layout& layout = parameters_->layout;
-  const Matrix features = species_features(parameters_->model(), composition);
   for (int slot = 0; slot < slots_; ++slot)
     for (int f = 0; f < layout.features; ++f)
       x_[0][index_of(slot) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(species[slot], f));
@@ -126,6 +126,7 @@ template <class Real>
 NonlocalStep<Real> Network<Real>::nonlocal_step(const LayerStep<Real>& layer) {
   NonlocalStep<Real> out = atoms_.view();
   out.layer = layer;
+  if (is_first(layer)) out.by_species = species_products_.rows();
   out.skip = skip_nonlocal_;
   out.log_sum = log_sum_.data();
   out.evaluated = evaluated_.data();
@@ -150,8 +151,8 @@ void Network<Real>::normalise(int layer, NonlocalStep<Real>& step) {
 // Pairs of blocks, round after round; then add(step, sums of an atom, its row) for the owned atoms.
 template <class Real>
 template <class Kernel, class Add>
-void Network<Real>::run_rounds(Kernel kernel, NonlocalStep<Real> step, int width, const Add& add) {
-  pair_sums_.assign(index_of(atoms_.num_places()) * index_of(width), 0.0);
+void Network<Real>::run_rounds(Kernel kernel, NonlocalStep<Real> step, const NonlocalSums& at, const Add& add) {
+  pair_sums_.assign(index_of(atoms_.num_places()) * index_of(at.width), 0.0);
   step.sums = pair_sums_.data();
   for (int round = 0; round < atoms_.num_rounds(); ++round) {
     atoms_.set_round(round, block_pairs_);
@@ -161,7 +162,7 @@ void Network<Real>::run_rounds(Kernel kernel, NonlocalStep<Real> step, int width
   pool_.parallel_for(atoms_.num_centres(), kAtomsPerTask, [&](int begin, int end, int) {
     for (int k = begin; k < end; ++k) {
       const NonlocalCentre& centre = atoms_.centres()[index_of(k)];
-      add(step.layer, pair_sums_.data() + index_of(centre.place) * index_of(width), centre.owned);
+      add(step.layer, at, pair_sums_.data() + index_of(centre.place) * index_of(at.width), centre.owned);
     }
   });
 }
@@ -169,7 +170,7 @@ void Network<Real>::run_rounds(Kernel kernel, NonlocalStep<Real> step, int width
 template <class Real>
 void Network<Real>::nonlocal_forward(const LayerStep<Real>& step) {
   atoms_.fill_radius(step.radius);
-  run_rounds(kernels_.nonlocal_forward, nonlocal_step(step), forward_sums(parameters_->layout).width, add_forward_sums<Real>);
+  run_rounds(kernels_.nonlocal_forward, nonlocal_step(step), forward_sums(parameters_->layout), add_forward_sums<Real>);
 }
 
 template <class Real>
@@ -203,9 +204,11 @@ template <class Real>
 void Network<Real>::forward(const Domain& domain, const int* species, const Composition& composition, const Systems& systems,
                             HaloExchange& halo, Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) {
   allocate(domain.n_owned, domain.n_feature_slots());
-  embed(species, composition);
+  const Matrix of_species = species_features(parameters_->model(), composition);
+  embed(species, of_species);
   if (nonlocal()) {
-    atoms_.start(domain, systems, halo);
+    atoms_.start(domain, species, systems, halo);
+    species_products_.make(of_species, atoms_.species());
     evaluated_.assign(index_of(atoms_.num_places()), 0);
     measured_.assign(index_of(atoms_.num_places()), 0);
     searches_ = 0;
@@ -225,7 +228,7 @@ template <class Real>
 void Network<Real>::nonlocal_adjoint(LayerStep<Real>& s, HaloExchange& halo) {
   atoms_.fill(s.chi, projection_.data(), halo, pool_);
   atoms_.fill_adjoint(gradient_chi_attended_.data(), s.radius, halo);
-  run_rounds(kernels_.nonlocal_adjoint, nonlocal_step(s), adjoint_sums(parameters_->layout).width, add_adjoint_sums<Real>);
+  run_rounds(kernels_.nonlocal_adjoint, nonlocal_step(s), adjoint_sums(parameters_->layout, is_first(s)), add_adjoint_sums<Real>);
   atoms_.fill_softmax(gradient_softmax_.data(), halo);
   run(kernels_.normalise_adjoint, nonlocal_step(s), atoms_.num_centres(), kCentresPerTask);
 }

@@ -8,6 +8,7 @@
 #include "network/layer_order.h"
 #include "paper2022/kernels.h"
 #include "paper2022/nonlocal.h"
+#include "paper2022/species_products.h"
 
 namespace so3md::paper2022 {
 
@@ -26,7 +27,7 @@ class Network final : public AnyNetwork<Real> {
     return std::make_unique<Network>(parameters_, skip_nonlocal_, pool);
   }
   const char* instruction_set() const override { return so3md::kernels<Real>().instruction_set; }
-  bool tabulated() const override { return false; }  // radial filters from their networks in both precisions
+  bool tabulated() const override { return parameters_->tabulated; }
   const TableError& table_error() const override { return parameters_->table_error; }
   NonlocalPairs nonlocal_pairs() const override;
 
@@ -53,13 +54,17 @@ class Network final : public AnyNetwork<Real> {
   void project_again(const LayerStep<Real>&) {}  // node_adjoint() has done it
   void attend_interior_adjoint(const LayerStep<Real>&) {}
   void attend_boundary_adjoint(int layer, LayerStep<Real>& step, HaloExchange& halo, Stopwatch& watch);
-  void project_adjoint(const LayerStep<Real>& step) { run(kernels_.project_adjoint, step, owned_, kAtomsPerTask); }
+  void project_adjoint(const LayerStep<Real>& step) {
+    if (!is_first(step)) run(kernels_.project_adjoint, step, owned_, kAtomsPerTask);
+  }
   std::array<Rows<Real>, 1> initial_adjoint_rows();
   void initial_adjoint();
 
   bool nonlocal() const { return parameters_->model().hyper.nonlocal_attention != NonlocalAttention::none; }
+  /// The species alone decide what a first layer starts from, so that nobody asks for gradients of that.
+  bool is_first(const LayerStep<Real>& step) const { return step.parameters == parameters_->layers.data(); }
   void allocate(int owned, int slots);
-  void embed(const int* species, const Composition& composition);
+  void embed(const int* species, const Matrix& features);
   InitialStep<Real> initial_step();
   NonlocalStep<Real> nonlocal_step(const LayerStep<Real>& layer);
   void project(const LayerStep<Real>& step);
@@ -69,7 +74,7 @@ class Network final : public AnyNetwork<Real> {
   template <class Kernel, class Step>
   void run(Kernel kernel, const Step& step, int count, int grain);
   template <class Kernel, class Add>
-  void run_rounds(Kernel kernel, NonlocalStep<Real> step, int width, const Add& add);
+  void run_rounds(Kernel kernel, NonlocalStep<Real> step, const NonlocalSums& at, const Add& add);
 
   std::shared_ptr<const Parameters<Real>> parameters_;
   const KernelTable<Real>& kernels_;
@@ -78,6 +83,7 @@ class Network final : public AnyNetwork<Real> {
   HarmonicsTable<Real> harmonics_;
   Edges<Real> edges_;
   NonlocalAtoms<Real> atoms_;
+  SpeciesProducts<Real> species_products_;
 
   static constexpr int kAtomsPerTask = kNodeBlock;
 

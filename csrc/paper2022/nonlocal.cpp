@@ -90,7 +90,7 @@ void NonlocalAtoms<Real>::gather(const Value* rows, int width, int stride, HaloE
 }
 
 template <class Real>
-void NonlocalAtoms<Real>::start(const Domain& domain, const Systems& systems, HaloExchange& halo) {
+void NonlocalAtoms<Real>::start(const Domain& domain, const int* species, const Systems& systems, HaloExchange& halo) {
   const Hyperparameters& hyper = parameters_.model().hyper;
   owned_ = domain.n_owned;
   rows_ = halo.all_rows(owned_);
@@ -109,6 +109,7 @@ void NonlocalAtoms<Real>::start(const Domain& domain, const Systems& systems, Ha
     num_pairs_ += static_cast<std::int64_t>(count) * static_cast<std::int64_t>(atoms - 1.0);
   }
   gather(domain.positions, 3, 3, halo, all_positions_);
+  gather_species(species, halo);
 
   std::vector<double> numbers(index_of(domain.n_feature_slots()));
   std::iota(numbers.begin(), numbers.begin() + owned_, static_cast<double>(rows_.first));
@@ -116,6 +117,20 @@ void NonlocalAtoms<Real>::start(const Domain& domain, const Systems& systems, Ha
   halo.start(Reach::near, sent);
   halo.finish();
   row_of_slot_.assign(numbers.begin(), numbers.end());
+}
+
+template <class Real>
+void NonlocalAtoms<Real>::gather_species(const int* species, HaloExchange& halo) {
+  const std::vector<double> own(species, species + owned_);
+  gather(own.data(), 1, 1, halo, all_double_);
+  species_.assign(all_double_.begin(), all_double_.end());
+  std::sort(species_.begin(), species_.end());
+  species_.erase(std::unique(species_.begin(), species_.end()), species_.end());
+  species_of_row_.clear();
+  for (const double one : all_double_) {
+    const auto place = std::lower_bound(species_.begin(), species_.end(), static_cast<int>(one));
+    species_of_row_.push_back(static_cast<int>(place - species_.begin()));
+  }
 }
 
 // Blocks of neighbours in the space of chi: halves along the coordinate in which a set is widest, until it is small enough.
@@ -211,6 +226,8 @@ template <class Real>
 void NonlocalAtoms<Real>::set_centres() {
   centres_.clear();
   owned_of_place_.assign(index_of(rows_.total), -1);
+  species_of_place_.clear();
+  for (const int row : order_) species_of_place_.push_back(species_of_row_[index_of(row)]);
   int system = 0;
   for (int place = 0; place < rows_.total; ++place) {
     while (place >= first_[index_of(system) + 1]) ++system;
@@ -289,6 +306,7 @@ NonlocalStep<Real> NonlocalAtoms<Real>::view() const {
   out.box_high = box_high_.data();
   out.block_ball = block_ball_.data();
   out.owned = owned_of_place_.data();
+  out.species = species_of_place_.data();
   out.row = order_.data();
   out.row_of_slot = row_of_slot_.data();
   out.positions = positions_.data();

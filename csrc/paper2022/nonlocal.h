@@ -14,8 +14,8 @@ class NonlocalAtoms {
  public:
   explicit NonlocalAtoms(const Parameters<Real>& parameters) : parameters_(parameters), layout_(parameters.layout) {}
 
-  /// Collective: positions and numbers, for one evaluation.
-  void start(const Domain& domain, const Systems& systems, HaloExchange& halo);
+  /// Collective: positions, numbers and species, for one evaluation. `species`: of the owned atoms.
+  void start(const Domain& domain, const int* species, const Systems& systems, HaloExchange& halo);
 
   /// Collective: chi, queries and keys of a layer; atoms are put in order.
   void fill(const Real* chi, const Real* projection, HaloExchange& halo, ThreadPool& pool);
@@ -31,6 +31,8 @@ class NonlocalAtoms {
 
   /// ln c of each owned atom.
   const std::vector<double>& log_cutoff() const { return log_cutoff_; }
+  /// The species that are there, in ascending order; view() has their places in it.
+  const std::vector<int>& species() const { return species_; }
   const std::vector<NonlocalCentre>& centres() const { return centres_; }
   int num_centres() const { return static_cast<int>(centres_.size()); }
   int num_places() const { return rows_.total; }
@@ -47,6 +49,7 @@ class NonlocalAtoms {
   struct Range {
     int begin, end, system;
   };
+  void gather_species(const int* species, HaloExchange& halo);
   void split(int begin, int end, int system);
   void place_columns(ThreadPool& pool);
   void set_centres();
@@ -63,6 +66,7 @@ class NonlocalAtoms {
   std::vector<double> log_cutoff_, log_cutoff_of_system_;
   std::vector<int> row_of_slot_;
   std::vector<double> all_positions_;
+  std::vector<int> species_, species_of_row_;  // the latter: places in the former
   std::int64_t num_pairs_ = 0;
 
   std::vector<int> order_;  // row by place
@@ -74,6 +78,7 @@ class NonlocalAtoms {
   AlignedVector<Real> chi_, columns_, query_key_, gradient_chi_, box_low_, box_high_, ball_, block_ball_, softmax_;
   std::ptrdiff_t column_stride_ = 0;
   std::vector<int> owned_of_place_;  // -1: of another process
+  std::vector<int> species_of_place_;
   std::vector<double> positions_;
 };
 

@@ -16,18 +16,17 @@ void add_rounded(const double* from, int count, Real* to) {
 
 /// Harmonics of an owned atom.
 template <class Real>
-void add_forward_sums(const LayerStep<Real>& step, const double* sums, int owned) {
-  add_rounded(sums, step.layout->num_coordinates, step.sum_chi + std::ptrdiff_t{owned} * step.layout->chi_stride);
+void add_forward_sums(const LayerStep<Real>& step, const NonlocalSums& at, const double* sums, int owned) {
+  add_rounded(sums + at.chi, step.layout->num_coordinates, step.sum_chi + std::ptrdiff_t{owned} * step.layout->chi_stride);
 }
 
 /// Gradients of an owned atom.
 template <class Real>
-void add_adjoint_sums(const LayerStep<Real>& step, const double* sums, int owned) {
+void add_adjoint_sums(const LayerStep<Real>& step, const NonlocalSums& at, const double* sums, int owned) {
   const Layout& layout = *step.layout;
-  const NonlocalSums at = adjoint_sums(layout);
   const auto row = std::ptrdiff_t{owned};
   const double* pairs = sums + at.pairs;
-  add_rounded(sums + at.query_key, 2 * layout.coordinates_padded,
+  add_rounded(sums + at.query_key, at.chi - at.query_key,
               step.gradient_projection + row * layout.projection_stride + layout.coordinate_query_offset);
   add_rounded(sums + at.chi, layout.num_coordinates, step.gradient_chi + row * layout.chi_stride);
   add_rounded(pairs + PairSums::force, 3, step.forces + 3 * row);

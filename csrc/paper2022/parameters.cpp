@@ -4,6 +4,7 @@
 
 #include "common/index.h"
 #include "network/activation.h"
+#include "network/fitted_filter.h"
 #include "paper2022/clebsch_gordan.h"
 
 namespace so3md::paper2022 {
@@ -83,7 +84,13 @@ void Parameters<Real>::pack_filters(const LayerWeights& weights, LayerParameters
   };
   out.radial1 = side_by_side(features.radial1, coordinates.radial1, layout.radial_hidden);
   out.spherical1 = side_by_side(features.spherical1, coordinates.spherical1, layout.spherical_hidden);
-  out.spherical1_coordinates = pack_dense(coordinates.spherical1);
+  const Matrix& first = coordinates.spherical1.weight;
+  std::vector<double> by_degree(index_of(layout.num_degrees) * index_of(layout.spherical_hidden));
+  for (int degree = 0; degree < first.cols; ++degree)
+    for (int row = 0; row < first.rows; ++row)
+      by_degree[index_of(degree) * index_of(layout.spherical_hidden) + index_of(row)] = first(row, degree);
+  out.beyond_spherical1 = memory_.store(by_degree, static_cast<int>(by_degree.size()));
+  out.beyond_spherical1_bias = memory_.store(coordinates.spherical1.bias, layout.spherical_hidden);
 
   const auto second_layers = [&](const FilterWeights& filter, const HeadPlace& heads, int channels, LinearPair<Real>& radial,
                                  LinearPair<Real>& spherical) {
@@ -106,6 +113,16 @@ void Parameters<Real>::pack_filters(const LayerWeights& weights, LayerParameters
     for (int channel = 0; channel < radial2.columns; ++channel) beyond[index_of(channel)] += value * radial2.at(hidden, channel);
   }
   out.beyond = memory_.store(beyond, layout.coordinates_padded);
+}
+
+template <class Real>
+void Parameters<Real>::tabulate() {
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    const RadialFilter filter(model_.layers[layer], layout, radial_functions, false, &cutoff);
+    const FittedFilter fitted = fit_radial_filter(filter, model_.hyper.cutoff);
+    layers[layer].table = fitted.table<Real>(memory_.store(fitted.rows, static_cast<int>(fitted.rows.size())));
+    table_error.take_worse(fitted.error);
+  }
 }
 
 // Products of degrees l1 < l2, as the paper has them; with parity, only those that do not change the energy under inversion.
@@ -150,13 +167,12 @@ void Parameters<Real>::pack_node(const LayerWeights& weights, LayerParameters<Re
 }
 
 template <class Real>
-Parameters<Real>::Parameters(const Model& model, bool tabulate)
+Parameters<Real>::Parameters(const Model& model, RadialTables tables)
     : layout(make_layout<Real>(check_limits(model).hyper)),
       exchange_out(padded<Real>(2 * (layout.features + layout.num_degrees))),
       degree_stride(padded<Real>(layout.num_degrees)),
       radial_functions(model),
       cutoff(model.hyper),
-      tabulated(tabulate),
       model_(model) {
   for (const LayerWeights& weights : model.layers) {
     LayerParameters<Real>& out = layers.emplace_back();
@@ -164,6 +180,10 @@ Parameters<Real>::Parameters(const Model& model, bool tabulate)
     pack_filters(weights, out);
     pack_node(weights, out);
   }
+  if (tables != RadialTables::none) tabulate();
+  tabulated = tables == RadialTables::always || (tables == RadialTables::if_acceptable && table_error.acceptable());
+  for (LayerParameters<Real>& layer : layers)
+    if (!tabulated) layer.table = {};
   energy.hidden = model.energy_dense1.weight.rows > 0;
   if (energy.hidden) energy.dense1 = pack_dense(model.energy_dense1);
   energy.dense2 = pack_dense(model.energy_dense2);

@@ -23,12 +23,14 @@ template <class Real>
 struct LayerParameters {
   LinearPair<Real> projection;  ///< x to [q, k, v, q', k'] in head layout; 1 / sqrt(head width) is in q and q'
 
+  RadialTable<Real> table;                                 ///< of the radial parts with all biases; or their networks:
   LinearPair<Real> radial1;                                ///< both filters side by side
   LinearPair<Real> radial2_features, radial2_coordinates;  ///< their bias holds that of spherical2 too
   LinearPair<Real> spherical1;                             ///< both filters side by side
   LinearPair<Real> spherical2_features, spherical2_coordinates;
-  LinearPair<Real> spherical1_coordinates;  ///< of the coordinate attention alone
-  const Real* beyond = nullptr;             ///< [coordinates_padded] radial part of the coordinate filter beyond the cutoff
+  const Real* beyond_spherical1 = nullptr;       ///< [degree][spherical_hidden], of the coordinate attention alone
+  const Real* beyond_spherical1_bias = nullptr;  ///< [spherical_hidden]
+  const Real* beyond = nullptr;                  ///< [coordinates_padded] radial part of the coordinate filter beyond the cutoff
 
   NormParameters<Real> norm1, norm2;
   const Real* coordinate_norm1 = nullptr;  ///< [degrees] scales, or null
@@ -42,8 +44,7 @@ struct LayerParameters {
 template <class Real>
 class Parameters {
  public:
-  /// `tabulate`: radial parts of the filters from splines, else from their networks.
-  Parameters(const Model& model, bool tabulate);
+  Parameters(const Model& model, RadialTables tables);
   Parameters(const Parameters&) = delete;
   Parameters& operator=(const Parameters&) = delete;
 
@@ -56,12 +57,13 @@ class Parameters {
   HeadParameters<Real> energy;
   RadialFunctions radial_functions;
   Cutoff cutoff;
-  bool tabulated = false;
-  TableError table_error;
+  bool tabulated = false;  ///< what came of the wish for tables
+  TableError table_error;  ///< also of tables that were given up
 
  private:
   void pack_projection(const LayerWeights& weights, LayerParameters<Real>& out);
   void pack_filters(const LayerWeights& weights, LayerParameters<Real>& out);
+  void tabulate();
   void pack_node(const LayerWeights& weights, LayerParameters<Real>& out);
   void pack_self_mix(const std::vector<double>& kappa, LayerParameters<Real>& out);
   LinearPair<Real> pack_dense(const Dense& dense);
