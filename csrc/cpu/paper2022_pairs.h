@@ -70,28 +70,31 @@ struct PairLanes {
   }
 };
 
-/// lanes[column][pair], from load(pair, column, four numbers).
-template <class Real, class Load>
-inline void to_lanes(int pairs, int columns, const Load& load_row, Real* lanes) {
-  for (int p = 0; p < pairs; p += 4)
-    for (int c = 0; c < columns; c += 4) {
-      Four<Real> square[4];
-      for (int k = 0; k < 4; ++k) load_row(p + k, c, square[k]);
-      transpose<Real>(square);
-      for (int k = 0; k < 4; ++k) store_four<Real>(lanes + (c + k) * kPairs + p, square[k]);
+/// lanes[column][pair] from rows, which row_of(pair) points to; with `less_of`, their differences from other rows.
+template <class Real, class RowOf, class LessOf = std::nullptr_t>
+inline void to_lanes(int pairs, int columns, Real* lanes, const RowOf& row_of, const LessOf& less_of = nullptr) {
+  constexpr bool is_difference = !std::is_null_pointer_v<LessOf>;
+  for (int p = 0; p < pairs; p += 4) {
+    const Real *row[4], *less[4];
+    for (int k = 0; k < 4; ++k) {
+      row[k] = row_of(p + k);
+      if constexpr (is_difference) less[k] = less_of(p + k);
     }
-}
-
-/// add(pair, column, four numbers) with rows of what lies in lanes.
-template <class Real, class Add>
-inline void from_lanes(int pairs, int columns, const Real* lanes, const Add& add) {
-  for (int p = 0; p < pairs; p += 4)
-    for (int c = 0; c < columns; c += 4) {
+    Real* to = lanes + p;
+    for (int c = 0; c < columns; c += 4, to += 4 * kPairs) {
       Four<Real> square[4];
-      for (int k = 0; k < 4; ++k) load_four<Real>(lanes + (c + k) * kPairs + p, square[k]);
+      for (int k = 0; k < 4; ++k) {
+        load_four<Real>(row[k] + c, square[k]);
+        if constexpr (is_difference) {
+          Four<Real> other;
+          load_four<Real>(less[k] + c, other);
+          square[k] -= other;
+        }
+      }
       transpose<Real>(square);
-      for (int k = 0; k < 4 && p + k < pairs; ++k) add(p + k, c, square[k]);
+      for (int k = 0; k < 4; ++k) store_four<Real>(to + k * kPairs, square[k]);
     }
+  }
 }
 
 /// to += sign * value.
@@ -104,6 +107,40 @@ inline void add_four(Real* to, const Four<Real>& value) {
   else
     sum -= value;
   store_four<Real>(to, sum);
+}
+
+/// Rows of sums of up to four pairs from one on. Pairs of a tile that follow each other often have the same atom.
+template <class Real>
+struct SumsOfFour {
+  Real* row[4];
+  int count;
+  bool same;
+
+  SumsOfFour(Real* sums, const int* rows, int p, int pairs) {
+    count = pairs - p < 4 ? pairs - p : 4;
+    for (int k = 0; k < 4; ++k) row[k] = sums + rows[p + (k < count ? k : 0)];
+    same = count == 4 && row[0] == row[1] && row[0] == row[2] && row[0] == row[3];
+  }
+
+  /// Four numbers of each pair, from a column on.
+  template <int sign = 1>
+  void add(int column, const Four<Real> (&square)[4]) const {
+    if (same)
+      add_four<Real, sign>(row[0] + column, (square[0] + square[1]) + (square[2] + square[3]));
+    else
+      for (int k = 0; k < count; ++k) add_four<Real, sign>(row[k] + column, square[k]);
+  }
+};
+
+/// Calls add(column, squares of four pairs and four columns) with rows of what lies in lanes.
+template <class Real, class Add>
+inline void from_lanes(int columns, const Real* lanes, const Add& add) {
+  for (int c = 0; c < columns; c += 4, lanes += 4 * kPairs) {
+    Four<Real> square[4];
+    for (int k = 0; k < 4; ++k) load_four<Real>(lanes + k * kPairs, square[k]);
+    transpose<Real>(square);
+    add(c, square);
+  }
 }
 
 /// to[row] = the sum of a register, for a multiple of four rows.
@@ -341,9 +378,10 @@ struct PairTiles {
 
   /// Adds what lies in lanes to rows of sums.
   void add_rows(int pairs, int width_of_rows, const Real* lanes, const int* rows, int offset) {
-    Real* const to = sums + offset;
-    from_lanes<Real>(pairs, width_of_rows, lanes,
-                     [to, rows](int p, int column, const Four<Real>& four) { add_four<Real>(to + rows[p] + column, four); });
+    for (int p = 0; p < pairs; p += 4) {
+      const SumsOfFour<Real> to(sums + offset, rows, p, pairs);
+      from_lanes<Real>(width_of_rows, lanes + p, [&](int column, const Four<Real>(&square)[4]) { to.add(column, square); });
+    }
   }
 
   void weigh_harmonics(const PairLanes<Real>& tile) {
@@ -379,12 +417,14 @@ struct PairTiles {
     sum_products(tile);
     with_registers(hidden, [&](auto registers) { hidden_adjoint(tile, registers); });
     lanes_adjoint(tile);
-    Real* const chi = sums + parts.chi;
-    const int *first = tile.first_row, *second = tile.second_row;
-    from_lanes<Real>(tile.count, columns, between, [chi, first, second](int p, int column, const Four<Real>& four) {
-      add_four<Real>(chi + first[p] + column, four);
-      add_four<Real, -1>(chi + second[p] + column, four);
-    });
+    for (int p = 0; p < tile.count; p += 4) {
+      const SumsOfFour<Real> first(sums + parts.chi, tile.first_row, p, tile.count),
+          second(sums + parts.chi, tile.second_row, p, tile.count);
+      from_lanes<Real>(columns, between + p, [&](int column, const Four<Real>(&square)[4]) {
+        first.add(column, square);
+        second.template add<-1>(column, square);
+      });
+    }
     add_rows(tile.count, paper2022::PairSums::size, sums_first, tile.first_row, parts.pairs);
     add_rows(tile.count, paper2022::PairSums::size, sums_second, tile.second_row, parts.pairs);
   }
@@ -392,21 +432,12 @@ struct PairTiles {
   /// Gradients of the coordinates of both ends, and the vector between them, into lanes.
   void load_coordinates(const PairLanes<Real>& tile) {
     const int lanes = tile.lanes();
-    const std::ptrdiff_t stride = layout.chi_stride;
-    const int *first = tile.first, *second = tile.second;
-    const Real *chi = step.chi, *gradient = step.gradient_chi_attended;
-    const auto load_from = [stride, gradient](const int* places) {
-      return [=](int p, int c, Four<Real>& four) { load_four<Real>(gradient + places[p] * stride + c, four); };
+    const auto rows_at = [stride = std::ptrdiff_t{layout.chi_stride}](const Real* rows, const int* places) {
+      return [=](int p) { return rows + places[p] * stride; };
     };
-    to_lanes<Real>(lanes, columns, load_from(first), first_chi);
-    to_lanes<Real>(lanes, columns, load_from(second), second_chi);
-    const auto load_difference = [=](int p, int c, Four<Real>& four) {
-      Four<Real> other;
-      load_four<Real>(chi + first[p] * stride + c, four);
-      load_four<Real>(chi + second[p] * stride + c, other);
-      four -= other;
-    };
-    to_lanes<Real>(lanes, columns, load_difference, between);
+    to_lanes<Real>(lanes, columns, first_chi, rows_at(step.gradient_chi_attended, tile.first));
+    to_lanes<Real>(lanes, columns, second_chi, rows_at(step.gradient_chi_attended, tile.second));
+    to_lanes<Real>(lanes, columns, between, rows_at(step.chi, tile.first), rows_at(step.chi, tile.second));
   }
 
   /// dE/d(f beta) of both directions and each degree.

@@ -8,7 +8,8 @@ template <class Real>
 void SpeciesProducts<Real>::make(const Matrix& features, const std::vector<int>& present) {
   const Layout& layout = parameters_.layout;
   count_ = static_cast<int>(present.size());
-  AlignedVector<Real> x(index_of(count_) * index_of(layout.feature_stride)), projection(index_of(count_) * index_of(layout.projection_stride));
+  AlignedVector<Real> x(index_of(count_) * index_of(layout.feature_stride)),
+      projection(index_of(count_) * index_of(layout.projection_stride));
   for (int row = 0; row < count_; ++row)
     for (int f = 0; f < layout.features; ++f)
       x[index_of(row) * index_of(layout.feature_stride) + index_of(f)] = static_cast<Real>(features(present[index_of(row)], f));
