@@ -191,6 +191,24 @@ def compilers() -> str:
     )
 
 
+def instruction_sets() -> str:
+    """docs/performance.md: the same step with the kernels of every instruction set."""
+    report = read("instruction_sets")
+    rows = [
+        [
+            f"`{case['instruction_set']}`",
+            str(case["threads"]),
+            f"{case['us_per_atom']:.1f}",
+            f"{case['speedup_over_portable']:.2f}",
+            f"{100 * case['share_of_limit']:.0f}",
+        ]
+        for case in report["cases"]
+    ]
+    text = f"Water, {report['cases'][0]['atoms']} atoms, `mixed`, {hardware(report['machine'])}:"
+    header = ["set", "threads", "µs per atom and step", "times portable", "of the limit, %"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
 def generations() -> str:
     """docs/so3lr2.md: a step of the second generation beside one of the first."""
     report = read("generations")
@@ -218,8 +236,8 @@ def energy_first() -> str:
 
 
 def nonlocal_before() -> str:
-    """docs/performance.md: attention between all atoms before and after pairs were evaluated once."""
-    report = read("nonlocal_builds")
+    """docs/performance.md: attention between all atoms in two builds, and for many atoms."""
+    report, many = read("nonlocal_builds"), read("nonlocal_20577")
     rows = [
         [
             str(row["atoms"]),
@@ -237,7 +255,12 @@ def nonlocal_before() -> str:
         "threads together. Differences are those of energies of atoms and of forces, relative to the largest."
     )
     header = ["atoms", "precision", "before, CPU s", "now, CPU s", "faster (CPU)", "faster (elapsed)", "difference"]
-    return f"{paragraph(text)}\n\n{table(header, rows)}"
+    large = many["rows"][0]
+    end = (
+        f"{large['atoms']} atoms take {large['seconds']:.0f} s (`{many['settings']['precision']}`, "
+        f"{many['settings']['threads']} threads, {hardware(many['machine'])}) and {large['memory_mib']:.0f} MiB."
+    )
+    return f"{paragraph(text)}\n\n{table(header, rows)}\n\n{paragraph(end)}"
 
 
 def training_step() -> str:
@@ -340,6 +363,7 @@ FIGURES = (
     processes_in_short,
     processes,
     compilers,
+    instruction_sets,
     generations,
     energy_first,
     nonlocal_before,
