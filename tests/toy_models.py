@@ -110,6 +110,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "four_degrees": {"degrees": [1, 2, 3, 4], "num_heads": 9},
     "even_degrees": {"degrees": [2, 4], "num_heads": 6},
     "one_layer": {"num_layers": 1},
+    "heads_of_students": {"degrees": [1, 2], "num_features": 32, "num_heads": 2},  # kernels know this shape
     "other_widths": {"radial_hidden": 24, "spherical_hidden": 7, "num_features": 24, "num_heads": 2},
 }
 

@@ -134,10 +134,10 @@ inline void add_pair_harmonics(const LayerStep<Real>& step, const PairBlock& blo
 }
 
 /// Feature heads of the pair in lane p: weighted values are added to the sums of both atoms.
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline void feature_heads(const Layout& layout, const Real* own, const Real* other, const Real* filter, Real scale, Real* own_sum,
                           Real* other_sum) {
-  const HeadShape shape = features_shape<kCommon>(layout);
+  const HeadShape shape = Heads::features(layout);
   for (int head = 0; head < shape.heads; ++head) {
     const int at = head * shape.width, query = shape.query + at, key = shape.key + at, value = shape.value + at;
     const BothEnds<Real> alpha = attention_weights<Real>(shape.width, {own + query, own + key}, {other + query, other + key}, filter + at);
@@ -147,10 +147,10 @@ inline void feature_heads(const Layout& layout, const Real* own, const Real* oth
 }
 
 /// Coordinate heads of the pair in lane p: beta of both directions, that of the second with the sign of Y_l(-u).
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline void coordinate_heads(const Layout& layout, const Real* own, const Real* other, const Real* filter, Real scale, int p,
                              Real* own_beta, Real* other_beta) {
-  const HeadShape shape = coordinates_shape<kCommon>(layout);
+  const HeadShape shape = Heads::coordinates(layout);
   for (int index = 0; index < shape.heads; ++index) {
     const int at = index * shape.width, query = shape.query + at, key = shape.key + at;
     const BothEnds<Real> beta = attention_weights<Real>(shape.width, {own + query, own + key}, {other + query, other + key}, filter + at);
@@ -160,7 +160,7 @@ inline void coordinate_heads(const Layout& layout, const Real* own, const Real* 
 }
 
 /// One tile of pairs: sums of value vectors, and of harmonics.
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FilterPart<Real> features = features_part<Real>(layout, *step.parameters);
@@ -186,17 +186,17 @@ inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, co
     Real* own_sum = step.sum_features + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
     Real* other_sum =
         tile.row[p] < 0 ? b.unused_row : block_row<Real>(block, tile.row[p], step.sum_features, step.rim.features, layout.features_padded);
-    feature_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
-                                 filters.features.filter + p * features.channels, tile.cutoff[p] * features_norm, own_sum, other_sum);
+    feature_heads<Real, Heads>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
+                               filters.features.filter + p * features.channels, tile.cutoff[p] * features_norm, own_sum, other_sum);
   }
   if (filters.kept)
     filter_values_and_slopes<Real>(step, tile, coordinates, filters.coordinates, b);
   else
     filter_values<Real>(step, tile, coordinates, filters.coordinates.filter, b);
   for (int p = 0; p < tile.count; ++p)
-    coordinate_heads<Real, kCommon>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
-                                    filters.coordinates.filter + p * coordinates.channels, tile.cutoff[p] * coordinates_norm, p, beta[0],
-                                    beta[1]);
+    coordinate_heads<Real, Heads>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
+                                  filters.coordinates.filter + p * coordinates.channels, tile.cutoff[p] * coordinates_norm, p, beta[0],
+                                  beta[1]);
   add_pair_harmonics<Real>(step, block, tile, beta[0], beta[1], b);
 }
 
@@ -207,12 +207,8 @@ inline void general_forward(const LayerStep<Real>& step, const PairBlock& block,
     set_zero(layout.features_padded, block_row<Real>(block, row, step.sum_features, step.rim.features, layout.features_padded));
     set_zero(layout.chi_stride, block_row<Real>(block, row, step.sum_chi, step.rim.chi, layout.chi_stride));
   }
-  const bool common = has_common_heads(layout);
   for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
-    if (common)
-      forward_tile<Real, true>(step, block, tile, b);
-    else
-      forward_tile<Real, false>(step, block, tile, b);
+    with_heads(layout, [&](auto heads) { forward_tile<Real, decltype(heads)>(step, block, tile, b); });
   });
 }
 
@@ -286,10 +282,10 @@ struct PairEnd {
 
 /// Feature heads of a pair: the filter becomes its gradient, those of q, k and v of both atoms are added to (eq. 45, 46); returns dE/ds of
 /// the heads.
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, Real scale, Real* filter,
                                   const Real* filter_slope, Vec<Real>& radial) {
-  const HeadShape shape = features_shape<kCommon>(layout);
+  const HeadShape shape = Heads::features(layout);
   Real along = Real(0);
   for (int head = 0; head < shape.heads; ++head) {
     const int at = head * shape.width, query = shape.query + at, key = shape.key + at, value = shape.value + at;
@@ -307,10 +303,10 @@ inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own
 
 /// Coordinate heads of the pair in lane p: the filter becomes its gradient, those of q' and k' of both atoms are added to (eq. 45, 46), and
 /// both beta are set; returns dE/ds.
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline Real coordinate_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, int p, Real scale,
                                      CoordinateLanes<Real>& c, Real* filter, const Real* filter_slope, Vec<Real>& radial) {
-  const HeadShape shape = coordinates_shape<kCommon>(layout);
+  const HeadShape shape = Heads::coordinates(layout);
   Real along = Real(0);
   for (int index = 0; index < shape.heads; ++index) {
     const int at = index * shape.width, lane = index * kTile + p, query = shape.query + at, key = shape.key + at;
@@ -363,7 +359,7 @@ inline void add_pair_gradients(const LayerStep<Real>& step, const PairBlock& blo
 }
 
 /// One tile of the adjoint: adds to b.projection_gradient and to what add_pair_gradients fills.
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FilterPart<Real> features = features_part<Real>(layout, *step.parameters);
@@ -399,8 +395,8 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
   for (int p = 0; p < tile.count; ++p) {
     const int at = p * features.channels;
     Vec<Real> slopes = Vec<Real>{};
-    along[p] = features_norm * feature_heads_adjoint<Real, kCommon>(layout, own(p), other(p), tile.cutoff[p] * features_norm,
-                                                                    filters.features.filter + at, filters.features.slope + at, slopes);
+    along[p] = features_norm * feature_heads_adjoint<Real, Heads>(layout, own(p), other(p), tile.cutoff[p] * features_norm,
+                                                                  filters.features.filter + at, filters.features.slope + at, slopes);
     by_distance[p] = sum<Real>(slopes);
   }
   filter_adjoint<Real>(step, tile, features, filters.features.filter, b);
@@ -413,8 +409,8 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
     const int at = p * coordinates.channels;
     Vec<Real> slopes = Vec<Real>{};
     along[p] +=
-        coordinates_norm * coordinate_heads_adjoint<Real, kCommon>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm, c,
-                                                                   filters.coordinates.filter + at, filters.coordinates.slope + at, slopes);
+        coordinates_norm * coordinate_heads_adjoint<Real, Heads>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm, c,
+                                                                 filters.coordinates.filter + at, filters.coordinates.slope + at, slopes);
     by_distance[p] += sum<Real>(slopes);
   }
   filter_adjoint<Real>(step, tile, coordinates, filters.coordinates.filter, b);
@@ -484,12 +480,8 @@ template <class Real>
 inline void general_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   prepare_adjoint<Real>(step, block, b);
-  const bool common = has_common_heads(layout);
   for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
-    if (common)
-      adjoint_tile<Real, true>(step, block, tile, b);
-    else
-      adjoint_tile<Real, false>(step, block, tile, b);
+    with_heads(layout, [&](auto heads) { adjoint_tile<Real, decltype(heads)>(step, block, tile, b); });
   });
   const int own = block.end - block.begin, rim = block.rim_end - block.rim_begin;
   for (int first = 0; first < own; first += kNodeBlock)

@@ -173,8 +173,10 @@ inline void spherical_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& 
   gather_differences<Real>(step, tile, b.chi_difference);
   invariants_of_differences<Real>(layout, tile.lanes, b);
   with_activation(layout.activation, [&](auto kind) __attribute__((always_inline)) {
-    if (layout.num_degrees == kCommonHeads)
-      spherical_first<Real, kCommonHeads, kSlopes>(step, tile.count, kind, slope, b);
+    if (layout.num_degrees == PublishedHeads::degrees)
+      spherical_first<Real, PublishedHeads::degrees, kSlopes>(step, tile.count, kind, slope, b);
+    else if (layout.num_degrees == StudentHeads::degrees)
+      spherical_first<Real, StudentHeads::degrees, kSlopes>(step, tile.count, kind, slope, b);
     else
       spherical_first<Real, 0, kSlopes>(step, tile.count, kind, slope, b);
   });
@@ -275,8 +277,10 @@ template <class Real>
 inline void spherical_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const Real* slope, FilterBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   for (int k = 0; k < kTile * layout.num_degrees; ++k) b.invariant[k] = Real(0);
-  if (layout.num_degrees == kCommonHeads)
-    spherical_first_adjoint<Real, kCommonHeads>(step, tile.count, slope, b);
+  if (layout.num_degrees == PublishedHeads::degrees)
+    spherical_first_adjoint<Real, PublishedHeads::degrees>(step, tile.count, slope, b);
+  else if (layout.num_degrees == StudentHeads::degrees)
+    spherical_first_adjoint<Real, StudentHeads::degrees>(step, tile.count, slope, b);
   else
     spherical_first_adjoint<Real, 0>(step, tile.count, slope, b);
   for (int index = 0; index < layout.num_degrees; ++index) {

@@ -41,11 +41,11 @@ inline void sum_lanes(const Layout& layout, const AttentionBuffers<Real>& b, Rea
   for (int c = 0; c < layout.num_coordinates; ++c) sums[c] = sum<Real>(load<Real>(b.chi + c * kWidth<Real>));
 }
 
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline void first_layer_attended(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FirstLayer<Real>& first = *step.first_layer;
-  const int heads = features_shape<kCommon>(layout).heads, degrees = coordinates_shape<kCommon>(layout).heads;
+  const int heads = Heads::features(layout).heads, degrees = Heads::coordinates(layout).heads;
   alignas(64) Real weights[kMostPairWeights], beta[kMaxDegrees * kTile];
   Real* sums = b.filter;  // [species][heads]
   for (int i = begin; i < end; ++i) {
@@ -81,18 +81,15 @@ inline void first_layer_attended(const LayerStep<Real>& step, int begin, int end
 
 template <class Real>
 inline void first_layer_forward(const LayerStep<Real>& step, int begin, int end, AttentionBuffers<Real>& b) {
-  if (has_common_heads(*step.layout))
-    first_layer_attended<Real, true>(step, begin, end, b);
-  else
-    first_layer_attended<Real, false>(step, begin, end, b);
+  with_heads(*step.layout, [&](auto heads) { first_layer_attended<Real, decltype(heads)>(step, begin, end, b); });
 }
 
-template <class Real, bool kCommon>
+template <class Real, class Heads>
 inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBlock& block, const EdgeTile<Real>& tile,
                                      AttentionBuffers<Real>& b) {
   const Layout& layout = *step.layout;
   const FirstLayer<Real>& first = *step.first_layer;
-  const int heads = features_shape<kCommon>(layout).heads, degrees = coordinates_shape<kCommon>(layout).heads;
+  const int heads = Heads::features(layout).heads, degrees = Heads::coordinates(layout).heads;
   const int projected_stride = first.num_species * heads;
   alignas(64) Real own_weight[kMostPairWeights], other_weight[kMostPairWeights];
   alignas(64) Real own_slope[kMostPairWeights], other_slope[kMostPairWeights], along[kTile] = {};
@@ -133,12 +130,8 @@ inline void first_layer_tile_adjoint(const LayerStep<Real>& step, const PairBloc
 template <class Real>
 inline void first_layer_adjoint(const LayerStep<Real>& step, const PairBlock& block, AttentionBuffers<Real>& b) {
   clear_rim_forces<Real>(step, block);
-  const bool common = has_common_heads(*step.layout);
   for_pair_tiles<Real>(step.edges, block, [&](const EdgeTile<Real>& tile) {
-    if (common)
-      first_layer_tile_adjoint<Real, true>(step, block, tile, b);
-    else
-      first_layer_tile_adjoint<Real, false>(step, block, tile, b);
+    with_heads(*step.layout, [&](auto heads) { first_layer_tile_adjoint<Real, decltype(heads)>(step, block, tile, b); });
   });
 }
 

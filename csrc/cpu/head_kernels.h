@@ -1,6 +1,6 @@
 // Attention heads of one pair, both directions at once (eq. 19, 21, 45, 46 of docs/theory.md). With t_ij = q_i k_j, channel by channel,
 //   alpha_ij = s sum_e w_e t_ij,e    and    dE/dw = p_ij t_ij + p_ji t_ji  with  p_ij = dE/dalpha_ij s.
-// Where the heads lie is known to the compiler for the common shape (HeadShape); else these are variables.
+// Where the heads lie is known to the compiler for shapes that are common; else these are variables.
 #pragma once
 
 #include "cpu/simd.h"
@@ -8,36 +8,50 @@
 
 namespace SO3MD_CPU_NAMESPACE {
 
-/// The heads of the published models: 128 features in four heads, and four degrees.
-inline constexpr int kCommonHeads = 4, kCommonWidth = 32;
-
-inline bool has_common_heads(const Layout& layout) {
-  return layout.heads == kCommonHeads && layout.head_padded == kCommonWidth && layout.num_degrees == kCommonHeads &&
-         layout.coordinate_head_padded == kCommonWidth;
-}
-
 /// Heads of one of the two attentions, and where their queries, keys and values begin in a row of projections.
 struct HeadShape {
   int heads, width, query, key, value;
   int channels() const { return heads * width; }
 };
 
-template <bool kCommon>
-inline __attribute__((always_inline)) HeadShape features_shape(const Layout& layout) {
-  constexpr int channels = kCommonHeads * kCommonWidth;
-  if constexpr (kCommon)
-    return {kCommonHeads, kCommonWidth, 0, channels, 2 * channels};
-  else
-    return {layout.heads, layout.head_padded, layout.query_offset, layout.key_offset, layout.value_offset};
-}
+/// As many heads as degrees, all of one width.
+template <int kHeads, int kHeadWidth>
+struct KnownHeads {
+  static constexpr int degrees = kHeads, channels = kHeads * kHeadWidth;
+  static bool fits(const Layout& layout) {
+    return layout.heads == kHeads && layout.head_padded == kHeadWidth && layout.num_degrees == kHeads &&
+           layout.coordinate_head_padded == kHeadWidth;
+  }
+  static HeadShape features(const Layout&) { return {kHeads, kHeadWidth, 0, channels, 2 * channels}; }
+  static HeadShape coordinates(const Layout&) { return {kHeads, kHeadWidth, 3 * channels, 4 * channels, 0}; }
+};
 
-template <bool kCommon>
-inline __attribute__((always_inline)) HeadShape coordinates_shape(const Layout& layout) {
-  constexpr int channels = kCommonHeads * kCommonWidth;
-  if constexpr (kCommon)
-    return {kCommonHeads, kCommonWidth, 3 * channels, 4 * channels, 0};
-  else
+/// The published models: 128 features in four heads, and four degrees.
+using PublishedHeads = KnownHeads<4, 32>;
+
+/// Students of `so3md distill`: 32 features in two heads, and two degrees.
+using StudentHeads = KnownHeads<2, 16>;
+
+/// All others.
+struct AnyHeads {
+  static constexpr int degrees = 0;  ///< unknown
+  static HeadShape features(const Layout& layout) {
+    return {layout.heads, layout.head_padded, layout.query_offset, layout.key_offset, layout.value_offset};
+  }
+  static HeadShape coordinates(const Layout& layout) {
     return {layout.num_degrees, layout.coordinate_head_padded, layout.coordinate_query_offset, layout.coordinate_key_offset, 0};
+  }
+};
+
+/// Calls body(kind of heads), one of those above.
+template <class Body>
+inline __attribute__((always_inline)) void with_heads(const Layout& layout, const Body& body) {
+  if (PublishedHeads::fits(layout))
+    body(PublishedHeads{});
+  else if (StudentHeads::fits(layout))
+    body(StudentHeads{});
+  else
+    body(AnyHeads{});
 }
 
 /// A number of each end of a pair: of the direction whose centre that is.
