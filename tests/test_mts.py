@@ -24,6 +24,7 @@ from test_dynamics import SAMPLING
 from test_dynamics_files import assert_same_run
 
 from so3md import So3kratesCalculator
+from so3md.cli.student_options import default_outer_timestep
 from so3md.dynamics import (
     BlowUpError,
     RespaBussi,
@@ -396,11 +397,16 @@ def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
     assert "the run has a single time step" in fail("md", "--resume", "run", "--mts", code=2)
 
 
+@pytest.mark.parametrize(("inner", "outer"), [(None, 2.5), (0.25, 2.5), (0.1, 2.5), (0.4, 2.4), (1.0, 2.0), (4.0, 4.0)])
+def test_the_default_outer_step_is_a_whole_number_of_inner_ones(inner: float | None, outer: float):
+    assert default_outer_timestep(inner) == pytest.approx(outer)
+
+
 def test_so3lr_has_a_student_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     output = succeed("md", "--mts", "--steps", "5", "--log-interval", "1", "--no-plot", "--output", "run")
-    assert "so3lr-fast every 0.5 fs, so3lr every 2 fs, which is a step" in output
-    assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2e-3)
+    assert "so3lr-fast every 0.5 fs, so3lr every 2.5 fs, which is a step" in output
+    assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2.5e-3)
     assert "model 'nobody' is neither a file nor a name" in fail("md", "--resume", "run", "--student", "nobody")
 
 

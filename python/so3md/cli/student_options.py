@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
 
 from so3md.cli.common import adding
 
-#: With --mts (fs): docs/multiple_time_steps.md says what it was chosen by.
-OUTER_TIMESTEP = 2.0
+#: With --mts (fs), or the next shorter whole number of inner steps. docs/multiple_time_steps.md says why.
+OUTER_TIMESTEP = 2.5
 #: Inner and outer time step (fs) with hydrogens of at least so many u, if neither is given.
 HEAVY_HYDROGEN, STEPS_OF_HEAVY = 3.0, (1.0, 3.0)
 #: Students that are shipped, for the models that they are like.
@@ -29,7 +30,7 @@ student_options = adding(
     click.option(
         "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
     ),
-    click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {OUTER_TIMESTEP:g}."),
+    click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {OUTER_TIMESTEP:g}, or less."),
     click.option(
         "--student",
         help="Of --mts: a cheap model like that of --model, as so3md distill makes one. "
@@ -56,7 +57,14 @@ def check_student_options(options: dict[str, Any]) -> None:
     if options["timestep"] is None and options["outer_timestep"] is None and _are_heavy(options["hydrogen_mass"]):
         options["timestep"], options["outer_timestep"] = STEPS_OF_HEAVY
     if options["outer_timestep"] is None:
-        options["outer_timestep"] = OUTER_TIMESTEP
+        options["outer_timestep"] = default_outer_timestep(options["timestep"])
+
+
+def default_outer_timestep(timestep: float | None) -> float:
+    """In fs, for an inner step: as many as fit into OUTER_TIMESTEP, at least one."""
+    if timestep is None or not timestep > 0:  # a wrong one is said where settings are checked
+        return OUTER_TIMESTEP
+    return max(1, math.floor(OUTER_TIMESTEP / timestep + 1e-9)) * timestep
 
 
 def _are_heavy(hydrogen_mass: float | None) -> bool:
