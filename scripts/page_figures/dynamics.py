@@ -104,7 +104,7 @@ def mts_1536() -> str:
     return paragraph(
         f"Of {report['system']}, on {report['threads']} threads, a single step of {single['outer_fs']:g} fs does "
         f"{single['ns_per_day']:.2f} ns per day, and the student every {others[0]['inner_fs']:g} fs does {found} "
-        f"times that: medians of {report['turns']} turns, with least and most."
+        f"times that: medians of {report['turns']} turns, with least and most ({hardware(report['machine'])})."
     )
 
 
