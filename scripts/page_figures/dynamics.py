@@ -95,6 +95,16 @@ def mts() -> str:
 def mts_1536() -> str:
     """docs/multiple_time_steps.md: speed in a larger box."""
     report = read("mts_1536")
+    return _speed_in_short(report, f"Of {report['system']}")
+
+
+def mts_peptide() -> str:
+    """docs/multiple_time_steps.md: speed of a peptide in water."""
+    report = read("mts_peptide")
+    return _speed_in_short(report, f"Of the peptide {report['peptide']} in water, {report['system']}")
+
+
+def _speed_in_short(report: Record, beginning: str) -> str:
     single, *others = report["steps"]
     found = ", and ".join(
         f"**{step['times_single']:.1f}** ({span([step['times_single_least'], step['times_single_most']], 1)}) with one "
@@ -102,7 +112,7 @@ def mts_1536() -> str:
         for step in others
     )
     return paragraph(
-        f"Of {report['system']}, on {report['threads']} threads, a single step of {single['outer_fs']:g} fs does "
+        f"{beginning}, on {report['threads']} threads, a single step of {single['outer_fs']:g} fs does "
         f"{single['ns_per_day']:.2f} ns per day, and the student every {others[0]['inner_fs']:g} fs does {found} "
         f"times that: medians of {report['turns']} turns, with least and most ({hardware(report['machine'])})."
     )
@@ -159,6 +169,7 @@ FIGURES = (
     general_student,
     mts,
     mts_1536,
+    mts_peptide,
     mts_solutions,
     mts_hydrogen,
 )

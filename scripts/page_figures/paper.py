@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from page_figures.common import ROOT, Record, paragraph, read, span, table
+from page_figures.common import MINUS, ROOT, Record, paragraph, read, span, table
 
 RESULTS = ROOT / "benchmarks" / "paper" / "results"
 _MOLECULES = {"ethanol": "ethanol", "acac": "acetylacetone at 300 K"}
@@ -57,4 +57,25 @@ def acac_far() -> str:
     return f"{table(header, rows)}\n\n{paragraph(text)}"
 
 
-FIGURES = (accuracy, acac_far)
+def data_efficiency() -> str:
+    """benchmarks/paper/README.md: test errors of small models by degrees and number of training structures."""
+    report = read("data_efficiency", RESULTS)
+    settings, points = report["settings"], report["points"]
+    sizes = sorted({point["size"] for point in points})
+    rows: dict[str, list[str]] = {}
+    for point in sorted(points, key=lambda point: point["size"]):
+        name = "{" + ", ".join(map(str, point["degrees"])) + "}"
+        rows.setdefault(name, [name]).append(span(point["forces_mae_meV_per_A"], 0))
+    for name, power in report["exponents"].items():
+        exponent = f"{power['exponent']:.2f} ± {power['standard_error']:.2f}"
+        rows[name].append(exponent.replace("-", MINUS))
+    text = (
+        f"MAE of forces (meV/Å) of small models ({settings['model']['num_features']} features, "
+        f"{settings['model']['num_layers']} layers, some 40,000 parameters) after {settings['steps']} steps each, "
+        f"least and most of {len(settings['seeds'])} seeds, and the exponent of the error as a power of the number:"
+    )
+    header = ["degrees", *map(str, sizes[:-1]), f"{sizes[-1]} structures", "exponent"]
+    return f"{paragraph(text)}\n\n{table(header, list(rows.values()))}"
+
+
+FIGURES = (accuracy, acac_far, data_efficiency)
