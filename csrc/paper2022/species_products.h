@@ -7,9 +7,9 @@
 
 namespace so3md::paper2022 {
 
-/// Filters beyond the cutoff are linear in the hidden values h of the spherical network, so that sum_c q_c w_c k_c over the channels of a
-/// degree (eq. 66 of docs/theory.md) is a constant plus a product of h with a row that belongs to two species. Nor does a gradient go on to
-/// queries and keys there: species have none.
+/// Filters beyond the cutoff are linear in the hidden values h of the spherical network, so that the attention of coordinates (eq. 66 of
+/// docs/theory.md), sum_c q_c w_c k_c over the channels of a degree, is a constant plus a product of h with a row that belongs to two
+/// species. Nor does a gradient go on to queries and keys there: species have none.
 template <class Real>
 class SpeciesProducts {
  public:

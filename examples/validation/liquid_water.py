@@ -51,8 +51,8 @@ def runs_of(student: str, scale: float) -> dict[str, list[str]]:
         "equilibration": f"water {npt} --hmr 3 --timestep 1.5",
         "npt": "equilibration/final.xyz --ensemble npt --timestep 1 --outer-timestep 4 --log-interval 2 "
         f"--trajectory-interval 10 {mts}",
-        "dynamics": "water --thermostat csvr --taut 1000 --trajectory-interval 1 --trajectory-format traj "
-        f"--write-velocities {mts}",
+        "dynamics": "water --thermostat csvr --taut 1000 --outer-timestep 2 --trajectory-interval 1 "
+        f"--trajectory-format traj --write-velocities {mts}",
     }
     return {
         name: [*text.split(), *([student] if "--mts" in text else []), "--steps", str(round(scale * STEPS[name]))]

@@ -6,7 +6,7 @@ import json
 
 from safetensors import safe_open
 
-from page_figures.common import ROOT, Record, hardware, one_drift, paragraph, read, signed, span, table
+from page_figures.common import MINUS, ROOT, Record, hardware, one_drift, paragraph, read, signed, span, table
 
 MODELS = ROOT / "python" / "so3md" / "models"
 
@@ -118,6 +118,40 @@ def _speed_in_short(report: Record, beginning: str) -> str:
     )
 
 
+#: What mts_averages.json has of a run: its key, as pages say it, and digits behind the point.
+_AVERAGES = {
+    "temperature_K": ("temperature, K", 1),
+    "temperature_of_hydrogen_K": ("of hydrogen, K", 1),
+    "temperature_of_oxygen_K": ("of oxygen, K", 1),
+    "potential_eV_per_atom": ("potential energy, eV/atom", 4),
+    "rdf_peak_height": ("first peak of g(r), O-O", 2),
+    "diffusion_A2_per_ps": ("diffusion coefficient, Å²/ps", 3),
+}
+
+
+def _with_error(value: Record, digits: int) -> str:
+    return f"{value['mean']:.{digits}f} ± {value['error']:.{digits}f}".replace("-", MINUS)
+
+
+def mts_averages() -> str:
+    """docs/multiple_time_steps.md: averages in multiple time steps beside those of single ones."""
+    report = read("mts_averages")
+    found = dict(sorted(report["found"].items(), key=lambda item: item[0] != "single"))
+    rows = [
+        [name, *(_with_error(run[key], digits) for run in found.values())]
+        for key, (name, digits) in _AVERAGES.items()
+    ]
+    rows.append(["centre of the O-H stretch, 1/cm", *(f"{run['stretch_centre_per_cm']:.0f}" for run in found.values())])
+    largest = max(abs(value) for run in report["difference_in_standard_errors"].values() for value in run.values())
+    text = (
+        f"{next(iter(found.values()))['system']} of water, {report['length_ps']:g} ps each, velocity rescaling at 300 "
+        "K; means with standard errors from ten blocks (`python benchmarks/mts_averages.py`). The largest difference is "
+        f"{largest:.1f} standard errors."
+    )
+    header = ["average", *("single step, 0.5 fs" if name == "single" else f"outer step {name}" for name in found)]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
 def mts_solutions() -> str:
     """docs/multiple_time_steps.md: drift over outer steps in liquids and solutions."""
     report = read("mts_solutions")
@@ -170,6 +204,7 @@ FIGURES = (
     mts,
     mts_1536,
     mts_peptide,
+    mts_averages,
     mts_solutions,
     mts_hydrogen,
 )
