@@ -145,8 +145,8 @@ def mts_averages() -> str:
     largest = max(abs(value) for run in report["difference_in_standard_errors"].values() for value in run.values())
     text = (
         f"{next(iter(found.values()))['system']} of water, {report['length_ps']:g} ps each, velocity rescaling at 300 "
-        "K; means with standard errors from ten blocks (`python benchmarks/mts_averages.py`). The largest difference is "
-        f"{largest:.1f} standard errors."
+        "K; means with standard errors from ten blocks (`python benchmarks/mts_averages.py`). The largest difference "
+        f"is {largest:.1f} standard errors."
     )
     header = ["average", *("single step, 0.5 fs" if name == "single" else f"outer step {name}" for name in found)]
     return f"{paragraph(text)}\n\n{table(header, rows)}"
