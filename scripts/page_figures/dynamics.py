@@ -138,8 +138,7 @@ def mts_averages() -> str:
     report = read("mts_averages")
     found = dict(sorted(report["found"].items(), key=lambda item: item[0] != "single"))
     rows = [
-        [name, *(_with_error(run[key], digits) for run in found.values())]
-        for key, (name, digits) in _AVERAGES.items()
+        [name, *(_with_error(run[key], digits) for run in found.values())] for key, (name, digits) in _AVERAGES.items()
     ]
     rows.append(["centre of the O-H stretch, 1/cm", *(f"{run['stretch_centre_per_cm']:.0f}" for run in found.values())])
     largest = max(abs(value) for run in report["difference_in_standard_errors"].values() for value in run.values())
