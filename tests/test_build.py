@@ -272,8 +272,6 @@ def configure(build: Path, *options: str) -> str:
         pytest.skip("needs cmake and a C++ compiler")
     options = ("-DSO3MD_LAMMPS_PLUGIN=OFF", "-DSO3MD_PYTHON=OFF", f"-DPython_EXECUTABLE={sys.executable}", *options)
     run = subprocess.run(["cmake", "-S", str(ROOT), "-B", str(build), *options], capture_output=True, text=True)
-    if "not found; install it with" in run.stderr:
-        pytest.skip("needs the header libraries of a build (pip install nlohmann-json cmeel-eigen)")
     assert run.returncode == 0, run.stderr
     return run.stdout
 
