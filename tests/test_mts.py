@@ -397,9 +397,17 @@ def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
     assert "the run has a single time step" in fail("md", "--resume", "run", "--mts", code=2)
 
 
-@pytest.mark.parametrize(("inner", "outer"), [(None, 2.5), (0.25, 2.5), (0.1, 2.5), (0.4, 2.4), (1.0, 2.0), (4.0, 4.0)])
+@pytest.mark.parametrize(
+    ("inner", "outer"), [(None, 2.5), (0.25, 2.5), (0.1, 2.5), (0.4, 2.4), (1.0, 2.0), (-1.0, 2.5)]
+)
 def test_the_default_outer_step_is_a_whole_number_of_inner_ones(inner: float | None, outer: float):
     assert default_outer_timestep(inner) == pytest.approx(outer)
+
+
+@pytest.mark.parametrize(("inner", "found"), [("2", "1.25"), ("4", "0.625")])
+def test_an_inner_step_that_leaves_no_room_for_the_default_outer_one_is_an_error(inner: str, found: str):
+    message = f"outer_timestep 2.5 fs: expected a whole number of inner steps of {inner} fs, found {found}"
+    assert message in fail("md", "water", "--mts", "--timestep", inner)
 
 
 def test_so3lr_has_a_student_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import click
@@ -61,10 +60,14 @@ def check_student_options(options: dict[str, Any]) -> None:
 
 
 def default_outer_timestep(timestep: float | None) -> float:
-    """In fs, for an inner step: as many as fit into OUTER_TIMESTEP, at least one."""
-    if timestep is None or not timestep > 0:  # a wrong one is said where settings are checked
+    """In fs, for an inner step: as many as fit into OUTER_TIMESTEP.
+
+    OUTER_TIMESTEP itself if two do not fit, for which there is no sense in a student: the check of settings says so.
+    """
+    if timestep is None or not timestep > 0:
         return OUTER_TIMESTEP
-    return max(1, math.floor(OUTER_TIMESTEP / timestep + 1e-9)) * timestep
+    fitting = OUTER_TIMESTEP * (1 + 1e-9) // timestep
+    return fitting * timestep if fitting >= 2 else OUTER_TIMESTEP
 
 
 def _are_heavy(hydrogen_mass: float | None) -> bool:
