@@ -140,6 +140,12 @@ void Network<Real>::project(const LayerStep<Real>& step) {
   pool_.parallel_for(slots_, kAtomsPerTask, [&](int begin, int end, int) { kernels_.project(step, begin, end, projection_.data()); });
 }
 
+template <class Real>
+void Network<Real>::fill_atoms(const LayerStep<Real>& step, HaloExchange& halo) {
+  atoms_.fill(step.chi, halo, pool_);
+  if (!is_first(step)) atoms_.fill_query_key(projection_.data(), halo, pool_);
+}
+
 // The normalisers of the softmax of every owned atom (eq. 64), and from them the radius of its ball.
 template <class Real>
 void Network<Real>::normalise(int layer, NonlocalStep<Real>& step) {
@@ -188,7 +194,7 @@ std::array<Rows<Real>, 2> Network<Real>::forward_rows(const LayerStep<Real>& ste
 template <class Real>
 void Network<Real>::attend_boundary(int layer, const LayerStep<Real>& step, HaloExchange& halo, Stopwatch& watch) {
   if (nonlocal()) {
-    atoms_.fill(step.chi, projection_.data(), halo, pool_);
+    fill_atoms(step, halo);
     NonlocalStep<Real> global = nonlocal_step(step);
     normalise(layer, global);
     watch.lap("nonlocal normalisers");
@@ -226,7 +232,7 @@ void Network<Real>::forward(const Domain& domain, const int* species, const Comp
 
 template <class Real>
 void Network<Real>::nonlocal_adjoint(LayerStep<Real>& s, HaloExchange& halo) {
-  atoms_.fill(s.chi, projection_.data(), halo, pool_);
+  fill_atoms(s, halo);
   atoms_.fill_adjoint(gradient_chi_attended_.data(), s.radius, halo);
   run_rounds(kernels_.nonlocal_adjoint, nonlocal_step(s), adjoint_sums(parameters_->layout, is_first(s)), add_adjoint_sums<Real>);
   atoms_.fill_softmax(gradient_softmax_.data(), halo);

@@ -68,6 +68,7 @@ class Network final : public AnyNetwork<Real> {
   InitialStep<Real> initial_step();
   NonlocalStep<Real> nonlocal_step(const LayerStep<Real>& layer);
   void project(const LayerStep<Real>& step);
+  void fill_atoms(const LayerStep<Real>& step, HaloExchange& halo);
   void normalise(int layer, NonlocalStep<Real>& step);
   void nonlocal_forward(const LayerStep<Real>& step);
   void nonlocal_adjoint(LayerStep<Real>& step, HaloExchange& halo);

@@ -166,7 +166,7 @@ void NonlocalAtoms<Real>::split(int begin, int end, int system) {
 }
 
 template <class Real>
-void NonlocalAtoms<Real>::fill(const Real* chi, const Real* projection, HaloExchange& halo, ThreadPool& pool) {
+void NonlocalAtoms<Real>::fill(const Real* chi, HaloExchange& halo, ThreadPool& pool) {
   gather(chi, layout_.num_coordinates, layout_.chi_stride, halo, all_);
   order_.resize(index_of(rows_.total));
   std::iota(order_.begin(), order_.end(), 0);
@@ -179,17 +179,20 @@ void NonlocalAtoms<Real>::fill(const Real* chi, const Real* projection, HaloExch
   for (const ChiBlock& block : blocks_) std::sort(order_.begin() + block.begin, order_.begin() + block.end);
   place_columns(pool);
   set_centres();
+  positions_.resize(3 * index_of(rows_.total));
+  for (int place = 0; place < rows_.total; ++place)
+    std::copy_n(all_positions_.begin() + std::ptrdiff_t{3} * order_[index_of(place)], 3, positions_.begin() + std::ptrdiff_t{3} * place);
+}
 
+template <class Real>
+void NonlocalAtoms<Real>::fill_query_key(const Real* projection, HaloExchange& halo, ThreadPool& pool) {
   const int width = 2 * layout_.coordinates_padded;
   gather(projection + layout_.coordinate_query_offset, width, layout_.projection_stride, halo, all_);
   query_key_.resize(index_of(rows_.total) * index_of(width));
-  positions_.resize(3 * index_of(rows_.total));
   pool.parallel_for(rows_.total, kAtomsPerTask, [&](int begin, int end, int) {
-    for (int place = begin; place < end; ++place) {
-      const auto row = index_of(order_[index_of(place)]);
-      std::copy_n(all_.begin() + static_cast<std::ptrdiff_t>(row) * width, width, query_key_.begin() + std::ptrdiff_t{place} * width);
-      std::copy_n(all_positions_.begin() + 3 * static_cast<std::ptrdiff_t>(row), 3, positions_.begin() + 3 * std::ptrdiff_t{place});
-    }
+    for (int place = begin; place < end; ++place)
+      std::copy_n(all_.begin() + std::ptrdiff_t{order_[index_of(place)]} * width, width,
+                  query_key_.begin() + std::ptrdiff_t{place} * width);
   });
 }
 

@@ -17,8 +17,11 @@ class NonlocalAtoms {
   /// Collective: positions, numbers and species, for one evaluation. `species`: of the owned atoms.
   void start(const Domain& domain, const int* species, const Systems& systems, HaloExchange& halo);
 
-  /// Collective: chi, queries and keys of a layer; atoms are put in order.
-  void fill(const Real* chi, const Real* projection, HaloExchange& halo, ThreadPool& pool);
+  /// Collective: chi of a layer, by which atoms are put in order.
+  void fill(const Real* chi, HaloExchange& halo, ThreadPool& pool);
+
+  /// Collective, after fill(): queries and keys of a layer. The first layer has those of elements, and does without.
+  void fill_query_key(const Real* projection, HaloExchange& halo, ThreadPool& pool);
 
   /// Radii of the balls of the owned atoms, for the attention forward.
   void fill_radius(const double* radius);
