@@ -397,6 +397,15 @@ def test_info_says_what_a_model_is():
     assert "Permission is hereby granted" in succeed("info", "--license")
 
 
+def test_info_shortens_long_lists_and_leaves_out_what_is_not_set():
+    output = " ".join(succeed("info", "so3lr-fast").split())
+    files = json.loads(succeed("info", "so3lr-fast", "--json"))["provenance"]["train"]["config"]["data"]["files"]
+    assert len(files) > 100
+    assert f"..., {files[-1]} ({len(files)} in all)" in output
+    assert "None" not in output
+    assert len(output) < 10_000
+
+
 def test_info_refuses_what_is_no_model(so3lr_path: Path):
     Path("truncated.safetensors").write_bytes(so3lr_path.read_bytes()[:5000])
     assert "truncated.safetensors" in fail("info", "truncated.safetensors")

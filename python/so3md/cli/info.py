@@ -15,6 +15,8 @@ from so3md.loading import known_models, load_model
 from so3md.long_range import length_text
 from so3md.printable import printable
 
+_LONG_LIST = 12
+
 
 @click.command("info", cls=Command)
 @click.argument("model", default="so3lr", shell_complete=model_names)
@@ -84,17 +86,27 @@ def _table_text(error: dict[str, float] | None, used: bool) -> str:
 
 def _as_text(facts: dict[str, Any]) -> dict[str, str]:
     """The facts as text, without those that say nothing."""
-    return {key: _value_text(value) for key, value in facts.items() if value not in ("", None, [], {})}
+    texts = {key: _value_text(value) for key, value in facts.items()}
+    return {key: text for key, text in texts.items() if text}
 
 
 def _value_text(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_value_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {text}" for key, text in _as_text(value).items())
     if isinstance(value, list):
-        return ", ".join(map(_value_text, value))
+        return _list_text(list(map(_value_text, value)))
     return f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def _list_text(items: list[str]) -> str:
+    """The items, or the first and the last of many, such as the files that a model was trained on (--json has all)."""
+    if len(items) <= _LONG_LIST:
+        return ", ".join(items)
+    return f"{', '.join(items[: _LONG_LIST // 2])}, ..., {items[-1]} ({len(items)} in all)"
 
 
 def _uncertainty(found: dict[str, Any] | None) -> str:
