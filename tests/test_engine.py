@@ -18,6 +18,7 @@ from reference_data import (
 )
 
 from so3md._engine import Engine, Model
+from so3md.loading import load_model
 
 REFERENCE = tolerances.REFERENCE
 
@@ -122,6 +123,22 @@ def test_tabulated_filters_agree_with_their_networks(so3lr: Model) -> None:
     assert error["value"] < tolerances.TABLE_VALUE * error["scale"]
     assert error["derivative"] < tolerances.TABLE_DERIVATIVE * error["scale"]
     assert Engine(so3lr, precision="double").info()["table_error"] is None
+
+
+@pytest.mark.parametrize("name", ["so3lr", "so3lr-fast"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_filters_that_are_kept_for_the_adjoint_are_those_that_are_worked_out_again(name: str, threads: int) -> None:
+    """To the bit, so that a run may go on where there is more, or less, memory for them."""
+    model, system = load_model(name), load_system("water_64")
+    kept, again = (evaluate(model, system, threads=threads, keep_filters=keep) for keep in (True, False))
+    for quantity in ("energy", "forces", "virial"):
+        np.testing.assert_array_equal(kept[quantity], again[quantity])
+
+
+def test_filters_of_networks_without_tables_are_never_kept(so3lr: Model) -> None:
+    system = load_system("ethanol")
+    kept, again = (evaluate(so3lr, system, tabulate=False, keep_filters=keep) for keep in (True, False))
+    np.testing.assert_array_equal(kept["forces"], again["forces"])
 
 
 def test_empty_system(so3lr: Model) -> None:

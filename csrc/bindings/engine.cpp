@@ -54,14 +54,14 @@ py::array_t<double> to_array(const std::vector<double>& values, std::vector<py::
 class PythonEngine {
  public:
   PythonEngine(std::shared_ptr<const Model> model, const std::string& precision, int threads, std::optional<double> lr_cutoff,
-               double lr_damping, double skin, std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device,
-               const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail, const Vec3& electric_field,
-               const std::string& ewald_method, std::unique_ptr<Transport> transport, bool device_messages)
+               double lr_damping, double skin, std::optional<bool> tabulate, std::optional<bool> keep_filters, bool skip_nonlocal,
+               const std::string& device, const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail,
+               const Vec3& electric_field, const std::string& ewald_method, std::unique_ptr<Transport> transport, bool device_messages)
       : precision_(precision),
         transport_(transport.get()),
         evaluator_(std::move(model),
-                   options(precision, lr_cutoff, lr_damping, tabulate, skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail,
-                           electric_field, ewald_method, device_messages),
+                   options(precision, lr_cutoff, lr_damping, tabulate, keep_filters, skip_nonlocal, device, coulomb, ewald_accuracy,
+                           dispersion_tail, electric_field, ewald_method, device_messages),
                    threads, skin, std::move(transport)) {
     if (leads()) warn(evaluator_.engine().table_warning());
   }
@@ -269,9 +269,9 @@ class PythonEngine {
   py::array_t<int> atoms() const { return py::array_t<int>(rows(), evaluator_.atoms().data()); }
 
   static EngineOptions options(const std::string& precision, std::optional<double> lr_cutoff, double lr_damping,
-                               std::optional<bool> tabulate, bool skip_nonlocal, const std::string& device, const std::string& coulomb,
-                               std::optional<double> ewald_accuracy, bool dispersion_tail, const Vec3& electric_field,
-                               const std::string& ewald_method, bool device_messages) {
+                               std::optional<bool> tabulate, std::optional<bool> keep_filters, bool skip_nonlocal,
+                               const std::string& device, const std::string& coulomb, std::optional<double> ewald_accuracy,
+                               bool dispersion_tail, const Vec3& electric_field, const std::string& ewald_method, bool device_messages) {
     EngineOptions out;
     out.coulomb = parse_coulomb(coulomb);
     out.ewald_accuracy = ewald_accuracy;
@@ -284,6 +284,7 @@ class PythonEngine {
     out.long_range_cutoff = lr_cutoff.value_or(std::numeric_limits<double>::infinity());
     out.dispersion_damping = lr_damping;
     out.tabulate = tabulate;
+    out.keep_filters = keep_filters;
     out.skip_nonlocal = skip_nonlocal;
     return out;
   }
@@ -346,11 +347,11 @@ std::unique_ptr<PythonEngine> make_engine(std::shared_ptr<const Model> model, co
                                           std::optional<double> lr_cutoff, double lr_damping, double skin, std::optional<bool> tabulate,
                                           const py::object& transport, bool skip_nonlocal, const std::string& device,
                                           const std::string& coulomb, std::optional<double> ewald_accuracy, bool dispersion_tail,
-                                          const Vec3& electric_field, const std::string& ewald_method) {
+                                          const Vec3& electric_field, const std::string& ewald_method, std::optional<bool> keep_filters) {
   check_threads(threads);
   return std::make_unique<PythonEngine>(std::move(model), precision, static_cast<int>(threads), lr_cutoff, lr_damping, skin, tabulate,
-                                        skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail, electric_field, ewald_method,
-                                        transport.is_none() ? nullptr : make_python_transport(transport),
+                                        keep_filters, skip_nonlocal, device, coulomb, ewald_accuracy, dispersion_tail, electric_field,
+                                        ewald_method, transport.is_none() ? nullptr : make_python_transport(transport),
                                         py::getattr(transport, "device_memory", py::bool_(false)).cast<bool>());
 }
 
@@ -366,7 +367,7 @@ void bind_engine(py::module_& module) {
            py::arg("lr_damping") = 2.0, py::arg("skin") = 0.5, py::arg("tabulate") = py::none(), py::arg("transport") = py::none(),
            py::arg("skip_nonlocal") = true, py::arg("device") = "cpu", py::arg("coulomb") = "cutoff",
            py::arg("ewald_accuracy") = py::none(), py::arg("dispersion_tail") = false,
-           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"), py::arg("ewald_method") = "auto")
+           py::arg_v("electric_field", Vec3{}, "(0.0, 0.0, 0.0)"), py::arg("ewald_method") = "auto", py::arg("keep_filters") = py::none())
       .def("evaluate", &PythonEngine::evaluate, py::arg("numbers"), py::arg("positions"), py::arg("cell"), py::arg("pbc"),
            py::arg("charge") = 0.0, py::arg("spin") = 0.0, py::arg("forces") = true, py::arg("virials") = false,
            py::arg("potentials") = py::none(), py::arg("fields") = py::none())

@@ -1,5 +1,5 @@
 // The attention of a layer, forward and adjoint. Edge quantities live in tiles of a few edges and are computed anew in the adjoint; nothing
-// of the size of the edge list is stored, but for the filters of small systems (LayerStep::kept).
+// of the size of the edge list is stored, but for filters, where there is room (LayerStep::kept).
 //
 // With s = phi(r) / normaliser, over the channels e of a head h (features) or degree l (coordinates), for the edge from centre i to
 // neighbour j (eq. 19-22 of docs/theory.md):
@@ -175,13 +175,11 @@ inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, co
   TileRadial<Real> radial;
   radial.set(step, tile, b.radial);
   b.tile_radial = &radial;
-  if (filters.kept) {
+  if (filters.kept)
     spherical_hidden<Real, true>(step, tile, filters.hidden_slope, b);
-    filter_values_and_slopes<Real>(step, tile, features, filters.features, b);
-  } else {
+  else
     spherical_hidden<Real, false>(step, tile, nullptr, b);
-    filter_values<Real>(step, tile, features, filters.features.filter, b);
-  }
+  filter_values<Real>(step, tile, features, filters.features.filter, b);
   for (int p = 0; p < tile.count; ++p) {
     Real* own_sum = step.sum_features + static_cast<std::ptrdiff_t>(tile.centre[p]) * layout.features_padded;
     Real* other_sum =
@@ -189,10 +187,7 @@ inline void forward_tile(const LayerStep<Real>& step, const PairBlock& block, co
     feature_heads<Real, Heads>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
                                filters.features.filter + p * features.channels, tile.cutoff[p] * features_norm, own_sum, other_sum);
   }
-  if (filters.kept)
-    filter_values_and_slopes<Real>(step, tile, coordinates, filters.coordinates, b);
-  else
-    filter_values<Real>(step, tile, coordinates, filters.coordinates.filter, b);
+  filter_values<Real>(step, tile, coordinates, filters.coordinates.filter, b);
   for (int p = 0; p < tile.count; ++p)
     coordinate_heads<Real, Heads>(layout, projection(tile.centre[p]), projection(tile.slot[p]),
                                   filters.coordinates.filter + p * coordinates.channels, tile.cutoff[p] * coordinates_norm, p, beta[0],
@@ -280,11 +275,11 @@ struct PairEnd {
   QueryKey<Real> gradients(int query, int key) const { return {gradient + query, gradient + key}; }
 };
 
-/// Feature heads of a pair: the filter becomes its gradient, those of q, k and v of both atoms are added to (eq. 45, 46); returns dE/ds of
+/// Feature heads of a pair: the gradient of the filter, and those of q, k and v of both atoms are added to (eq. 45, 46); returns dE/ds of
 /// the heads.
 template <class Real, class Heads>
-inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, Real scale, Real* filter,
-                                  const Real* filter_slope, Vec<Real>& radial) {
+inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, Real scale,
+                                  FilterRow<Real> filter, Vec<Real>& radial) {
   const HeadShape shape = Heads::features(layout);
   Real along = Real(0);
   for (int head = 0; head < shape.heads; ++head) {
@@ -293,7 +288,7 @@ inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own
                                                         other.gradient_attended + at, other.projection + value);
     const BothEnds<Real> alpha =
         head_adjoint<Real>(shape.width, {scale * product.own, scale * product.other}, own.inputs(query, key), other.inputs(query, key),
-                           filter + at, filter_slope + at, own.gradients(query, key), other.gradients(query, key), radial);
+                           filter.from(at), own.gradients(query, key), other.gradients(query, key), radial);
     along += alpha.own * product.own + alpha.other * product.other;
     add_head<Real>(shape.width, scale * alpha.other, other.gradient_attended + at, own.gradient + value);
     add_head<Real>(shape.width, scale * alpha.own, own.gradient_attended + at, other.gradient + value);
@@ -301,11 +296,11 @@ inline Real feature_heads_adjoint(const Layout& layout, const PairEnd<Real>& own
   return along;
 }
 
-/// Coordinate heads of the pair in lane p: the filter becomes its gradient, those of q' and k' of both atoms are added to (eq. 45, 46), and
+/// Coordinate heads of the pair in lane p: the gradient of the filter, those of q' and k' of both atoms are added to (eq. 45, 46), and
 /// both beta are set; returns dE/ds.
 template <class Real, class Heads>
 inline Real coordinate_heads_adjoint(const Layout& layout, const PairEnd<Real>& own, const PairEnd<Real>& other, int p, Real scale,
-                                     CoordinateLanes<Real>& c, Real* filter, const Real* filter_slope, Vec<Real>& radial) {
+                                     CoordinateLanes<Real>& c, FilterRow<Real> filter, Vec<Real>& radial) {
   const HeadShape shape = Heads::coordinates(layout);
   Real along = Real(0);
   for (int index = 0; index < shape.heads; ++index) {
@@ -313,7 +308,7 @@ inline Real coordinate_heads_adjoint(const Layout& layout, const PairEnd<Real>& 
     const Real own_product = c.own_product[lane], other_product = c.other_product[lane];
     const BothEnds<Real> beta =
         head_adjoint<Real>(shape.width, {scale * own_product, scale * other_product}, own.inputs(query, key), other.inputs(query, key),
-                           filter + at, filter_slope + at, own.gradients(query, key), other.gradients(query, key), radial);
+                           filter.from(at), own.gradients(query, key), other.gradients(query, key), radial);
     along += beta.own * own_product + beta.other * other_product;
     c.own_beta[lane] = scale * beta.own;
     c.other_beta[lane] = scale * beta.other;
@@ -384,36 +379,32 @@ inline void adjoint_tile(const LayerStep<Real>& step, const PairBlock& block, co
   tile.spherical_harmonics(layout, *step.harmonics, b.harmonics);
   const TileFilters<Real> filters(step, tile, b);
   TileRadial<Real> radial;
-  if (filters.kept) {
+  radial.set(step, tile, b.radial);
+  b.tile_radial = &radial;
+  if (filters.kept)
     gather_differences<Real>(step, tile, b.chi_difference);
-  } else {
+  else
     spherical_hidden<Real, true>(step, tile, filters.hidden_slope, b);
-    radial.set(step, tile, b.radial);
-    b.tile_radial = &radial;
-    filter_values_and_slopes<Real>(step, tile, features, filters.features, b);
-  }
+  filters_of_adjoint<Real>(step, tile, features, filters, filters.features, b);
   for (int p = 0; p < tile.count; ++p) {
-    const int at = p * features.channels;
     Vec<Real> slopes = Vec<Real>{};
     along[p] = features_norm * feature_heads_adjoint<Real, Heads>(layout, own(p), other(p), tile.cutoff[p] * features_norm,
-                                                                  filters.features.filter + at, filters.features.slope + at, slopes);
+                                                                  filters.features.from(p * features.channels), slopes);
     by_distance[p] = sum<Real>(slopes);
   }
-  filter_adjoint<Real>(step, tile, features, filters.features.filter, b);
+  filter_adjoint<Real>(step, tile, features, filters.features.gradient, b);
 
   gather_coordinates<Real>(layout, tile.lanes, tile.centre, step.gradient_chi_attended, b.chi_gradient_i);
   gather_coordinates<Real>(layout, tile.lanes, tile.slot, step.gradient_chi_attended, b.chi_gradient_j);
   coordinate_products<Real>(layout, tile.lanes, b, c);
-  if (!filters.kept) filter_values_and_slopes<Real>(step, tile, coordinates, filters.coordinates, b);
+  filters_of_adjoint<Real>(step, tile, coordinates, filters, filters.coordinates, b);
   for (int p = 0; p < tile.count; ++p) {
-    const int at = p * coordinates.channels;
     Vec<Real> slopes = Vec<Real>{};
-    along[p] +=
-        coordinates_norm * coordinate_heads_adjoint<Real, Heads>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm, c,
-                                                                 filters.coordinates.filter + at, filters.coordinates.slope + at, slopes);
+    along[p] += coordinates_norm * coordinate_heads_adjoint<Real, Heads>(layout, own(p), other(p), p, tile.cutoff[p] * coordinates_norm, c,
+                                                                         filters.coordinates.from(p * coordinates.channels), slopes);
     by_distance[p] += sum<Real>(slopes);
   }
-  filter_adjoint<Real>(step, tile, coordinates, filters.coordinates.filter, b);
+  filter_adjoint<Real>(step, tile, coordinates, filters.coordinates.gradient, b);
 
   if (step.parameters->table.rows == nullptr) radial_derivative<Real>(step, tile, b.radial, by_distance);
   spherical_adjoint<Real>(step, tile, filters.hidden_slope, b);

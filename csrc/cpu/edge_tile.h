@@ -23,7 +23,7 @@ template <class Real>
 struct EdgeTile {
   int count = 0;
   int lanes = kTile;       ///< whole groups
-  std::int64_t first = 0;  ///< pairs of a block: number of the first edge of the block, plus the pairs before this tile
+  std::int64_t first = 0;  ///< pairs of a block: number of the first, among those of all blocks
   int centre[kTile];       ///< slot
   int slot[kTile];         ///< of the neighbour
   int row[kTile];          ///< of the neighbour in the centre's block
@@ -83,7 +83,7 @@ inline void for_edge_tiles(const EdgeView<Real>& edges, int i, const Body& body)
 template <class Real, class Body>
 inline void for_pair_tiles(const EdgeView<Real>& edges, const PairBlock& block, const Body& body) {
   EdgeTile<Real> tile;
-  tile.first = edges.first[block.begin];
+  tile.first = edges.first_pair[block.begin];
   for (int i = block.begin; i < block.end; ++i)
     for (std::int64_t edge = edges.first[i]; edge < edges.first[i] + edges.count[i]; ++edge) {
       if (edges.row[edge] == PairBlocks::kNotHere) continue;
@@ -124,18 +124,16 @@ struct SplinePlace {
 };
 
 /// value[c] = the spline for `count` channels, rows of which begin at `row`. Weights lie `step` apart; they are held in registers, because
-/// a store to `value` might change them in memory, for all that the compiler knows.
+/// a store to `value` might change them in memory, for all that the compiler knows. Sums begin at zero, so that no two products meet, of
+/// which the compiler may fuse either: the function below gives the same bits.
 template <class Real>
 inline void spline_values(const Real* weights, int step, const Real* row, int stride, int count, Real* value) {
   Vec<Real> weight[kSplineRows];
   for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(weights[s * step]);
   for (int c = 0; c < count; c += kWidth<Real>) {
-    Vec<Real> even = weight[0] * load<Real>(row + c), odd = weight[1] * load<Real>(row + stride + c);
-    for (int s = 2; s < kSplineRows; s += 2) {
-      even += weight[s] * load<Real>(row + s * stride + c);
-      odd += weight[s + 1] * load<Real>(row + (s + 1) * stride + c);
-    }
-    store<Real>(value + c, even + odd);
+    Vec<Real> total[2] = {};
+    for (int s = 0; s < kSplineRows; ++s) total[s % 2] += weight[s] * load<Real>(row + s * stride + c);
+    store<Real>(value + c, total[0] + total[1]);
   }
 }
 
@@ -147,14 +145,31 @@ inline void spline_values_and_slopes(const Real* weights, const Real* difference
   for (int s = 0; s < kSplineRows; ++s) weight[s] = broadcast<Real>(weights[s * step]);
   for (int s = 0; s < kSplineRows - 1; ++s) difference[s] = broadcast<Real>(differences[s * step]);
   for (int c = 0; c < count; c += kWidth<Real>) {
-    Vec<Real> below = load<Real>(row + c), total = weight[0] * below, derivative = Vec<Real>{};
+    Vec<Real> below = load<Real>(row + c), derivative = Vec<Real>{}, total[2] = {};
+    total[0] += weight[0] * below;
     for (int s = 1; s < kSplineRows; ++s) {
       const Vec<Real> above = load<Real>(row + s * stride + c);
-      total += weight[s] * above;
+      total[s % 2] += weight[s] * above;
       derivative += difference[s - 1] * (above - below);
       below = above;
     }
-    store<Real>(value + c, total);
+    store<Real>(value + c, total[0] + total[1]);
+    store<Real>(slope + c, derivative);
+  }
+}
+
+/// The derivative alone.
+template <class Real>
+inline void spline_slopes(const Real* differences, int step, const Real* row, int stride, int count, Real* slope) {
+  Vec<Real> difference[kSplineRows - 1];
+  for (int s = 0; s < kSplineRows - 1; ++s) difference[s] = broadcast<Real>(differences[s * step]);
+  for (int c = 0; c < count; c += kWidth<Real>) {
+    Vec<Real> below = load<Real>(row + c), derivative = Vec<Real>{};
+    for (int s = 1; s < kSplineRows; ++s) {
+      const Vec<Real> above = load<Real>(row + s * stride + c);
+      derivative += difference[s - 1] * (above - below);
+      below = above;
+    }
     store<Real>(slope + c, derivative);
   }
 }

@@ -76,7 +76,7 @@ struct TileRadial {
 
 template <class Real>
 struct FilterBuffers {
-  Real *filter, *filter_slope;  // [lane][channels of a part]; the filter becomes its gradient
+  Real *filter, *filter_slope;  // [lane][channels of a part]; the filter, or its gradient
   Real *hidden, *slope;         // [lane][2 spherical_hidden]
   TileRadial<Real>* tile_radial;
   Real *chi_difference, *chi_gradient;  // [coordinate][lane]
@@ -186,7 +186,8 @@ inline void spherical_hidden(const LayerStep<Real>& step, const EdgeTile<Real>& 
 template <class Real>
 struct TileFilters {
   struct Part {
-    Real *filter, *slope;  ///< [lane][channels]; the filter becomes its gradient
+    Real *filter, *slope, *gradient;  ///< [lane][channels]; the last two may be the same
+    FilterRow<Real> from(int at) const { return {filter + at, slope + at, gradient + at}; }
   };
   Part features, coordinates;
   Real* hidden_slope;  ///< [lane][2 spherical_hidden]
@@ -195,16 +196,12 @@ struct TileFilters {
   TileFilters(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterBuffers<Real>& b) {
     const Layout& layout = *step.layout;
     kept = step.kept != nullptr;
-    if (!kept) {
-      features = coordinates = {b.filter, b.filter_slope};
-      hidden_slope = b.slope;
-      return;
-    }
-    Real* at = step.kept + static_cast<std::ptrdiff_t>(tile.first) * layout.kept_size;
-    features = {at, at + tile.count * layout.features_padded};
-    at += 2 * tile.count * layout.features_padded;
-    coordinates = {at, at + tile.count * layout.coordinates_padded};
-    hidden_slope = at + 2 * tile.count * layout.coordinates_padded;
+    features = coordinates = {b.filter, b.filter_slope, b.filter};
+    hidden_slope = b.slope;
+    if (!kept) return;
+    features.filter = step.kept + static_cast<std::ptrdiff_t>(tile.first) * layout.kept_size;
+    coordinates.filter = features.filter + tile.count * layout.features_padded;
+    hidden_slope = coordinates.filter + tile.count * layout.coordinates_padded;
   }
 };
 
@@ -243,6 +240,21 @@ inline void filter_values_and_slopes(const LayerStep<Real>& step, const EdgeTile
   }
   add_product<Real>(part.spherical->forward, tile.count, b.hidden + part.first_spherical, 2 * step.layout->spherical_hidden, out.filter,
                     part.channels);
+}
+
+/// Filters and their slopes for the adjoint; those that were kept lack their slopes only.
+template <class Real>
+inline void filters_of_adjoint(const LayerStep<Real>& step, const EdgeTile<Real>& tile, const FilterPart<Real>& part,
+                               const TileFilters<Real>& filters, const typename TileFilters<Real>::Part& out, FilterBuffers<Real>& b) {
+  if (!filters.kept) {
+    filter_values_and_slopes<Real>(step, tile, part, out, b);
+    return;
+  }
+  const TileRadial<Real>& radial = *b.tile_radial;
+  for (int p = 0; p < tile.count; ++p) {
+    const Real* row = step.parameters->table.rows + static_cast<std::ptrdiff_t>(radial.interval[p]) * part.row + part.first_channel;
+    spline_slopes<Real>(radial.difference[0] + p, kTile, row, part.row, part.channels, out.slope + p * part.channels);
+  }
 }
 
 /// From the gradient of the filter back through the second linear maps of its networks.

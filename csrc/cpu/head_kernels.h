@@ -102,25 +102,33 @@ inline __attribute__((always_inline)) void add_head(int width, Real factor, cons
   }
 }
 
-/// One head backwards from the factors p: the filter becomes its gradient, whose product with the filter's slope is added to `radial`, and
-/// the gradients of queries and keys of both atoms are added to. Returns the attention weights of attention_weights().
+/// A filter of one pair in the adjoint, from a channel on.
+template <class Real>
+struct FilterRow {
+  const Real *value, *slope;  ///< `slope`: the derivative of its radial part with respect to r
+  Real* gradient;             ///< dE/dw; may lie where the value does
+  FilterRow from(int channel) const { return {value + channel, slope + channel, gradient + channel}; }
+};
+
+/// One head backwards from the factors p: the filter's gradient, whose product with its slope is added to `radial`, and the gradients of
+/// queries and keys of both atoms are added to. Returns the attention weights of attention_weights().
 template <class Real>
 inline __attribute__((always_inline)) BothEnds<Real> head_adjoint(int width, BothEnds<Real> factor, QueryKey<const Real> own,
-                                                                  QueryKey<const Real> other, Real* filter, const Real* filter_slope,
+                                                                  QueryKey<const Real> other, FilterRow<Real> filter,
                                                                   QueryKey<Real> own_gradient, QueryKey<Real> other_gradient,
                                                                   Vec<Real>& radial) {
   Vec<Real> forth = Vec<Real>{}, back = Vec<Real>{};
 #pragma GCC unroll 8
   for (int e = 0; e < width; e += kWidth<Real>) {
-    const Vec<Real> w = load<Real>(filter + e);
+    const Vec<Real> w = load<Real>(filter.value + e);
     const Vec<Real> own_query = load<Real>(own.query + e), own_key = load<Real>(own.key + e);
     const Vec<Real> other_query = load<Real>(other.query + e), other_key = load<Real>(other.key + e);
     const Vec<Real> own_product = own_query * other_key, other_product = other_query * own_key;
     forth += w * own_product;
     back += w * other_product;
     const Vec<Real> gradient = factor.own * own_product + factor.other * other_product;
-    store<Real>(filter + e, gradient);
-    radial += gradient * load<Real>(filter_slope + e);
+    store<Real>(filter.gradient + e, gradient);
+    radial += gradient * load<Real>(filter.slope + e);
     const Vec<Real> own_w = factor.own * w, other_w = factor.other * w;
     store<Real>(own_gradient.query + e, load<Real>(own_gradient.query + e) + own_w * other_key);
     store<Real>(own_gradient.key + e, load<Real>(own_gradient.key + e) + other_w * other_query);

@@ -28,7 +28,7 @@ template <class Real>
 class EngineOf final : public Engine {
  public:
   EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, ThreadPool& pool)
-      : EngineOf(model, options, create_network<Real>(*model, options.radial_tables(), options.skip_nonlocal, pool), pool) {}
+      : EngineOf(model, options, create_network<Real>(*model, options, pool), pool) {}
 
   EngineOf(std::shared_ptr<const Model> model, const EngineOptions& options, std::unique_ptr<AnyNetwork<Real>> network, ThreadPool& pool)
       : model_(std::move(model)),

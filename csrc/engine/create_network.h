@@ -3,14 +3,13 @@
 
 #include <memory>
 
+#include "evaluation/engine.h"
 #include "network/any_network.h"
-#include "network/parameters.h"
 
 namespace so3md {
 
-/// The network of the model's architecture. `model` must live longer. `skip_nonlocal`: do not evaluate filters of pairs that bounds in the
-/// space of chi show to have no weight.
+/// The network of the model's architecture. `model` must live longer.
 template <class Real>
-std::unique_ptr<AnyNetwork<Real>> create_network(const Model& model, RadialTables tables, bool skip_nonlocal, ThreadPool& pool);
+std::unique_ptr<AnyNetwork<Real>> create_network(const Model& model, const EngineOptions& options, ThreadPool& pool);
 
 }  // namespace so3md

@@ -48,11 +48,12 @@ struct EngineOptions {
   Coulomb coulomb = Coulomb::cutoff;
   std::optional<double> ewald_accuracy;  ///< of forces, eV/A, see physics/wave_vectors.h; if not given, beyond that of the precision
   EwaldMethod ewald_method = EwaldMethod::automatic;
-  double dispersion_damping = 2.0;  ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
-  bool dispersion_tail = false;     ///< count the dispersion beyond R too, as physics/dispersion_tail.h does
-  ElectricField electric_field;     ///< in which the charges are; needs unwrapped positions
-  std::optional<bool> tabulate;     ///< radial filters from splines; if not given, in `mixed` where they are good enough
-  bool skip_nonlocal = true;        ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
+  double dispersion_damping = 2.0;   ///< the dispersion is switched off between R - damping and R, A; unused without cutoff
+  bool dispersion_tail = false;      ///< count the dispersion beyond R too, as physics/dispersion_tail.h does
+  ElectricField electric_field;      ///< in which the charges are; needs unwrapped positions
+  std::optional<bool> tabulate;      ///< radial filters from splines; if not given, in `mixed` where they are good enough
+  std::optional<bool> keep_filters;  ///< for the adjoint, if they come from splines; if not given, where that takes little memory
+  bool skip_nonlocal = true;         ///< leave out pairs that bounds in the space of chi show to have no weight; results are the same
 
   RadialTables radial_tables() const {
     if (tabulate) return *tabulate ? RadialTables::always : RadialTables::none;

@@ -1,9 +1,11 @@
 // The short-range edges of one evaluation: geometry only, a few numbers each.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "common/discard.h"
@@ -31,15 +33,17 @@ class Edges {
     pool.parallel_for(domain.n_owned, kAtomsPerTask, [&](int begin, int end, int) {
       for (int i = begin; i < end; ++i) build_atom(domain, i, cutoff, cutoff_function, visit);
     });
+    number_pairs();
   }
 
-  std::size_t size() const { return slot_.size(); }
+  std::size_t num_pairs() const { return static_cast<std::size_t>(num_pairs_); }  ///< edges that are evaluated where they stand
   const PairBlocks& pair_blocks() const { return pair_blocks_; }
 
   EdgeView<Real> view() const {
     EdgeView<Real> out;
     out.first = first_.data();
     out.count = count_.data();
+    out.first_pair = first_pair_.data();
     out.slot = slot_.data();
     out.row = row_.data();
     out.ux = ux_.data();
@@ -62,6 +66,7 @@ class Edges {
       for (int i = begin; i < end; ++i) count_[static_cast<std::size_t>(i)] = most_edges(domain, i, cutoff);
     });
     first_.resize(atoms);
+    first_pair_.resize(atoms);
     std::int64_t next = 0;
     for (std::size_t i = 0; i < atoms; ++i) {
       first_[i] = next;
@@ -113,10 +118,20 @@ class Edges {
       visit(i, domain.slot[site], d, r, phi, derivative);
     }
     count_[static_cast<std::size_t>(i)] = static_cast<int>(at - start);
+    const auto row = [this](std::size_t edge) { return row_.begin() + static_cast<std::ptrdiff_t>(edge); };
+    first_pair_[static_cast<std::size_t>(i)] =
+        static_cast<std::int64_t>(at - start) - std::count(row(start), row(at), PairBlocks::kNotHere);
+  }
+
+  // From their numbers of pairs to the pairs before them.
+  void number_pairs() {
+    num_pairs_ = 0;
+    for (std::int64_t& of_atom : first_pair_) num_pairs_ += std::exchange(of_atom, num_pairs_);
   }
 
   PairBlocks pair_blocks_;
-  std::vector<std::int64_t> first_;
+  std::vector<std::int64_t> first_, first_pair_;
+  std::int64_t num_pairs_ = 0;
   std::vector<int> count_, slot_, row_;
   std::vector<double> r_;
   std::vector<Real> ux_, uy_, uz_, cutoff_, cutoff_derivative_;

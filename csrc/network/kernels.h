@@ -14,12 +14,13 @@ namespace so3md {
 /// Directed short-range edges of the owned atoms: those of atom i are first[i] .. first[i] + count[i] - 1.
 template <class Real>
 struct EdgeView {
-  const std::int64_t* first = nullptr;
+  const std::int64_t* first = nullptr;  ///< [owned] of the edges of an atom
   const int* count = nullptr;
-  const int* slot = nullptr;                                   ///< of the neighbour
-  const int* row = nullptr;                                    ///< of the neighbour in the centre's block (PairBlocks::rows)
-  const Real *ux = nullptr, *uy = nullptr, *uz = nullptr;      ///< unit vector from the centre to the neighbour
-  const double* r = nullptr;                                   ///< distance, A; bonds are stiff: rounding it to float costs 1e-5 eV/A
+  const std::int64_t* first_pair = nullptr;                ///< [owned] edges that are evaluated where they stand, before those of an atom
+  const int* slot = nullptr;                               ///< of the neighbour
+  const int* row = nullptr;                                ///< of the neighbour in the centre's block (PairBlocks::rows)
+  const Real *ux = nullptr, *uy = nullptr, *uz = nullptr;  ///< unit vector from the centre to the neighbour
+  const double* r = nullptr;                               ///< distance, A; bonds are stiff: rounding it to float costs 1e-5 eV/A
   const Real *cutoff = nullptr, *cutoff_derivative = nullptr;  ///< phi(r) and dphi/dr
 };
 
@@ -75,7 +76,7 @@ struct LayerStep {
   Real* x_attended = nullptr;        ///< owned rows: x + attention
   Real* chi_attended = nullptr;      ///< owned rows: chi + attention
   Real* chi_next = nullptr;          ///< owned rows: output coordinates
-  Real* kept = nullptr;              ///< attention of small systems: rows of Layout::kept_size by edge; null: the adjoint works filters
+  Real* kept = nullptr;              ///< attention, where there is room: rows of Layout::kept_size by pair; null: the adjoint works filters
                                      ///< out again
   Real* record = nullptr;            ///< what node_forward keeps for node_adjoint: Layout::record for every kNodeBlock atoms
 

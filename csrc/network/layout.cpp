@@ -64,7 +64,7 @@ Layout make_layout(const Hyperparameters& hyper) {
   out.projection_stride = out.factor_offset + (hyper.normalize_query_key ? padded<Real>(2 * (out.heads + out.num_degrees)) : 0);
 
   out.spherical_hidden = padded<Real>(hyper.spherical_hidden);
-  out.kept_size = 2 * (out.features_padded + out.coordinates_padded + out.spherical_hidden);
+  out.kept_size = out.features_padded + out.coordinates_padded + 2 * out.spherical_hidden;
   out.radial_hidden = padded<Real>(hyper.radial_hidden);
   out.num_radial = hyper.num_radial;
   out.radial_stride = padded<Real>(hyper.num_radial);

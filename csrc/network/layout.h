@@ -80,7 +80,7 @@ struct Layout : NetworkOptions {
   int radial_hidden = 0;     ///< hidden width of one radial filter, padded
   int num_radial = 0;        ///< K
   int radial_stride = 0;     ///< K, padded
-  int kept_size = 0;         ///< filters of an edge, their slopes, and the slopes of the hidden values
+  int kept_size = 0;         ///< filters of a pair, and the slopes of the hidden values
   int exchange_stride = 0;   ///< F + number of degrees, padded
 
   int energy_hidden = 0, charge_hidden = 0, hirshfeld_hidden = 0, hirshfeld_size = 0, c6_hidden = 0;  ///< padded

@@ -27,14 +27,15 @@ void to_rows(const Matrix& features, const Layout& layout, AlignedVector<Real>& 
     for (int f = 0; f < layout.features; ++f) rows[index_of(row * layout.feature_stride + f)] = static_cast<Real>(features(row, f));
 }
 
-// Filters of so many edges of a layer lie in caches better than they are worked out twice.
-constexpr std::size_t kMostKeptEdges = 512;
+// So much memory for each thread is less than the time in which filters are worked out again.
+constexpr std::size_t kMostKeptBytes = std::size_t{256} << 20;
 
 }  // namespace
 
 template <class Real>
-Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, ThreadPool& pool)
+Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, std::optional<bool> keep_filters, ThreadPool& pool)
     : parameters_(std::move(parameters)),
+      keep_filters_(keep_filters),
       kernels_(kernels<Real>()),
       pool_(pool),
       harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
@@ -81,6 +82,16 @@ void Network<Real>::allocate(int owned, int slots) {
     resize_rows(gradient_projected_, slots, static_cast<int>(parameters_->model().elements.size()) * layout.heads);
 }
 
+// Whether the filters of all layers stay in memory until the adjoint. Results are the same.
+template <class Real>
+bool Network<Real>::keeps_filters() const {
+  if (!parameters_->tabulated) return false;
+  if (keep_filters_) return *keep_filters_;
+  const std::size_t layers = kept_.size() - (is_by_species(0) ? 1 : 0);
+  const std::size_t numbers = layers * edges_.num_pairs() * index_of(parameters_->layout.kept_size);
+  return numbers * sizeof(Real) <= kMostKeptBytes * index_of(pool_.size());
+}
+
 template <class Real>
 void Network<Real>::allocate_rim() {
   const Layout& layout = parameters_->layout;
@@ -88,11 +99,9 @@ void Network<Real>::allocate_rim() {
   const std::size_t size = kernels_.scratch_size(layout, blocks.most_rows());
   for (auto& scratch : scratch_)
     if (scratch.size() < size) scratch.resize(size);
-  const std::size_t edges = edges_.size();
-  for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
-    const bool keep = edges <= kMostKeptEdges && parameters_->tabulated && !is_by_species(static_cast<int>(layer));
-    resize_discarding(kept_[layer], keep ? edges * index_of(layout.kept_size) : 0);
-  }
+  const bool keep = keeps_filters();
+  for (std::size_t layer = 0; layer < kept_.size(); ++layer)
+    resize_discarding(kept_[layer], keep && !is_by_species(static_cast<int>(layer)) ? edges_.num_pairs() * index_of(layout.kept_size) : 0);
   resize_rows(rim_features_, blocks.num_rim_rows(), std::max(layout.feature_stride, layout.features_padded));
   resize_rows(rim_chi_, blocks.num_rim_rows(), layout.chi_stride);
   resize_discarding(rim_forces_, 3 * index_of(blocks.num_rim_rows()));

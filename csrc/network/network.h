@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/aligned.h"
@@ -21,13 +22,16 @@ class Network final : public AnyNetwork<Real> {
  public:
   /// With tabulated parameters, the first layer has tables of its own, too; else everything is done as the equations stand. Networks may
   /// share their parameters, also in several threads.
-  Network(std::shared_ptr<const Parameters<Real>> parameters, ThreadPool& pool);
+  /// `keep_filters`: for the adjoint, see EngineOptions.
+  Network(std::shared_ptr<const Parameters<Real>> parameters, std::optional<bool> keep_filters, ThreadPool& pool);
 
   Edges<Real>& edges() override { return edges_; }
   void forward(const Domain& domain, const int* species, const Composition& composition, const Systems& systems, HaloExchange& halo,
                Readouts& out, Stopwatch& watch, std::vector<LayerFeatures>* features) override;
   void adjoint(const Readouts& gradients, HaloExchange& halo, double* forces, double* virial, Stopwatch& watch) override;
-  std::unique_ptr<AnyNetwork<Real>> create_sibling(ThreadPool& pool) const override { return std::make_unique<Network>(parameters_, pool); }
+  std::unique_ptr<AnyNetwork<Real>> create_sibling(ThreadPool& pool) const override {
+    return std::make_unique<Network>(parameters_, keep_filters_, pool);
+  }
   const char* instruction_set() const override { return kernels_.instruction_set; }
   bool tabulated() const override { return parameters_->tabulated; }
   const TableError& table_error() const override { return parameters_->table_error; }
@@ -69,7 +73,10 @@ class Network final : public AnyNetwork<Real> {
   void project(int layer, const LayerStep<Real>& step, int begin, int end);
   ReadoutStep<Real> readout_step(Readouts& out);
 
+  bool keeps_filters() const;
+
   std::shared_ptr<const Parameters<Real>> parameters_;
+  std::optional<bool> keep_filters_;
   const KernelTable<Real>& kernels_;
   ThreadPool& pool_;
   HarmonicsTable<Real> harmonics_;

@@ -93,6 +93,7 @@ class Engine:
         dispersion_tail: bool = False,
         electric_field: Sequence[float] = (0.0, 0.0, 0.0),
         ewald_method: str = "auto",
+        keep_filters: bool | None = None,
     ) -> None: ...
     def evaluate(
         self,

@@ -209,6 +209,29 @@ def instruction_sets() -> str:
     return f"{paragraph(text)}\n\n{table(header, rows)}"
 
 
+def kept_filters() -> str:
+    """docs/performance.md: filters that are kept for the adjoint beside those that are worked out again."""
+    report = read("kept_filters")
+    rows = [
+        [
+            str(row["atoms"]),
+            str(row["threads"]),
+            *(f"{us:.1f}" for us in row["us_per_atom"]),
+            f"{row['ratio']:.3f} ± {row['standard_error_of_ratio']:.3f}",
+        ]
+        for row in report["rows"]
+    ]
+    memory = report["memory_kb_per_atom"]
+    text = (
+        f"SO3LR in water, `mixed`, {hardware(report['machine'])}; CPU time of all threads in µs per atom, medians of "
+        f"{report['rows'][0]['turns']} turns each (`python benchmarks/kept_filters.py`). An engine takes "
+        f"{memory['kept']:.0f} kB per atom where it keeps them, and {memory['again']:.0f} where it does not "
+        f"({memory['atoms']} atoms)."
+    )
+    header = ["atoms", "threads", "kept", "worked out again", "times faster"]
+    return f"{paragraph(text)}\n\n{table(header, rows)}"
+
+
 def generations() -> str:
     """docs/so3lr2.md: a step of the second generation beside one of the first."""
     report = read("generations")
@@ -364,6 +387,7 @@ FIGURES = (
     processes,
     compilers,
     instruction_sets,
+    kept_filters,
     generations,
     energy_first,
     nonlocal_before,
