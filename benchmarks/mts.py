@@ -52,11 +52,11 @@ def main() -> None:
     parser.add_argument("--supercell", type=int, nargs=3, default=(1, 1, 1))
     parser.add_argument("--peptide", metavar="SEQUENCE", help="one letter for each residue")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--inner", type=float, nargs="+", default=[0.5, 1.0], help="fs")
-    parser.add_argument("--outer", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], help="fs")
+    parser.add_argument("--inner", type=float, nargs="+", default=[0.5, 0.55, 1.0], help="fs")
+    parser.add_argument("--outer", type=float, nargs="+", default=[2.0, 2.5, 2.75, 3.0, 3.5, 4.0], help="fs")
     parser.add_argument("--hydrogen-mass", type=float, help="u, for all; default: natural masses")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--femtoseconds", type=float, default=24.0, help="of a turn; a multiple of all outer steps")
+    parser.add_argument("--femtoseconds", type=float, default=24.0, help="of a turn, rounded to whole steps")
     parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
     parser.add_argument("--picoseconds", type=float, default=2.0, help="of the drift; 0: none")
     parser.add_argument("--output", type=Path, default=RESULT)
@@ -123,6 +123,11 @@ def draw(steps: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def inner_step(outer: float) -> float:
+    """In fs: the shortest whole part of an outer step that is not shorter than a single step."""
+    return outer / int(outer / SINGLE * (1 + 1e-9))
+
+
 def is_multiple(pair: tuple[float, float]) -> bool:
     """Whether the outer step is some inner ones, and more than one."""
     ratio = pair[1] / pair[0]
@@ -157,11 +162,12 @@ def measure_speeds(start: Atoms, steps: list[tuple[float, float]], options: argp
     speeds: list[list[float]] = [[] for _ in steps]
     for turn in range(options.turns + 1):
         for driver, pair, found in zip(drivers, steps, speeds, strict=True):
+            outer_steps = round(options.femtoseconds / pair[1])
             begin = time.perf_counter()
-            for _ in range(round(options.femtoseconds / pair[1])):
+            for _ in range(outer_steps):
                 driver.step()
             if turn:  # the first one makes lists and warms up
-                found.append(options.femtoseconds * 1e-6 / (time.perf_counter() - begin) * 86400)
+                found.append(outer_steps * pair[1] * 1e-6 / (time.perf_counter() - begin) * 86400)
     result = []
     for pair, found in zip(steps, speeds, strict=True):
         ratios = [own / single for own, single in zip(found, speeds[0], strict=True)]

@@ -1,7 +1,8 @@
 """Averages in multiple time steps beside those of a single one: what must not differ, with statistical errors.
 
     python benchmarks/mts_averages.py --picoseconds 200
-    python benchmarks/mts_averages.py --outer 2 2.5 --processes 3 --picoseconds 2 --output /tmp/short.json
+    python benchmarks/mts_averages.py --picoseconds 200 --keep   # another student, the same single steps
+    python benchmarks/mts_averages.py --outer 2 2.75 --processes 3 --picoseconds 2 --output /tmp/short.json
 
 Water from the package at 300 K with stochastic velocity rescaling (100 fs), which disturbs motion little: temperature,
 potential energy, kinetic energy by element, O-O radial distribution function, diffusion coefficient (without correction
@@ -26,6 +27,7 @@ from ase import units
 from machine import describe_machine
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from mts import SINGLE, inner_step
 from nve_drift import BLOCKS, TEMPERATURE
 
 from so3md import So3kratesCalculator
@@ -34,7 +36,6 @@ from so3md.structures import read_structure
 from so3md.student import report_of
 
 RESULT = Path(__file__).parent / "results" / "mts_averages.json"
-SINGLE = 0.5  # fs
 #: The run that the others are compared with.
 REFERENCE = "single"
 #: Velocities of so many hydrogens are kept, and their spectrum is that of stretches of this length (fs).
@@ -53,18 +54,18 @@ def main() -> None:
     parser.add_argument("--supercell", type=int, nargs=3, default=(1, 1, 1))
     parser.add_argument("--processes", type=int, default=2, help="runs at once")
     parser.add_argument("--threads", type=int, default=1, help="of each")
-    parser.add_argument("--inner", type=float, default=0.5, help="fs")
     parser.add_argument(
-        "--outer", type=float, nargs="+", default=[2.5], help="fs; velocities are kept at this interval"
+        "--outer", type=float, nargs="+", default=[2.75], help="fs; velocities are kept at this interval"
     )
     parser.add_argument("--hydrogen-mass", type=float, help="u, in all runs")
     parser.add_argument("--equilibration", type=float, default=5.0, help="ps")
     parser.add_argument("--picoseconds", type=float, default=200.0)
     parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--keep", action="store_true", help="single steps that the output has")
     options = parser.parse_args()
     common = {"thermostat": "csvr", "temperature": TEMPERATURE, "hydrogen_mass": options.hydrogen_mass}
     settings = {REFERENCE: Settings(timestep=SINGLE, seed=1, **common)} | {
-        f"{outer:g} fs": Settings(timestep=options.inner, outer_timestep=outer, seed=2, **common)
+        f"{outer:g} fs": Settings(timestep=inner_step(outer), outer_timestep=outer, seed=2, **common)
         for outer in options.outer
     }
     result: dict[str, Any] = {
@@ -73,12 +74,13 @@ def main() -> None:
         "so3md": version("so3md"),
         "machine": describe_machine(),
         "settings": {name: own.physics() for name, own in settings.items()},
-        "found": {},
+        "found": kept(settings, options) if options.keep else {},
         "difference_in_standard_errors": {},
     }
     options.output.parent.mkdir(exist_ok=True)
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        names = {pool.submit(measure, own, options): name for name, own in settings.items()}
+        missing = {name: own for name, own in settings.items() if name not in result["found"]}
+        names = {pool.submit(measure, own, options): name for name, own in missing.items()}
         for done in as_completed(names):
             result["found"][names[done]] = done.result()
             result["difference_in_standard_errors"] = differences(result["found"])
@@ -88,6 +90,15 @@ def main() -> None:
     draw(result["found"], options.output.with_suffix(".png"))
 
 
+def kept(settings: dict[str, Settings], options: argparse.Namespace) -> dict[str, Any]:
+    """Single steps of the output, which need no student, if they are those that are asked for."""
+    before = json.loads(options.output.read_text())
+    same = before["length_ps"] == options.picoseconds and before["settings"][REFERENCE] == settings[REFERENCE].physics()
+    if not same:
+        raise SystemExit(f"{options.output}: single steps of another length, or with other settings; leave out --keep")
+    return {REFERENCE: before["found"][REFERENCE]}
+
+
 def measure(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     """One run."""
     return averages(record(settings, options), interval_of(settings, options))
@@ -95,7 +106,9 @@ def measure(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 def interval_of(settings: Settings, options: argparse.Namespace) -> float:
     """Between records, fs."""
-    return options.outer[0] if settings.outer_timestep is None else settings.outer_timestep
+    if settings.outer_timestep is not None:
+        return settings.outer_timestep
+    return SINGLE * int(options.outer[0] / SINGLE)
 
 
 class Record:

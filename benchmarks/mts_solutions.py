@@ -4,8 +4,8 @@
 
 Resonances of an outer step lie at fractions of the periods of vibrations, which are others for hydrogen on oxygen, on
 nitrogen and on carbon: what is stable in water need not be so elsewhere. Boxes are made as for so3lr-fast
-(student_structures.py, needs RDKit) and brought to 300 K; then each moves freely from the same start with the student
-every 0.5 fs. Written to results/mts_solutions.json.
+(student_structures.py, needs RDKit) and brought to 300 K; then each moves freely from the same start, with the student
+in steps of 0.5 fs or little more. Written to results/mts_solutions.json.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.velocitydistribution import thermalize_momenta
 from machine import describe_machine
-from mts import measure_drift
+from mts import inner_step, measure_drift
 from student_structures import ATOMS_OF_BOX, LIQUIDS, SOLUTES, WATERS, box, conformers, relax, small_molecules
 
 from so3md import So3kratesCalculator
@@ -30,7 +30,6 @@ from so3md.dynamics import RespaBussi
 RESULT = Path(__file__).parent / "results" / "mts_solutions.json"
 SYSTEMS = ("CH3CH2OH", "N-methylacetamide", "C2H6SO", "alanine", "tryptophan", "guanine", "glucose")
 TEMPERATURE, SEED = 300.0, 7  # K
-INNER = 0.5  # fs
 SAFE = 2.0  # fs, of the outer steps that bring a box to its temperature
 
 
@@ -39,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--student", default="so3lr-fast")
     parser.add_argument("--systems", nargs="+", default=SYSTEMS)
-    parser.add_argument("--outer", type=float, nargs="+", default=[2.0, 2.5, 3.5], help="fs")
+    parser.add_argument("--outer", type=float, nargs="+", default=[2.0, 2.5, 2.75, 3.5], help="fs")
     parser.add_argument("--equilibration", type=float, default=1.0, help="ps")
     parser.add_argument("--picoseconds", type=float, default=2.0)
     parser.add_argument("--threads", type=int, default=1)
@@ -54,9 +53,7 @@ def main() -> None:
             {"name": kind_of(name), "atoms": len(atoms), "drifts": [drift_of(atoms, o, options) for o in options.outer]}
         )
         print(json.dumps(systems[-1]), flush=True)
-    settings = {name: getattr(options, name) for name in ("student", "equilibration", "picoseconds")} | {
-        "inner_fs": INNER
-    }
+    settings = {name: getattr(options, name) for name in ("student", "equilibration", "picoseconds")}
     RESULT.write_text(json.dumps({"machine": machine, **settings, "systems": systems}, indent=2) + "\n")
 
 
@@ -84,14 +81,15 @@ def equilibrated(atoms: Atoms, options: argparse.Namespace) -> Atoms:
     atoms.calc = teacher
     thermalize_momenta(atoms, temperature_K=TEMPERATURE, rng=rng)
     student = So3kratesCalculator(options.student, threads=options.threads)
-    substeps = round(SAFE / INNER)
+    substeps = round(SAFE / inner_step(SAFE))
     dynamics = RespaBussi(atoms, SAFE * units.fs, TEMPERATURE, 50 * units.fs, student, substeps, rng=rng)
     dynamics.run(round(1e3 * options.equilibration / SAFE))
     return atoms
 
 
 def drift_of(atoms: Atoms, outer: float, options: argparse.Namespace) -> dict[str, Any]:
-    return {"outer_fs": outer} | measure_drift(atoms, (INNER, outer), options)
+    inner = inner_step(outer)
+    return {"inner_fs": inner, "outer_fs": outer} | measure_drift(atoms, (inner, outer), options)
 
 
 if __name__ == "__main__":

@@ -118,9 +118,12 @@ def test_its_last_structure_goes_on_without_being_told_again(heavy_run: Path) ->
     ("options", "inner", "outer"),
     [
         ("--hmr 3", 1.0, 3.0),
-        ("--hmr 2", 0.5, 2.5),
-        ("", 0.5, 2.5),
-        ("--hmr 3 --timestep 0.5", 0.5, 2.5),
+        ("--hmr 2", 0.55, 2.75),
+        ("", 0.55, 2.75),
+        ("--ensemble nve", 0.5, 2.0),
+        ("--ensemble nve --hmr 3", 1.0, 3.0),
+        ("--ensemble nve --timestep 0.4", 0.4, 2.0),
+        ("--hmr 3 --timestep 0.5", 0.5, 3.0),
         ("--hmr 3 --timestep 1 --outer-timestep 4", 1.0, 4.0),
     ],
 )

@@ -398,23 +398,23 @@ def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
 
 
 @pytest.mark.parametrize(
-    ("inner", "outer"), [(None, 2.5), (0.25, 2.5), (0.1, 2.5), (0.4, 2.4), (1.0, 2.0), (-1.0, 2.5)]
+    ("inner", "outer"), [(0.55, 2.75), (0.5, 2.5), (0.25, 2.75), (0.1, 2.7), (0.4, 2.4), (1.0, 2.0), (-1.0, 2.75)]
 )
-def test_the_default_outer_step_is_a_whole_number_of_inner_ones(inner: float | None, outer: float):
+def test_the_default_outer_step_is_a_whole_number_of_inner_ones(inner: float, outer: float):
     assert default_outer_timestep(inner) == pytest.approx(outer)
 
 
-@pytest.mark.parametrize(("inner", "found"), [("2", "1.25"), ("4", "0.625")])
+@pytest.mark.parametrize(("inner", "found"), [("2", "1.375"), ("4", "0.6875")])
 def test_an_inner_step_that_leaves_no_room_for_the_default_outer_one_is_an_error(inner: str, found: str):
-    message = f"outer_timestep 2.5 fs: expected a whole number of inner steps of {inner} fs, found {found}"
+    message = f"outer_timestep 2.75 fs: expected a whole number of inner steps of {inner} fs, found {found}"
     assert message in fail("md", "water", "--mts", "--timestep", inner)
 
 
 def test_so3lr_has_a_student_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     output = succeed("md", "--mts", "--steps", "5", "--log-interval", "1", "--no-plot", "--output", "run")
-    assert "so3lr-fast every 0.5 fs, so3lr every 2.5 fs, which is a step" in output
-    assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2.5e-3)
+    assert "so3lr-fast every 0.55 fs, so3lr every 2.75 fs, which is a step" in output
+    assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2.75e-3)
     assert "model 'nobody' is neither a file nor a name" in fail("md", "--resume", "run", "--student", "nobody")
 
 

@@ -34,7 +34,7 @@ from so3md.cli.common import (
     structure_options,
 )
 from so3md.cli.completed_names import structure_names
-from so3md.cli.student_options import check_student_options, student_options
+from so3md.cli.student_options import STEPS_OF_MTS, check_student_options, student_options
 from so3md.committee import load_members
 from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
@@ -82,7 +82,7 @@ def _for_lammps(command: click.Command) -> click.Command:
 @click.option("--ensemble", type=click.Choice([*ENSEMBLES, "minimize"]), default="nvt", show_default=True)
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
 @click.option("--temperature", type=float, help="In K. Default: 300.")
-@click.option("--timestep", type=float, help="In fs. Default: 0.5.")
+@click.option("--timestep", type=float, help=f"In fs. Default: 0.5, with --mts {STEPS_OF_MTS[0]:g} but in NVE.")
 @click.option(
     "--steps",
     type=click.IntRange(min=0),

@@ -42,7 +42,7 @@ from so3md.cli.option_files import (
 )
 from so3md.cli.run_display import RunDisplay
 from so3md.cli.signals import GracefulStop
-from so3md.cli.student_options import OF_STUDENT, check_student_options, student_options
+from so3md.cli.student_options import OF_STUDENT, STEPS_OF_MTS, check_student_options, student_options
 from so3md.cli.summary_file import json_option, write_summary
 from so3md.dynamics import Settings, Simulation
 from so3md.dynamics.record import (
@@ -90,7 +90,7 @@ _ONLY_AT_START = (
 @click.option("--ensemble", type=click.Choice(ENSEMBLES), help="Default: nvt.")
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
 @click.option("--temperature", type=float, help="In K. Default: 300.")
-@click.option("--timestep", type=float, help="In fs. Default: 0.5.")
+@click.option("--timestep", type=float, help=f"In fs. Default: 0.5, with --mts {STEPS_OF_MTS[0]:g} but in NVE.")
 @click.option(
     "--steps",
     type=click.IntRange(0, int(STEPS.highest)),

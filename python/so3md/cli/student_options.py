@@ -8,9 +8,11 @@ import click
 
 from so3md.cli.common import adding
 
-#: With --mts (fs), or the next shorter whole number of inner steps. docs/multiple_time_steps.md says why.
-OUTER_TIMESTEP = 2.5
-#: Inner and outer time step (fs) with hydrogens of at least so many u, if neither is given.
+#: Inner and outer time step (fs) of --mts if neither is given, with a thermostat. docs/multiple_time_steps.md says why.
+STEPS_OF_MTS = (0.55, 2.75)
+#: The same without one, where nothing takes away what a resonance brings in.
+STEPS_OF_NVE = (0.5, 2.0)
+#: The same with hydrogens of at least so many u.
 HEAVY_HYDROGEN, STEPS_OF_HEAVY = 3.0, (1.0, 3.0)
 #: Students that are shipped, for the models that they are like.
 GENERAL_STUDENTS = {"so3lr": "so3lr-fast"}
@@ -29,7 +31,11 @@ student_options = adding(
     click.option(
         "--mts", is_flag=True, help="Multiple time steps: --student at --timestep, the model at --outer-timestep."
     ),
-    click.option("--outer-timestep", type=float, help=f"Of --mts, in fs. Default: {OUTER_TIMESTEP:g}, or less."),
+    click.option(
+        "--outer-timestep",
+        type=float,
+        help=f"Of --mts, in fs. Default: {STEPS_OF_MTS[1]:g}, in NVE {STEPS_OF_NVE[1]:g}.",
+    ),
     click.option(
         "--student",
         help="Of --mts: a cheap model like that of --model, as so3md distill makes one. "
@@ -53,21 +59,25 @@ def check_student_options(options: dict[str, Any]) -> None:
         return
     if options["student"] is None:
         options["student"] = _general_student(options["model"])
-    if options["timestep"] is None and options["outer_timestep"] is None and _are_heavy(options["hydrogen_mass"]):
-        options["timestep"], options["outer_timestep"] = STEPS_OF_HEAVY
+    if options["timestep"] is None and options["outer_timestep"] is None:
+        options["timestep"], options["outer_timestep"] = _default_steps(options)
     if options["outer_timestep"] is None:
-        options["outer_timestep"] = default_outer_timestep(options["timestep"])
+        options["outer_timestep"] = default_outer_timestep(options["timestep"], _default_steps(options)[1])
 
 
-def default_outer_timestep(timestep: float | None) -> float:
-    """In fs, for an inner step: as many as fit into OUTER_TIMESTEP.
+def _default_steps(options: dict[str, Any]) -> tuple[float, float]:
+    if _are_heavy(options["hydrogen_mass"]):
+        return STEPS_OF_HEAVY
+    return STEPS_OF_NVE if options["ensemble"] == "nve" else STEPS_OF_MTS
 
-    OUTER_TIMESTEP itself if two do not fit, for which there is no sense in a student: the check of settings says so.
+
+def default_outer_timestep(timestep: float, longest: float = STEPS_OF_MTS[1]) -> float:
+    """In fs, for an inner step: as many as fit into the longest outer one.
+
+    The latter itself if two do not fit, for which there is no sense in a student: the check of settings says so.
     """
-    if timestep is None or not timestep > 0:
-        return OUTER_TIMESTEP
-    fitting = OUTER_TIMESTEP * (1 + 1e-9) // timestep
-    return fitting * timestep if fitting >= 2 else OUTER_TIMESTEP
+    fitting = longest * (1 + 1e-9) // timestep if timestep > 0 else 0
+    return fitting * timestep if fitting >= 2 else longest
 
 
 def _are_heavy(hydrogen_mass: float | None) -> bool:
