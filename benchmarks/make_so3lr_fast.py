@@ -104,9 +104,10 @@ def distillation(directory: Path, used: list[Atoms], threads: int) -> Distillati
     if (place / "distill.json").exists():
         return Distillation.resume(place)
     plan = Plan(temperatures=TEMPERATURES, frames=FRAMES, seed=SEED, threads=threads, cutoff=CUTOFF)
-    used = [*used, *(atoms for atoms in used for _ in range(1, REPEATED.get(atoms.info["kind"], 1)))]
     kinds = Counter(str(atoms.info["kind"]) for atoms in used)
-    names = [f"{number} {kind}" for kind, number in kinds.items()]
+    times = {kind: f", {number} times" for kind, number in REPEATED.items()}
+    names = [f"{number} {kind}{times.get(kind, '')}" for kind, number in kinds.items()]
+    used = [*used, *(atoms for atoms in used for _ in range(1, REPEATED.get(atoms.info["kind"], 1)))]
     return Distillation.start(used, plan, place, directory / f"{NAME}.safetensors", names=names)
 
 

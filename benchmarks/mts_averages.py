@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument(
         "--outer", type=float, nargs="+", default=[2.75], help="fs; velocities are kept at this interval"
     )
+    parser.add_argument("--inner", type=float, help="fs; default: the shortest part of an outer step from 0.5 fs on")
     parser.add_argument("--hydrogen-mass", type=float, help="u, in all runs")
     parser.add_argument("--equilibration", type=float, default=5.0, help="ps")
     parser.add_argument("--picoseconds", type=float, default=200.0)
@@ -65,12 +66,15 @@ def main() -> None:
     options = parser.parse_args()
     common = {"thermostat": "csvr", "temperature": TEMPERATURE, "hydrogen_mass": options.hydrogen_mass}
     settings = {REFERENCE: Settings(timestep=SINGLE, seed=1, **common)} | {
-        f"{outer:g} fs": Settings(timestep=inner_step(outer), outer_timestep=outer, seed=2, **common)
+        f"{outer:g} fs": Settings(timestep=options.inner or inner_step(outer), outer_timestep=outer, seed=2, **common)
         for outer in options.outer
     }
     result: dict[str, Any] = {
         "student": report_of(options.student),
         "length_ps": options.picoseconds,
+        "supercell": list(options.supercell),
+        "equilibration_ps": options.equilibration,
+        "single_steps_are_of_an_earlier_run": options.keep,
         "so3md": version("so3md"),
         "machine": describe_machine(),
         "settings": {name: own.physics() for name, own in settings.items()},
@@ -93,8 +97,13 @@ def main() -> None:
 def kept(settings: dict[str, Settings], options: argparse.Namespace) -> dict[str, Any]:
     """Single steps of the output, which need no student, if they are those that are asked for."""
     before = json.loads(options.output.read_text())
-    same = before["length_ps"] == options.picoseconds and before["settings"][REFERENCE] == settings[REFERENCE].physics()
-    if not same:
+    wanted = {
+        "length_ps": options.picoseconds,
+        "supercell": list(options.supercell),
+        "equilibration_ps": options.equilibration,
+    }
+    same = all(before[name] == value for name, value in wanted.items())
+    if not same or before["settings"][REFERENCE] != settings[REFERENCE].physics():
         raise SystemExit(f"{options.output}: single steps of another length, or with other settings; leave out --keep")
     return {REFERENCE: before["found"][REFERENCE]}
 

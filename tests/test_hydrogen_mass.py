@@ -125,6 +125,9 @@ def test_its_last_structure_goes_on_without_being_told_again(heavy_run: Path) ->
         ("--ensemble nve --timestep 0.4", 0.4, 2.0),
         ("--hmr 3 --timestep 0.5", 0.5, 3.0),
         ("--hmr 3 --timestep 1 --outer-timestep 4", 1.0, 4.0),
+        ("--hmr 3 --outer-timestep 4", 1.0, 4.0),
+        ("--outer-timestep 2.75", 0.55, 2.75),
+        ("--outer-timestep 2", 0.5, 2.0),
     ],
 )
 def test_multiple_time_steps_are_longer_with_heavy_hydrogens(

@@ -24,7 +24,7 @@ from test_dynamics import SAMPLING
 from test_dynamics_files import assert_same_run
 
 from so3md import So3kratesCalculator
-from so3md.cli.student_options import default_outer_timestep
+from so3md.cli.student_options import default_outer_timestep, default_timestep
 from so3md.dynamics import (
     BlowUpError,
     RespaBussi,
@@ -402,6 +402,13 @@ def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
 )
 def test_the_default_outer_step_is_a_whole_number_of_inner_ones(inner: float, outer: float):
     assert default_outer_timestep(inner) == pytest.approx(outer)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [(2.75, 0.55), (2.0, 0.5), (3.5, 0.5), (1.25, 0.625), (0.75, 0.75), (-1.0, 0.5)]
+)
+def test_the_default_inner_step_is_a_whole_part_of_the_outer_one(outer: float, inner: float):
+    assert default_timestep(outer) == pytest.approx(inner)
 
 
 @pytest.mark.parametrize(("inner", "found"), [("2", "1.375"), ("4", "0.6875")])

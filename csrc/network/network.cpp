@@ -1,10 +1,12 @@
 #include "network/network.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "common/discard.h"
 #include "common/index.h"
+#include "common/resources.h"
 #include "network/harmonics_table.h"
 #include "network/layer_order.h"
 
@@ -27,8 +29,12 @@ void to_rows(const Matrix& features, const Layout& layout, AlignedVector<Real>& 
     for (int f = 0; f < layout.features; ++f) rows[index_of(row * layout.feature_stride + f)] = static_cast<Real>(features(row, f));
 }
 
-// So much memory for each thread is less than the time in which filters are worked out again.
-constexpr std::size_t kMostKeptBytes = std::size_t{256} << 20;
+// For filters that are kept: so much for each thread, but no more than this part of what there is when the network is made.
+constexpr double kMostKeptBytes = 256.0 * (1 << 20), kMostOfMemory = 0.125;
+
+double memory_for_filters(int threads) {
+  return std::min(kMostKeptBytes * threads, kMostOfMemory * available_memory().value_or(std::numeric_limits<double>::infinity()));
+}
 
 }  // namespace
 
@@ -36,6 +42,7 @@ template <class Real>
 Network<Real>::Network(std::shared_ptr<const Parameters<Real>> parameters, std::optional<bool> keep_filters, ThreadPool& pool)
     : parameters_(std::move(parameters)),
       keep_filters_(keep_filters),
+      memory_for_filters_(memory_for_filters(pool.size())),
       kernels_(kernels<Real>()),
       pool_(pool),
       harmonics_(make_harmonics_table<Real>(parameters_->model().hyper)),
@@ -89,7 +96,7 @@ bool Network<Real>::keeps_filters() const {
   if (keep_filters_) return *keep_filters_;
   const std::size_t layers = kept_.size() - (is_by_species(0) ? 1 : 0);
   const std::size_t numbers = layers * edges_.num_pairs() * index_of(parameters_->layout.kept_size);
-  return numbers * sizeof(Real) <= kMostKeptBytes * index_of(pool_.size());
+  return static_cast<double>(numbers * sizeof(Real)) <= memory_for_filters_;
 }
 
 template <class Real>
@@ -100,8 +107,12 @@ void Network<Real>::allocate_rim() {
   for (auto& scratch : scratch_)
     if (scratch.size() < size) scratch.resize(size);
   const bool keep = keeps_filters();
-  for (std::size_t layer = 0; layer < kept_.size(); ++layer)
-    resize_discarding(kept_[layer], keep && !is_by_species(static_cast<int>(layer)) ? edges_.num_pairs() * index_of(layout.kept_size) : 0);
+  for (std::size_t layer = 0; layer < kept_.size(); ++layer) {
+    if (keep && !is_by_species(static_cast<int>(layer)))
+      resize_discarding(kept_[layer], edges_.num_pairs() * index_of(layout.kept_size));
+    else
+      kept_[layer] = {};
+  }
   resize_rows(rim_features_, blocks.num_rim_rows(), std::max(layout.feature_stride, layout.features_padded));
   resize_rows(rim_chi_, blocks.num_rim_rows(), layout.chi_stride);
   resize_discarding(rim_forces_, 3 * index_of(blocks.num_rim_rows()));

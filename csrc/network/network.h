@@ -77,6 +77,7 @@ class Network final : public AnyNetwork<Real> {
 
   std::shared_ptr<const Parameters<Real>> parameters_;
   std::optional<bool> keep_filters_;
+  double memory_for_filters_;  // bytes
   const KernelTable<Real>& kernels_;
   ThreadPool& pool_;
   HarmonicsTable<Real> harmonics_;

@@ -63,6 +63,16 @@ def check_student_options(options: dict[str, Any]) -> None:
         options["timestep"], options["outer_timestep"] = _default_steps(options)
     if options["outer_timestep"] is None:
         options["outer_timestep"] = default_outer_timestep(options["timestep"], _default_steps(options)[1])
+    if options["timestep"] is None:
+        options["timestep"] = default_timestep(options["outer_timestep"], _are_heavy(options["hydrogen_mass"]))
+
+
+def default_timestep(outer: float, heavy: bool = False) -> float:
+    """In fs, for an outer step: its shortest whole part that is not shorter than a single step, of heavy hydrogens the
+    inner one of STEPS_OF_HEAVY. The check of settings speaks of what has no such part.
+    """
+    single = STEPS_OF_HEAVY[0] if heavy else STEPS_OF_NVE[0]
+    return outer / max(1, int(outer / single * (1 + 1e-9))) if outer > 0 else single
 
 
 def _default_steps(options: dict[str, Any]) -> tuple[float, float]:
