@@ -41,8 +41,8 @@ def comparison_in_short() -> str:
     )
     header = ["atoms", "threads", "so3md", "so3krates-torch", "faster by", "with `torch.compile`", "faster by"]
     memory = (
-        "From 1536 atoms on, time and memory per atom hardly depend on the size. Peak memory is "
-        f"{_memory()} kB per atom (the peer: {_memory_of_peer():.0f} kB)."
+        "From 1536 atoms on, the time per atom hardly depends on the size. Peak memory is "
+        f"{span(list(_memory_by_size().values()))} kB per atom (the peer: {_memory_of_peer():.0f} kB)."
     )
     times = table(header, _compared(report, "so3md mixed", TORCH32, COMPILED))
     return f"{paragraph(text)}\n\n{times}\n\n{paragraph(memory)}"
@@ -64,9 +64,18 @@ def comparison() -> str:
     return f"{paragraph(text)}\n\n{mixed}\n\n{double}"
 
 
-def _memory() -> str:
+def _memory_by_size() -> dict[int, float]:
     """Peak memory in kB per atom, from 1536 atoms on."""
-    return span([case["memory"]["kb_per_atom"] for case in sizes_of(read("sizes")["cases"])])
+    return {case["atoms"]: case["memory"]["kb_per_atom"] for case in sizes_of(read("sizes")["cases"])}
+
+
+def _memory() -> str:
+    """The same in words: with filters that are kept, and without."""
+    used = _memory_by_size()
+    kept = {atoms: kb for atoms, kb in used.items() if kb > 1.5 * min(used.values())}
+    others = [kb for atoms, kb in used.items() if atoms not in kept]
+    more = f"{span(list(kept.values()))} kB up to {max(kept)} atoms, where filters are kept"
+    return f"{span(others)} kB per atom, and {more}"
 
 
 def _memory_of_peer() -> float:
@@ -87,8 +96,7 @@ def limit() -> str:
     return paragraph(
         "The limit is the counted work of a step at the rate of a large float matrix product measured in the same "
         f"run. so3md runs at {span([share_of_limit(case) for case in cases])} % of it ({100 * least / time:.0f} % in "
-        f"the run beside the peer). Peak memory is {_memory()} kB per atom from 1536 atoms on (the peer: "
-        f"{_memory_of_peer():.0f} kB)."
+        f"the run beside the peer). Peak memory is {_memory()} (the peer: {_memory_of_peer():.0f} kB)."
     )
 
 
@@ -108,8 +116,8 @@ def sizes() -> str:
     ]
     summary = report["summary"]
     text = (
-        f"All sizes are within {100 * summary['largest_deviation_from_1536']:.0f} % of 1536 atoms. The slowest up to "
-        f"41472 atoms takes {summary['slowest_over_fastest']:.2f} times as long per atom as the fastest."
+        f"Up to 41472 atoms, all sizes are within {100 * summary['largest_deviation_from_1536']:.0f} % of 1536 atoms, "
+        f"and the slowest takes {summary['slowest_over_fastest']:.2f} times as long per atom as the fastest."
     )
     where = f"{hardware(report['machine'])}, {report['cases'][0]['threads']} threads, {report['date']}:"
     header = ["atoms", "µs per atom and step", "relative", "of the limit, %", "kB per atom"]
