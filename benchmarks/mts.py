@@ -123,11 +123,6 @@ def draw(steps: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def inner_step(outer: float) -> float:
-    """In fs: the shortest whole part of an outer step that is not shorter than a single step."""
-    return outer / int(outer / SINGLE * (1 + 1e-9))
-
-
 def is_multiple(pair: tuple[float, float]) -> bool:
     """Whether the outer step is some inner ones, and more than one."""
     ratio = pair[1] / pair[0]

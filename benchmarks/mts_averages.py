@@ -27,10 +27,11 @@ from ase import units
 from machine import describe_machine
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mts import SINGLE, inner_step
+from mts import SINGLE
 from nve_drift import BLOCKS, TEMPERATURE
 
 from so3md import So3kratesCalculator
+from so3md.cli.student_options import default_timestep
 from so3md.dynamics import Settings, Simulation
 from so3md.structures import read_structure
 from so3md.student import report_of
@@ -65,10 +66,10 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="single steps that the output has")
     options = parser.parse_args()
     common = {"thermostat": "csvr", "temperature": TEMPERATURE, "hydrogen_mass": options.hydrogen_mass}
-    settings = {REFERENCE: Settings(timestep=SINGLE, seed=1, **common)} | {
-        f"{outer:g} fs": Settings(timestep=options.inner or inner_step(outer), outer_timestep=outer, seed=2, **common)
-        for outer in options.outer
-    }
+    settings = {REFERENCE: Settings(timestep=SINGLE, seed=1, **common)}
+    for outer in options.outer:
+        inner = options.inner or default_timestep(outer)
+        settings[f"{outer:g} fs"] = Settings(timestep=inner, outer_timestep=outer, seed=2, **common)
     result: dict[str, Any] = {
         "student": report_of(options.student),
         "length_ps": options.picoseconds,
@@ -78,7 +79,7 @@ def main() -> None:
         "so3md": version("so3md"),
         "machine": describe_machine(),
         "settings": {name: own.physics() for name, own in settings.items()},
-        "found": kept(settings, options) if options.keep else {},
+        "found": earlier_single_steps(settings, options) if options.keep else {},
         "difference_in_standard_errors": {},
     }
     options.output.parent.mkdir(exist_ok=True)
@@ -94,7 +95,7 @@ def main() -> None:
     draw(result["found"], options.output.with_suffix(".png"))
 
 
-def kept(settings: dict[str, Settings], options: argparse.Namespace) -> dict[str, Any]:
+def earlier_single_steps(settings: dict[str, Settings], options: argparse.Namespace) -> dict[str, Any]:
     """Single steps of the output, which need no student, if they are those that are asked for."""
     before = json.loads(options.output.read_text())
     wanted = {

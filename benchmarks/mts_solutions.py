@@ -20,11 +20,12 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.velocitydistribution import thermalize_momenta
 from machine import describe_machine
-from mts import inner_step, measure_drift
+from mts import measure_drift
 from student_structures import ATOMS_OF_BOX, LIQUIDS, SOLUTES, WATERS, box, conformers, relax, small_molecules
 
 from so3md import So3kratesCalculator
 from so3md.charge_and_spin import OddElectronsWarning
+from so3md.cli.student_options import default_timestep
 from so3md.dynamics import RespaBussi
 
 RESULT = Path(__file__).parent / "results" / "mts_solutions.json"
@@ -81,14 +82,14 @@ def equilibrated(atoms: Atoms, options: argparse.Namespace) -> Atoms:
     atoms.calc = teacher
     thermalize_momenta(atoms, temperature_K=TEMPERATURE, rng=rng)
     student = So3kratesCalculator(options.student, threads=options.threads)
-    substeps = round(SAFE / inner_step(SAFE))
+    substeps = round(SAFE / default_timestep(SAFE))
     dynamics = RespaBussi(atoms, SAFE * units.fs, TEMPERATURE, 50 * units.fs, student, substeps, rng=rng)
     dynamics.run(round(1e3 * options.equilibration / SAFE))
     return atoms
 
 
 def drift_of(atoms: Atoms, outer: float, options: argparse.Namespace) -> dict[str, Any]:
-    inner = inner_step(outer)
+    inner = default_timestep(outer)
     return {"inner_fs": inner, "outer_fs": outer} | measure_drift(atoms, (inner, outer), options)
 
 

@@ -82,7 +82,7 @@ def _for_lammps(command: click.Command) -> click.Command:
 @click.option("--ensemble", type=click.Choice([*ENSEMBLES, "minimize"]), default="nvt", show_default=True)
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
 @click.option("--temperature", type=float, help="In K. Default: 300.")
-@click.option("--timestep", type=float, help=f"In fs. Default: 0.5, with --mts {STEPS_OF_MTS[0]:g} but in NVE.")
+@click.option("--timestep", type=float, help=f"In fs. Default: 0.5; of --mts {STEPS_OF_MTS[0]:g}, in NVE 0.5.")
 @click.option(
     "--steps",
     type=click.IntRange(min=0),

@@ -90,7 +90,7 @@ _ONLY_AT_START = (
 @click.option("--ensemble", type=click.Choice(ENSEMBLES), help="Default: nvt.")
 @click.option("--thermostat", type=click.Choice(THERMOSTATS), help="Of nvt. Default: langevin.")
 @click.option("--temperature", type=float, help="In K. Default: 300.")
-@click.option("--timestep", type=float, help=f"In fs. Default: 0.5, with --mts {STEPS_OF_MTS[0]:g} but in NVE.")
+@click.option("--timestep", type=float, help=f"In fs. Default: 0.5; of --mts {STEPS_OF_MTS[0]:g}, in NVE 0.5.")
 @click.option(
     "--steps",
     type=click.IntRange(0, int(STEPS.highest)),
