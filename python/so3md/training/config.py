@@ -14,6 +14,8 @@ from so3md.nearest_name import closest
 from so3md.training.schema import ConfigError, build, read_yaml
 
 PRECISIONS = ("float32", "float64")
+ADAMW, MUON = "adamw", "muon"
+OPTIMISERS = (ADAMW, MUON)
 SCHEDULES = ("exponential", "plateau", "cosine", "constant")
 #: What a loss may ask for: no partial charges, which no experiment or calculation defines.
 QUANTITIES = tuple(name for name in reference_values.QUANTITIES if name != "charges")
@@ -173,6 +175,7 @@ class TrainingConfig:
 
     epochs: int = 500
     batch_size: int = 10
+    optimiser: str = ADAMW
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     warm_up_steps: int = 0
@@ -187,6 +190,7 @@ class TrainingConfig:
     low_rank: int | None = None
 
     def __post_init__(self) -> None:
+        _one_of("optimiser", self.optimiser, OPTIMISERS)
         for name in ("epochs", "batch_size", "validation_interval", "validation_batch_size"):
             value = getattr(self, name)
             _require(1 <= value <= MOST, name, f"a positive integer, at most {MOST:.0e}", value)
@@ -200,6 +204,8 @@ class TrainingConfig:
         rank = self.low_rank
         expected = f"a rank, which is a positive integer, at most {MOST:.0e}, or null"
         _require(rank is None or 1 <= rank <= MOST, "low_rank", expected, rank)
+        if rank is not None and self.optimiser == MUON:
+            raise ConfigError("low_rank: not together with optimiser: muon, which trains whole matrices; take adamw")
         decay = self.ema_decay
         _require(decay is None or 0 <= decay < 1, "ema_decay", "a number from 0 to below 1, or null", decay)
 

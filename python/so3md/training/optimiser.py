@@ -10,24 +10,35 @@ from torch import Tensor, nn
 
 from so3md.nearest_name import closest
 from so3md.present import present
-from so3md.training.config import TrainingConfig
+from so3md.training.config import ADAMW, MUON, TrainingConfig
 from so3md.training.loss import SUMS
 from so3md.training.low_rank import LowRank
 from so3md.training.model import TrainableModel
+from so3md.training.muon import Muon
 from so3md.training.schema import ConfigError
+
+#: Matrices with a side of at most this length have too few directions to be worth it, and are left to Adam.
+_SMALL_SIDE = 8
 
 
 class FlatParameters:
-    """The trained parameters of a model as one vector, those with weight decay first; they and it share memory.
+    """The trained parameters of a model as one vector; they and it share memory.
+
+    First those that Muon trains, if it does, then others with weight decay, then the rest.
 
     With a low rank, factors stand there for matrices: `take` and `update` give the model the matrices of the vector,
     and `differentiate` the vector its gradient.
     """
 
     def __init__(
-        self, model: TrainableModel, freeze: Sequence[str] = (), low_rank: int | None = None, seed: int = 0
+        self,
+        model: TrainableModel,
+        freeze: Sequence[str] = (),
+        low_rank: int | None = None,
+        seed: int = 0,
+        optimiser: str = ADAMW,
     ) -> None:
-        """seed: of the factors that begin at random."""
+        """seed: of the factors that begin at random. Raises ConfigError if nothing is left to train, or to Muon."""
         frozen = _frozen(model, freeze)
         trained = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
         for parameter in model.parameters():
@@ -40,6 +51,9 @@ class FlatParameters:
         else:
             # Decay of the factors alone draws the model to the one that it began with.
             decayed, rest = self.low_rank.factors, self.low_rank.rest
+        large = _large(model, decayed) if optimiser == MUON else []
+        decayed = [*large, *(p for p in decayed if not any(p is item for item in large))]
+        self.large_size = sum(p.numel() for p in large)
         self.decayed_size = sum(p.numel() for p in decayed)
         size = self.decayed_size + sum(p.numel() for p in rest)
         like = trained[0]  # of precision and device
@@ -56,6 +70,8 @@ class FlatParameters:
                     view.copy_(parameter.data)
                 setattr(parameter, name, view)
             start = stop
+        # Matrices, some of them strided, in the memory of the parameters that come first.
+        self.large = [view for parameter in large for view in model.views_of(parameter).values()]
 
     def update(self) -> None:
         """Let the model follow, after the vector was changed."""
@@ -80,24 +96,29 @@ class FlatParameters:
             self.low_rank.differentiate()
 
     def groups(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """Two parameters that stand for all: with and without weight decay."""
+        """Two parameters that stand for all that Adam trains: with and without weight decay."""
 
         def stand_in(part: slice) -> nn.Parameter:
             parameter = nn.Parameter(self.values[part])
             parameter.grad = self.gradient[part]
             return parameter
 
-        return stand_in(slice(None, self.decayed_size)), stand_in(slice(self.decayed_size, None))
+        return stand_in(slice(self.large_size, self.decayed_size)), stand_in(slice(self.decayed_size, None))
 
 
 class Optimiser:
-    """AdamW with warm-up, a schedule, clipping and an average of the parameters."""
+    """AdamW, or Muon for large matrices and AdamW for the rest, with warm-up, a schedule, clipping and an average of
+    the parameters."""
 
     def __init__(self, parameters: FlatParameters, config: TrainingConfig, total_steps: int) -> None:
         self.parameters, self.config, self.total_steps = parameters, config, total_steps
         decayed, rest = parameters.groups()
         groups = [{"params": [decayed], "weight_decay": config.weight_decay}, {"params": [rest], "weight_decay": 0.0}]
         self.adam = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        first = slice(None, parameters.large_size)
+        self.muon = (
+            Muon(parameters.values[first], parameters.gradient[first], parameters.large) if parameters.large else None
+        )
         self.average = parameters.values.clone() if config.ema_decay is not None else None
         self.step_number = 0
         self.plateau = Plateau(config.schedule.factor, config.schedule.patience, config.schedule.final)
@@ -135,6 +156,8 @@ class Optimiser:
         """Change the parameters by the present gradient."""
         for group in self.adam.param_groups:
             group["lr"] = self.learning_rate
+        if self.muon is not None:
+            self.muon.step(self.learning_rate, self.config.weight_decay)
         self.adam.step()
         self.parameters.update()
         self.step_number += 1
@@ -148,6 +171,8 @@ class Optimiser:
         result = {"parameters": self.parameters.values}
         if self.average is not None:
             result["average"] = self.average
+        if self.muon is not None:
+            result["momentum"] = self.muon.momentum
         for number, group in enumerate(self.adam.param_groups):
             state = self.adam.state.get(group["params"][0], {})
             result |= {f"{name}.{number}": state[name] for name in ("exp_avg", "exp_avg_sq") if name in state}
@@ -159,6 +184,8 @@ class Optimiser:
         self.parameters.take(tensors["parameters"])
         if self.average is not None:
             self.average.copy_(tensors["average"])
+        if self.muon is not None:
+            self.muon.momentum.copy_(tensors["momentum"])
         for number, group in enumerate(self.adam.param_groups):
             if f"exp_avg.{number}" in tensors:
                 parameter = group["params"][0]
@@ -190,6 +217,17 @@ class Plateau:
         level, best, waited = state
         self.best = math.inf if best is None else best
         self.level, self.waited = present(level), int(present(waited))
+
+
+def _large(model: TrainableModel, matrices: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Parameters whose matrices are all larger than `_SMALL_SIDE` both ways."""
+    large = [p for p in matrices if all(min(v.shape[-2:]) > _SMALL_SIDE for v in model.views_of(p).values())]
+    if not large:
+        raise ConfigError(
+            f"training.optimiser: muon is for matrices of more than {_SMALL_SIDE} rows and columns, and there is none "
+            "among the trained parameters; take adamw"
+        )
+    return large
 
 
 def _frozen(model: TrainableModel, prefixes: Sequence[str]) -> set[int]:

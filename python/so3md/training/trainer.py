@@ -17,7 +17,7 @@ from so3md.training import plain_step
 from so3md.training.ahead import Ahead
 from so3md.training.batches import Batch, Item, join
 from so3md.training.checkpoint import TrainingCheckpoint
-from so3md.training.config import Config
+from so3md.training.config import ADAMW, Config
 from so3md.training.garbage import present_objects_left_alone
 from so3md.training.loss import Errors, compute, count_known, predict
 from so3md.training.model import FastSo3krates, TrainableModel
@@ -67,7 +67,8 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.team = model, config, team
         self._train, self._validation, self._sizes = train, validation, sizes_of(train, _atoms_in)
-        self.parameters = FlatParameters(model, config.training.freeze, config.training.low_rank, config.seed)
+        settings = config.training
+        self.parameters = FlatParameters(model, settings.freeze, settings.low_rank, config.seed, settings.optimiser)
         self._is_plain = self.parameters.low_rank is None and plain_step.is_plain(model, config.loss)
         self.steps_per_epoch = math.ceil(len(train) / config.training.batch_size)
         self.total_steps = config.training.epochs * self.steps_per_epoch
@@ -252,6 +253,7 @@ class Trainer:
             "plateau": self.optimiser.plateau.state(),
             "seconds": self.seconds,
             "low_rank": self.config.training.low_rank,
+            "optimiser": self.config.training.optimiser,
             "decayed_size": self.parameters.decayed_size,
             "extra": extra,
         }
@@ -259,10 +261,12 @@ class Trainer:
 
     def load(self, checkpoint: TrainingCheckpoint) -> dict[str, Any]:
         """Take the state of a checkpoint. Raises ValueError for one whose vectors mean something else: of another
-        `training.low_rank`, or of an earlier version of so3md."""
-        state, rank = checkpoint.state, self.config.training.low_rank
+        `training.low_rank` or `training.optimiser`, or of an earlier version of so3md."""
+        state, rank, optimiser = checkpoint.state, self.config.training.low_rank, self.config.training.optimiser
         if state.get("low_rank") != rank:  # vectors of the same length may mean something else
             raise ValueError(f"training.low_rank was {state.get('low_rank')}, and is {rank}")
+        if (before := state.get("optimiser", ADAMW)) != optimiser:
+            raise ValueError(f"training.optimiser was {before}, and is {optimiser}")
         if state.get("decayed_size") != self.parameters.decayed_size:
             raise ValueError("it is of an earlier version of so3md, which kept the parameters in another order")
         self.optimiser.load(checkpoint.tensors, state["step"])
