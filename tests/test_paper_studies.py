@@ -19,6 +19,7 @@ import acac_far  # noqa: E402
 import accuracy  # noqa: E402
 import cumulenes  # noqa: E402
 import data_efficiency  # noqa: E402
+import optimisers  # noqa: E402
 import peers  # noqa: E402
 import runs  # noqa: E402
 from acac_far_data import torsion_of  # noqa: E402
@@ -70,6 +71,14 @@ def test_settings_for_data_efficiency_are_valid(degrees: tuple[int, ...], data: 
         )
         assert train.stop <= validation.start
     np.testing.assert_allclose(steps, 4000, rtol=0.02)  # the same number of steps for every size
+
+
+def test_settings_for_optimisers_differ_in_them_alone(data: Path) -> None:
+    configs = [optimisers.config_of(name, 1e-3, 4000, data) for name in optimisers.OPTIMISERS]
+    assert {checked(config).training.optimiser for config in configs} == {"adamw", "muon"}
+    for config in configs:
+        del config["training"]["optimiser"]
+    assert configs[0] == configs[1]
 
 
 def test_exponents_are_those_of_powers_whatever_the_seeds_scatter() -> None:

@@ -149,6 +149,13 @@ def test_a_low_rank_is_fine_tuned_by_several_processes(project: Path, alone: Pat
     assert_same_training(project / "low-rank-2", project / "low-rank-1")
 
 
+def test_steps_of_muon_are_those_of_one_process(project: Path) -> None:
+    config = write_config(project / "muon.yaml", precision="float64", training=STEPS | {"optimiser": "muon"})
+    for count in (1, 2):
+        trained(config, "--output", project / f"muon-{count}", "--processes", count)
+    assert_same_training(project / "muon-2", project / "muon-1")
+
+
 def test_threads_are_the_cores_divided_by_the_processes(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = write_config(project / "threads.yaml", threads=None, training={"epochs": 1})
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}

@@ -28,6 +28,8 @@ DEGREES = ((0,), (0, 1), (1, 2, 3))
 SIZES = (50, 100, 200, 400, 800)
 BATCH = 10
 SEEDS = (0, 1, 2)
+STEPS = 8000
+TRAINING = {"optimiser": "muon", "learning_rate": 1e-2}
 
 
 def make_config(degrees: tuple[int, ...], size: int, steps: int, seed: int, data: Path) -> dict[str, Any]:
@@ -55,9 +57,9 @@ def make_config(degrees: tuple[int, ...], size: int, steps: int, seed: int, data
         },
         "loss": {"energy": 10, "forces": 10},
         "training": {
+            **TRAINING,
             "epochs": epochs,
             "batch_size": BATCH,
-            "learning_rate": 2e-3,
             "schedule": {"type": "cosine", "final": 0.005},
             "ema_decay": 0.99,
             "validation_interval": max(1, epochs // 40),
@@ -151,7 +153,7 @@ def print_table(points: list[dict[str, Any]]) -> None:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--sizes", type=int, multiple=True, default=SIZES, show_default=True, help="training structures")
-@click.option("--steps", type=int, default=4000, show_default=True, help="steps of each training")
+@click.option("--steps", type=int, default=STEPS, show_default=True, help="steps of each training")
 @click.option("--seeds", type=int, multiple=True, default=SEEDS, show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--data", type=click.Path(path_type=Path), default=DATA, help="directory of the data")
@@ -161,7 +163,7 @@ def main(sizes: tuple[int, ...], steps: int, seeds: tuple[int, ...], threads: in
         for size in sizes:
             runs = []
             for seed in seeds:
-                name = f"degrees_{'_'.join(map(str, degrees))}_size_{size}_steps_{steps}_seed_{seed}"
+                name = f"degrees_{'_'.join(map(str, degrees))}_size_{size}_steps_{steps}_muon_seed_{seed}"
                 config = make_config(degrees, size, steps, seed, data)
                 runs.append(train(config, RUNS / "data_efficiency" / name, threads))
             points.append(point_of(degrees, size, runs))
@@ -173,6 +175,7 @@ def main(sizes: tuple[int, ...], steps: int, seeds: tuple[int, ...], threads: in
             "steps": steps,
             "seeds": list(seeds),
             "batch_size": BATCH,
+            **TRAINING,
             "model": make_config((0,), 50, 1, 0, data)["model"],
         },
         "points": points,

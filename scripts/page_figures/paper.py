@@ -78,4 +78,20 @@ def data_efficiency() -> str:
     return f"{paragraph(text)}\n\n{table(header, list(rows.values()))}"
 
 
-FIGURES = (accuracy, acac_far, data_efficiency)
+def optimisers() -> str:
+    """benchmarks/paper/README.md: test errors of a small model by optimiser and learning rate."""
+    report = read("optimisers", RESULTS)
+    settings, points = report["settings"], report["points"]
+    rates = sorted({point["learning_rate"] for point in points})
+    rows: dict[str, list[str]] = {}
+    for point in sorted(points, key=lambda point: point["learning_rate"]):
+        rows.setdefault(point["optimiser"], [f"`{point['optimiser']}`"]).append(f"{point['forces_mae_meV_per_A']:.1f}")
+    text = (
+        "MAE of forces (meV/Å) of test structures of ethanol for the small model of the data efficiency below, degrees "
+        f"1 to 3, {settings['structures']} structures, {settings['steps']} steps with a cosine schedule, by the "
+        "learning rate:"
+    )
+    return f"{paragraph(text)}\n\n{table(['optimiser', *(f'{rate:g}' for rate in rates)], list(rows.values()))}"
+
+
+FIGURES = (accuracy, acac_far, data_efficiency, optimisers)
