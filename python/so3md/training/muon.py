@@ -37,16 +37,18 @@ class Muon:
             view = self._step.as_strided(matrix.shape, matrix.stride(), offset)
             view = view.mT if view.shape[-2] > view.shape[-1] else view
             groups.setdefault((view.shape[-2], view.shape[-1]), []).append(view)
-        self._groups = [(views, self._step.new_empty(_count(views), *shape)) for shape, views in groups.items()]
+        self._groups = [_stacked(views) for views in groups.values()]
 
     def step(self, learning_rate: float, weight_decay: float) -> None:
         """Change `values` by the present `gradient`; a decay draws them to zero by this part of the learning rate."""
         self.momentum.lerp_(self._gradient, 1 - MOMENTUM)
         torch.lerp(self._gradient, self.momentum, MOMENTUM, out=self._step)
-        for views, stack in self._groups:
-            _gather(views, stack)
-            length = _STEP_OF_ADAM * math.sqrt(stack.shape[-1])
-            _scatter(orthogonal(stack).mul_(length), views)
+        for stack, places in self._groups:
+            for view, place in places:
+                place.copy_(view)
+            stack.copy_(orthogonal(stack)).mul_(_STEP_OF_ADAM * math.sqrt(stack.shape[-1]))
+            for view, place in places:
+                view.copy_(place)
         self._values.mul_(1 - learning_rate * weight_decay).sub_(self._step, alpha=learning_rate)
 
 
@@ -64,21 +66,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x
 
 
-def _count(views: list[Tensor]) -> int:
-    return sum(math.prod(view.shape[:-2]) for view in views)
-
-
-def _gather(views: list[Tensor], stack: Tensor) -> None:
-    start = 0
-    for view in views:
-        stop = start + math.prod(view.shape[:-2])
-        stack[start:stop].view(view.shape).copy_(view)
-        start = stop
-
-
-def _scatter(stack: Tensor, views: list[Tensor]) -> None:
-    start = 0
-    for view in views:
-        stop = start + math.prod(view.shape[:-2])
-        view.copy_(stack[start:stop].view(view.shape))
-        start = stop
+def _stacked(views: list[Tensor]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Room for matrices of one shape as one stack (n, r, c), and each view with its place there."""
+    counts = [math.prod(view.shape[:-2]) for view in views]
+    stack = views[0].new_empty(sum(counts), *views[0].shape[-2:])
+    return stack, [(view, part.view(view.shape)) for view, part in zip(views, stack.split(counts), strict=True)]
