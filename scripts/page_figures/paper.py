@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from page_figures.common import MINUS, ROOT, Record, paragraph, read, span, table
 
@@ -57,15 +57,28 @@ def acac_far() -> str:
     return f"{table(header, rows)}\n\n{paragraph(text)}"
 
 
+def _rows(
+    points: list[Record], column: str, name_of: Callable[[Record], str], text_of: Callable[[Record], str]
+) -> dict[str, list[str]]:
+    """Name -> row of a table: the name, and the texts of its points in the order of what they have in a column."""
+    rows: dict[str, list[str]] = {}
+    for point in sorted(points, key=lambda point: point[column]):
+        name = name_of(point)
+        rows.setdefault(name, [name]).append(text_of(point))
+    return rows
+
+
 def data_efficiency() -> str:
     """benchmarks/paper/README.md: test errors of small models by degrees and number of training structures."""
     report = read("data_efficiency", RESULTS)
     settings, points = report["settings"], report["points"]
     sizes = sorted({point["size"] for point in points})
-    rows: dict[str, list[str]] = {}
-    for point in sorted(points, key=lambda point: point["size"]):
-        name = "{" + ", ".join(map(str, point["degrees"])) + "}"
-        rows.setdefault(name, [name]).append(span(point["forces_mae_meV_per_A"], 0))
+    rows = _rows(
+        points,
+        "size",
+        lambda point: "{" + ", ".join(map(str, point["degrees"])) + "}",
+        lambda point: span(point["forces_mae_meV_per_A"], 0),
+    )
     for name, power in report["exponents"].items():
         exponent = f"{power['exponent']:.2f} ± {power['standard_error']:.2f}"
         rows[name].append(exponent.replace("-", MINUS))
@@ -83,9 +96,12 @@ def optimisers() -> str:
     report = read("optimisers", RESULTS)
     settings, points = report["settings"], report["points"]
     rates = sorted({point["learning_rate"] for point in points})
-    rows: dict[str, list[str]] = {}
-    for point in sorted(points, key=lambda point: point["learning_rate"]):
-        rows.setdefault(point["optimiser"], [f"`{point['optimiser']}`"]).append(f"{point['forces_mae_meV_per_A']:.1f}")
+    rows = _rows(
+        points,
+        "learning_rate",
+        lambda point: f"`{point['optimiser']}`",
+        lambda point: f"{point['forces_mae_meV_per_A']:.1f}",
+    )
     text = (
         "MAE of forces (meV/Å) of test structures of ethanol for the small model of the data efficiency below, degrees "
         f"1 to 3, {settings['structures']} structures, {settings['steps']} steps with a cosine schedule, by the "
