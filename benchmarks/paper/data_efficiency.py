@@ -163,7 +163,8 @@ def main(sizes: tuple[int, ...], steps: int, seeds: tuple[int, ...], threads: in
         for size in sizes:
             runs = []
             for seed in seeds:
-                name = f"degrees_{'_'.join(map(str, degrees))}_size_{size}_steps_{steps}_muon_seed_{seed}"
+                degree_names, optimiser = "_".join(map(str, degrees)), TRAINING["optimiser"]
+                name = f"degrees_{degree_names}_size_{size}_steps_{steps}_{optimiser}_seed_{seed}"
                 config = make_config(degrees, size, steps, seed, data)
                 runs.append(train(config, RUNS / "data_efficiency" / name, threads))
             points.append(point_of(degrees, size, runs))
