@@ -217,10 +217,17 @@ def test_so3md_lammps_keeps_uncertain_structures(style: tuple[str, ...], members
     kept = (tmp_path / "run" / "run.uncertain.lammpstrj").read_text()
     assert re.findall(r"ITEM: TIMESTEP\n(\d+)", kept) == ["0", "2", "4"]
     unsure = of_ase(waters(2, 2, 2), model=tuple(members[:2]), precision="mixed").calc.results["forces_uncertainty"]
-    first = np.loadtxt(kept.splitlines()[9:33], usecols=-1)
-    np.testing.assert_allclose(first, unsure, rtol=1e-3)  # mixed, of positions with ten digits
-    log = re.findall(r"^ +0 .* (\S+) *$", output, flags=re.MULTILINE)
+    log = re.findall(r"^ +[0-4] +-?\d.* (\d\S*) *$", output, flags=re.MULTILINE)
     assert float(log[0]) == pytest.approx(unsure.max(), rel=1e-3)
+    assert len(log) == 5
+    if style:  # run_style respa does not call fix pair: its values would be those of the first step
+        assert "f_unsure" not in kept
+        assert "fix             unsure" not in input_file
+        return
+    frames = [np.loadtxt(frame.splitlines()[9:], usecols=-1) for frame in kept.split("ITEM: TIMESTEP")[1:]]
+    np.testing.assert_allclose(frames[0], unsure, rtol=1e-3)  # mixed, of positions with ten digits
+    for frame, largest in zip(frames, log[::2], strict=True):
+        assert frame.max() == pytest.approx(float(largest), rel=1e-3)
 
 
 def test_so3md_lammps_keeps_nothing_below_the_threshold(members: list[str], tmp_path: Path) -> None:

@@ -508,13 +508,16 @@ def _uncertainty(
     if not isinstance(task, Settings) or task.uncertainty_threshold is None:
         return lines
     threshold = _number(task.uncertainty_threshold * UNITS[units].per_ev)
+    # run_style respa does not call fix pair, whose values would stay those of the first step.
+    of_atoms = force_field.student is None
+    interval = task.trajectory_interval
     return [
         *lines,
-        "# Structures with more than that, and the uncertainties of their atoms",
+        "# Structures with more than that" + (", and the uncertainties of their atoms" if of_atoms else ""),
         f'variable        certain equal "{_UNCERTAINTY} <= {threshold}"',
-        f"fix             unsure all pair {task.trajectory_interval} so3krates{':2' if number else ''} uncertainty 0",
-        f"dump            unsure all custom {task.trajectory_interval} ${{name}}.uncertain.lammpstrj "
-        f"id type element xu yu zu{charges} f_unsure",
+        *([f"fix             unsure all pair {interval} so3krates uncertainty 0"] if of_atoms else []),
+        f"dump            unsure all custom {interval} ${{name}}.uncertain.lammpstrj "
+        f"id type element xu yu zu{charges}{' f_unsure' if of_atoms else ''}",
         f"dump_modify     unsure element {' '.join(structure.symbols)} sort id format float %.10g skip v_certain",
     ]
 
