@@ -100,6 +100,11 @@ void check_wrappers(LAMMPS_NS::LAMMPS* lammps, const LAMMPS_NS::Pair& pair) {
   if (lammps->force->pair != &pair && !is_one_of(pair_style, kHybridStyles))
     stop(lammps,
          "it works by itself or within hybrid, hybrid/overlay and hybrid/scaled, and this is " + pair_style + ": use hybrid/overlay");
+  // Respa leaves a hybrid style with the pair styles of one level alone, and a minimiser does not set it right. Whether there are levels
+  // of pair styles is not to be seen from here.
+  if (lammps->update->whichflag == 2 && lammps->force->pair != &pair && run_style != "verlet")
+    stop(lammps,
+         "minimize and fix box/relax would have the forces of one level of " + run_style + " alone: put run_style verlet before them");
   if (CommAccess::leaves_ghosts_out(*lammps->comm))
     stop(lammps, "it needs all ghost atoms within its cutoff: remove comm_modify group or comm_modify reduce/multi");
 }

@@ -180,3 +180,25 @@ def test_the_command_writes_an_input_that_runs(
     assert "--mts needs --student FILE" in fail("lammps", "water.xyz", "--mts", *own, code=2)
     succeed("lammps", "water", "--mts", "-o", "general")
     assert "so3krates so3lr-fast" in Path("general", "in.lammps").read_text()
+
+
+def test_a_minimisation_with_the_forces_of_one_level_is_refused(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAMMPS would take the student alone before a first run, and the model minus the student after one."""
+    monkeypatch.chdir(tmp_path)
+    write("water.xyz", waters(2, 2, 1))
+    arguments = ("lammps", "water.xyz", "--model", "teacher.safetensors", "--lr-cutoff", "6", "--precision", "double")
+    output = succeed(*arguments, "--mts", "--student", "student.safetensors", "-o", "run")
+    energy = float(re.search(r"Its energy is (\S+) eV", output).group(1))
+    before = Path("run", "in.lammps").read_text().split("# Stop where the student is wrong")[0]
+    for run_style, relax in (("", ""), ("", "fix box all box/relax iso 0\n"), ("run_style verlet\n", "")):
+        Path("run", "minimize.lammps").write_text(f"{before}{run_style}{relax}thermo 1\nminimize 0 0 1 10\n")
+        result = run(["lmp", "-in", "minimize.lammps", "-var", "name", "run"], tmp_path / "run")
+        if not run_style:
+            assert result.returncode != 0
+            assert "put run_style verlet before them" in result.stdout + result.stderr
+            continue
+        assert result.returncode == 0, result.stdout[-3000:]
+        first = re.search(r"^ +0 +\S+ +(\S+) ", result.stdout, re.MULTILINE).group(1)  # step, temperature, energy
+        assert float(first) == pytest.approx(energy, abs=1e-3)
