@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -232,11 +233,15 @@ def test_the_command_makes_a_student_that_dynamics_takes():
     output = succeed("distill", "water.xyz", *COMMAND)
     assert "Forces of student and teacher differ by" in output
     assert "The student: " in output
+    assert re.search(r"It has learned too little: the difference is (9\d|1\d\d) % of the teacher's forces", output)
+    assert "Take it with" not in output
     succeed("md", "water.xyz", "--mts", "--student", "water.safetensors", "--max-difference", "100", "--steps", "2")
     assert "water.safetensors exists; choose another --output" in fail("distill", "water.xyz", *COMMAND)
     Path("water.safetensors").unlink()
     assert "holds a distillation already" in fail("distill", "water.xyz", *COMMAND)
-    succeed("distill", "water.xyz", *COMMAND, "--overwrite")
+    output = succeed("distill", "water.xyz", *COMMAND, "--overwrite", "--epochs", "400")
+    assert "Take it with: so3md md STRUCTURE --mts --student water.safetensors" in output
+    assert "too little" not in output
     Path("water.safetensors").unlink()
     assert "The student: " in succeed("distill", "--resume", "water")  # of what is done, the file again
     assert Path("water.safetensors").exists()

@@ -13,7 +13,7 @@ import tolerances
 from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.calculator import Calculator, all_changes
-from ase.constraints import FixAtoms, FixBondLengths
+from ase.constraints import FixAtoms, FixBondLengths, FixCartesian
 from ase.io import read, write
 from ase.md.bussi import Bussi
 from ase.md.langevinbaoab import LangevinBAOAB
@@ -24,7 +24,7 @@ from test_dynamics import SAMPLING
 from test_dynamics_files import assert_same_run
 
 from so3md import So3kratesCalculator
-from so3md.cli.student_options import default_outer_timestep, default_timestep
+from so3md.cli.student_options import GENERAL_STUDENTS, default_outer_timestep, default_timestep
 from so3md.dynamics import (
     BlowUpError,
     RespaBussi,
@@ -37,7 +37,7 @@ from so3md.dynamics import (
 )
 from so3md.dynamics.ensembles import BAR
 from so3md.loading import model_path
-from so3md.run_directory import CheckpointError
+from so3md.run_directory import CheckpointError, read_json
 from so3md.structures import read_structure
 from so3md.student import ForceLimits, report_of
 
@@ -166,6 +166,30 @@ def test_fixed_atoms_stay_and_bonds_keep_their_lengths():
     assert bound.get_distance(0, 1) == pytest.approx(length, abs=1e-9)
     with pytest.raises(ValueError, match=r"constraint FixBondLengths: Langevin dynamics in multiple time steps knows"):
         RespaLangevin(bound, STEP, 100, 0.02 / units.fs, another(0.1), 4)
+
+
+def test_constraints_count_from_when_they_are_set_to_when_they_are_removed():
+    atoms = moving()
+    driver = RespaLangevin(atoms, STEP, 100, 0.02 / units.fs, another(0.1), 4, rng=np.random.default_rng(6))
+    driver.run(3)
+    atoms.set_constraint([FixAtoms([1]), FixCartesian(2, (True, False, False))])
+    before = atoms.get_positions()
+    driver.run(5)
+    moved = atoms.get_positions() != before
+    assert moved.tolist() == [[True] * 3, [False] * 3, [False, True, True], [True] * 3]
+    atoms.set_constraint()
+    driver.run(1)
+    assert (atoms.get_positions() != before).all()
+    atoms.set_constraint(FixBondLengths([[0, 1]]))
+    with pytest.raises(ValueError, match=r"constraint FixBondLengths: Langevin dynamics in multiple time steps knows"):
+        driver.run(1)
+
+
+def test_constant_pressure_refuses_constraints():
+    atoms = moving()
+    atoms.set_constraint(FixAtoms([1]))
+    with pytest.raises(ValueError, match=r"constraints: all atoms follow the cell here; remove them"):
+        barostat(atoms, another(0.1), 0.0, 100).step()
 
 
 @pytest.mark.filterwarnings("ignore::so3md.dynamics.odd_states.OddStateWarning")
@@ -377,6 +401,11 @@ def test_the_command_runs_and_goes_on_with_a_student(ethanol: tuple[str, ...]):
     assert "outer_timestep: the checkpoint has 0.5, this run 1.0" in fail(
         "md", "--resume", "run", "--outer-timestep", "1"
     )
+    # A student without a long range, beside the lengths that are recorded of the one before.
+    assert "student_model: the checkpoint has " in fail("md", "--resume", "run", "--student", "so3lr-fast")
+    assert "model: the checkpoint has so3lr, this run so3lr-fast" in fail(
+        "md", "--resume", "run", "--model", "so3lr-fast"
+    )
 
 
 def test_options_of_multiple_time_steps_go_together(ethanol: tuple[str, ...]):
@@ -423,6 +452,21 @@ def test_so3lr_has_a_student_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     assert "so3lr-fast every 0.55 fs, so3lr every 2.75 fs, which is a step" in output
     assert read_rows(Path("run"))["time_ps"][-1] == pytest.approx(5 * 2.75e-3)
     assert "model 'nobody' is neither a file nor a name" in fail("md", "--resume", "run", "--student", "nobody")
+    succeed("md", "--config", "run/config.yaml", "--output", "again")
+    assert read_json(Path("again", "run.json"))["student"]["model"] == "so3lr-fast"
+    assert_same_run(Path("run"), Path("again"))
+    # Also once another version has another general student.
+    monkeypatch.setitem(GENERAL_STUDENTS, "so3lr", "another")
+    succeed("md", "--config", "run/config.yaml", "--output", "later")
+    assert_same_run(Path("run"), Path("later"))
+
+
+def test_a_committee_can_be_a_student_in_ase(toy_model):
+    atoms = molecule("CH3CH2OH")
+    atoms.calc = So3kratesCalculator(threads=1)
+    student = So3kratesCalculator([str(toy_model(seed=seed)) for seed in (0, 1)], threads=1)
+    driver = RespaVerlet(atoms, 0.5 * units.fs, student, 2)
+    assert driver.limits == ForceLimits()
 
 
 def test_the_general_student_is_like_its_teacher():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.io import read, write
 from click.testing import CliRunner, Result
 
@@ -63,13 +65,14 @@ def test_structures_that_differ_are_chosen_and_their_values_left(tmp_path: Path)
     odd = [stretched(0.3), stretched(-0.15)]
     frames = [*alike[:4], odd[0], *alike[4:], odd[1]]
     for number, atoms in enumerate(frames):
-        atoms.info |= {"energy": -1.0, "charge": 0, "number": number}
-        atoms.arrays["forces"] = np.zeros((3, 3))
+        atoms.info |= {"energy": -1.0, "charge": 0, "number": number, "weight": 0.5}
+        atoms.arrays |= {"forces": np.zeros((3, 3)), "REF_forces": np.zeros((3, 3))}
     write(tmp_path / "frames.xyz", frames, format="extxyz")
     assert "3 of 10 structures in" in ok("select", tmp_path / "frames.xyz", "-n", 3, "-o", tmp_path / "chosen.xyz")
     chosen = read(tmp_path / "chosen.xyz", ":")
     assert {4, 9} < {atoms.info["number"] for atoms in chosen}
-    assert all(atoms.calc is None and not atoms.arrays.keys() & {"forces"} for atoms in chosen)
+    assert all(atoms.calc is None and not atoms.arrays.keys() & {"forces", "REF_forces"} for atoms in chosen)
+    assert all(atoms.info["weight"] == 0.5 for atoms in chosen)
 
 
 def test_known_structures_are_kept_away_from(tmp_path: Path) -> None:
@@ -125,6 +128,39 @@ def test_a_calculator_of_ase_labels_crystals_with_stress(tmp_path: Path) -> None
         np.testing.assert_allclose(found.arrays["REF_forces"], copper.get_forces(), rtol=0, atol=1e-6)
 
 
+class Fixed(EMT):
+    """Looks at what atoms have of their own."""
+
+    def calculate(self, atoms: Atoms, *arguments: Any, **options: Any) -> None:
+        super().calculate(atoms, *arguments, **options)
+        assert not atoms.get_initial_charges().any()
+        self.results["energy"] = 10 * atoms.get_initial_magnetic_moments().sum() + atoms.get_tags().sum()
+
+
+def test_what_else_the_file_says_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.05, seed=1)
+    forces = copper.copy()
+    forces.calc = EMT()
+    copper.set_initial_magnetic_moments([1, 2, 3, 4])
+    copper.set_initial_charges([0.5] * 4)
+    copper.set_tags([0, 1, 0, 1])
+    copper.set_constraint(FixAtoms([2]))
+    copper.info |= {"config_type": "bulk", "weight": 0.25, "DFT_energy": -7.0, "REF_virial": np.eye(3)}
+    copper.arrays |= {"site_energies": np.arange(4.0), "REF_forces": np.ones((4, 3)), "REF_charges": np.ones(4)}
+    write(tmp_path / "copper.xyz", copper, format="extxyz")
+    monkeypatch.setattr("ase.calculators.emt.Fixed", Fixed, raising=False)
+    ok("label", tmp_path / "copper.xyz", "--calculator", "ase.calculators.emt:Fixed", "-o", tmp_path / "out.xyz")
+    found = read(tmp_path / "out.xyz")
+    assert found.info.keys() == {"config_type", "weight", "REF_energy", "REF_stress"}
+    assert (found.info["config_type"], found.info["weight"], found.info["REF_energy"]) == ("bulk", 0.25, 102)
+    np.testing.assert_allclose(found.arrays["REF_forces"], forces.get_forces(), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found.arrays["site_energies"], np.arange(4.0))
+    np.testing.assert_array_equal(found.get_initial_charges(), 0.5)
+    assert "REF_charges" not in found.arrays
+    assert list(found.constraints[0].index) == [2]
+
+
 def test_what_fails_is_left_out_and_told(tmp_path: Path) -> None:
     write(tmp_path / "mixed.xyz", [molecule("CO"), Atoms("Xe"), molecule("N2")], format="extxyz")
     said = ok("label", tmp_path / "mixed.xyz", "--calculator", "emt", "-o", tmp_path / "out.xyz")
@@ -175,6 +211,7 @@ def test_tblite_labels_with_gfn2(waters: Path, tmp_path: Path) -> None:
 INTERRUPTED = """
 import signal
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 
 
 class Interrupted(EMT):

@@ -14,6 +14,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from so3md.charge_and_spin import charge_and_spin_entries, charge_and_spin_of
 from so3md.defined_properties import volume_of
 from so3md.loading import known_models
+from so3md.structures.values import drop_reference_values
 
 #: Calculators that take charge and spin as arguments: import path, what they are given, arguments for a state.
 _KNOWN: dict[str, tuple[str, dict[str, Any], Callable[[float, float], dict[str, Any]]]] = {
@@ -29,6 +30,9 @@ _KNOWN: dict[str, tuple[str, dict[str, Any], Callable[[float, float], dict[str, 
     ),
 }
 
+#: What ASE's structures have of atoms that calculators look at, beside charges.
+_OF_ATOMS = {"initial_magmoms", "tags", "masses"}
+
 
 class Labeller:
     """Gives structures energies, forces and stresses of a calculator.
@@ -40,6 +44,7 @@ class Labeller:
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._name, self._options = name, dict(options or {})
         self._takes_states = True
+        self._by_state = False
         self._made: dict[tuple[float, float], Calculator] = {}
         if name in known_models() or name.endswith(".safetensors"):
             from so3md.calculator import So3kratesCalculator
@@ -54,11 +59,12 @@ class Labeller:
             single = kind(**self._options)
             self._make = lambda charge, spin: single
         else:
+            self._by_state = True
             self._make = lambda charge, spin: kind(**given | state(charge, spin) | self._options)
 
     def label(self, atoms: Atoms) -> Atoms:
-        """A copy without other values, with REF_energy (eV), REF_forces (n, 3) eV/Angstrom and, where the structure has
-        a volume and the calculator gives it, REF_stress (3, 3) eV/Angstrom^3.
+        """A copy, its reference values replaced by REF_energy (eV), REF_forces (n, 3) eV/Angstrom and, where the
+        structure has a volume and the calculator gives it, REF_stress (3, 3) eV/Angstrom^3. All else is kept.
 
         Raises ValueError for a charge or spin that the calculator would not see, and for values that are not finite.
         """
@@ -70,18 +76,28 @@ class Labeller:
             )
         if (charge, spin) not in self._made:
             self._made[charge, spin] = self._make(charge, spin)
-        probe = Atoms(
-            atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=charge_and_spin_entries(atoms)
-        )
+        probe = self._seen(atoms)
         probe.calc = self._made[charge, spin]
-        energy, forces = float(probe.get_potential_energy()), np.array(probe.get_forces())
+        energy, forces = float(probe.get_potential_energy()), np.array(probe.get_forces(apply_constraint=False))
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise ValueError(f"{self._name} gives a number that is not finite")
-        result = Atoms(probe.numbers, probe.positions, cell=probe.cell, pbc=probe.pbc, info=dict(probe.info))
+        result = atoms.copy()
+        drop_reference_values(result)
         result.info["REF_energy"], result.arrays["REF_forces"] = energy, forces
         if volume_of(probe) is not None:
             with suppress(PropertyNotImplementedError, NotImplementedError):
-                result.info["REF_stress"] = probe.get_stress(voigt=False)
+                result.info["REF_stress"] = probe.get_stress(voigt=False, apply_constraint=False)
+        return result
+
+    def _seen(self, atoms: Atoms) -> Atoms:
+        """What the calculator gets: no charges of atoms, which some take for the total charge, and magnetic moments
+        where it is not told the spin otherwise."""
+        result = Atoms(
+            atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=charge_and_spin_entries(atoms)
+        )
+        if not self._by_state:
+            for name in _OF_ATOMS & atoms.arrays.keys():
+                result.set_array(name, atoms.arrays[name])
         return result
 
 

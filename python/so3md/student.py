@@ -46,7 +46,7 @@ def report_of(model: str) -> dict[str, Any] | None:
 def limits_of(student: Calculator) -> ForceLimits:
     """The limits for a student: from the report in its model file, if it has one."""
     model = getattr(student, "parameters", {}).get("model") if getattr(student, "name", "") == "so3krates" else None
-    return limits_of_model(model)
+    return limits_of_model(model if isinstance(model, str) else None)  # a committee's mean has no report
 
 
 def limits_of_model(model: str | None) -> ForceLimits:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from so3md.distillation import Distillation
 
 _ONE_STRUCTURE = {"index": -1, "supercell": (1, 1, 1), "format": None, "charge": None, "spin": None}
+#: Of the teacher's forces (rms), the difference of a student beyond which it is no good: twice that of a poor one.
+_LARGEST_SHARE = 1 / 3
 #: Options that say how a distillation begins.
 _ONLY_AT_START = (
     "structures",
@@ -141,11 +143,16 @@ def _see_through(work: Distillation) -> int:
                 soft_wrap=True,
             )
             return stop.exit_code
-    from so3md.distillation.report import describe
+    from so3md.distillation.report import describe, share_of_error
 
-    text = describe(work.finish())
-    take = f"Take it with: so3md md STRUCTURE --mts --student {os.path.relpath(work.output)}"
-    console.print(f"{text}\nThe student: {work.output}\n{take}", highlight=False, soft_wrap=True)
+    report = work.finish()
+    advice = f"Take it with: so3md md STRUCTURE --mts --student {os.path.relpath(work.output)}"
+    if (share := share_of_error(report)) > _LARGEST_SHARE:
+        advice = (
+            f"It has learned too little: the difference is {100 * share:.0f} % of the teacher's forces (rms). So outer "
+            "steps would have to be short. Distil it again with more --epochs, or more --frames"
+        )
+    console.print(f"{describe(report)}\nThe student: {work.output}\n{advice}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -41,7 +41,8 @@ def command(
 ) -> None:
     """Compute energies and forces of the structures in FILE, for so3md train and finetune.
 
-    Extended XYZ with REF_energy, REF_forces and, of periodic structures, REF_stress. Each structure is written once it
+    Extended XYZ with REF_energy, REF_forces and, of periodic structures, REF_stress, in the place of such values of the
+    file; all else that the file says is kept. Each structure is written once it
     is done; Ctrl-C stops after the present one, and --resume goes on. Structures that the calculator fails for are
     left out and told.
     """

@@ -166,7 +166,8 @@ def _write_config(ctx: click.Context, simulation: Simulation, structure: str, st
     replaced |= {"example": None, "steps": steps}
     replaced["structure"] = absolute_structure(structure)
     replaced["model"] = [absolute_unless_name(name) for name in names_of_models(ctx.params["model"])]
-    replaced["student"] = ctx.params["student"] and absolute_unless_name(ctx.params["student"])
+    student = simulation.student  # which may be the general one of the model
+    replaced["student"] = None if student is None else absolute_unless_name(student.parameters["model"])
     heading = (
         f"Written by so3md {so3md.__version__}. This repeats the run:",
         f"so3md md --config {CONFIG} -o DIRECTORY",

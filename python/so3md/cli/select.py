@@ -36,11 +36,11 @@ def command(
 
     The features of a structure are the means over the atoms of each element, after the last layer of the model. The
     next structure is always the one that is farthest from those before (farthest-point sampling). Energies and forces
-    of the files are not kept: so3md label computes them.
+    of the files are not kept: so3md label computes them. All else that the files say is kept.
     """
     from so3md.last_layer import farthest
     from so3md.loading import load_model
-    from so3md.structures.values import drop_values
+    from so3md.structures.values import drop_reference_values
 
     path = output or (Path("selected.xyz") if options["overwrite"] else free_path("selected.xyz"))
     refuse_existing(path, "--output", options["overwrite"])
@@ -51,8 +51,7 @@ def command(
     rows = structure_features(opened, [*frames, *others])
     chosen = farthest(rows[: len(frames)], count, rows[len(frames) :])
     for number in chosen:
-        drop_values(frames[number])
-        frames[number].calc = None
+        drop_reference_values(frames[number])
     StructureOutput(path).write([frames[number] for number in chosen])
     click.echo(f"{len(chosen)} of {len(frames)} structures in {path}")
     if len(chosen) < min(count, len(frames)):

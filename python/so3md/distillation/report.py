@@ -67,6 +67,12 @@ def cost(model: str, atoms: Atoms, threads: int | None) -> float:
     return 1e6 * min(times[1:]) / len(atoms)
 
 
+def share_of_error(report: dict[str, Any]) -> float:
+    """The rms difference of forces over the rms of the teacher's: 1 of a student that knows nothing."""
+    errors = report["errors"]
+    return errors["force_rms"] / errors["teacher_force_rms"] if errors["teacher_force_rms"] else 0.0
+
+
 def describe(report: dict[str, Any]) -> str:
     """The report in words."""
     errors, costs = report["errors"], report["cost"]

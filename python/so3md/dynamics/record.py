@@ -149,7 +149,9 @@ def recorded_parameters(
     parameters = {key: value for key, value in record[of].items() if key != "name"}
     # The lengths with which it began, also where it was told none and another version had other defaults.
     prefix = "" if of == "calculator" else f"{of}_"
-    lengths = [key for key in ("lr_cutoff", "lr_damping") if prefix + key in record["identity"]]
+    # Another model, which what decides the trajectory refuses, may have no use for them.
+    keys = () if "model" in replaced else ("lr_cutoff", "lr_damping")
+    lengths = [key for key in keys if prefix + key in record["identity"]]
     parameters |= {key: record["identity"][prefix + key] for key in lengths}
     unknown = sorted(parameters.keys() - So3kratesCalculator.default_parameters.keys())
     if unknown:

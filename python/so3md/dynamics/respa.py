@@ -185,7 +185,7 @@ class RespaNPT(RespaBussi):
     The pressure is that of the teacher before the step, and the cell changes after the first kick. So there is still
     one evaluation of the teacher for each outer step (docs/theory.md, section 12).
 
-    Raises ValueError for a change of the volume by more than a fifth in one step.
+    Raises ValueError in a step that would change the volume by more than a fifth, and for constraints.
     """
 
     #: Of the logarithm of the volume in one step: beyond it, the stochastic equation is not integrated.
@@ -221,6 +221,8 @@ class RespaNPT(RespaBussi):
     def _change_of_volume(self) -> float:
         """The next change of the logarithm of the volume."""
         atoms = self.atoms
+        if atoms.constraints:
+            raise ValueError("constraints: all atoms follow the cell here; remove them, or fix the cell")
         volume = atoms.get_volume()
         internal = -atoms.get_stress()[:3].mean() + 2 * atoms.get_kinetic_energy() / (3 * volume)
         mobility = self.compressibility * self.dt / self.taup
@@ -244,7 +246,7 @@ class RespaLangevin(MultipleTimeSteps, MolecularDynamics):
 
     The inner steps are those of BAOAB (Leimkuhler and Matthews 2013), so that each is thermostatted; with one of them
     in an outer step, the whole is BAOAB. friction in ASE's unit of 1/time; rng: what draws the random numbers.
-    Raises ValueError for constraints other than fixed atoms and directions.
+    Raises ValueError, also in a step, for constraints other than fixed atoms and directions.
     """
 
     def __init__(
@@ -261,17 +263,11 @@ class RespaLangevin(MultipleTimeSteps, MolecularDynamics):
     ) -> None:
         super().__init__(atoms, timestep, **kwargs)
         self._begin(student, substeps, limits)
-        for constraint in atoms.constraints:
-            if not isinstance(constraint, FixAtoms | FixCartesian):
-                raise ValueError(
-                    f"constraint {type(constraint).__name__}: Langevin dynamics in multiple time steps knows fixed "
-                    "atoms and directions only; take another thermostat, or a single time step"
-                )
+        _check_constraints(atoms)
         self.rng = np.random.default_rng() if rng is None else rng
         inner = self.dt / self.substeps
         self._kept = math.exp(-friction * inner)
-        self._moving = np.logical_not(fixed_directions(atoms)).astype(float)
-        self._noise = self._moving * np.sqrt(-np.expm1(-2 * friction * inner) * units.kB * temperature_K * self.masses)
+        self._width = np.sqrt(-np.expm1(-2 * friction * inner) * units.kB * temperature_K * self.masses)
 
     def step(self) -> None:
         """Move by one outer step."""
@@ -279,14 +275,26 @@ class RespaLangevin(MultipleTimeSteps, MolecularDynamics):
 
     def _baoab_steps(self) -> None:
         atoms, half = self.atoms, 0.5 * self.dt / self.substeps
+        _check_constraints(atoms)  # they may be changed between steps
+        moving = np.logical_not(fixed_directions(atoms)).astype(float)
+        noise = moving * self._width
         positions, momenta = atoms.get_positions(), atoms.get_momenta()
         forces = atoms.get_forces(md=True)
         for _ in range(self.substeps):
-            momenta += half * self._moving * forces
+            momenta += half * moving * forces
             positions += half * momenta / self.masses
-            momenta = self._kept * momenta + self._noise * self.rng.standard_normal(momenta.shape)
+            momenta = self._kept * momenta + noise * self.rng.standard_normal(momenta.shape)
             positions += half * momenta / self.masses
             atoms.set_positions(positions, apply_constraint=False)
             forces = atoms.get_forces(md=True)
-            momenta += half * self._moving * forces
+            momenta += half * moving * forces
         atoms.set_momenta(momenta, apply_constraint=False)
+
+
+def _check_constraints(atoms: Atoms) -> None:
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, FixAtoms | FixCartesian):
+            raise ValueError(
+                f"constraint {type(constraint).__name__}: Langevin dynamics in multiple time steps knows fixed "
+                "atoms and directions only; take another thermostat, or a single time step"
+            )

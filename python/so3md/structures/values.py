@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from so3md.charge_and_spin import charge_and_spin_entries
+from so3md.reference_values import KEYS
 
 #: What makes the structure, or tells of atoms what does not depend on where they are.
 _KEPT_ARRAYS = {"numbers", "positions", "masses", "tags", "occupancy", "bfactor"}
@@ -26,6 +27,14 @@ def drop_values(atoms: Atoms) -> None:
         del atoms.info[key]
     for key in [key for key, value in atoms.arrays.items() if key not in _KEPT_ARRAYS and not _is_label(key, value)]:
         del atoms.arrays[key]
+
+
+def drop_reference_values(atoms: Atoms) -> None:
+    """Take from a structure its calculator and what training would read: energies, forces... of another calculator."""
+    atoms.calc = None
+    for name in {name for names in KEYS.values() for name in names}:
+        atoms.info.pop(name, None)
+        atoms.arrays.pop(name, None)
 
 
 def _is_label(key: Any, value: Any) -> bool:
