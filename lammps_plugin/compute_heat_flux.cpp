@@ -10,6 +10,7 @@
 namespace so3md {
 
 ComputeHeatFlux::ComputeHeatFlux(LAMMPS_NS::LAMMPS* lammps, int count, char** words) : ComputeOfPair(lammps, count, words) {
+  take_number("1");  // of a hybrid style, whatever it has of them, the flux is not known
   for (int at = 3; at < count; at += 2) {
     const std::string keyword = words[at], value = at + 1 < count ? words[at + 1] : "";
     if (keyword != "shifts") stop("unknown keyword '" + keyword + "'; there is shifts yes|no");

@@ -12,7 +12,8 @@ namespace so3md {
 
 ComputePolarizationCurrent::ComputePolarizationCurrent(LAMMPS_NS::LAMMPS* lammps, int count, char** words)
     : ComputeOfPair(lammps, count, words) {
-  if (count > 3) stop("unknown keyword '" + std::string(words[3]) + "'; there are none");
+  const int next = count > 3 && take_number(words[3]) ? 4 : 3;
+  if (count > next) stop("unknown keyword '" + std::string(words[next]) + "'; there are none");
   vector_flag = 1;
   extvector = 1;
   size_vector = static_cast<int>(current_.size());

@@ -12,7 +12,7 @@ namespace so3md {
 /// section 16 of docs/theory.md its definition.
 class ComputePolarizationCurrent final : public ComputeOfPair {
  public:
-  /// compute ID group so3krates/polarization/current
+  /// compute ID group so3krates/polarization/current [number]
   ComputePolarizationCurrent(LAMMPS_NS::LAMMPS* lammps, int count, char** words);
 
   void compute_vector() override;

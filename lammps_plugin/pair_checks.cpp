@@ -150,6 +150,9 @@ void PairSo3krates::check_electrons(Moment moment) {
   if (moment == Moment::in_a_run && !changed) return;
   const ChargeAndSpinCheck check = check_charge_and_spin(protons_, settings_.totals);
   if (check.impossible) stop(check.message);
+  // A student without either, beside a model that has both, would warn of what makes no difference to it.
+  const Hyperparameters& hyper = model_->hyper;
+  if (!hyper.spin_embedding && !hyper.charge_embedding && !hyper.charge_head) return;
   const bool is_news = moment == Moment::start_of_run ? check.message != electron_warning_ : electron_warning_.empty();
   if (is_news && !check.message.empty()) warn(check.message);
   if (moment == Moment::start_of_run || is_news) electron_warning_ = check.message;

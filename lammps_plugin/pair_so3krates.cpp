@@ -354,10 +354,15 @@ void* PairSo3krates::extract(const char* name, int& dimension) {
 
 void* PairSo3krates::extract_peratom(const char* name, int& columns) {
   columns = 0;
-  if (std::strcmp(name, "charge") == 0 && model_->hyper.charge_head) return charges_.data();
-  if (std::strcmp(name, "uncertainty") == 0 && uncertainty_output_) return uncertainties_.data();
-  if (std::strcmp(name, "hirshfeld_ratio") == 0 && model_->hyper.hirshfeld_head) return hirshfeld_ratios_.data();
-  return nullptr;
+  const std::string quantity = name;
+  if (!gives(quantity)) return nullptr;
+  if (quantity == "charge") return charges_.data();
+  return quantity == "uncertainty" ? uncertainties_.data() : hirshfeld_ratios_.data();
+}
+
+bool PairSo3krates::gives(const std::string& quantity) const {
+  return (quantity == "charge" && model_->hyper.charge_head) || (quantity == "uncertainty" && uncertainty_output_ != nullptr) ||
+         (quantity == "hirshfeld_ratio" && model_->hyper.hirshfeld_head);
 }
 
 double PairSo3krates::memory_usage() {

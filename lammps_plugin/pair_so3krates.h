@@ -49,6 +49,7 @@ class PairSo3krates final : public LAMMPS_NS::Pair {
 
   void* extract(const char* name, int& dimension) override;
   void* extract_peratom(const char* name, int& columns) override;
+  bool gives(const std::string& quantity) const;  ///< of atoms, by extract_peratom
   double memory_usage() override;
 
   void write_restart(FILE* file) override;

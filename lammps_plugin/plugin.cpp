@@ -1,5 +1,6 @@
 // Registration with LAMMPS: the one function that the library exports.
 #include "compute_heat_flux.h"
+#include "compute_of_atoms.h"
 #include "compute_polarization_current.h"
 #include "error.h"
 #include "host_check.h"
@@ -56,6 +57,11 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void* l
   plugin.name = "so3krates/heat/flux";
   plugin.info = "Heat flux of So3krates force fields, so3md " SO3MD_VERSION;
   plugin.creator = reinterpret_cast<void*>(&create_compute<so3md::ComputeHeatFlux>);
+  reinterpret_cast<Register*>(register_plugin)(&plugin, lammps);
+
+  plugin.name = "so3krates/atom";
+  plugin.info = "Quantities of atoms of So3krates force fields, so3md " SO3MD_VERSION;
+  plugin.creator = reinterpret_cast<void*>(&create_compute<so3md::ComputeOfAtoms>);
   reinterpret_cast<Register*>(register_plugin)(&plugin, lammps);
 
   plugin.name = "so3krates/polarization/current";

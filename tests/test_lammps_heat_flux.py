@@ -137,6 +137,12 @@ REFUSED = {
         "",
         r"there are other interactions \(a hybrid pair style",
     ),
+    "several": (
+        "pair_style hybrid/overlay so3krates so3lr so3krates so3lr\npair_coeff * * so3krates 1 H O\n"
+        "pair_coeff * * so3krates 2 H O",
+        "",
+        r"there are other interactions \(a hybrid pair style",
+    ),
     "kspace": (
         "pair_style so3krates so3lr coulomb kspace\npair_coeff * * H O\nkspace_style pppm 1e-4",
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.io import read, write
 from lammps_comparison import waters
 from lammps_runs import needs_lammps, run
@@ -180,6 +181,31 @@ def test_the_command_writes_an_input_that_runs(
     assert "--mts needs --student FILE" in fail("lammps", "water.xyz", "--mts", *own, code=2)
     succeed("lammps", "water", "--mts", "-o", "general")
     assert "so3krates so3lr-fast" in Path("general", "in.lammps").read_text()
+
+
+def test_a_student_has_the_charge_and_spin_that_it_knows_of(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    radical = molecule("CH3")  # nine electrons
+    radical.center(vacuum=5.0)
+    write("radical.xyz", radical)
+    write_toy_model(Path("knows.safetensors"), seed=3, charge_embedding=True, spin_embedding=True, **NO_PHYSICS)
+    write_toy_model(Path("ignorant.safetensors"), seed=3, charge_embedding=False, spin_embedding=False, **NO_PHYSICS)
+    limits = ("--max-difference", "1e8", "--max-temperature", "1e8", "--steps", "1")
+    arguments = ("lammps", "radical.xyz", "--mts", *limits)
+    for student, state, known in (
+        ("knows", ("--spin", "0.5"), " charge 0 spin 0.5"),
+        ("knows", ("--charge", "1"), " charge 1 spin 0"),
+        ("ignorant", ("--spin", "0.5"), ""),
+        ("ignorant", ("--charge", "1"), ""),
+    ):
+        succeed(*arguments, "--student", f"{student}.safetensors", *state, "-o", "run", "--overwrite")
+        styles = re.search(r"^pair_style .*$", Path("run", "in.lammps").read_text(), re.MULTILINE).group()
+        assert styles.count(f"{student}.safetensors{known} precision mixed") == 2
+        result = run(["lmp", "-in", "in.lammps"], tmp_path / "run")
+        assert result.returncode == 0, result.stdout[-3000:]
+        assert "WARNING" not in result.stdout
 
 
 def test_a_minimisation_with_the_forces_of_one_level_is_refused(

@@ -71,7 +71,33 @@ def test_groups_add_up(tmp_path: Path) -> None:
     np.testing.assert_allclose(together, current_of(job), rtol=0, atol=RANKS.component)
 
 
+SEVERAL = """\
+pair_style hybrid/scaled 1.0 so3krates so3lr-fast 1.0 so3krates so3lr lr_cutoff 6.0 precision double
+pair_coeff * * so3krates 1 H O
+pair_coeff * * so3krates 2 H O"""
+
+
+def test_one_of_several_styles_is_asked(tmp_path: Path) -> None:
+    """Also in multiple time steps, where the model is at the outer level."""
+    atoms = waters(2, 2, 2)
+    job = Job(tmp_path, atoms, pair_style=None)
+    job.commands(f"{SEVERAL}\n{CURRENT} 2\nthermo_style custom step c_current[1]")
+    printed(job)
+    job.commands("run_style respa 2 2 hybrid 1 2")
+    printed(job, "RESPA")
+    job.run()
+    expected = calculator(lr_cutoff=6.0).get_polarization_current(atoms)
+    for label in ("CURRENT", "RESPA"):
+        found = current_of(job, label)
+        np.testing.assert_allclose(found, expected, rtol=CONSTANTS_OF_OTHER_YEARS, atol=RANKS.component)
+
+
 REFUSED = {
+    "which": (SEVERAL, "", r"has so3krates more than once: give the number of the one .*/polarization/current 2"),
+    "too many": (SEVERAL, "3", r"the hybrid style has fewer than 3 styles so3krates"),
+    "zero": (SEVERAL, "0", r"expected 1, 2, 3, .*, found 0"),
+    "no charges": (SEVERAL, "1", r"models with charges, and this one has none"),
+    "word": (SEVERAL, "2 shifts", r"unknown keyword 'shifts'"),
     "another style": ("pair_style lj/cut 5.0\npair_coeff * * 0.01 1.0", "", r"needs pair_style so3krates"),
     "keyword": ("pair_style so3krates so3lr\npair_coeff * * H O", "shifts no", r"unknown keyword 'shifts'; there are"),
 }

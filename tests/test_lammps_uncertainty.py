@@ -220,14 +220,48 @@ def test_so3md_lammps_keeps_uncertain_structures(style: tuple[str, ...], members
     log = re.findall(r"^ +[0-4] +-?\d.* (\d\S*) *$", output, flags=re.MULTILINE)
     assert float(log[0]) == pytest.approx(unsure.max(), rel=1e-3)
     assert len(log) == 5
-    if style:  # run_style respa does not call fix pair: its values would be those of the first step
-        assert "f_unsure" not in kept
-        assert "fix             unsure" not in input_file
-        return
     frames = [np.loadtxt(frame.splitlines()[9:], usecols=-1) for frame in kept.split("ITEM: TIMESTEP")[1:]]
     np.testing.assert_allclose(frames[0], unsure, rtol=1e-3)  # mixed, of positions with ten digits
     for frame, largest in zip(frames, log[::2], strict=True):
         assert frame.max() == pytest.approx(float(largest), rel=1e-3)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_the_compute_of_atoms_gives_what_fix_pair_gives(ranks: int, members: list[str], tmp_path: Path) -> None:
+    atoms = waters(3, 2, 2)
+    job = Job(tmp_path, atoms, f"{members[0]} {members[1]} precision double")
+    names = ("charge", "hirshfeld_ratio", "uncertainty")
+    job.commands("group oxygen type 2\nfix values all pair 1 so3krates " + " ".join(f"{name} 0" for name in names))
+    job.commands("\n".join(f"compute {name} all so3krates/atom {name}" for name in names))
+    job.commands("compute some oxygen so3krates/atom uncertainty 1\nfix move all nve\ntimestep 1e-5\nthermo 1")
+    columns = "f_values[1] f_values[2] f_values[3] c_charge c_hirshfeld_ratio c_uncertainty c_some type"
+    job.commands(f"dump all all custom 2 all.dump {columns}\ndump_modify all sort id format float %.17g\nrun 4")
+    job.run(ranks)
+    frames = (tmp_path / "all.dump").read_text().split("ITEM: TIMESTEP")[1:]
+    tables = [np.loadtxt(frame.splitlines()[9:]) for frame in frames]
+    assert len(tables) == 3
+    for table in tables:
+        np.testing.assert_array_equal(table[:, 3:6], table[:, :3])
+        np.testing.assert_array_equal(table[:, 6], np.where(table[:, 7] == 2, table[:, 2], 0))
+    assert (tables[0] != tables[2]).any()
+    assert np.abs(tables[0][:, :3]).min(axis=0).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "expected charge, hirshfeld_ratio or uncertainty, found ''"),
+        ("force", "expected charge, hirshfeld_ratio or uncertainty, found 'force'"),
+        ("charge 1 2", "unknown keyword '2'; there are none"),
+        ("charge 0", "expected 1, 2, 3, ..., the number of the style so3krates"),
+        ("uncertainty", "the pair style has no uncertainty with this model"),
+    ],
+)
+def test_what_the_compute_of_atoms_cannot_give_is_refused(words: str, message: str, tmp_path: Path) -> None:
+    job = Job(tmp_path, waters(1, 1, 2), "so3lr")
+    job.commands(f"compute of all so3krates/atom {words}\ncompute most all reduce max c_of")
+    job.commands("thermo_style custom step c_most\nrun 0")
+    assert message in failure(job)
 
 
 def test_so3md_lammps_keeps_nothing_below_the_threshold(members: list[str], tmp_path: Path) -> None:

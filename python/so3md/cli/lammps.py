@@ -40,6 +40,7 @@ from so3md.dynamics import Settings
 from so3md.dynamics.settings import ENSEMBLES, THERMOSTATS
 from so3md.dynamics.simulation import VELOCITIES, has_velocities, set_velocities, unused_velocities
 from so3md.electric_field import checked_field
+from so3md.ignored_states import ignored_quantities
 from so3md.lammps_input import DATA, INPUT, ForceField, LammpsStructure, Minimization, script
 from so3md.lammps_input.script import ATOM_STYLES, CELLS, COULOMB, LARGEST_SEED, UNITS, check_long_range
 from so3md.lammps_input.text import check_name
@@ -212,9 +213,18 @@ def _force_field(atoms: Atoms, options: dict[str, Any]) -> ForceField:
         dispersion_tail=options["dispersion_tail"],
         electric_field=checked_field(options["electric_field"]),
         student=student,
+        student_state=_known_state(student),
         student_limits=_student_limits(student, options["max_difference"]),
         has_uncertainty=bool(others) or (model.has_uncertainty and parameters["device"] == "cpu"),
     )
+
+
+def _known_state(student: str | None) -> list[str]:
+    """Which of charge and spin the energy of a student depends on."""
+    if student is None:
+        return []
+    ignored = ignored_quantities(json.loads(load_model(student).metadata)["hyperparameters"])
+    return [name for name in ("charge", "spin") if name not in ignored]
 
 
 def _student_limits(student: str | None, max_difference: float | None) -> ForceLimits:

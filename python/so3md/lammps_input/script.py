@@ -77,7 +77,8 @@ class ForceField:
     (1/Angstrom, one over the length over which the model smears charges) and the relative accuracy of the forces that
     PPPM aims at.
     electric_field: in V/Angstrom, in the frame of the original structure. student: the model of the inner steps, where
-    the settings have an outer_timestep; student_limits: how far its forces and the model's may be apart.
+    the settings have an outer_timestep; student_state: which of charge and spin it knows of; student_limits: how far
+    its forces and the model's may be apart.
     """
 
     model: str | Sequence[str]
@@ -96,6 +97,7 @@ class ForceField:
     dispersion_tail: bool = False
     electric_field: Sequence[float] | None = None
     student: str | None = None
+    student_state: Sequence[str] = ()
     student_limits: ForceLimits = field(default_factory=ForceLimits)
     has_uncertainty: bool = False
 
@@ -356,7 +358,8 @@ def _force_field(
         f"pair_coeff      * * {elements}          # the elements of the atom types, in turn",
     ]
     if force_field.student is not None:
-        of_student = {key: value for key, value in options.items() if key in ("precision", "threads", "device")}
+        shared = (*force_field.student_state, "precision", "threads", "device")
+        of_student = {key: value for key, value in options.items() if key in shared}
         keywords = " ".join(f"{key} {value}" for key, value in of_student.items())
         student = f"so3krates {word(force_field.student)} {keywords}"
         lines[1:] = [
@@ -508,16 +511,14 @@ def _uncertainty(
     if not isinstance(task, Settings) or task.uncertainty_threshold is None:
         return lines
     threshold = _number(task.uncertainty_threshold * UNITS[units].per_ev)
-    # run_style respa does not call fix pair, whose values would stay those of the first step.
-    of_atoms = force_field.student is None
     interval = task.trajectory_interval
     return [
         *lines,
-        "# Structures with more than that" + (", and the uncertainties of their atoms" if of_atoms else ""),
+        "# Structures with more than that, and the uncertainties of their atoms",
         f'variable        certain equal "{_UNCERTAINTY} <= {threshold}"',
-        *([f"fix             unsure all pair {interval} so3krates uncertainty 0"] if of_atoms else []),
+        f"compute         unsure all so3krates/atom uncertainty{number}",
         f"dump            unsure all custom {interval} ${{name}}.uncertain.lammpstrj "
-        f"id type element xu yu zu{charges}{' f_unsure' if of_atoms else ''}",
+        f"id type element xu yu zu{charges} c_unsure",
         f"dump_modify     unsure element {' '.join(structure.symbols)} sort id format float %.10g skip v_certain",
     ]
 
